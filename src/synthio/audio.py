@@ -1,0 +1,158 @@
+"""Pure functions on audio: load, resample, fit a duration, measure. Arrays are float32 mono, shape ``(samples,)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+import soxr
+
+from synthio.errors import DataError
+
+Waveform = npt.NDArray[np.float32]
+
+#: What `load` opens; the decoder is libsndfile.
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus"})
+#: Peaks under this are digital silence (-80 dBFS).
+SILENCE_PEAK = 1e-4
+
+
+def load(path: Path, sample_rate_hz: int) -> Waveform:
+    """Decode any libsndfile format, mix to mono, resample.
+
+    Returns: shape ``(samples,)``, float32.
+    Raises: `DataError` saying why, for a file that is missing, empty, truncated, not audio, silent or not finite.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
+    try:
+        samples, source_rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, RuntimeError, TypeError) as error:
+        raise DataError(f"{path}: cannot be decoded as audio ({error}); expected WAV, FLAC, OGG, MP3 or AIFF") from error
+    if samples.shape[0] == 0:
+        raise DataError(f"{path}: holds no samples")
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError(f"{path}: holds NaN or infinite samples")
+    if np.abs(mono).max() < SILENCE_PEAK:
+        raise DataError(f"{path}: is silent (peak under -80 dBFS)")
+    return resample(mono, source_rate_hz, sample_rate_hz)
+
+
+def resample(samples: Waveform, source_rate_hz: int, target_rate_hz: int) -> Waveform:
+    """Band-limited resampling (soxr, high quality). Shape ``(samples,)`` in and out."""
+    if source_rate_hz == target_rate_hz:
+        return samples.astype(np.float32, copy=False)
+    return np.asarray(soxr.resample(samples, source_rate_hz, target_rate_hz), dtype=np.float32)
+
+
+def fit(samples: Waveform, length: int) -> Waveform:
+    """Cut or zero-pad at the end to exactly ``length`` samples."""
+    if samples.shape[0] >= length:
+        return samples[:length]
+    return np.pad(samples, (0, length - samples.shape[0]))
+
+
+def peak_normalise(samples: Waveform, peak: float = 0.9) -> Waveform:
+    """Scale so that the largest absolute sample is ``peak``; silence stays silence."""
+    largest = float(np.abs(samples).max(initial=0.0))
+    return samples if largest < SILENCE_PEAK else (samples * (peak / largest)).astype(np.float32)
+
+
+def rms_db(samples: Waveform) -> float:
+    """Root mean square level in dBFS, floored at -120."""
+    return float(20 * np.log10(max(1e-6, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))))
+
+
+@lru_cache(maxsize=8)
+def _mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
+    from transformers.audio_utils import mel_filter_bank
+
+    filters: npt.NDArray[np.float64] = mel_filter_bank(
+        num_frequency_bins=n_fft // 2 + 1,
+        num_mel_filters=n_mels,
+        min_frequency=20.0,
+        max_frequency=sample_rate_hz / 2,
+        sampling_rate=sample_rate_hz,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return filters
+
+
+def power_spectrogram(samples: Waveform, n_fft: int = 512, hop: int = 160) -> npt.NDArray[np.float64]:
+    """Hann power spectrogram, shape ``(frames, n_fft // 2 + 1)``; clips under one window are padded."""
+    padded = np.pad(samples, (n_fft // 2, n_fft // 2)) if samples.shape[0] >= n_fft else fit(samples, 2 * n_fft)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    spectrum = np.fft.rfft(frames * np.hanning(n_fft), axis=-1)
+    return np.asarray(np.abs(spectrum) ** 2, dtype=np.float64)
+
+
+def log_mel_db(
+    samples: Waveform, sample_rate_hz: int, n_mels: int = 64, range_db: float = 80.0
+) -> npt.NDArray[np.float32]:
+    """Log-mel spectrogram in dB under the clip's own peak, floored at ``-range_db``. Shape ``(frames, n_mels)``."""
+    mel = power_spectrogram(samples) @ _mel_filters(sample_rate_hz, 512, n_mels)
+    decibels = 10 * np.log10(np.maximum(mel, 1e-10))
+    return np.asarray(np.maximum(decibels - decibels.max(), -range_db), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class SpectralFeatures:
+    """Energy-weighted means over frames of one clip."""
+
+    centroid_hz: float
+    bandwidth_hz: float
+    flatness: float
+    pitch_hz: float
+    """Autocorrelation pitch of the loudest stretch; NaN where the clip has none."""
+
+
+def spectral_features(samples: Waveform, sample_rate_hz: int) -> SpectralFeatures:
+    """Centroid, bandwidth, flatness (geometric over arithmetic mean) and pitch of one clip."""
+    power = power_spectrogram(samples) + 1e-12
+    frequencies = np.linspace(0, sample_rate_hz / 2, power.shape[1])
+    energy = power.sum(axis=1)
+    centroid = (power @ frequencies) / energy
+    spread = np.sqrt((power * (frequencies[None] - centroid[:, None]) ** 2).sum(axis=1) / energy)
+    flatness = np.exp(np.log(power).mean(axis=1)) / power.mean(axis=1)
+    weights = energy / energy.sum()
+    return SpectralFeatures(
+        float(weights @ centroid), float(weights @ spread), float(weights @ flatness), pitch_hz(samples, sample_rate_hz)
+    )
+
+
+def pitch_hz(samples: Waveform, sample_rate_hz: int, low_hz: float = 40.0, high_hz: float = 2000.0) -> float:
+    """Pitch by normalised autocorrelation of the loudest 100 ms; NaN when the peak is under 0.5 (unpitched)."""
+    width = min(samples.shape[0], int(0.1 * sample_rate_hz))
+    shortest, longest = int(sample_rate_hz / high_hz), min(int(sample_rate_hz / low_hz), width - 1)
+    if longest <= shortest + 2:
+        return float("nan")
+    energy = np.convolve(np.square(samples, dtype=np.float64), np.ones(width), mode="valid")
+    start = int(energy.argmax())
+    window = samples[start : start + width].astype(np.float64)
+    window = window - window.mean()
+    spectrum = np.fft.rfft(window, 2 * width)
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:width]
+    if correlation[0] <= 1e-12:
+        return float("nan")
+    correlation = correlation / correlation[0] * width / np.arange(width, 0, -1)
+    lags = correlation[shortest:longest]
+    if lags.max() < 0.5:
+        return float("nan")
+    # The first peak near the best one: later peaks are its multiples (octave errors).
+    peaks = np.flatnonzero((lags[1:-1] >= lags[:-2]) & (lags[1:-1] >= lags[2:]) & (lags[1:-1] >= 0.9 * lags.max()))
+    if peaks.size == 0:
+        return float("nan")
+    return float(sample_rate_hz / (shortest + 1 + int(peaks[0])))
+
+
+def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:
+    """Write 16-bit FLAC, clipped to [-1, 1]. The caller makes it atomic (see `store`)."""
+    sf.write(str(path), np.clip(samples, -1.0, 1.0), sample_rate_hz, format="FLAC", subtype="PCM_16")

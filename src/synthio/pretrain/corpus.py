@@ -1,0 +1,165 @@
+"""The pre-training corpus: permissively licensed clips and SoundFont renders -> 16 kHz FLAC with captions.
+
+The result is an audiofolder: ``clips/*.flac`` and ``metadata.jsonl`` with ``file_name, captions, tags, group, licence``.
+What is held out of pre-training is written to ``held_out.json`` beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from synthio import audio
+from synthio.errors import DataError
+from synthio.pretrain import general_midi as gm
+from synthio.recipes import Section
+from synthio.seeds import numpy_generator
+
+
+class CorpusConfig(Section):
+    """Where the corpus comes from and where it goes."""
+
+    folder: Path = Path("work/pretrain/corpus")
+    """Where the corpus is written (ignored by git)."""
+    soundfont: Path | None = None
+    """FluidR3_GM.sf2 (Debian package fluid-soundfont-gm, MIT)."""
+    clips_csv: Path | None = None
+    """A table with columns file, label, caption, group, licence, permissive; only permissive=1 rows are used."""
+    notes_per_program: int = 40
+    note_duration_s: float = 1.5
+    mixtures: int = 700
+    """Clips that mix an event with a background recording, so that captions with a context mean something."""
+    max_clip_duration_s: float = 5.0
+    sample_rate_hz: int = 16_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CorpusClip:
+    """One captioned clip of the corpus. Caption 0 is always the label template."""
+
+    file_name: str
+    captions: tuple[str, ...]
+    tags: tuple[str, ...]
+    group: str
+    licence: str
+
+
+def build_corpus(config: CorpusConfig) -> Path:
+    """Render and convert the corpus once; a finished one is left alone.
+
+    Returns: the corpus folder.
+    Raises: `DataError` when neither source is given or a source is missing.
+    """
+    if (config.folder / "metadata.jsonl").is_file():
+        return config.folder
+    if config.soundfont is None and config.clips_csv is None:
+        raise DataError("the corpus has no source: set corpus.soundfont and/or corpus.clips_csv (see docs/pocket.md)")
+    for source in (config.soundfont, config.clips_csv):
+        if source is not None and not source.is_file():
+            raise DataError(f"{source}: no such file; docs/pocket.md says where it comes from")
+    (config.folder / "clips").mkdir(parents=True, exist_ok=True)
+    clips = [*_notes(config), *_drums(config), *_recordings(config)]
+    clips += _mixtures(config, clips)
+    held_out = {
+        "general_midi_programs": sorted(gm.HELD_OUT_PROGRAMS),
+        "clips_csv": "every row with permissive=0, so every GPL, CC-BY-SA and GFDL clip",
+        "soundfonts": "every SoundFont but FluidR3_GM",
+    }
+    (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
+    lines = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
+    partial = config.folder / "metadata.jsonl.partial"
+    partial.write_text(lines, encoding="utf-8")
+    partial.replace(config.folder / "metadata.jsonl")
+    return config.folder
+
+
+def read_corpus(folder: Path) -> list[CorpusClip]:
+    """The corpus' clips, in file order."""
+    rows = (json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines())
+    return [CorpusClip(r["file_name"], tuple(r["captions"]), tuple(r["tags"]), r["group"], r["licence"]) for r in rows]
+
+
+def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:
+    if config.soundfont is None:
+        return
+    font = gm.SoundFont(config.soundfont, config.sample_rate_hz)
+    for program in sorted(set(range(128)) - gm.HELD_OUT_PROGRAMS):
+        generator = numpy_generator(config.seed, "notes", program)
+        low, high = gm.pitch_range(program)
+        pitches = np.sort(generator.permutation(np.arange(low, high + 1))[: config.notes_per_program])
+        for pitch in map(int, pitches):
+            velocity = int(generator.choice([45, 70, 95, 120]))
+            hold_s = config.note_duration_s * float(generator.choice([0.4, 0.7, 0.7, 1.0]))
+            samples = font.note(program, pitch, velocity, hold_s, config.note_duration_s)
+            name = f"clips/gm_{program:03d}_{pitch:03d}_{velocity:03d}.flac"
+            if _write(config, name, samples):
+                captions = gm.note_captions(program, pitch, velocity, hold_s)
+                yield CorpusClip(name, captions, gm.tags(program), f"fluidr3_program_{program:03d}", "MIT")
+
+
+def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:
+    if config.soundfont is None:
+        return
+    font = gm.SoundFont(config.soundfont, config.sample_rate_hz)
+    for kit in gm.DRUM_KITS:
+        for key, label in gm.DRUM_KEYS.items():
+            for velocity in (60, 90, 120):
+                samples = font.note(kit, key, velocity, 0.3, 1.0, bank=128)
+                name = f"clips/kit_{kit:03d}_{key:03d}_{velocity:03d}.flac"
+                if _write(config, name, samples):
+                    captions = (f"Sound of a {label}", f"a {label} hit", f"a {gm.loudness(velocity)} {label}")
+                    yield CorpusClip(name, captions, (label, "percussion"), f"fluidr3_kit_{kit:03d}", "MIT")
+
+
+def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
+    if config.clips_csv is None:
+        return
+    with config.clips_csv.open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["permissive"] == "1"]
+    for index, row in enumerate(rows):
+        samples = audio.load(config.clips_csv.parent / row["file"], config.sample_rate_hz)
+        name = f"clips/rec_{index:05d}.flac"
+        if not _write(config, name, samples):
+            continue
+        label = row["label"].replace("_", " ")
+        template = f"Sound of a {label}" if label else row["caption"]
+        captions = tuple(dict.fromkeys((template, row["caption"], *([label] if label else []))))
+        tags = tuple(dict.fromkeys(t for t in (label, row["cls"].replace("_", " ")) if t))
+        yield CorpusClip(name, captions, tags, row["group"], row["licence"])
+
+
+def _mixtures(config: CorpusConfig, clips: list[CorpusClip]) -> list[CorpusClip]:
+    """An event over a quieter background, captioned as both."""
+    backgrounds = [clip for clip in clips if clip.file_name.startswith("clips/rec_")]
+    mixed: list[CorpusClip] = []
+    for index in range(config.mixtures if backgrounds else 0):
+        generator = numpy_generator(config.seed, "mixture", index)
+        event = clips[int(generator.integers(len(clips)))]
+        background = backgrounds[int(generator.integers(len(backgrounds)))]
+        level_db = float(generator.uniform(-24, -9))
+        front = audio.load(config.folder / event.file_name, config.sample_rate_hz)
+        back = audio.load(config.folder / background.file_name, config.sample_rate_hz)
+        samples = front + 10 ** (level_db / 20) * np.resize(back, front.shape[0])
+        if not _write(config, name := f"clips/mix_{index:05d}.flac", samples.astype(np.float32)):
+            continue
+        context = background.captions[min(1, len(background.captions) - 1)]
+        captions = tuple(f"{caption} with {context} in the background" for caption in event.captions[:4])
+        tags = tuple(dict.fromkeys((*event.tags, *background.tags)))
+        group, licence = f"{event.group}+{background.group}", f"{event.licence} and {background.licence}"
+        mixed.append(CorpusClip(name, captions, tags, group, licence))
+    return mixed
+
+
+def _write(config: CorpusConfig, name: str, samples: audio.Waveform) -> bool:
+    """Write one clip, cut and level-normalised; silent renders (a key without a sample) are left out."""
+    if np.abs(samples).max(initial=0.0) < 1e-3:
+        return False
+    length = int(config.max_clip_duration_s * config.sample_rate_hz)
+    audio.write_flac(config.folder / name, audio.peak_normalise(samples[:length]), config.sample_rate_hz)
+    return True

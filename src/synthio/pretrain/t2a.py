@@ -1,0 +1,216 @@
+"""Train the pocket text-to-audio model: `StableAudio3DiTModel` by flow matching on cached autoencoder latents."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from rich.progress import Progress
+
+from synthio import audio
+from synthio.backends import pocket
+from synthio.pretrain import loop
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.recipes import Section
+from synthio.seeds import numpy_generator
+
+
+class DiTConfig(Section):
+    """The arguments of `StableAudio3DiTModel`."""
+
+    embed_dim: int = 256
+    depth: int = 8
+    num_heads: int = 4
+    ff_mult: float = 3.0
+    num_memory_tokens: int = 4
+    timestep_features_dim: int = 256
+    local_add_cond_dim: int = 1
+    """Inpainting is not trained: the smallest projection."""
+    use_differential_attention: bool = False
+
+
+class T2ARecipe(Section):
+    """`synthio pretrain t2a`."""
+
+    output: Path
+    autoencoder: Path
+    corpus: CorpusConfig = CorpusConfig()
+    model: DiTConfig = DiTConfig()
+    optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
+    frames: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
+    """Latent lengths trained on; a clip goes to the first that holds it, longer clips are cropped."""
+    max_prompt_tokens: int = Field(32, ge=8)
+    caption_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of empty prompts, for classifier-free guidance."""
+    template_share: float = Field(0.3, ge=0, le=1)
+    """Share of items trained on their first caption, the label template that alignment and generation use."""
+    validation_fraction: float = Field(0.03, gt=0, lt=1)
+
+
+def train_t2a(recipe: T2ARecipe, progress: Progress | None = None) -> Path:
+    """Train and save a whole pipeline folder (without text-encoder weights). Returns the folder."""
+    from diffusers import AutoencoderSAME
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vae = AutoencoderSAME.from_pretrained(recipe.autoencoder).to(device).eval()
+    data = LatentData(recipe, vae, device)
+    torch.manual_seed(recipe.optimiser.seed)
+    transformer, embedder = _build(recipe, vae.config.latent_dim, data.text_width)
+    both = torch.nn.ModuleDict({"transformer": transformer, "embedder": embedder}).to(device)
+
+    def loss(step: int) -> torch.Tensor:
+        return flow_loss(both, data.batch(step), step)
+
+    def evaluate() -> Mapping[str, float]:
+        with torch.no_grad():
+            losses = [float(flow_loss(both, batch, -1 - i)) for i, batch in enumerate(data.validation_batches())]
+        return {"validation_loss": float(np.mean(losses))}
+
+    loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, progress)
+    return save_pipeline(recipe, vae, transformer, embedder)
+
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
+"""Latents ``(batch, channels, frames)``, prompt embeddings ``(batch, tokens, width)``, mask ``(batch, tokens)``,
+duration in seconds."""
+
+
+def flow_loss(both: torch.nn.ModuleDict, batch: Batch, step: int) -> torch.Tensor:
+    """Rectified-flow loss with logit-normal time (Esser et al. 2024): ``x_t = (1 - t) x + t noise``, target
+    ``noise - x``. Draws are seeded by the step."""
+    latents, prompts, mask, duration_s = batch
+    generator = torch.Generator().manual_seed(step % (2**31))
+    time = torch.sigmoid(torch.randn(latents.shape[0], generator=generator)).to(latents)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    noisy = torch.lerp(latents, noise, time[:, None, None])
+    duration = both["embedder"](torch.full((latents.shape[0],), duration_s, device=latents.device))
+    context = torch.cat([prompts, duration[:, None]], dim=1)
+    context_mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=1)
+    velocity = both["transformer"](noisy, time, context, duration, context_mask, return_dict=False)[0]
+    return torch.nn.functional.mse_loss(velocity, noise - latents)
+
+
+class LatentData:
+    """Every clip encoded once, every caption embedded once; batches are drawn by step."""
+
+    def __init__(self, recipe: T2ARecipe, vae: torch.nn.Module, device: torch.device) -> None:
+        self._recipe, self._device = recipe, device
+        self._ratio = int(vae.downsampling_ratio)  # type: ignore[arg-type]
+        folder = build_corpus(recipe.corpus)
+        clips = read_corpus(folder)
+        self._captions = [clip.captions for clip in clips]
+        self._latents = [self._encode(vae, folder / clip.file_name) for clip in clips]
+        self._embedded = embed_captions(sorted({c for captions in self._captions for c in captions} | {""}), recipe)
+        self.text_width = next(iter(self._embedded.values())).shape[1]
+        held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
+        self._by_frames: dict[int, list[int]] = defaultdict(list)
+        self._validation: dict[int, list[int]] = defaultdict(list)
+        for index, latents in enumerate(self._latents):
+            frames = min(latents.shape[1], max(recipe.frames))
+            (self._validation if held_out[index] else self._by_frames)[frames].append(index)
+        self._lengths = sorted(self._by_frames)
+        counts = np.array([len(self._by_frames[length]) for length in self._lengths], dtype=float)
+        self._weights = counts / counts.sum()
+
+    @torch.no_grad()
+    def _encode(self, vae: torch.nn.Module, path: Path) -> torch.Tensor:
+        """Latents of one clip padded with silence to the first trained length that holds it."""
+        rate, ratio = self._recipe.corpus.sample_rate_hz, self._ratio
+        samples = audio.load(path, rate)
+        frames = -(-samples.shape[0] // ratio)
+        frames = next((f for f in self._recipe.frames if f >= frames), frames)
+        waveform = torch.from_numpy(audio.fit(samples, frames * ratio)).to(self._device)
+        latents: torch.Tensor = vae.encode(waveform[None, None]).latents[0]  # type: ignore[operator]
+        return latents
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step: one length, random clips of it, random crops, captions, dropped prompts."""
+        recipe = self._recipe
+        generator = numpy_generator(recipe.optimiser.seed, "batch", step)
+        length = int(generator.choice(self._lengths, p=self._weights))
+        chosen = generator.choice(self._by_frames[length], recipe.optimiser.batch_size)
+        return self._collate([int(i) for i in chosen], length, generator, recipe.caption_dropout)
+
+    def validation_batches(self) -> list[Batch]:
+        """The same batches every time."""
+        return [
+            self._collate(indices, length, numpy_generator(0, "validation", length), 0.0)
+            for length, indices in sorted(self._validation.items())
+        ]
+
+    def _collate(self, indices: list[int], length: int, generator: np.random.Generator, dropout: float) -> Batch:
+        latents, captions = [], []
+        for index in indices:
+            start = int(generator.integers(self._latents[index].shape[1] - length + 1))
+            latents.append(self._latents[index][:, start : start + length])
+            options = self._captions[index]
+            pick = 0 if generator.random() < self._recipe.template_share else int(generator.integers(len(options)))
+            captions.append("" if generator.random() < dropout else options[pick])
+        tokens = self._recipe.max_prompt_tokens
+        embedded = torch.zeros(len(indices), tokens, self.text_width)
+        mask = torch.zeros(len(indices), tokens, dtype=torch.long)
+        for row, caption in enumerate(captions):
+            vectors = self._embedded[caption]
+            embedded[row, : vectors.shape[0]] = vectors.float()
+            mask[row, : vectors.shape[0]] = 1
+        duration_s = length * self._ratio / self._recipe.corpus.sample_rate_hz
+        return torch.stack(latents), embedded.to(self._device), mask.to(self._device), duration_s
+
+
+@torch.no_grad()
+def embed_captions(captions: list[str], recipe: T2ARecipe) -> dict[str, torch.Tensor]:
+    """MiniLM token embeddings of each caption, ``(tokens, width)`` in half precision."""
+    from transformers import AutoTokenizer, BertModel
+
+    folder = pocket.minilm_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = BertModel.from_pretrained(folder).eval()
+    embedded: dict[str, torch.Tensor] = {}
+    ordered = sorted(captions, key=len)
+    for start in range(0, len(ordered), 128):
+        chunk = ordered[start : start + 128]
+        inputs = tokenizer(
+            chunk, padding=True, truncation=True, max_length=recipe.max_prompt_tokens, return_tensors="pt"
+        )
+        hidden = model(inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
+        for caption, vectors, mask in zip(chunk, hidden, inputs.attention_mask, strict=True):
+            embedded[caption] = vectors[: int(mask.sum())].half().clone()
+    return embedded
+
+
+def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.Module, torch.nn.Module]:
+    from diffusers import StableAudio3DiTModel
+    from diffusers.pipelines.stable_audio_3.modeling_stable_audio_3 import StableAudio3DurationEmbedder
+
+    transformer = StableAudio3DiTModel(
+        io_channels=channels, cond_token_dim=text_width, global_cond_dim=text_width, **recipe.model.model_dump()
+    )
+    return transformer, StableAudio3DurationEmbedder(output_dim=text_width, max_val=16.0)
+
+
+def save_pipeline(
+    recipe: T2ARecipe, vae: torch.nn.Module, transformer: torch.nn.Module, embedder: torch.nn.Module
+) -> Path:
+    """Save as a `StableAudio3Pipeline` folder in half precision, its text encoder left for `pocket` to add."""
+    import shutil
+
+    from diffusers import FlowMatchEulerDiscreteScheduler, StableAudio3Pipeline
+    from transformers import AutoTokenizer, BertModel
+
+    minilm = pocket.minilm_folder()
+    pipeline = StableAudio3Pipeline(
+        vae=vae,
+        text_encoder=BertModel.from_pretrained(minilm),
+        tokenizer=AutoTokenizer.from_pretrained(minilm, model_max_length=recipe.max_prompt_tokens),
+        duration_embedder=embedder,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
+    )
+    folder = recipe.output / "model"
+    pipeline.to(torch.float16).save_pretrained(folder)
+    shutil.rmtree(folder / "text_encoder")
+    return folder

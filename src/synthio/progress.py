@@ -1,0 +1,51 @@
+"""Progress for people: bars with time left, notes and warnings on standard error; silent when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[[int], None]
+"""Reports that this many more items are finished."""
+
+
+class Reporter:
+    """Says nothing; the base for tests, ``--quiet`` and library use."""
+
+    @contextmanager
+    def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
+        """A unit of work with a known number of items; yields the function to call as they finish."""
+        yield lambda count: None
+
+    def note(self, message: str) -> None:
+        """Something worth knowing."""
+
+    def warn(self, message: str) -> None:
+        """Something that the user should look at."""
+
+
+class ConsoleReporter(Reporter):
+    """Bars, notes and warnings on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
+        """One bar with count, elapsed time and time left; it stays on screen when done."""
+        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        with Progress(*columns, *times, console=self._console) as progress:
+            bar = progress.add_task(name, total=total, completed=completed)
+            yield lambda count: progress.advance(bar, count)
+
+    def note(self, message: str) -> None:
+        """Printed plainly."""
+        self._console.print(message, markup=False, highlight=False)
+
+    def warn(self, message: str) -> None:
+        """Printed in yellow."""
+        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)

@@ -1,0 +1,115 @@
+"""Read a recipe: YAML, ``include`` of a base recipe, ``key=value`` overrides, every problem reported at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthio.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of every recipe section: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_recipe(path: Path, overrides: Sequence[str], schema: type[S]) -> S:
+    """Read ``path``, merge what it includes under it and ``overrides`` (``a.b=value``) over it, and validate.
+
+    Raises: `ConfigError` that lists every problem, with the nearest known key for an unknown one.
+    """
+    return validate(apply_overrides(read_yaml(path), overrides), schema, str(path))
+
+
+def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """One recipe as a plain mapping, its ``include`` (a path beside it) merged underneath."""
+    resolved = path.resolve()
+    if resolved in _seen:
+        raise ConfigError(f"{path}: includes itself through {' -> '.join(p.name for p in (*_seen, resolved))}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such recipe. Write one, or start from recipes/demo.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: is not readable YAML: {error}") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds {type(content).__name__}; expected `key: value` lines at the top level")
+    base = content.pop("include", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: include is {base!r}; expected the path of one recipe")
+    return merge(read_yaml(path.parent / base, (*_seen, resolved)), content)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge: mappings merge, anything else in ``over`` replaces."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply ``a.b=value`` strings; values are read as YAML (``3``, ``true``, ``[1, 2]``, ``text``)."""
+    problems = [f"override {o!r}: expected key=value, for example train.seeds=5" for o in overrides if "=" not in o]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    for override in overrides:
+        key, _, text = override.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        content = merge(content, value)
+    return content
+
+
+def validate(content: Mapping[str, Any], schema: type[S], source: str) -> S:
+    """Validate a mapping against a section. Raises `ConfigError` listing every problem."""
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{source}: {error.error_count()} problem(s) in the configuration"]
+        lines += [_describe(dict(problem), schema) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _describe(problem: dict[str, Any], schema: type[BaseModel]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location) or "(top level)"
+    if problem["type"] != "extra_forbidden":
+        found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+        return f"  {where}: {problem['msg']}{found}"
+    known = _known_keys(schema, location[:-1])
+    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
+    return f"  {where}: unknown key; {hint}"
+
+
+def _known_keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    current: type[BaseModel] | None = schema
+    for part in path:
+        if current is not None and part in current.model_fields:
+            current = _section_of(current.model_fields[part].annotation)
+    return list(current.model_fields) if current is not None else []
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _section_of(arg)) is not None), None)

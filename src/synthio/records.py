@@ -1,0 +1,137 @@
+"""What flows through the pipeline. Data goes one way:
+
+Clip -> Caption -> Components -> Prompt -> Candidate -> Verdict -> training set -> predictions -> report.
+
+Every record is frozen, has an ``id`` that is stable across runs, and is one JSON line in a stage's manifest.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Split = Literal["train", "valid", "test"]
+
+
+class Record(BaseModel):
+    """Base: frozen, strict about unknown fields, identified."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+
+
+class Clip(Record):
+    """One real clip that was opened and found usable. ``id`` derives from its path inside the dataset."""
+
+    path: str
+    """Absolute path of the audio file."""
+    labels: tuple[str, ...]
+    """One label, or several for multi-label datasets; as the dataset spells them."""
+    split: Split
+    duration_s: float
+    sample_rate_hz: int
+    sha256: str
+    """Of the decoded samples, so that the same audio in two containers is found."""
+    group: str | None = None
+
+
+class RejectedClip(Record):
+    """A file that cannot be used, and why. Stays in the manifest; nothing is dropped silently."""
+
+    path: str
+    reason: str
+
+
+class Caption(Record):
+    """A captioner's sentence for one training clip. ``id`` is the clip's."""
+
+    text: str
+    failed: str | None = None
+    """Why the captioner failed; then ``text`` is the label template."""
+
+
+class Components(Record):
+    """Prompt 1's answer for one clip (METHOD section 3.2). ``id`` is the clip's. Either list may be empty."""
+
+    events: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    tries: int = 1
+    failed: str | None = None
+
+
+class Prompt(Record):
+    """One caption to generate from, for one real clip."""
+
+    clip_id: str
+    labels: tuple[str, ...]
+    text: str
+    duration_s: float
+    round: int = 0
+    """0 = imagined; r = rewritten in reflection round r."""
+    parent_id: str | None = None
+    """The prompt that this one rewrites."""
+    source: Literal["llm", "template", "top-up"] = "llm"
+    failed: str | None = None
+    """Why the language model's caption was not used (then ``text`` is a template top-up), or None."""
+
+
+class Candidate(Record):
+    """One generated clip. ``id`` is the prompt's."""
+
+    prompt_id: str
+    path: str | None
+    """Audio file inside the stage folder; None when generation failed."""
+    seed: int
+    sample_rate_hz: int
+    failed: str | None = None
+
+
+class Verdict(Record):
+    """The filter's decision on one candidate. ``id`` is the candidate's."""
+
+    similarity: float | None
+    """Cosine of the CLAP embeddings of the audio and of `Sound of a {label}`; None when there is no audio."""
+    score: float | None
+    """What is compared with ``threshold``: the cosine, or its logit-scaled sigmoid under the published rule."""
+    threshold: float
+    accepted: bool
+    reason: Literal["accepted", "below-threshold", "copy", "generation-failed", "silent"]
+    nearest_clip_id: str | None = None
+    nearest_distance: float | None = None
+    """Log-mel distance to the nearest training clip."""
+    is_copy: bool = False
+
+
+class PreferencePair(Record):
+    """Real clip preferred over a generated one, for one template prompt (METHOD section 2)."""
+
+    clip_id: str
+    prompt: str
+    loser_path: str
+    duration_s: float
+    held_out: bool
+    """Held-out pairs measure alignment and stop it; they are never trained on."""
+
+
+class Prediction(Record):
+    """One test (or validation) clip under one trained classifier. ``id`` is ``arm/seed/clip id``."""
+
+    arm: str
+    seed: int
+    clip_id: str
+    split: Split
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+    """Probability per class: softmax for one label, sigmoid for several."""
+
+
+def readable(label: str) -> str:
+    """A label as a person would say it: underscores and hyphens become spaces (METHOD section 2)."""
+    return " ".join(label.replace("_", " ").replace("-", " ").split())
+
+
+def label_template(labels: tuple[str, ...]) -> str:
+    """The prompt template `Sound of a {label}`; several labels are joined by `and`."""
+    return f"Sound of a {' and '.join(readable(label) for label in labels)}"

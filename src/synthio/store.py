@@ -1,0 +1,138 @@
+"""The run folder: JSONL manifests, atomic writes, done-marker last, resume after a kill at any instant.
+
+    run_folder/
+      stages/<stage>-<key>/   key = hash of the stage's config, its inputs' keys, its model's revision and the seed
+        items.jsonl           one line per finished item, appended as work goes on
+        manifest.jsonl        the finished records, in input order
+        done.json             written last: its presence means the stage is complete
+      dataset/                a Hugging Face audiofolder
+      report/index.html
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from synthio.config import FINGERPRINT_VERSION
+from synthio.errors import MissingArtefact, StoreError
+from synthio.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def fingerprint(value: Any) -> str:
+    """12 hex digits of the SHA-256 of canonical JSON; the order of mapping keys does not matter."""
+    text = json.dumps([FINGERPRINT_VERSION, value], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write atomically: a reader sees the old file or the whole new one."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a partial path to write; on success it is flushed to disk and renamed over ``path``.
+
+    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _store_error(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _store_error(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"{path}: no space left on the disk; free some and run the same command again: it resumes")
+    return StoreError(f"{path}: cannot be written ({error.strerror or error}); check the permissions of the run folder")
+
+
+class StageFolder:
+    """One stage's results under one key."""
+
+    def __init__(self, root: Path, stage: str, key: str) -> None:
+        self.stage, self.key = stage, key
+        self.path = root / "stages" / f"{stage}-{key}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage is complete."""
+        return (self.path / "done.json").is_file()
+
+    def summary(self) -> dict[str, Any]:
+        """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
+        if not self.done:
+            raise MissingArtefact(f"the results of stage `{self.stage}` are not there; run `synthio {self.stage}` first")
+        return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
+
+    def items(self, kind: type[R]) -> dict[str, R]:
+        """Items finished so far, by id. A line cut short by a kill is dropped, and its item is made again."""
+        path = self.path / "items.jsonl"
+        if not path.is_file():
+            return {}
+        finished: dict[str, R] = {}
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                record = kind.model_validate_json(line)
+            except ValidationError:
+                continue
+            finished[record.id] = record
+        return finished
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Add finished items and flush them to disk."""
+        path = self.path / "items.jsonl"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as log:
+                if log.tell() and not _ends_with_newline(path):
+                    log.write(b"\n")
+                log.write("".join(record.model_dump_json() + "\n" for record in records).encode())
+                log.flush()
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise _store_error(path, error) from error
+
+    def finish(self, records: Sequence[Record], summary: Mapping[str, Any]) -> None:
+        """Write the manifest in the given order, then the done-marker."""
+        write_text(self.path / "manifest.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
+        write_text(self.path / "done.json", json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))
+
+    def manifest(self, kind: type[R]) -> list[R]:
+        """The finished records. Raises `MissingArtefact` before the stage is done."""
+        self.summary()
+        lines = (self.path / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+        return [kind.model_validate_json(line) for line in lines]
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as log:
+        log.seek(-1, os.SEEK_END)
+        return log.read(1) == b"\n"
+
+
+def inside(folder: Path, name: str) -> Path:
+    """``folder / name``, refusing names that leave the folder. Raises `StoreError`."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise StoreError(f"{name!r} leaves {folder}; expected a path inside it")
+    return path
