@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,29 +21,65 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".a
 #: Peaks under this are digital silence (-80 dBFS).
 SILENCE_PEAK = 1e-4
 
+#: A piped WAV has a placeholder near 2 or 4 GiB as the size of its data.
+_STREAMED_BYTES = 0x7F000000
+#: W64 writes `riff` in lower case; WAV's `RIFF` size is often a few bytes wrong in good files, so it is not looked at.
+_CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_OGG_CUT = "Junk after the last page"
+
 
 def load(path: Path, sample_rate_hz: int) -> Waveform:
     """Decode any libsndfile format, mix to mono, resample.
 
     Returns: shape ``(samples,)``, float32.
+    Raises: `DataError` as `decode` does, and for a clip too short to hold one sample at the new rate.
+    """
+    mono, source_rate_hz = decode(path)
+    samples = resample(mono, source_rate_hz, sample_rate_hz)
+    if samples.size == 0:
+        raise DataError(f"{path}: is too short ({mono.size} samples at {source_rate_hz} Hz)")
+    return samples
+
+
+def decode(path: Path) -> tuple[Waveform, int]:
+    """Decode any libsndfile format and mix to mono at the file's own rate.
+
+    Returns: samples of shape ``(samples,)``, float32, and the sample rate in Hz.
     Raises: `DataError` saying why, for a file that is missing, empty, truncated, not audio, silent or not finite.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
     try:
-        samples, source_rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
-    except (sf.LibsndfileError, RuntimeError, TypeError) as error:
-        raise DataError(f"{path}: cannot be decoded as audio ({error}); expected WAV, FLAC, OGG, MP3 or AIFF") from error
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
+        with sf.SoundFile(str(path)) as file:
+            samples, rate_hz = file.read(dtype="float32", always_2d=True), int(file.samplerate)
+            truncated = _is_truncated(file.frames, samples.shape[0], file.extra_info)
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise DataError(f"{path}: promises more audio than memory holds, or no length; encode it again") from error
+    except (OSError, RuntimeError, TypeError) as error:
+        raise DataError(
+            f"{path}: cannot be decoded as audio ({error}); expected WAV, FLAC, OGG, MP3 or AIFF"
+        ) from error
     if samples.shape[0] == 0:
         raise DataError(f"{path}: holds no samples")
-    mono = samples.mean(axis=1, dtype=np.float32)
+    if truncated:
+        raise DataError(f"{path}: is truncated: its header promises more audio than the file holds; copy it again")
+    with np.errstate(invalid="ignore", over="ignore"):
+        mono = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError(f"{path}: holds NaN or infinite samples")
     if np.abs(mono).max() < SILENCE_PEAK:
-        raise DataError(f"{path}: is silent (peak under -80 dBFS)")
-    return resample(mono, source_rate_hz, sample_rate_hz)
+        raise DataError(f"{path}: is silent once mixed to mono (peak under -80 dBFS)")
+    return mono, rate_hz
+
+
+def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:
+    """Whether a file holds less than its header says: libsndfile decodes what is there, and only its log tells."""
+    if decoded_frames < 0.99 * promised_frames:
+        return True
+    sizes = [(int(size), int(held)) for size, held in _CHUNK_SIZE.findall(log)]
+    return any(held < size < _STREAMED_BYTES for size, held in sizes) or _OGG_CUT in log
 
 
 def resample(samples: Waveform, source_rate_hz: int, target_rate_hz: int) -> Waveform:
@@ -67,7 +104,8 @@ def peak_normalise(samples: Waveform, peak: float = 0.9) -> Waveform:
 
 def rms_db(samples: Waveform) -> float:
     """Root mean square level in dBFS, floored at -120."""
-    return float(20 * np.log10(max(1e-6, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))))
+    mean_square = float(np.square(samples, dtype=np.float64).sum()) / max(1, samples.size)
+    return float(20 * np.log10(max(1e-6, np.sqrt(mean_square))))
 
 
 @lru_cache(maxsize=8)
@@ -131,18 +169,20 @@ def spectral_features(samples: Waveform, sample_rate_hz: int) -> SpectralFeature
 def pitch_hz(samples: Waveform, sample_rate_hz: int, low_hz: float = 40.0, high_hz: float = 2000.0) -> float:
     """Pitch by normalised autocorrelation of the loudest 100 ms; NaN when the peak is under 0.5 (unpitched)."""
     width = min(samples.shape[0], int(0.1 * sample_rate_hz))
-    shortest, longest = int(sample_rate_hz / high_hz), min(int(sample_rate_hz / low_hz), width - 1)
+    # Lags in quarters of a sample: whole ones are too coarse for high pitches at low rates (octave errors).
+    finer = 4
+    shortest, longest = int(finer * sample_rate_hz / high_hz), finer * min(int(sample_rate_hz / low_hz), width - 1)
     if longest <= shortest + 2:
         return float("nan")
-    energy = np.convolve(np.square(samples, dtype=np.float64), np.ones(width), mode="valid")
-    start = int(energy.argmax())
+    energy = np.cumsum(np.pad(np.square(samples, dtype=np.float64), (1, 0)))
+    start = int((energy[width:] - energy[:-width]).argmax())
     window = samples[start : start + width].astype(np.float64)
     window = window - window.mean()
     spectrum = np.fft.rfft(window, 2 * width)
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:width]
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2, 2 * width * finer)[: width * finer]
     if correlation[0] <= 1e-12:
         return float("nan")
-    correlation = correlation / correlation[0] * width / np.arange(width, 0, -1)
+    correlation = correlation / correlation[0] * width / (width - np.arange(width * finer) / finer)
     lags = correlation[shortest:longest]
     if lags.max() < 0.5:
         return float("nan")
@@ -150,7 +190,7 @@ def pitch_hz(samples: Waveform, sample_rate_hz: int, low_hz: float = 40.0, high_
     peaks = np.flatnonzero((lags[1:-1] >= lags[:-2]) & (lags[1:-1] >= lags[2:]) & (lags[1:-1] >= 0.9 * lags.max()))
     if peaks.size == 0:
         return float("nan")
-    return float(sample_rate_hz / (shortest + 1 + int(peaks[0])))
+    return float(finer * sample_rate_hz / (shortest + 1 + int(peaks[0])))
 
 
 def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:

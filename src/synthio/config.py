@@ -85,6 +85,7 @@ class AlignConfig(Section):
 
     method: Literal["dpo", "erm", "none"] = Field("dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment.")
     beta: float = Field(2000.0, gt=0, description="DPO's inverse temperature (published: 2000).")
+    anchor: float = Field(0.0, ge=0, le=10, description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2.")
     learning_rate: float = Field(1e-4, gt=0, le=1, description="AdamW's.")
     steps: int = Field(200, ge=1, description="At most; held-out pairs stop earlier.")
     batch_size: int = Field(16, ge=1, description="Pairs per step.")

@@ -65,12 +65,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Apply ``a.b=value`` strings; values are read as YAML (``3``, ``true``, ``[1, 2]``, ``text``)."""
     problems = [f"override {o!r}: expected key=value, for example train.seeds=5" for o in overrides if "=" not in o]
+    problems += [f"override {o!r}: include belongs in the recipe file" for o in overrides if o.startswith("include=")]
     if problems:
         raise ConfigError("\n".join(problems))
     for override in overrides:
         key, _, text = override.partition("=")
         try:
-            value = yaml.safe_load(text)
+            # Alone, YAML's block signs would read as empty text; here they are separators.
+            value = text if text in {"|", ">"} else yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
         for part in reversed(key.strip().split(".")):
@@ -93,7 +95,8 @@ def _describe(problem: dict[str, Any], schema: type[BaseModel]) -> str:
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location) or "(top level)"
     if problem["type"] != "extra_forbidden":
-        found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+        whole_section = problem["type"] == "missing" or isinstance(problem["input"], Mapping)
+        found = "" if whole_section else f" (found {problem['input']!r})"
         return f"  {where}: {problem['msg']}{found}"
     known = _known_keys(schema, location[:-1])
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)

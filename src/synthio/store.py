@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +57,9 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _store_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # Never hide the error above behind one of cleaning up (the folder may not exist).
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _store_error(path: Path, error: OSError) -> StoreError:
@@ -82,7 +84,10 @@ class StageFolder:
         """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
         if not self.done:
             raise MissingArtefact(f"the results of stage `{self.stage}` are not there; run `synthio {self.stage}` first")
-        return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
+        try:
+            return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damaged("done.json", error) from error
 
     def items(self, kind: type[R]) -> dict[str, R]:
         """Items finished so far, by id. A line cut short by a kill is dropped, and its item is made again."""
@@ -90,7 +95,7 @@ class StageFolder:
         if not path.is_file():
             return {}
         finished: dict[str, R] = {}
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in _lines(path.read_text(encoding="utf-8", errors="replace")):
             try:
                 record = kind.model_validate_json(line)
             except ValidationError:
@@ -120,8 +125,19 @@ class StageFolder:
     def manifest(self, kind: type[R]) -> list[R]:
         """The finished records. Raises `MissingArtefact` before the stage is done."""
         self.summary()
-        lines = (self.path / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-        return [kind.model_validate_json(line) for line in lines]
+        try:
+            lines = _lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
+            return [kind.model_validate_json(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise self._damaged("manifest.jsonl", error) from error
+
+    def _damaged(self, name: str, error: Exception) -> StoreError:
+        return StoreError(f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again")
+
+
+def _lines(text: str) -> list[str]:
+    # Not `splitlines`: captions and file names may hold U+2028, U+0085 and the like, which JSON leaves as they are.
+    return [line for line in text.split("\n") if line]
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -132,7 +148,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 def inside(folder: Path, name: str) -> Path:
     """``folder / name``, refusing names that leave the folder. Raises `StoreError`."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    path = None if "\0" in name else (folder / name).resolve()
+    if path is None or not path.is_relative_to(folder.resolve()):
         raise StoreError(f"{name!r} leaves {folder}; expected a path inside it")
     return path

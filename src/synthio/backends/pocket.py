@@ -50,12 +50,12 @@ def gemma_folder() -> Path:
 
 def t2a_folder() -> Path:
     """The pocket `StableAudio3Pipeline`: shipped weights plus MiniLM as its text encoder."""
-    return _cached("t2a", _digest(SHIPPED / "t2a"), _assemble_t2a)
+    return _cached("t2a", digest("t2a"), _assemble_t2a)
 
 
 def clap_folder() -> Path:
     """The pocket `ClapModel`: shipped audio tower and projections plus MiniLM as its text tower."""
-    return _cached("clap", _digest(SHIPPED / "clap"), _assemble_clap)
+    return _cached("clap", digest("clap"), _assemble_clap)
 
 
 def classifier_folder() -> Path:
@@ -70,13 +70,14 @@ def _shipped(part: str) -> Path:
     return folder
 
 
-def _digest(folder: Path) -> str:
-    """Short digest of a shipped folder's contents, so that new weights get a new cache entry."""
-    digest = hashlib.sha256()
-    for path in sorted(_shipped(folder.name).rglob("*")):
+def digest(part: str) -> str:
+    """Short digest of a shipped folder's contents, so that new weights get a new cache entry and new stage keys."""
+    folder = _shipped(part)
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+            found.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:

@@ -1,0 +1,29 @@
+"""Train the pocket models. One module per part; `train_part` is what the command line calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthio.progress import Reporter
+
+
+def train_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Reporter) -> Path:
+    """Train `autoencoder`, `t2a`, `clap` or `classifier` from a recipe; resumes. Returns the model folder."""
+    from synthio.recipes import load_recipe
+
+    if part == "autoencoder":
+        from synthio.pretrain.autoencoder import AutoencoderRecipe, train_autoencoder
+
+        return train_autoencoder(load_recipe(recipe, overrides, AutoencoderRecipe), reporter)
+    if part == "t2a":
+        from synthio.pretrain.t2a import T2ARecipe, train_t2a
+
+        return train_t2a(load_recipe(recipe, overrides, T2ARecipe), reporter)
+    if part == "clap":
+        from synthio.pretrain.clap import ClapRecipe, train_clap
+
+        return train_clap(load_recipe(recipe, overrides, ClapRecipe), reporter)
+    from synthio.pretrain.classifier import ClassifierRecipe, train_classifier
+
+    return train_classifier(load_recipe(recipe, overrides, ClassifierRecipe), reporter)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import Field
-from rich.progress import Progress
 
 from synthio import audio
 from synthio.errors import MissingDependency
 from synthio.pretrain import loop
+from synthio.pretrain.codec_init import start_from_linear_codec
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 
@@ -26,8 +27,8 @@ class AutoencoderModelConfig(Section):
     encoder_channels: int = 64
     encoder_c_mults: tuple[int, ...] = (4,)
     encoder_strides: tuple[int, ...] = (4,)
-    encoder_transformer_depths: tuple[int, ...] = (2,)
-    latent_dim: int = 32
+    encoder_transformer_depths: tuple[int, ...] = (3,)
+    latent_dim: int = 64
     use_differential_attention: bool = False
     dim_heads: int = 64
     ff_mult: int = 3
@@ -42,12 +43,14 @@ class AutoencoderRecipe(Section):
     optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
     crop_samples: int = Field(16_384, ge=1024)
     waveform_weight: float = Field(1.0, ge=0)
-    latent_noise: float = Field(0.1, ge=0)
+    linear_start: bool = True
+    """Begin from a linear codec in closed form (see `codec_init`)."""
+    latent_noise: float = Field(0.05, ge=0)
     """Noise added to latents in training, relative to their spread, so that small generation errors stay inaudible."""
     validation_fraction: float = Field(0.03, gt=0, lt=1)
 
 
-def train_autoencoder(recipe: AutoencoderRecipe, progress: Progress | None = None) -> Path:
+def train_autoencoder(recipe: AutoencoderRecipe, reporter: Reporter) -> Path:
     """Train, whiten the latents, save. Returns the model folder."""
     from diffusers import AutoencoderSAME
 
@@ -55,25 +58,25 @@ def train_autoencoder(recipe: AutoencoderRecipe, progress: Progress | None = Non
     training, validation = split_clips(folder, recipe.corpus.sample_rate_hz, recipe.validation_fraction)
     torch.manual_seed(recipe.optimiser.seed)
     model = AutoencoderSAME(**recipe.model.model_dump(), sampling_rate=recipe.corpus.sample_rate_hz)
+    if recipe.linear_start:
+        start_from_linear_codec(model, training)
     stft_loss = _stft_loss()
 
     def loss(step: int) -> torch.Tensor:
         batch = crops(training, recipe.optimiser, recipe.crop_samples, step)
         latents = model.encode(batch).latents
-        spread = latents.std(dim=(0, 2), keepdim=True)
+        spread = latents.std(dim=(0, 2), keepdim=True).detach()
         generator = torch.Generator().manual_seed(step)
         noisy = latents + recipe.latent_noise * spread * torch.randn(latents.shape, generator=generator)
         decoded = model.decode(noisy).sample[..., : batch.shape[-1]]
-        # Keeps the latent scale from drifting; its exact value is set by `whiten` at the end.
-        drift = (latents.mean() ** 2) + (torch.log(latents.std() + 1e-5) ** 2)
-        waveform = (decoded - batch).abs().mean()
-        total: torch.Tensor = stft_loss(decoded, batch) + recipe.waveform_weight * waveform + 0.01 * drift
+        waveform = (decoded - batch).square().mean() / batch.square().mean()
+        total: torch.Tensor = stft_loss(decoded, batch) + recipe.waveform_weight * waveform
         return total
 
     def evaluate() -> Mapping[str, float]:
         return {"log_mel_error_db": reconstruction_error_db(model, validation[:64], recipe.corpus.sample_rate_hz)}
 
-    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, progress)
+    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
     whiten(model, crops(training, recipe.optimiser.model_copy(update={"batch_size": 512}), recipe.crop_samples, -1))
     model.save_pretrained(recipe.output / "model")
     return recipe.output / "model"
@@ -136,6 +139,6 @@ def _stft_loss() -> torch.nn.Module:
         raise MissingDependency("pre-training the autoencoder needs auraloss: pip install 'synthio[pretrain]'") from error
     sizes = [2048, 1024, 512, 256, 128]
     loss: torch.nn.Module = MultiResolutionSTFTLoss(
-        fft_sizes=sizes, hop_sizes=[s // 4 for s in sizes], win_lengths=sizes, w_sc=1.0, w_log_mag=1.0, eps=1e-7
+        fft_sizes=sizes, hop_sizes=[s // 4 for s in sizes], win_lengths=sizes, w_sc=1.0, w_log_mag=1.0, eps=1e-5
     )
     return loss

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
-from rich.progress import Progress
-from safetensors.torch import load_file, save_file
 
+from synthio.checkpoint import restore_checkpoint, save_checkpoint
+from synthio.progress import Reporter
 from synthio.recipes import Section
 
 
@@ -55,7 +55,7 @@ def fit(
     config: OptimiserConfig,
     folder: Path,
     evaluate: Evaluate,
-    progress: Progress | None = None,
+    reporter: Reporter,
 ) -> None:
     """Train ``module`` in place to its averaged weights; resumes from ``folder`` and logs ``curve.jsonl`` there.
 
@@ -67,31 +67,42 @@ def fit(
         parameters.values(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
     average = {name: p.detach().clone() for name, p in parameters.items()}
-    first = _restore(folder, parameters, average, optimiser)
-    task = progress.add_task(folder.name, total=config.steps, completed=first) if progress else None
+    checkpoint = folder / "checkpoint.safetensors"
+    first, restored, _ = restore_checkpoint(checkpoint, parameters, optimiser)
+    average |= {name: tensor.to(parameters[name].device) for name, tensor in restored.items()}
     recent: list[float] = []
     started = time.monotonic()
-    for step in range(first, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, config)
-        value = loss(step)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters.values(), config.max_grad_norm)
-        optimiser.step()
-        _update_average(average, parameters, min(config.ema_decay, (1 + step) / (10 + step)))
-        recent.append(float(value.detach()))
-        if progress and task is not None:
-            progress.advance(task)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            with averaged(parameters, average):
-                measured = dict(evaluate())
-            _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
-            _save(folder, step + 1, parameters, average, optimiser)
-            recent = []
+    with reporter.task(f"pretrain {folder.parent.name}", config.steps, first) as advance:
+        for step in range(first, config.steps):
+            recent.append(_take_step(step, loss, parameters, optimiser, config))
+            _update_average(average, parameters, min(config.ema_decay, (1 + step) / (10 + step)))
+            advance(1)
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+                with averaged(parameters, average):
+                    measured = dict(evaluate())
+                _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
+                save_checkpoint(checkpoint, step + 1, parameters, optimiser, average, {})
+                recent = []
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(average[name])
+
+
+def _take_step(
+    step: int,
+    loss: Loss,
+    parameters: Mapping[str, torch.nn.Parameter],
+    optimiser: torch.optim.AdamW,
+    config: OptimiserConfig,
+) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate_at(step, config)
+    value = loss(step)
+    optimiser.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(parameters.values(), config.max_grad_norm)
+    optimiser.step()
+    return float(value.detach())
 
 
 class averaged:  # noqa: N801  (a context manager reads as a verb)
@@ -117,47 +128,6 @@ class averaged:  # noqa: N801  (a context manager reads as a verb)
 def _update_average(average: dict[str, torch.Tensor], parameters: Mapping[str, torch.Tensor], decay: float) -> None:
     for name, parameter in parameters.items():
         average[name].lerp_(parameter, 1 - decay)
-
-
-def _save(
-    folder: Path,
-    step: int,
-    parameters: Mapping[str, torch.Tensor],
-    average: Mapping[str, torch.Tensor],
-    optimiser: torch.optim.AdamW,
-) -> None:
-    tensors = {f"weight/{name}": p.detach().contiguous() for name, p in parameters.items()}
-    tensors |= {f"average/{name}": p.contiguous() for name, p in average.items()}
-    for name, parameter in parameters.items():
-        moments = optimiser.state[parameter]
-        tensors |= {f"{key}/{name}": moments[key].contiguous() for key in ("exp_avg", "exp_avg_sq")}
-    partial = folder / "checkpoint.safetensors.partial"
-    save_file(tensors, str(partial), metadata={"step": str(step)})
-    partial.replace(folder / "checkpoint.safetensors")
-
-
-def _restore(
-    folder: Path,
-    parameters: Mapping[str, torch.Tensor],
-    average: dict[str, torch.Tensor],
-    optimiser: torch.optim.AdamW,
-) -> int:
-    """Load the checkpoint if there is one; returns the next step."""
-    path = folder / "checkpoint.safetensors"
-    if not path.is_file():
-        return 0
-    from safetensors import safe_open
-
-    with safe_open(str(path), "pt") as reader:
-        step = int(reader.metadata()["step"])
-    tensors = load_file(str(path))
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"weight/{name}"])
-            average[name] = tensors[f"average/{name}"].to(parameter.device)
-            moments = {key: tensors[f"{key}/{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-            optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
-    return step
 
 
 def _log(folder: Path, step: int, loss: float, seconds: float, measured: Mapping[str, float]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import Field
-from rich.progress import Progress
 
 from synthio import audio
 from synthio.backends import pocket
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 
@@ -51,7 +51,7 @@ class T2ARecipe(Section):
     validation_fraction: float = Field(0.03, gt=0, lt=1)
 
 
-def train_t2a(recipe: T2ARecipe, progress: Progress | None = None) -> Path:
+def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     """Train and save a whole pipeline folder (without text-encoder weights). Returns the folder."""
     from diffusers import AutoencoderSAME
 
@@ -70,7 +70,7 @@ def train_t2a(recipe: T2ARecipe, progress: Progress | None = None) -> Path:
             losses = [float(flow_loss(both, batch, -1 - i)) for i, batch in enumerate(data.validation_batches())]
         return {"validation_loss": float(np.mean(losses))}
 
-    loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, progress)
+    loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
     return save_pipeline(recipe, vae, transformer, embedder)
 
 

@@ -1,0 +1,99 @@
+"""CLAP: audio and text in one space. transformers' `ClapModel`, from a folder or the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends import pocket
+from synthio.backends.devices import in_batches, resolve_device
+from synthio.config import ClapConfig
+from synthio.errors import ModelError
+from synthio.progress import Reporter
+
+Embeddings = npt.NDArray[np.float32]
+
+
+class Clap(Protocol):
+    """Embeds audio and text as unit rows, so that a product is a cosine."""
+
+    logit_scale: float
+
+    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
+        """``(clips, width)``, unit rows."""
+
+    def embed_text(self, texts: Sequence[str]) -> Embeddings:
+        """``(texts, width)``, unit rows."""
+
+
+class TransformersClap:
+    """A `ClapModel` with its processor's feature extractor and tokenizer."""
+
+    def __init__(self, model: Any, extractor: Any, tokenizer: Any, config: ClapConfig, reporter: Reporter) -> None:
+        self._model, self._extractor, self._tokenizer = model, extractor, tokenizer
+        self._batch_size, self._reporter = config.batch_size, reporter
+        self.logit_scale = float(model.logit_scale_a.exp())
+
+    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
+        """See `Clap.embed_audio`. Clips over the model's window are cut to it, never cropped at random."""
+        rate = int(self._extractor.sampling_rate)
+        window = int(self._extractor.nb_max_samples)
+        ready = [audio.resample(waveform, sample_rate_hz, rate)[:window] for waveform in waveforms]
+        return self._stack(in_batches(ready, self._batch_size, self._audio_batch, self._reporter.warn))
+
+    def embed_text(self, texts: Sequence[str]) -> Embeddings:
+        """See `Clap.embed_text`."""
+        return self._stack(in_batches(texts, self._batch_size, self._text_batch, self._reporter.warn))
+
+    def _stack(self, rows: list[Embeddings]) -> Embeddings:
+        return np.stack(rows) if rows else np.zeros((0, int(self._model.config.projection_dim)), np.float32)
+
+    @torch.no_grad()
+    def _audio_batch(self, waveforms: Sequence[Waveform]) -> Sequence[Embeddings]:
+        features = self._extractor(list(waveforms), sampling_rate=self._extractor.sampling_rate, return_tensors="pt")
+        inputs = features["input_features"].to(self._model.device, self._model.dtype)
+        # The extractor marks a random clip as longer for fusion models; no clip here is longer than the window.
+        is_longer = torch.zeros(len(waveforms), 1, dtype=torch.bool, device=self._model.device)
+        output = self._model.get_audio_features(inputs, is_longer=is_longer)
+        return list(_unit_rows(output))
+
+    @torch.no_grad()
+    def _text_batch(self, texts: Sequence[str]) -> Sequence[Embeddings]:
+        inputs = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self._model.device)
+        return list(_unit_rows(self._model.get_text_features(inputs.input_ids, attention_mask=inputs.attention_mask)))
+
+
+def _unit_rows(output: Any) -> Embeddings:
+    """Normalised rows; transformers returns a tensor or an output object that pools it."""
+    rows = output if isinstance(output, torch.Tensor) else output.pooler_output
+    normalised = torch.nn.functional.normalize(rows.float(), dim=-1)
+    return np.asarray(normalised.cpu().numpy(), dtype=np.float32)
+
+
+def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
+    """Load `pocket`, a local folder or a hub id.
+
+    Raises: `ModelError` when it cannot be loaded or is not a CLAP; `ConfigError` for a missing device.
+    """
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ClapModel
+
+    device = resolve_device(config.device)
+    source = str(pocket.clap_folder()) if config.model == "pocket" else config.model
+    try:
+        kind = AutoConfig.from_pretrained(source, revision=config.revision).model_type
+        if kind != "clap":
+            raise ModelError(f"clap.model {source!r} is a {kind!r} model; expected `clap`, such as laion/clap-htsat-unfused")
+        model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
+        extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"clap.model {source!r} cannot be loaded ({error}); check the name and the network, or use clap.model=pocket"
+        ) from error
+    return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

@@ -1,0 +1,558 @@
+"""Audio classifiers: any `transformers` audio-classification model, fine-tuned on the user's classes and clips.
+
+A `Source` is a model that was found and checked; a `Frontend` is its feature extractor fitted to the training split;
+`load_classifier` gives the network with a new head, `fine_tune` trains it, `predict` applies it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+    ASTFeatureExtractor,
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from synthio import metrics
+from synthio.audio import Waveform, fit
+from synthio.backends import pocket
+from synthio.errors import BackendError, ConfigError, DataError, ModelError, StoreError
+
+Indices = npt.NDArray[np.int64]
+
+#: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
+_WINDOW, _HOP = 400, 160
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
+#: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
+_HEAD_PARTS = ("classifier", "projector", "layer_weights")
+#: Standard deviation of a new head's weights, as in AST, BERT and wav2vec 2.0.
+_HEAD_STD = 0.02
+
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
+"""One label per clip, or any number of them; the spelling of `transformers`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An audio-classification model that was found: where it is, its configuration and its feature extractor."""
+
+    location: str
+    """A folder or a hub id."""
+    revision: str | None
+    config: Any
+    extractor: Any
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """What the feature extractor expects."""
+        return int(self.extractor.sampling_rate)
+
+
+def find_classifier(model: str, revision: str | None = None) -> Source:
+    """Find ``pocket``, a local folder or a hub id, and check its family without loading weights.
+
+    Raises: `ModelError` when it is missing, cannot be reached or read, or is no audio-classification model.
+    """
+    location = _locate(model)
+    try:
+        config = AutoConfig.from_pretrained(location, revision=revision)
+    except _LOADING_ERRORS as error:
+        raise _unreadable(model, location, error) from error
+    if type(config) not in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
+        known = ", ".join(sorted(known.model_type for known in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING))
+        raise ModelError(
+            f"{model}: is a {config.model_type!r} model; expected an audio-classification family ({known}); "
+            "choose another train.model"
+        )
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision)
+    except _LOADING_ERRORS as error:
+        raise ModelError(
+            f"{model}: has no usable feature extractor; expected preprocessor_config.json beside config.json: {error}"
+        ) from error
+    bins, expected = getattr(extractor, "num_mel_bins", None), getattr(config, "num_mel_bins", None)
+    if _is_ast(config) and bins != expected:
+        raise ModelError(
+            f"{model}: preprocessor_config.json makes {bins} mel bins; config.json expects {expected}; "
+            "use the two files that were saved together"
+        )
+    return Source(location, revision, config, extractor)
+
+
+def _locate(model: str) -> str:
+    if model == "pocket":
+        return str(pocket.classifier_folder())
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder}: holds no config.json; expected a folder written by save_pretrained")
+        return str(folder)
+    if folder.exists() or not _HUB_ID.fullmatch(model) or model.startswith("."):
+        raise ModelError(f"{model}: no such folder; expected `pocket`, a model folder or a hub id such as owner/name")
+    return model
+
+
+def _unreadable(model: str, location: str, error: Exception) -> ModelError:
+    if Path(location).is_dir():
+        return ModelError(f"{model}: config.json cannot be used: {error}")
+    return ModelError(
+        f"{model}: neither a folder here nor reachable on the model hub: {error} "
+        "Check the name and the network, or download the model and give its folder as train.model"
+    )
+
+
+def _is_ast(config: Any) -> bool:
+    return bool(config.model_type == "audio-spectrogram-transformer")
+
+
+# ------------------------------------------------------------------------------------------------------- features
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """A feature extractor fitted to the training split; gives every clip features of one shape."""
+
+    extractor: Any
+    min_samples: int
+    """Shorter clips are zero-padded to this before the extractor pads in its own way."""
+    max_samples: int
+    """Longer clips are cut."""
+
+    def features(self, samples: Waveform) -> npt.NDArray[np.float32]:
+        """The model's main input for one clip of shape ``(samples,)``, at the extractor's rate."""
+        fitted = fit(samples, min(max(samples.shape[0], self.min_samples), self.max_samples))
+        extracted = self.extractor(fitted, sampling_rate=self.extractor.sampling_rate, return_tensors="np")
+        return np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32)
+
+
+def fit_frontend(source: Source, training_clips: Iterable[Waveform]) -> Frontend:
+    """Fit the feature extractor to the training clips, shape ``(samples,)`` each; ``source`` is left as it is.
+
+    For an AST, the clip length is that of the longest training clip, and mean and standard deviation are those of its
+    log-mel frames (padding left out), as AST's authors ask for on new data (Gong et al. 2021, section 3; their
+    `get_norm_stats.py`). Other families keep their own features; only the common length is taken from the clips.
+    Raises: `DataError` without clips.
+    """
+    extractor = copy.deepcopy(source.extractor)
+    if isinstance(extractor, ASTFeatureExtractor):
+        return _fit_ast(extractor, source.config, training_clips)
+    longest = max((clip.shape[0] for clip in training_clips), default=0)
+    if longest == 0:
+        raise _no_clips()
+    length = max(longest, _WINDOW)
+    return Frontend(extractor, length, length)
+
+
+def _fit_ast(extractor: Any, config: Any, training_clips: Iterable[Waveform]) -> Frontend:
+    extractor.do_normalize = False
+    longest, count, total, squares = 0, 0, 0.0, 0.0
+    for clip in training_clips:
+        samples = fit(clip, max(clip.shape[0], _WINDOW))
+        # As long as the clip itself, so that no padding enters the statistics.
+        extractor.max_length = 1 + (samples.shape[0] - _WINDOW) // _HOP
+        frames = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_values"]
+        longest = max(longest, extractor.max_length)
+        count += frames.size
+        total += float(frames.sum(dtype=np.float64))
+        squares += float(np.square(frames, dtype=np.float64).sum())
+    if count == 0:
+        raise _no_clips()
+    mean = total / count
+    extractor.mean, extractor.std = mean, max(1e-3, max(0.0, squares / count - mean**2) ** 0.5)
+    extractor.do_normalize = True
+    # Whole patches: the network does not see frames after the last one.
+    steps = max(0, -(-(longest - config.patch_size) // config.time_stride))
+    extractor.max_length = config.patch_size + steps * config.time_stride
+    return Frontend(extractor, _WINDOW, _WINDOW + (extractor.max_length - 1) * _HOP)
+
+
+def _no_clips() -> DataError:
+    return DataError("there are no training clips; expected at least one to measure clip length and loudness on")
+
+
+# -------------------------------------------------------------------------------------------------------- network
+
+
+def load_classifier(
+    source: Source, frontend: Frontend, classes: Sequence[str], problem_type: ProblemType, seed: int
+) -> transformers.PreTrainedModel:
+    """The pre-trained network (float32) with a new head for ``classes``; an AST is fitted to the clip length.
+
+    The head is always new, drawn from ``seed``, also when the model had as many classes before.
+    Raises: `ModelError` when the weights are missing, damaged, pickled, or do not fit config.json.
+    """
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(seed)
+        try:
+            model, report = AutoModelForAudioClassification.from_pretrained(
+                source.location,
+                revision=source.revision,
+                id2label=dict(enumerate(classes)),
+                label2id={label: index for index, label in enumerate(classes)},
+                problem_type=problem_type,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+            )
+        except _LOADING_ERRORS as error:
+            raise ModelError(f"{source.location}: weights cannot be loaded (expected safetensors): {error}") from error
+        _check_weights(source, report)
+        _new_head(model, len(classes))
+    if _is_ast(model.config):
+        fit_positions(model, frontend.extractor.max_length)
+    return model
+
+
+def _check_weights(source: Source, report: dict[str, Any]) -> None:
+    """Only the head may be new: anything else missing would train a random network without a word."""
+    for key, found, expected in sorted(report["mismatched_keys"]):
+        if not key.startswith(_HEAD_PARTS):
+            raise ModelError(
+                f"{source.location}: the weights do not fit config.json: {key} has shape {tuple(found)}; "
+                f"expected {tuple(expected)}"
+            )
+    # SpecAugment's mask vector is absent from checkpoints that were never trained with it.
+    missing = sorted(
+        key
+        for key in report["missing_keys"]
+        if not key.startswith(_HEAD_PARTS) and not key.endswith("masked_spec_embed")
+    )
+    if missing:
+        raise ModelError(
+            f"{source.location}: {len(missing)} of the network's weights are missing, for example {missing[0]}; "
+            "expected those of an audio-classification model or of its encoder"
+        )
+
+
+def _new_head(model: Any, n_classes: int) -> None:
+    for layer in model.classifier.modules():
+        if isinstance(layer, torch.nn.Linear) and layer.out_features == n_classes:
+            torch.nn.init.normal_(layer.weight, std=_HEAD_STD)
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
+
+
+def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, folder: Path) -> None:
+    """Write network (safetensors), configuration and feature extractor: `find_classifier` and `transformers` read it.
+
+    Raises: `StoreError` when it cannot be written.
+    """
+    try:
+        with _quiet():
+            model.save_pretrained(folder)
+            frontend.extractor.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(
+            f"{folder}: the trained weights cannot be written: {error}; free some space and run again"
+        ) from error
+
+
+def fit_positions(model: Any, max_length: int) -> None:
+    """Give an `ASTForAudioClassification` another clip length, ``max_length`` log-mel frames, in place."""
+    config = model.config
+    bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    steps = (max_length - config.patch_size) // config.time_stride + 1
+    embeddings = model.audio_spectrogram_transformer.embeddings
+    fitted = resize_positions(embeddings.position_embeddings.detach(), bands, steps)
+    embeddings.position_embeddings = torch.nn.Parameter(fitted)
+    config.max_length = max_length
+
+
+def resize_positions(positions: torch.Tensor, bands: int, steps: int) -> torch.Tensor:
+    """Position embeddings of an AST for another number of time steps.
+
+    Shape ``(1, 2 + bands * old_steps, width)`` to ``(1, 2 + bands * steps, width)``. As in AST's paper and code (Gong
+    et al. 2021, section 2.2, cut and bi-linear interpolation): fewer steps are cut from the middle, more are
+    interpolated; the two special tokens keep theirs.
+    """
+    special, patches = positions[:, :2], positions[:, 2:]
+    grid = patches.reshape(1, bands, -1, positions.shape[-1]).permute(0, 3, 1, 2)
+    old_steps = grid.shape[-1]
+    if steps <= old_steps:
+        first = (old_steps - steps) // 2
+        grid = grid[..., first : first + steps]
+    else:
+        grid = torch.nn.functional.interpolate(grid, size=(bands, steps), mode="bilinear", align_corners=False)
+    return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1).contiguous()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bar and no report of the replaced head: both are expected. What matters is checked and raised."""
+    logging = transformers.utils.logging
+    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bar:
+            logging.enable_progress_bar()
+
+
+# ---------------------------------------------------------------------------------------------------- fine-tuning
+
+#: Target of a clip whose class the model does not know: no loss (PyTorch's ``ignore_index``), and never right.
+NO_CLASS = -100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips as the network sees them, in memory."""
+
+    inputs: torch.Tensor
+    """`Frontend.features` of every clip, shape ``(clips, ...)``."""
+    targets: torch.Tensor
+    """Class indices (or `NO_CLASS`) of shape ``(clips,)``, or multi-hot float32 of shape ``(clips, classes)``."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW (weight decay 0.01, gradients clipped at norm 1), 10% linear warm-up, cosine decay to 0."""
+
+    steps: int
+    batch_size: int
+    micro_batch: int
+    """Clips per forward pass; divides ``batch_size``. Gradients add up to whole batches."""
+    learning_rate: float
+    evaluate_every: int
+    """Steps between validations."""
+    device: torch.device
+    seed: int
+
+
+class CurvePoint(BaseModel):
+    """One validation. Figures that are not finite, or that there was nothing to measure on, are None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    train_loss: float | None
+    """Mean since the point before."""
+    valid_loss: float | None
+    valid_score: float | None
+    """Accuracy, or mean average precision for several labels per clip."""
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: the score, ties broken by the lower loss."""
+        worst = -math.inf
+        return (
+            worst if self.valid_score is None else self.valid_score,
+            worst if self.valid_loss is None else -self.valid_loss,
+        )
+
+
+class _Drawn(Dataset[dict[str, torch.Tensor]]):
+    """Examples in a given order, repeats included, as `Trainer` reads them."""
+
+    def __init__(self, input_name: str, examples: Examples, order: Indices) -> None:
+        self._input_name, self._examples, self._order = input_name, examples, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        index = int(self._order[position])
+        return {self._input_name: self._examples.inputs[index], "labels": self._examples.targets[index]}
+
+
+def fine_tune(
+    model: Any,
+    examples: Examples,
+    order: Indices,
+    valid: Examples | None,
+    optimisation: Optimisation,
+    advance: Callable[[int], None],
+) -> tuple[CurvePoint, tuple[CurvePoint, ...]]:
+    """Train ``model`` in place and leave it with its best validation weights; without ``valid``, with the last ones.
+
+    ``order`` says which example each slot of each batch holds, shape ``(steps * batch_size,)``. Returns the kept point
+    and the whole curve. Leaves no file behind, and the random state of Python, NumPy and torch (CPU) as it was.
+    """
+    keeper = _KeepBest(advance)
+    with _own_randomness(), tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(optimisation, scratch, "no" if valid is None else "steps"),
+            train_dataset=_Drawn(model.main_input_name, examples, order),
+            eval_dataset=None if valid is None else _Drawn(model.main_input_name, valid, np.arange(len(valid.inputs))),
+            compute_loss_func=_LOSSES[model.config.problem_type],
+            compute_metrics=_validation_score(_SCORES[model.config.problem_type]),
+            callbacks=[keeper],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    curve = _curve(trainer.state.log_history)
+    if keeper.best is None:
+        last = CurvePoint(step=optimisation.steps, train_loss=None, valid_loss=None, valid_score=None)
+        return next((point for point in curve if point.step == last.step), last), curve
+    model.load_state_dict(keeper.weights)
+    return next(point for point in curve if point.step == keeper.best.step), curve
+
+
+def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no", "steps"]) -> TrainingArguments:
+    device = optimisation.device
+    if device.index is not None:
+        raise ConfigError(f"train.device {str(device)!r}: use `cuda`, and CUDA_VISIBLE_DEVICES to choose the GPU")
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        max_steps=optimisation.steps,
+        per_device_train_batch_size=optimisation.micro_batch,
+        per_device_eval_batch_size=optimisation.micro_batch,
+        gradient_accumulation_steps=optimisation.batch_size // optimisation.micro_batch,
+        learning_rate=optimisation.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        weight_decay=0.01,
+        optim="adamw_torch",
+        train_sampling_strategy="sequential",
+        logging_steps=optimisation.evaluate_every,
+        logging_nan_inf_filter=False,
+        eval_strategy=evaluation,
+        eval_steps=optimisation.evaluate_every,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=optimisation.seed,
+    )
+    if arguments.n_gpu > 1:
+        # With several GPUs visible, Trainer would multiply the batch size by their number.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    total = functional.cross_entropy(outputs["logits"], labels, reduction="sum", ignore_index=NO_CLASS)
+    return total / _items((labels != NO_CLASS).sum(), num_items_in_batch)
+
+
+def _binary_cross_entropy(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+) -> torch.Tensor:
+    total = functional.binary_cross_entropy_with_logits(outputs["logits"], labels, reduction="sum")
+    return total / _items(torch.tensor(labels.numel(), device=labels.device), num_items_in_batch)
+
+
+def _items(here: torch.Tensor, in_batch: torch.Tensor | None) -> torch.Tensor:
+    # Trainer counts the labels of the whole batch, so that the forward passes of one step add up to its mean.
+    return (here if in_batch is None else in_batch).clamp(min=1)
+
+
+# Not the models' own losses: wav2vec 2.0 and Whisper know cross-entropy only, and none counts over accumulated passes.
+_LOSSES: Mapping[ProblemType, Callable[..., torch.Tensor]] = {
+    "single_label_classification": _cross_entropy,
+    "multi_label_classification": _binary_cross_entropy,
+}
+_SCORES: Mapping[ProblemType, metrics.Metric] = {
+    "single_label_classification": metrics.accuracy,
+    "multi_label_classification": metrics.mean_average_precision,
+}
+
+
+def _validation_score(metric: metrics.Metric) -> Callable[[EvalPrediction], dict[str, float]]:
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        logits = _first(prediction.predictions)
+        labels = np.asarray(prediction.label_ids)
+        targets = labels[:, None] == np.arange(logits.shape[1]) if labels.ndim == 1 else labels > 0.5
+        return {"score": metric(targets, logits) if np.isfinite(logits).all() else math.nan}
+
+    return score
+
+
+def _first(outputs: Any) -> Any:
+    # Models set to return hidden states give a tuple with the logits first.
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+class _KeepBest(TrainerCallback):  # type: ignore[misc]
+    """Keeps the weights of the best validation in memory; `Trainer` would pickle its own state beside them."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.best: CurvePoint | None = None
+        self.weights: dict[str, torch.Tensor] = {}
+        self._advance = advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._advance(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        point = _point(state.global_step, {}, others["metrics"])
+        if self.best is None or point.rank > self.best.rank:
+            self.best = point
+            self.weights = {k: v.detach().to("cpu", copy=True) for k, v in others["model"].state_dict().items()}
+
+
+def _curve(history: Sequence[Mapping[str, float]]) -> tuple[CurvePoint, ...]:
+    trained = {int(row["step"]): row for row in history if "loss" in row}
+    validated = {int(row["step"]): row for row in history if "eval_loss" in row}
+    return tuple(_point(s, trained.get(s, {}), validated.get(s, {})) for s in sorted({*trained, *validated}))
+
+
+def _point(step: int, trained: Mapping[str, float], validated: Mapping[str, float]) -> CurvePoint:
+    figures = (trained.get("loss"), validated.get("eval_loss"), validated.get("eval_score"))
+    train_loss, valid_loss, valid_score = (x if x is not None and math.isfinite(x) else None for x in figures)
+    return CurvePoint(step=step, train_loss=train_loss, valid_loss=valid_loss, valid_score=valid_score)
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """`Trainer` seeds every global generator; the caller's go on as if it had not."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
+@torch.inference_mode()
+def predict(model: Any, inputs: torch.Tensor, batch_size: int, device: torch.device) -> npt.NDArray[np.float64]:
+    """Probabilities, shape ``(clips, classes)``: softmax for one label per clip, sigmoid for several.
+
+    Raises: `BackendError` when they are not finite.
+    """
+    model.eval().to(device)
+    if not len(inputs):
+        return np.zeros((0, model.config.num_labels))
+    batches = (inputs[start : start + batch_size].to(device) for start in range(0, len(inputs), batch_size))
+    logits = torch.cat([model(**{model.main_input_name: batch}).logits for batch in batches]).double().cpu()
+    single = model.config.problem_type == "single_label_classification"
+    probabilities = (logits.softmax(dim=1) if single else logits.sigmoid()).numpy()
+    if not np.isfinite(probabilities).all():
+        raise BackendError("the classifier's scores are not finite: training diverged; lower train.learning_rate")
+    return probabilities

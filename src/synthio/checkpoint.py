@@ -1,0 +1,58 @@
+"""Training state in one safetensors file: weights, AdamW moments, a step number. Nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from synthio.store import replacing
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def save_checkpoint(
+    path: Path,
+    step: int,
+    parameters: Mapping[str, torch.Tensor],
+    optimiser: torch.optim.AdamW,
+    extra: Mapping[str, torch.Tensor],
+    notes: Mapping[str, Any],
+) -> None:
+    """Write atomically. ``extra`` are further tensors (an average, the best weights); ``notes`` is JSON-able."""
+    tensors = {f"weight/{name}": p.detach().contiguous() for name, p in parameters.items()}
+    tensors |= {f"extra/{name}": tensor.detach().contiguous() for name, tensor in extra.items()}
+    for name, parameter in parameters.items():
+        # A parameter that never had a gradient (an unused conditioning path) has no moments.
+        moments = optimiser.state.get(parameter, {})
+        tensors |= {f"{key}/{name}": moments[key].contiguous() for key in _MOMENTS if key in moments}
+    with replacing(path) as partial:
+        save_file(tensors, str(partial), metadata={"step": str(step), "notes": json.dumps(notes)})
+
+
+def restore_checkpoint(
+    path: Path, parameters: Mapping[str, torch.Tensor], optimiser: torch.optim.AdamW
+) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]]:
+    """Put weights and moments back.
+
+    Returns: the number of steps done, the extra tensors and the notes; ``(0, {}, {})`` without a checkpoint.
+    """
+    if not path.is_file():
+        return 0, {}, {}
+    with safe_open(str(path), "pt") as reader:
+        metadata = reader.metadata()
+        tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118  (not a mapping)
+    step = int(metadata["step"])
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"weight/{name}"])
+            if f"{_MOMENTS[0]}/{name}" in tensors:
+                moments = {key: tensors[f"{key}/{name}"].to(parameter.device) for key in _MOMENTS}
+                optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+    extra = {key.removeprefix("extra/"): value for key, value in tensors.items() if key.startswith("extra/")}
+    return step, extra, json.loads(metadata["notes"])

@@ -1,0 +1,324 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from synthio.errors import ConfigError, SynthioError
+
+if TYPE_CHECKING:
+    from synthio.config import RunConfig
+    from synthio.progress import Reporter
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn 50 to 500 labelled clips into a better classifier with aligned synthetic audio.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at the data before a run.")
+pretrain_app = typer.Typer(no_args_is_help=True, help="Train the pocket models from a captioned corpus.")
+app.add_typer(data_app, name="data")
+app.add_typer(pretrain_app, name="pretrain")
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.seeds=5")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def main() -> None:
+    """Run the command line; a `SynthioError` becomes one message and its exit code."""
+    try:
+        app()
+    except SynthioError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+        Console(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
+        raise SystemExit(130) from None
+
+
+def _config(recipe: Path, overrides: list[str] | None) -> RunConfig:
+    from synthio.config import RunConfig
+    from synthio.recipes import load_recipe
+
+    return load_recipe(recipe, overrides or [], RunConfig)
+
+
+def _reporter(quiet: bool) -> Reporter:
+    import logging
+    import warnings
+
+    from synthio.progress import ConsoleReporter, Reporter
+
+    # The libraries' own chatter; our progress says what matters.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|diffusers|peft|huggingface_hub)\.")
+    return Reporter() if quiet else ConsoleReporter()
+
+
+def _silence_library_bars() -> None:
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
+def _print(value: Any, as_json: bool, text: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    else:
+        text()
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop before any model loads.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Every stage: align, caption, imagine, generate, filter, reflect, train, report. Resumes where it stopped."""
+    config = _config(recipe, overrides)
+    if dry_run:
+        from synthio.plan import make_plan
+
+        plan = make_plan(config)
+        _print(plan.as_dict(), as_json, lambda: _show_plan(plan))
+        return
+    from synthio.pipeline import Pipeline
+
+    _silence_library_bars()
+    pipeline = Pipeline(config, _reporter(quiet))
+    page = pipeline.run()
+    _show_result(pipeline, page, as_json)
+
+
+def _show_plan(plan: Any) -> None:
+    console = Console()
+    console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
+    table = Table("stage", "items", "of", "estimate")
+    for row in plan.stages:
+        estimate = "unknown" if row.estimate_s is None else f"{row.estimate_s:.0f} s"
+        table.add_row(row.stage, str(row.items), row.unit, estimate)
+    console.print(table)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
+    from synthio import metrics
+    from synthio.results import funnel_round
+
+    summary = pipeline.predictions()[1].summary()
+    comparison = metrics.Comparison.model_validate(summary)
+    funnel = [funnel_round(r) for r in pipeline.rounds()]
+    verdict = metrics.verdict(comparison)
+    value = {
+        "verdict": verdict,
+        "comparison": summary,
+        "funnel": [vars(row) for row in funnel],
+        "seconds": pipeline.timings(),
+        "report": str(page),
+        "dataset": str(pipeline.root / "dataset"),
+    }
+
+    def text() -> None:
+        console = Console()
+        table = Table("arm", comparison.metric, "macro-F1", "real clips", "synthetic clips")
+        for arm in comparison.arms:
+            score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
+            table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_synthetic))
+        console.print(table)
+        console.print(verdict, style="bold", markup=False)
+        console.print(f"report:  {page}\ndataset: {pipeline.root / 'dataset'}", markup=False, highlight=False)
+
+    _print(value, as_json, text)
+
+
+def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, as_json: bool) -> None:
+    from synthio.pipeline import Pipeline
+
+    _silence_library_bars()
+    pipeline = Pipeline(_config(recipe, overrides), _reporter(quiet), may_run=("clips", stage))
+    result = pipeline.run_stage(stage)
+    _print({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
+
+
+@app.command()
+def caption(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Describe the real training clips."""
+    _stage("caption", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def align(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Align the generator with the training clips."""
+    _stage("align", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def imagine(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Write new captions."""
+    _stage("imagine", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def generate(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe; left out with --prompt.")] = None,
+    overrides: Overrides = None,
+    prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path("clip.flac"),
+    duration_s: Annotated[float, typer.Option(min=0.1, max=120, help="With --prompt.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="With --prompt.")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Generate clips for the imagined captions; or, with --prompt, one clip."""
+    if prompt is None:
+        if recipe is None:
+            raise ConfigError("generate needs a recipe, or --prompt 'a sound' to try one prompt")
+        _stage("generate", recipe, overrides, quiet, as_json)
+        return
+    from synthio.api import generate_clip
+
+    _silence_library_bars()
+    _reporter(quiet)
+    config = None if recipe is None else _config(recipe, overrides)
+    generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config)
+    _print({"prompt": prompt, "seed": seed, "output": str(output)}, as_json, lambda: print(output))
+
+
+@app.command("filter")
+def filter_(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Judge the generated clips, and send rejected captions back, for a few rounds."""
+    _stage("filter", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Train and compare the classifiers."""
+    _stage("train", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Write the report page."""
+    _stage("report", recipe, overrides, quiet, as_json)
+
+
+@data_app.command("check")
+def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Counts, durations, unusable files and everything that would stop a run."""
+    from synthio.errors import DataError
+    from synthio.stages.clips import check_data
+
+    check = check_data(_config(recipe, overrides))
+
+    def text() -> None:
+        console = Console()
+        table = Table("class", "train", "valid", "test")
+        for label, row in sorted(check.counts.items()):
+            table.add_row(label, *(str(row[split]) for split in ("train", "valid", "test")))
+        console.print(table)
+        durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
+        console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))
+        for clip in check.rejected:
+            console.print(f"unusable: {clip.path}: {clip.reason}", style="yellow", markup=False)
+        for warning in check.warnings:
+            console.print(f"warning: {warning}", style="yellow", markup=False)
+        if not check.problems:
+            console.print("nothing here stops a run")
+
+    _print(check.as_dict(), as_json, text)
+    if check.problems:
+        raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The readers that this installation knows."""
+    from synthio.datasets import READERS
+
+    for name in READERS:
+        print(name)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[Path | None, typer.Argument(help="Also say what this recipe would load.")] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """What is installed, which devices there are, which models are here."""
+    from synthio.doctor import examine
+
+    found = examine(None if recipe is None else _config(recipe, overrides))
+
+    def text() -> None:
+        for name, value in found.items():
+            rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+            print(f"{name}:" if rows is not None else f"{name}: {value}")
+            for key, row in rows or ():
+                print(f"  {key}: {row}")
+
+    _print(found, as_json, text)
+
+
+@app.command()
+def prepare(as_json: Json = False) -> None:
+    """Convert and cache the pocket models now (about two minutes, once)."""
+    from synthio.doctor import prepare as prepare_models
+
+    _silence_library_bars()
+    folders = prepare_models()
+    _print(folders, as_json, lambda: print("\n".join(f"{part}: {folder}" for part, folder in folders.items())))
+
+
+def _pretrain(part: str, recipe: Path, overrides: list[str] | None, quiet: bool) -> None:
+    from synthio.pretrain import train_part
+
+    _silence_library_bars()
+    print(train_part(part, recipe, overrides or [], _reporter(quiet)))
+
+
+@pretrain_app.command("autoencoder")
+def pretrain_autoencoder(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Waveform to latents and back."""
+    _pretrain("autoencoder", recipe, overrides, quiet)
+
+
+@pretrain_app.command("t2a")
+def pretrain_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Text to latents."""
+    _pretrain("t2a", recipe, overrides, quiet)
+
+
+@pretrain_app.command("clap")
+def pretrain_clap(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Audio and text in one space."""
+    _pretrain("clap", recipe, overrides, quiet)
+
+
+@pretrain_app.command("classifier")
+def pretrain_classifier(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Audio tagging."""
+    _pretrain("classifier", recipe, overrides, quiet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What can be wrong with a set of clips. Problems stop a run; warnings are worth a look. Every function lists all."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
+
+from synthio.records import Clip, Split, readable
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+#: Classes with fewer training clips are called rare, and clips under this duration very short.
+RARE_CLIPS, SHORT_S = 5, 0.1
+_SHOWN = 20
+
+
+def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
+    """Clips per class and split; classes sorted, every split present."""
+    counts = Counter((label, clip.split) for clip in clips for label in clip.labels)
+    return {label: {split: counts[label, split] for split in SPLITS} for label in sorted({name for name, _ in counts})}
+
+
+def class_problems(clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]]) -> list[str]:
+    """One class only; classes with no clip, one clip or no training clip.
+
+    ``rejected``: per class that the data names, why files of it were rejected.
+    """
+    counts = class_counts(clips)
+    problems = []
+    if len(counts) == 1:
+        problems.append(f"only one class, {next(iter(counts))!r}; a classifier needs at least two")
+    for label in sorted(set(rejected) - set(counts)):
+        problems.append(f"class {label!r} has no usable clip: {count_reasons(rejected[label])}")
+    for label, splits in counts.items():
+        total = sum(splits.values())
+        if total == 1:
+            problems.append(f"class {label!r} has only one clip; it needs at least two, to train and to test")
+        elif not splits["train"]:
+            problems.append(f"class {label!r} has no training clip ({total} in valid and test)")
+    return problems
+
+
+def split_problems(clips: Sequence[Clip]) -> list[str]:
+    """Splits without a clip."""
+    cures = {
+        "train": "add training clips",
+        "valid": "add a valid split, or set data.valid_fraction above 0",
+        "test": "add a test split, or leave all splits out and set data.test_fraction above 0",
+    }
+    present = {clip.split for clip in clips}
+    return [f"no {split} clips; {cures[split]}" for split in SPLITS if split not in present]
+
+
+def training_copies(clips: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
+    """Pairs of a training clip and a valid or test clip with the same audio."""
+    measured = defaultdict(list)
+    for clip in clips:
+        if clip.split != "train":
+            measured[clip.sha256].append(clip)
+    return [(clip, twin) for clip in clips if clip.split == "train" for twin in measured[clip.sha256]]
+
+
+def copy_problems(clips: Sequence[Clip]) -> list[str]:
+    """The same audio in training and in valid or test: the pairs."""
+    pairs = training_copies(clips)
+    if not pairs:
+        return []
+    listed = some((f"\n  {clip.path!r} = {twin.path!r} ({twin.split})" for clip, twin in pairs), separator="")
+    return [
+        f"{len(pairs)} training clip(s) hold the same audio as a valid or test clip:{listed}\n"
+        "  remove one of each pair, or set data.duplicates=drop to drop the training copies"
+    ]
+
+
+def copy_warnings(clips: Sequence[Clip]) -> list[str]:
+    """Repeats that do not leak into training: inside one split, in valid and test, or under different labels."""
+    copies = defaultdict(list)
+    for clip in clips:
+        copies[clip.sha256].append(clip)
+    warnings = []
+    if repeats := len(clips) - len({(clip.sha256, clip.split) for clip in clips}):
+        warnings.append(f"{repeats} clip(s) repeat the audio of another clip in the same split")
+    if shared := sum({"valid", "test"} <= {clip.split for clip in group} for group in copies.values()):
+        warnings.append(f"{shared} clip(s) of the test are in valid too, which flatters the test score")
+    disputed = [group for group in copies.values() if len({frozenset(clip.labels) for clip in group}) > 1]
+    if disputed:
+        listed = some((" = ".join(repr(clip.path) for clip in group) for group in disputed), separator="; ")
+        warnings.append(
+            f"{len(disputed)} piece(s) of audio have different labels in different clips: {listed}; "
+            "several labels of one clip belong in one cell (data.label_separator)"
+        )
+    return warnings
+
+
+def class_warnings(clips: Sequence[Clip]) -> list[str]:
+    """Rare classes, classes absent from valid or test, classes that read alike."""
+    counts = class_counts(clips)
+    warnings = []
+    if rare := [f"{label!r} ({n})" for label, splits in counts.items() if 0 < (n := splits["train"]) < RARE_CLIPS]:
+        warnings.append(f"fewer than {RARE_CLIPS} training clips in {len(rare)} class(es): {some(rare)}")
+    for split in SPLITS[1:]:
+        if absent := [repr(label) for label, splits in counts.items() if not splits[split]]:
+            warnings.append(f"no {split} clip in {len(absent)} class(es), so nothing is measured there: {some(absent)}")
+    spellings = defaultdict(list)
+    for label in counts:
+        spellings[readable(label).casefold()].append(label)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
+    return warnings
+
+
+def group_warnings(clips: Sequence[Clip]) -> list[str]:
+    """Groups that the data itself puts both in training and elsewhere."""
+    homes = defaultdict(set)
+    for clip in clips:
+        if clip.group is not None:
+            homes[clip.group].add(clip.split)
+    astride = sorted(repr(group) for group, splits in homes.items() if "train" in splits and len(splits) > 1)
+    if not astride:
+        return []
+    return [f"{len(astride)} group(s) in training and elsewhere, which flatters the scores: {some(astride)}"]
+
+
+def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], max_duration_s: float) -> list[str]:
+    """Mixed sample rates, very short clips, clips that are cropped. ``durations_s``: by file name."""
+    warnings = []
+    rates = Counter(rates_hz)
+    if len(rates) > 1:
+        warnings.append("mixed sample rates: " + ", ".join(f"{rate} Hz ({n})" for rate, n in sorted(rates.items())))
+    if short := [repr(name) for name, duration_s in durations_s.items() if duration_s < SHORT_S]:
+        warnings.append(f"{len(short)} clip(s) under {SHORT_S} s: {some(short)}")
+    if cropped := sum(duration_s > max_duration_s for duration_s in durations_s.values()):
+        warnings.append(f"{cropped} clip(s) are cropped to data.max_duration_s = {max_duration_s:g} s")
+    return warnings
+
+
+def count_reasons(reasons: Sequence[str]) -> str:
+    """``3 file(s) rejected (is silent: 2; holds no samples: 1)``."""
+    listed = some((f"{reason}: {n}" for reason, n in Counter(reasons).most_common()), separator="; ")
+    return f"{len(reasons)} file(s) rejected ({listed})"
+
+
+def some(items: Iterable[str], separator: str = ", ") -> str:
+    """The first of a list that may be long, and how many more there are."""
+    every = list(items)
+    more = f"{separator} and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return separator.join(every[:_SHOWN]) + more

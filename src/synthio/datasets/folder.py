@@ -1,0 +1,132 @@
+"""Folders: one sub-folder per class, optionally inside train/valid/test; or a Hugging Face audiofolder.
+
+    dog/a.wav                       class folders
+    train/dog/a.wav, test/dog/b.wav class folders inside split folders (any case; val, validation and dev are valid)
+    metadata.jsonl or .csv          an audiofolder: columns file_name and label, at the top or in each split folder
+
+Every file becomes a row or a rejected row; only hidden files and the papers at the top (README, *.json, ...) are left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from synthio.audio import AUDIO_SUFFIXES
+from synthio.config import DataConfig
+from synthio.datasets.rows import Row, clean, split_of
+from synthio.datasets.table import parse, table_rows
+from synthio.errors import DataError
+from synthio.records import Split
+
+_PAPERS = frozenset({".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".pdf"})
+_PAPER_STEMS = frozenset({"readme", "license", "licence", "notice", "copying"})
+_METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def read_folder(config: DataConfig) -> list[Row]:
+    """Rows of the folder ``config.path``.
+
+    Raises: `DataError` when it is no folder, or when its audiofolder metadata cannot be read.
+    """
+    root = Path(config.path).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
+    if metadata := _metadata_tables(root):
+        return _audiofolder_rows(root, metadata, config)
+    folders = _folders(root)
+    if not _are_splits(folders):
+        return [*_strays(root, root), *(row for folder in folders for row in _class_rows(root, folder, None))]
+    rows = list(_strays(root, root))
+    for folder in folders:
+        split = split_of(folder.name)
+        if split is None:
+            rows += _rejected(root, folder, "is outside the train, valid and test folders")
+            continue
+        rows += _strays(root, folder)
+        rows += [row for class_folder in _folders(folder) for row in _class_rows(root, class_folder, split)]
+    return rows
+
+
+def _are_splits(folders: list[Path]) -> bool:
+    """Whether these are train/valid/test with class folders inside; a class may be called `train` (the vehicle)."""
+    splits = [folder for folder in folders if split_of(folder.name) and _folders(folder) and not _has_audio(folder)]
+    return bool(splits) and (len({split_of(f.name) for f in splits}) > 1 or all(split_of(f.name) for f in folders))
+
+
+def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
+    label = clean(folder.name)
+    files = list(_files(folder))
+    if not files:
+        yield Row(folder, _name(root, folder), (label,), split, rejected="the class folder is empty")
+    for path in files:
+        suffix = clean(path.suffix.lower())
+        unreadable = f"suffix {suffix!r} is no audio that can be read; convert it to FLAC or WAV"
+        yield Row(path, _name(root, path), (label,), split, rejected=None if suffix in AUDIO_SUFFIXES else unreadable)
+
+
+def _strays(root: Path, folder: Path) -> Iterator[Row]:
+    """Files directly in a folder where class folders belong."""
+    for path in sorted(folder.iterdir()):
+        paper = path.suffix.lower() in _PAPERS or path.stem.lower() in _PAPER_STEMS
+        if not (path.is_dir() or _is_hidden(path.name) or paper):
+            yield Row(
+                path, _name(root, path), (), rejected="is in no class folder; move it into one named after its label"
+            )
+
+
+def _rejected(root: Path, folder: Path, reason: str) -> Iterator[Row]:
+    yield from (Row(path, _name(root, path), (), rejected=reason) for path in _files(folder))
+
+
+def _metadata_tables(root: Path) -> list[Path]:
+    """The audiofolder tables: at the top, else in each split folder. Tables without ``file_name`` are papers."""
+    for places in ([root], [folder for folder in _folders(root) if split_of(folder.name)]):
+        tables = [next((t for name in _METADATA if (t := place / name).is_file()), None) for place in places]
+        found = [table for table in tables if table is not None and any("file_name" in row for row in parse(table))]
+        if found:
+            return found
+    return []
+
+
+def _audiofolder_rows(root: Path, tables: list[Path], config: DataConfig) -> list[Row]:
+    rows: list[Row] = []
+    for table in tables:
+        for row in table_rows(parse(table), table, config, "file_name"):
+            name = _name(root, row.path) if row.path.is_relative_to(root) else row.name
+            # As `load_dataset("audiofolder")` does: without a split column, the first folder tells the split.
+            rows.append(replace(row, name=name, split=row.split or split_of(name.partition("/")[0])))
+    listed = {row.path for row in rows}
+    unlisted = (path for path in _files(root) if path not in listed and path.suffix.lower() in AUDIO_SUFFIXES)
+    return rows + [Row(p, _name(root, p), (), rejected=f"is not listed in {tables[0].name}") for p in unlisted]
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not _is_hidden(child.name))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file under ``folder``, links followed, each real folder once (links may form a circle)."""
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (Path(parent) / name for name in sorted(names) if not _is_hidden(name))
+
+
+def _has_audio(folder: Path) -> bool:
+    return any(child.suffix.lower() in AUDIO_SUFFIXES and child.is_file() for child in folder.iterdir())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _name(root: Path, path: Path) -> str:
+    return clean(path.relative_to(root).as_posix())

@@ -1,0 +1,57 @@
+"""What a dataset reader returns: one `Row` per file, before any audio is opened."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from synthio.records import Split
+
+_SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+SPLIT_SPELLINGS = tuple(_SPLITS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file of a dataset, as its folder or table describes it."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    """The path inside the dataset, with ``/``; unique. Clip ids derive from it."""
+    labels: tuple[str, ...]
+    split: Split | None = None
+    """None when the data has no splits."""
+    group: str | None = None
+    rejected: str | None = None
+    """Why the file cannot be a clip, when that is known without opening it."""
+
+
+def split_of(spelling: str) -> Split | None:
+    """``Validation`` -> ``valid``; None for a word that names no split."""
+    return _SPLITS.get(spelling.strip().casefold())
+
+
+def clean(text: str) -> str:
+    """Text that can be written as UTF-8 and compared: composed (NFC), undecodable bytes escaped.
+
+    A label typed on macOS (decomposed) and on Linux (composed) is one class.
+    """
+    return unicodedata.normalize("NFC", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Rows sorted by name; a name that comes again gets ``#2``, ``#3``, so that names stay unique."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for row in sorted(rows, key=lambda row: (row.name, str(row.path), row.labels, row.split or "")):
+        seen[row.name] += 1
+        unique.append(row if seen[row.name] == 1 else replace(row, name=f"{row.name}#{seen[row.name]}"))
+    return unique

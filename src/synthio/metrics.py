@@ -1,0 +1,346 @@
+"""Arrays in, numbers out: scores of classifiers, intervals, distances between sets of clips, and the verdict.
+
+Labels are multi-hot, ``targets`` of shape ``(clips, classes)``, for one label per clip and for several alike.
+``scores`` has the same shape. Scores and shares are fractions; only a `Difference` is in points (hundredths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from synthio.errors import DataError
+
+FloatArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
+
+Metric = Callable[[BoolArray, FloatArray], float]
+"""``(targets, scores) -> value``."""
+WeightedMetric = Callable[[BoolArray, FloatArray, FloatArray], FloatArray]
+"""``(targets, scores, weights) -> values``: clip weights of shape ``(resamples, clips)`` to ``(resamples,)``."""
+
+
+# ---------------------------------------------------------------------------------------------------- classification
+
+
+def multi_hot(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> BoolArray:
+    """Label sets as rows of booleans, shape ``(clips, classes)``; labels outside ``classes`` are left out."""
+    column = {label: index for index, label in enumerate(classes)}
+    targets = np.zeros((len(labels), len(classes)), dtype=bool)
+    for row, names in enumerate(labels):
+        for name in names:
+            if name in column:
+                targets[row, column[name]] = True
+    return targets
+
+
+def top_class(scores: FloatArray) -> BoolArray:
+    """The decision for one label per clip: one-hot of the largest score, shape ``(clips, classes)``."""
+    return np.asarray(np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)])
+
+
+def above_half(scores: FloatArray) -> BoolArray:
+    """The decision for several labels per clip: probability at least 0.5, shape ``(clips, classes)``."""
+    return np.asarray(scores >= 0.5)
+
+
+def accuracy(targets: BoolArray, scores: FloatArray) -> float:
+    """Share of clips whose top class is one of their labels."""
+    return float(weighted_accuracy(targets, scores, np.ones((1, len(targets))))[0])
+
+
+def weighted_accuracy(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
+    """`accuracy` under each row of clip weights, shape ``(resamples,)``."""
+    correct = targets[np.arange(len(targets)), scores.argmax(axis=1)].astype(np.float64)
+    return np.asarray(weights @ correct / weights.sum(axis=1))
+
+
+def macro_f1(targets: BoolArray, decisions: BoolArray) -> float:
+    """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN).
+
+    A class that no clip has and no decision names is left out (its F1 is 0/0).
+    """
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, decisions, average="macro", zero_division=np.nan))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores per class, each of shape ``(classes,)``; NaN where the definition is 0/0."""
+
+    precision: FloatArray
+    """TP / (TP + FP)."""
+    recall: FloatArray
+    """TP / (TP + FN): for one label per clip, the accuracy on the class's own clips."""
+    f1: FloatArray
+    support: Indices
+    """Clips that have the label."""
+
+
+def class_scores(targets: BoolArray, decisions: BoolArray) -> ClassScores:
+    """Precision, recall, F1 and support of every class."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets.astype(int), decisions.astype(int), average=None, zero_division=np.nan
+    )
+    return ClassScores(precision, recall, f1, np.asarray(support, dtype=np.int64))
+
+
+def average_precision(targets: BoolArray, scores: FloatArray) -> FloatArray:
+    """Average precision of every class, sum over thresholds of (R_k - R_{k-1}) P_k; NaN for a class without clips."""
+    from sklearn.metrics import average_precision_score
+
+    return np.array(
+        [
+            average_precision_score(targets[:, k], scores[:, k]) if targets[:, k].any() else np.nan
+            for k in range(targets.shape[1])
+        ]
+    )
+
+
+def mean_average_precision(targets: BoolArray, scores: FloatArray) -> float:
+    """Mean of `average_precision` over the classes that some clip has; NaN when no clip has any."""
+    return _mean_or_nan(average_precision(targets, scores))
+
+
+def _mean_or_nan(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def weighted_mean_average_precision(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
+    """`mean_average_precision` under each row of clip weights, shape ``(resamples,)``.
+
+    Equal to scikit-learn's with ``sample_weight``, for all rows at once. A class whose clips all weigh nothing in a
+    row is left out of that row's mean.
+    """
+    per_class = [_weighted_average_precision(targets[:, k], scores[:, k], weights) for k in range(targets.shape[1])]
+    values = np.array(per_class)
+    defined = ~np.isnan(values)
+    total = np.where(defined, values, 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / defined.sum(axis=0))
+
+
+def _weighted_average_precision(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
+    order = np.argsort(-scores, kind="stable")
+    # Clips with equal scores pass a threshold together: only the last of each run is a threshold.
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    ordered = weights[:, order]
+    found = np.cumsum(ordered, axis=1)[:, ends]
+    hits = np.cumsum(ordered * targets[order], axis=1)[:, ends]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(found > 0, hits / found, 0.0)
+        recall = hits / hits[:, -1:]
+    return np.asarray((np.diff(recall, axis=1, prepend=0.0) * precision).sum(axis=1))
+
+
+# --------------------------------------------------------------------------------------------------------- intervals
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its percentile interval, in the metric's own unit."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def resampled(metric: Metric) -> WeightedMetric:
+    """Any metric as a `WeightedMetric` for whole-number weights: each clip is repeated as often as it was drawn.
+
+    One call of ``metric`` per resample, so slower than a metric that takes weights.
+    """
+
+    def weighted(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
+        drawn = (np.repeat(np.arange(len(targets)), counts) for counts in weights.astype(np.int64))
+        return np.array([metric(targets[rows], scores[rows]) for rows in drawn])
+
+    return weighted
+
+
+def bootstrap_difference(
+    metric: WeightedMetric,
+    targets: BoolArray,
+    scores_a: FloatArray,
+    scores_b: FloatArray,
+    resamples: int,
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+) -> Interval:
+    """Paired bootstrap of ``metric(b) - metric(a)``, averaged over seeds.
+
+    Every resample draws clips and seeds with replacement, the same ones for both arms, so what makes a clip hard or a
+    seed lucky cancels (Efron and Tibshirani 1993, section 13.3: percentile interval). ``scores_a`` and ``scores_b``
+    have shape ``(seeds, clips, classes)``; entry s of both comes from the same seed. ``mean`` is the difference on the
+    data itself, not the mean of the resamples. Resamples in which the metric is undefined (NaN) are left out.
+    """
+    seeds, clips = scores_a.shape[0], len(targets)
+    clip_counts = generator.multinomial(clips, np.full(clips, 1 / clips), size=resamples).astype(np.float64)
+    seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    once = np.ones((1, clips))
+    observed, drawn = 0.0, np.zeros(resamples)
+    for seed, (a, b) in enumerate(zip(scores_a, scores_b, strict=True)):
+        observed += float((metric(targets, b, once) - metric(targets, a, once))[0]) / seeds
+        drawn += seed_counts[:, seed] / seeds * (metric(targets, b, clip_counts) - metric(targets, a, clip_counts))
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Interval(observed, float(low), float(high))
+
+
+# --------------------------------------------------------------------------------------------------- sets of clips
+
+
+def frechet_distance(a: FloatArray, b: FloatArray) -> float:
+    """Frechet distance between Gaussians fitted to two sets of embeddings, shapes ``(n, d)`` and ``(m, d)``.
+
+    ||mu_a - mu_b||^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Dowson and Landau 1982; Kilgour et al. 2019 for audio), with
+    plain sample covariances (n - 1). Biased upwards for small sets: compare sets of the same size only.
+    Raises: `DataError` for a set of fewer than 2.
+    """
+    for embeddings in (a, b):
+        if len(embeddings) < 2:
+            raise DataError(f"a Frechet distance needs at least 2 embeddings per set; found {len(embeddings)}")
+    covariance_a, covariance_b = (np.atleast_2d(np.cov(x, rowvar=False, dtype=np.float64)) for x in (a, b))
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    # C_a C_b and root C_b root have the same eigenvalues; the second is symmetric, so they come out real.
+    product = np.linalg.eigvalsh(root @ covariance_b @ root)
+    shift = a.mean(axis=0, dtype=np.float64) - b.mean(axis=0, dtype=np.float64)
+    spread = np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(np.clip(product, 0, None)).sum()
+    return float(max(0.0, shift @ shift + spread))
+
+
+def diversity(embeddings: FloatArray) -> float:
+    """Mean Euclidean distance over all pairs of rows, shape ``(n, d)``. Raises: `DataError` for fewer than 2."""
+    from scipy.spatial.distance import pdist
+
+    if len(embeddings) < 2:
+        raise DataError(f"diversity needs at least 2 embeddings; found {len(embeddings)}")
+    return float(pdist(embeddings).mean())
+
+
+def nearest_distances(queries: FloatArray, references: FloatArray) -> tuple[FloatArray, Indices]:
+    """Root-mean-square distance to, and index of, each query's nearest reference.
+
+    Shapes ``(n, ...)`` and ``(m, ...)`` with equal item shapes, for example `audio.log_mel_db` of clips of one length:
+    the distance is then in dB. Returns two arrays of shape ``(n,)``.
+    Raises: `DataError` without references.
+    """
+    if len(references) < 1:
+        raise DataError("the copy check needs at least 1 reference clip; found none")
+    if len(queries) == 0:
+        return np.zeros(0), np.zeros(0, dtype=np.int64)
+    return _nearest(references, _rows(queries))
+
+
+def leave_one_out_nearest(references: FloatArray) -> tuple[FloatArray, Indices]:
+    """`nearest_distances` of every reference among the *other* ones. Raises: `DataError` for fewer than 2."""
+    if len(references) < 2:
+        raise DataError(f"distances between references need at least 2 of them; found {len(references)}")
+    return _nearest(references, None)
+
+
+def _rows(items: FloatArray) -> FloatArray:
+    return items.reshape(len(items), -1).astype(np.float64)
+
+
+def _nearest(references: FloatArray, queries: FloatArray | None) -> tuple[FloatArray, Indices]:
+    from sklearn.neighbors import NearestNeighbors
+
+    rows = _rows(references)
+    distances, indices = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(rows).kneighbors(queries)
+    return distances[:, 0] / np.sqrt(rows.shape[1]), indices[:, 0].astype(np.int64)
+
+
+# -------------------------------------------------------------------------------------------------- the comparison
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArmResult(_Result):
+    """One arm on the test clips. Scores are fractions."""
+
+    arm: str
+    per_seed: tuple[float, ...]
+    mean: float
+    std: float
+    """Over seeds, with n - 1; 0 for one seed."""
+    macro_f1: float
+    """Mean over seeds."""
+    n_train: int
+    """Real training clips."""
+    n_synthetic: int
+    steps: int
+    """Optimiser steps per seed."""
+    seconds: float
+    """All seeds together."""
+
+
+class Difference(_Result):
+    """How much better ``arm`` is than ``baseline``, in points, with the bootstrap interval over clips and seeds."""
+
+    arm: str
+    baseline: str
+    points: float
+    low: float
+    high: float
+    confidence: float
+    resamples: int
+
+
+class ClassResult(_Result):
+    """One class on the test clips."""
+
+    label: str
+    n_train: int
+    support: int
+    """Test clips."""
+    is_tail: bool
+    """Among the rarest classes of the training split."""
+    scores: dict[str, float | None]
+    """Per arm, the mean over seeds of recall (one label per clip) or average precision; None without test clips."""
+
+
+class Comparison(_Result):
+    """What training found: the content of the train stage's summary."""
+
+    metric: Literal["accuracy", "mAP"]
+    n_valid: int
+    n_test: int
+    arms: tuple[ArmResult, ...]
+    difference: Difference | None
+    """None unless both arms were trained."""
+    classes: tuple[ClassResult, ...]
+
+
+def verdict(comparison: Comparison) -> str:
+    """The result in plain words. It helped, or hurt, only where the whole interval is on one side of 0."""
+    difference = comparison.difference
+    if difference is None:
+        return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
+    if all(arm.n_synthetic == 0 for arm in comparison.arms):
+        return "No comparison: no synthetic clip was available, so both arms saw the same data."
+    points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
+    interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
+    if difference.low > 0:
+        return f"Synthetic data helped by {points} points {interval}."
+    if difference.high < 0:
+        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
+    if difference.points > 0:
+        return (
+            f"Synthetic data was not shown to help: the difference is {points} points {interval}, "
+            "which chance alone can explain. Do not rely on it."
+        )
+    return f"Synthetic data did not help: the difference is {points} points {interval}. Do not use it."

@@ -1,0 +1,426 @@
+"""The order of the stages and the one loop (reflection).
+
+Each stage's folder is keyed by what its result depends on, so running again resumes, and a changed knob reruns its
+stage and what follows, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from synthio.backends.identity import model_identity
+from synthio.config import RunConfig
+from synthio.errors import MissingArtefact, StoreError
+from synthio.progress import Reporter
+from synthio.records import Candidate, Caption, Clip, Components, Prediction, Prompt, Verdict
+from synthio.store import StageFolder, fingerprint, write_text
+
+#: In order. `synthio STAGE RECIPE` runs one of them.
+STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "report")
+
+#: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
+EXECUTION_FIELDS: dict[str, frozenset[str]] = {
+    "t2a": frozenset({"batch_size", "device"}),
+    "clap": frozenset({"batch_size", "device"}),
+    "caption": frozenset({"batch_size", "device"}),
+    "imagine": frozenset({"batch_size", "device"}),
+    "train": frozenset({"device"}),
+    "endpoint": frozenset(
+        {
+            "api_key_variable",
+            "concurrency",
+            "timeout_s",
+            "max_retries",
+            "price_per_million_input_tokens",
+            "price_per_million_output_tokens",
+        }
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of imagine (or rewrite), generate, filter."""
+
+    number: int
+    prompts: tuple[Prompt, ...]
+    candidates: tuple[Candidate, ...]
+    verdicts: tuple[Verdict, ...]
+    imagined: StageFolder
+    generated: StageFolder
+    judged: StageFolder
+
+
+class Pipeline:
+    """One run of one recipe in one run folder."""
+
+    def __init__(self, config: RunConfig, reporter: Reporter, may_run: Sequence[str] = STAGES) -> None:
+        """``may_run``: stages that may do work; the others must be finished already.
+
+        Raises: `StoreError` when the run folder is a file or is in use by another recipe's path that is not a folder.
+        """
+        if config.run_folder.exists() and not config.run_folder.is_dir():
+            raise StoreError(f"{config.run_folder}: is a file; expected a folder, or a path where none is yet")
+        self.config, self.reporter = config, reporter
+        self.root = config.run_folder
+        self._may_run = frozenset(may_run)
+
+    # Stages -------------------------------------------------------------------------------------------------------
+
+    def clips(self) -> list[Clip]:
+        """The usable real clips."""
+        from synthio.stages.clips import collect_clips
+
+        return self._once(self.clips_folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
+
+    def captions(self) -> list[Caption]:
+        """One caption per training clip."""
+        from synthio.stages.caption import caption_clips
+
+        clips = self.clips()
+
+        def work(folder: StageFolder) -> None:
+            caption_clips(self.config, clips, self._models.captioner, folder, self.reporter)
+
+        return self._once(self._caption_folder, "caption", Caption, work)
+
+    def alignment(self) -> StageFolder | None:
+        """The folder of the alignment; None when ``align.method`` is `none`."""
+        from synthio.records import PreferencePair
+        from synthio.stages.align import align
+
+        clips = self.clips()
+        if self.config.align.method == "none":
+            return None
+
+        def work(folder: StageFolder) -> None:
+            align(self.config, clips, self._models.base_generator, folder, self.reporter)
+
+        self._once(self._align_folder, "align", PreferencePair, work)
+        return self._align_folder
+
+    def prompts(self) -> tuple[list[Components], list[Prompt]]:
+        """Components of the training clips, and the imagined captions."""
+        from synthio.stages.imagine import extract_components, imagine_prompts
+
+        clips, captions = self.clips(), self.captions()
+        components: list[Components] = []
+        if self.config.imagine.mode == "mixcap":
+            components = self._once(
+                self._folder("extract", self._imagine_key),
+                "imagine",
+                Components,
+                lambda folder: extract_components(
+                    self.config, clips, captions, self._models.language_model, folder, self.reporter
+                ),
+            )
+        prompts = self._once(
+            self._folder("imagine", self._imagine_key),
+            "imagine",
+            Prompt,
+            lambda folder: imagine_prompts(
+                self.config, clips, captions, components, self._models.language_model, folder, self.reporter
+            ),
+        )
+        return components, prompts
+
+    def first_candidates(self) -> tuple[list[Candidate], StageFolder]:
+        """Round 0's clips."""
+        self.alignment()
+        return self._generate(0, self.prompts()[1], self._imagine_key, "generate")
+
+    def rounds(self) -> list[Round]:
+        """Round 0 and the reflection rounds: the bounded loop."""
+        from synthio.stages.imagine import reflect_prompts
+
+        clips = self.clips()
+        components, prompts = self.prompts()
+        candidates, generated = self.first_candidates()
+        judged = self._judge(0, clips, prompts, candidates, generated)
+        verdicts = judged.manifest(Verdict)
+        imagined = self._folder("imagine", self._imagine_key)
+        rounds = [Round(0, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)]
+        for number in range(1, self.config.reflect.rounds + 1):
+            last = rounds[-1]
+            refused = [p for p, v in zip(last.prompts, last.verdicts, strict=True) if not v.accepted]
+            if not refused:
+                break
+            accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
+            imagined = self._folder(f"reflect-{number}", fingerprint([self._imagine_key, last.judged.key]))
+
+            def rewrite(
+                folder: StageFolder, number: int = number, refused: Any = refused, accepted: Any = accepted
+            ) -> None:
+                reflect_prompts(
+                    self.config, number, refused, accepted, components, self._models.language_model, folder, self.reporter
+                )
+
+            prompts = self._once(imagined, "filter", Prompt, rewrite)
+            if not prompts:
+                break
+            candidates, generated = self._generate(number, prompts, imagined.key, "filter")
+            judged = self._judge(number, clips, prompts, candidates, generated)
+            verdicts = judged.manifest(Verdict)
+            rounds.append(Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged))
+        return rounds
+
+    def dataset(self) -> Path:
+        """The accepted clips as an audiofolder."""
+        from synthio.stages.dataset import Accepted, write_dataset
+
+        accepted = [
+            Accepted(prompt, candidate, verdict, r.generated.path / candidate.path)
+            for r in self.rounds()
+            for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
+            if verdict.accepted and candidate.path is not None
+        ]
+        write_dataset(accepted, self.root / "dataset")
+        return self.root / "dataset"
+
+    def predictions(self) -> tuple[list[Prediction], StageFolder]:
+        """Test and validation predictions of every arm and seed."""
+        from synthio.stages.train import SyntheticClip, train_arms
+
+        clips, rounds = self.clips(), self.rounds()
+        synthetic = [
+            SyntheticClip(path=str(r.generated.path / c.path), labels=p.labels, clip_id=p.clip_id)
+            for r in rounds
+            for p, c, v in zip(r.prompts, r.candidates, r.verdicts, strict=True)
+            if v.accepted and c.path is not None
+        ]
+        identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
+        key = fingerprint(
+            [
+                self._section("train"),
+                identity,
+                self.clips_folder.key,
+                [r.judged.key for r in rounds],
+                self.config.data.max_duration_s,
+                self.config.seed,
+            ]
+        )
+        folder = self._folder("train", key)
+        predictions = self._once(
+            folder, "train", Prediction, lambda f: train_arms(self.config, clips, synthetic, f, self.reporter)
+        )
+        return predictions, folder
+
+    def report(self) -> Path:
+        """Write the page. Always written anew: it is cheap, and its inputs are all on disk."""
+        from synthio.results import collect_report
+        from synthio.stages.report import write_report
+
+        with self._timed("report"):
+            return write_report(collect_report(self), self.root / "report", self.reporter)
+
+    def run(self) -> Path:
+        """Every stage in order; returns the report page."""
+        self.write_recipe()
+        self.clips()
+        self.captions()
+        self.alignment()
+        self.prompts()
+        self.rounds()
+        self.dataset()
+        self.predictions()
+        return self.report()
+
+    def run_stage(self, stage: str) -> Path:
+        """One stage; what it needs must be finished. Returns what a person would open next."""
+        self.write_recipe()
+        actions: dict[str, Callable[[], Any]] = {
+            "clips": self.clips,
+            "caption": self.captions,
+            "align": self.alignment,
+            "imagine": self.prompts,
+            "generate": self.first_candidates,
+            "filter": self.dataset,
+            "train": self.predictions,
+            "report": self.report,
+        }
+        result = actions[stage]()
+        return result if isinstance(result, Path) else self.root
+
+    def write_recipe(self) -> None:
+        """Keep the resolved recipe in the run folder."""
+        import yaml
+
+        content = self.config.model_dump(mode="json", exclude={"include"})
+        write_text(self.root / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def timings(self) -> dict[str, float]:
+        """Seconds spent per stage in this run folder, over all sittings."""
+        path = self.root / "timings.jsonl"
+        total: dict[str, float] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            row = json.loads(line)
+            total[row["stage"]] = total.get(row["stage"], 0.0) + row["seconds"]
+        return total
+
+    def generator(self) -> Any:
+        """The text-to-audio model of this run, aligned when alignment is finished."""
+        return self._models.generator
+
+    # Keys ---------------------------------------------------------------------------------------------------------
+
+    def _section(self, name: str) -> dict[str, Any]:
+        """A section of the recipe without what only affects speed."""
+        content = getattr(self.config, name).model_dump(mode="json", exclude=set(EXECUTION_FIELDS.get(name, ())))
+        if "endpoint" in content:
+            endpoint = {k: v for k, v in content["endpoint"].items() if k not in EXECUTION_FIELDS["endpoint"]}
+            content["endpoint"] = endpoint if content.get("kind") == "endpoint" else None
+        return dict(content)
+
+    def _folder(self, name: str, key: str) -> StageFolder:
+        return StageFolder(self.root, name, key)
+
+    @cached_property
+    def clips_folder(self) -> StageFolder:
+        from synthio.stages.clips import data_fingerprint
+
+        return self._folder("clips", data_fingerprint(self.config))
+
+    @cached_property
+    def _clap_identity(self) -> str:
+        return model_identity("clap", self.config.clap.model, self.config.clap.revision)
+
+    @cached_property
+    def _t2a_identity(self) -> list[Any]:
+        config = self.config.t2a
+        return [self._section("t2a"), model_identity("t2a", config.model, config.revision)]
+
+    @cached_property
+    def _caption_folder(self) -> StageFolder:
+        section = self._section("caption")
+        model = self._clap_identity if section["kind"] == "clap" else section["model"]
+        return self._folder("caption", fingerprint([section, model, self.clips_folder.key, self.config.seed]))
+
+    @cached_property
+    def _align_folder(self) -> StageFolder:
+        parts = [self._section("align"), self._t2a_identity, self.clips_folder.key, self.config.seed]
+        return self._folder("align", fingerprint(parts))
+
+    @cached_property
+    def _imagine_key(self) -> str:
+        section = self._section("imagine")
+        uses_model = section["mode"] != "template"
+        model = model_identity("llm", section["model"]) if uses_model and section["kind"] == "local" else None
+        return fingerprint([section, model, self.config.data.domain, self._caption_folder.key, self.config.seed])
+
+    # Work ---------------------------------------------------------------------------------------------------------
+
+    def _once(self, folder: StageFolder, stage: str, kind: Any, work: Callable[[StageFolder], Any]) -> list[Any]:
+        """The folder's records; does the work first when it is not finished and this run may do it."""
+        if not folder.done:
+            if stage not in self._may_run:
+                raise MissingArtefact(
+                    f"stage `{stage}` is not finished for this recipe in {self.root}; run `synthio {stage}` "
+                    "with the same recipe and overrides first, or `synthio run` for all stages"
+                )
+            with self._timed(folder.stage):
+                work(folder)
+        records: list[Any] = folder.manifest(kind)
+        return records
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        row = json.dumps({"stage": stage, "seconds": round(time.monotonic() - started, 3)})
+        with (self.root / "timings.jsonl").open("a", encoding="utf-8") as log:
+            log.write(row + "\n")
+
+    def _generate(
+        self, number: int, prompts: Sequence[Prompt], prompts_key: str, stage: str
+    ) -> tuple[list[Candidate], StageFolder]:
+        from synthio.stages.generate import generate_candidates
+
+        aligned = None if self.config.align.method == "none" else self._align_folder.key
+        key = fingerprint([self._t2a_identity, aligned, prompts_key, self.config.seed])
+        folder = self._folder("generate" if number == 0 else f"generate-{number}", key)
+
+        def work(folder: StageFolder) -> None:
+            generate_candidates(self.config, prompts, self._models.generator, folder, self.reporter)
+
+        return self._once(folder, stage, Candidate, work), folder
+
+    def _judge(
+        self,
+        number: int,
+        clips: Sequence[Clip],
+        prompts: Sequence[Prompt],
+        candidates: Sequence[Candidate],
+        generated: StageFolder,
+    ) -> StageFolder:
+        from synthio.stages.filter import calibrate, judge_candidates
+
+        parts = [self._section("filter"), self._clap_identity, self.clips_folder.key, generated.key]
+        folder = self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
+
+        def work(folder: StageFolder) -> None:
+            clap = self._models.clap
+            if self._calibration is None:
+                self._calibration = calibrate(self.config, clips, clap, self.reporter)
+            judge_candidates(
+                self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
+            )
+
+        self._once(folder, "filter", Verdict, work)
+        return folder
+
+    _calibration: Any = None
+
+    @cached_property
+    def _models(self) -> Models:
+        return Models(self.config, self.root, self._align_folder, self.reporter)
+
+
+class Models:
+    """Models of a run, each loaded when a stage first needs it."""
+
+    def __init__(self, config: RunConfig, root: Path, align_folder: StageFolder, reporter: Reporter) -> None:
+        self._config, self._root, self._align_folder, self._reporter = config, root, align_folder, reporter
+
+    @property
+    def base_generator(self) -> Any:
+        """A fresh unaligned text-to-audio model; alignment puts adapters on it, so it is not shared."""
+        from synthio.backends.text_to_audio import load_text_to_audio
+
+        return load_text_to_audio(self._config.t2a)
+
+    @cached_property
+    def generator(self) -> Any:
+        """The text-to-audio model with the run's adapter merged, when alignment chose one."""
+        generator = self.base_generator
+        adapter = self._align_folder.path / "adapter"
+        if self._config.align.method != "none" and adapter.is_dir():
+            generator.load_adapter(adapter)
+        return generator
+
+    @cached_property
+    def clap(self) -> Any:
+        """The CLAP that captions and filters."""
+        from synthio.backends.clap import load_clap
+
+        return load_clap(self._config.clap, self._reporter)
+
+    @cached_property
+    def captioner(self) -> Any:
+        """The captioner; only CLAP tagging needs the CLAP."""
+        from synthio.backends.captioner import load_captioner
+
+        return load_captioner(self._config.caption, self.clap if self._config.caption.kind == "clap" else None)
+
+    @cached_property
+    def language_model(self) -> Any:
+        """The language model, behind its response cache."""
+        from synthio.backends.llm import load_language_model
+
+        return load_language_model(self._config.imagine, self._root / "cache" / "llm")

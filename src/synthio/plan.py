@@ -1,0 +1,82 @@
+"""What a run would do, counted before any model loads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from synthio.config import RunConfig
+from synthio.errors import DataError
+from synthio.stages.clips import check_data
+
+#: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (docs/pocket.md).
+_POCKET_SECONDS = {
+    "caption": 0.05,
+    "align": 0.10,
+    "imagine": 1.5,
+    "generate": 0.15,
+    "filter": 0.05,
+    "train": 0.12,
+}
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage: how many items of what, and an estimate where one is known."""
+
+    stage: str
+    items: int
+    unit: str
+    estimate_s: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole run."""
+
+    classes: int
+    clips: dict[str, int]
+    rejected: int
+    warnings: tuple[str, ...]
+    stages: tuple[PlannedStage, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Count items per stage. Raises: `DataError` when the data would stop the run."""
+    check = check_data(config)
+    if check.problems:
+        raise DataError("\n".join(check.problems))
+    counts = {split: sum(row[split] for row in check.counts.values()) for split in ("train", "valid", "test")}
+    wanted = counts["train"] * config.imagine.captions_per_clip
+    asks = 0 if config.imagine.mode == "template" else counts["train"] * (2 if config.imagine.mode == "mixcap" else 1)
+    losers = 0 if config.align.method == "none" else counts["train"] * config.align.losers_per_clip
+    trainings = len(config.train.arms) * config.train.seeds
+    pocket_llm = config.imagine.kind == "local" and config.imagine.model == "pocket"
+    known = {
+        "caption": config.caption.kind == "clap" and config.clap.model == "pocket",
+        "align": config.t2a.model == "pocket",
+        "imagine": pocket_llm,
+        "generate": config.t2a.model == "pocket",
+        "filter": config.clap.model == "pocket",
+        "train": config.train.model == "pocket",
+    }
+    # Alignment: each loser is generated once, each step denoises a batch of pairs forward and backward.
+    pair_passes = 0 if losers == 0 else losers + config.align.steps * config.align.batch_size // 8
+    most = wanted * (1 + config.reflect.rounds)
+    items = {
+        "caption": (counts["train"], counts["train"], "clips"),
+        "align": (losers, pair_passes, "preference pairs"),
+        "imagine": (asks, asks, "requests to the language model"),
+        "generate": (wanted, wanted, f"clips, at most {most} with reflection"),
+        "filter": (wanted, wanted, f"clips, at most {most} with reflection"),
+        "train": (trainings, trainings * config.train.steps, f"trainings of {config.train.steps} steps"),
+    }
+    stages = tuple(
+        PlannedStage(stage, count, unit, round(work * _POCKET_SECONDS[stage], 1) if known[stage] else None)
+        for stage, (count, work, unit) in items.items()
+    )
+    return Plan(len(check.counts), counts, len(check.rejected), check.warnings, stages)

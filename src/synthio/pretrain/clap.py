@@ -1,0 +1,249 @@
+"""Train the pocket CLAP: a small HTSAT audio tower against a frozen MiniLM text tower.
+
+Symmetric contrastive loss with soft targets: clips that share a caption's tags are all positives (several "kick" clips
+in a batch are not each other's negatives), as in supervised contrastive learning (Khosla et al. 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from synthio import audio
+from synthio.backends import pocket
+from synthio.pretrain import loop
+from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, read_corpus
+from synthio.progress import Reporter
+from synthio.recipes import Section
+from synthio.seeds import numpy_generator
+
+
+class ClapModelConfig(Section):
+    """The parts of `ClapAudioConfig` and `ClapConfig` that make it small."""
+
+    spec_size: int = 128
+    num_mel_bins: int = 64
+    patch_embeds_hidden_size: int = 32
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    num_attention_heads: tuple[int, ...] = (2, 4, 8, 16)
+    projection_dim: int = 192
+    window_s: int = 2
+    hop_length: int = 128
+    fft_window_size: int = 512
+
+
+class ClapRecipe(Section):
+    """`synthio pretrain clap`."""
+
+    output: Path
+    corpus: CorpusConfig = CorpusConfig()
+    model: ClapModelConfig = ClapModelConfig()
+    optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
+    template_share: float = Field(0.5, ge=0, le=1)
+    """Share of items paired with their label template."""
+    masked_share: float = Field(0.15, ge=0, lt=1)
+    """Longest share of mel bins and of frames that is masked (SpecAugment)."""
+    validation_fraction: float = Field(0.05, gt=0, lt=1)
+
+
+def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
+    """Train and save the model folder without MiniLM's weights. Returns the folder."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(recipe.optimiser.seed)
+    model = build_clap(recipe).to(device)
+    for name, parameter in model.text_model.named_parameters():
+        parameter.requires_grad = name.startswith("pooler")
+    data = ClapData(recipe, model, device)
+
+    def loss(step: int) -> torch.Tensor:
+        model.train()
+        model.text_model.eval()
+        return contrastive_loss(model, *data.batch(step))
+
+    def evaluate() -> Mapping[str, float]:
+        model.eval()
+        with torch.no_grad():
+            return data.validation_accuracy(model)
+
+    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
+    return _save(recipe, model.eval())
+
+
+def contrastive_loss(
+    model: torch.nn.Module, features: torch.Tensor, hidden: torch.Tensor, shared: torch.Tensor
+) -> torch.Tensor:
+    """Symmetric cross-entropy against ``shared / shared.sum()``, ``(batch, batch)``: which captions fit which clips."""
+    audio_rows, text_rows = _embed_audio(model, features), _embed_pooled(model, hidden)
+    logits = model.logit_scale_a.exp().clamp(max=100) * audio_rows @ text_rows.T  # type: ignore[operator,union-attr]
+    by_audio = -(shared / shared.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    by_text = -(shared / shared.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+    return 0.5 * (by_audio + by_text)
+
+
+def _embed_audio(model: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    output = model.get_audio_features(features)  # type: ignore[operator]
+    rows = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return torch.nn.functional.normalize(rows, dim=-1)
+
+
+def _embed_pooled(model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    """Text rows from the frozen encoder's cached first hidden state ``(batch, width)``: pooler and projection only."""
+    pooler = model.text_model.pooler  # type: ignore[union-attr]
+    pooled = pooler.activation(pooler.dense(hidden))  # type: ignore[operator,union-attr]
+    return torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)  # type: ignore[operator]
+
+
+class ClapData:
+    """Mel features of every clip and the text tower's state of every caption, computed once."""
+
+    def __init__(self, recipe: ClapRecipe, model: torch.nn.Module, device: torch.device) -> None:
+        self._recipe, self._device = recipe, device
+        folder = build_corpus(recipe.corpus)
+        self._clips = read_corpus(folder)
+        extractor = build_extractor(recipe)
+        rate, window = recipe.corpus.sample_rate_hz, recipe.model.window_s * recipe.corpus.sample_rate_hz
+        waveforms = [audio.load(folder / clip.file_name, rate)[:window] for clip in self._clips]
+        chunks = [
+            extractor(waveforms[i : i + 64], sampling_rate=rate, return_tensors="pt")["input_features"]
+            for i in range(0, len(waveforms), 64)
+        ]
+        self._features = torch.cat(chunks)
+        self._hidden = self._encode_captions(model)
+        held_out = numpy_generator(0, "validation").random(len(self._clips)) < recipe.validation_fraction
+        self._training = np.flatnonzero(~held_out)
+        self._validation = np.flatnonzero(held_out)
+
+    @torch.no_grad()
+    def _encode_captions(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(pocket.minilm_folder())
+        captions = sorted({c for clip in self._clips for c in clip.captions}, key=len)
+        captions += [f"Sound of a {tag}" for tag in sorted({t for clip in self._clips for t in clip.tags})]
+        model.eval()
+        hidden: dict[str, torch.Tensor] = {}
+        for start in range(0, len(captions), 128):
+            chunk = captions[start : start + 128]
+            inputs = tokenizer(chunk, padding=True, truncation=True, max_length=64, return_tensors="pt").to(self._device)
+            output = model.text_model(inputs.input_ids, attention_mask=inputs.attention_mask)  # type: ignore[operator,union-attr]
+            hidden |= dict(zip(chunk, output.last_hidden_state[:, 0].cpu(), strict=True))
+        return hidden
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Masked features, caption states and the matrix of what fits what."""
+        recipe = self._recipe
+        generator = numpy_generator(recipe.optimiser.seed, "clap", step)
+        chosen = generator.choice(self._training, recipe.optimiser.batch_size, replace=False)
+        clips = [self._clips[i] for i in chosen]
+        captions = []
+        for clip in clips:
+            pick = 0 if generator.random() < recipe.template_share else int(generator.integers(len(clip.captions)))
+            captions.append(clip.captions[pick])
+        features = mask_features(self._features[chosen].clone(), recipe.masked_share, generator)
+        hidden = torch.stack([self._hidden[caption] for caption in captions])
+        return features.to(self._device), hidden.to(self._device), fits(clips, captions).to(self._device)
+
+    def validation_accuracy(self, model: torch.nn.Module) -> dict[str, float]:
+        """Share of held-out clips whose own label template is the nearest of all label templates."""
+        clips = [self._clips[i] for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
+        index = [i for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
+        templates = sorted({clip.captions[0] for clip in clips})
+        text = _embed_pooled(model, torch.stack([self._hidden[t] for t in templates]).to(self._device))
+        rows = torch.cat(
+            [_embed_audio(model, self._features[index[i : i + 64]].to(self._device)) for i in range(0, len(index), 64)]
+        )
+        best = (rows @ text.T).argmax(1).tolist()
+        right = [templates[b] == clip.captions[0] for b, clip in zip(best, clips, strict=True)]
+        return {"label_accuracy": float(np.mean(right)), "labels": float(len(templates))}
+
+
+def fits(clips: list[CorpusClip], captions: list[str]) -> torch.Tensor:
+    """``[i, j] = 1`` when caption ``j`` also describes clip ``i``: its own, the same text, or one of its captions."""
+    rows = [[float(i == j or caption in clip.captions) for j, caption in enumerate(captions)] for i, clip in enumerate(clips)]
+    return torch.tensor(rows)
+
+
+def mask_features(features: torch.Tensor, share: float, generator: np.random.Generator) -> torch.Tensor:
+    """SpecAugment: one band of frames and one of mel bins per clip set to the clip's floor. ``(batch, 1, frames, mels)``"""
+    for clip in features:
+        floor = clip.min()
+        for axis, size in ((1, clip.shape[1]), (2, clip.shape[2])):
+            width = int(generator.integers(0, int(share * size) + 1))
+            start = int(generator.integers(0, size - width + 1))
+            clip.narrow(axis, start, width).fill_(floor)
+    return features
+
+
+def build_extractor(recipe: ClapRecipe) -> object:
+    """`ClapFeatureExtractor` at the corpus' rate; clips over the window are cut, shorter ones padded with silence."""
+    from transformers import ClapFeatureExtractor
+
+    return ClapFeatureExtractor(
+        feature_size=recipe.model.num_mel_bins,
+        sampling_rate=recipe.corpus.sample_rate_hz,
+        hop_length=recipe.model.hop_length,
+        max_length_s=recipe.model.window_s,
+        fft_window_size=recipe.model.fft_window_size,
+        frequency_min=30,
+        frequency_max=recipe.corpus.sample_rate_hz // 2,
+        truncation="rand_trunc",
+        padding="pad",
+    )
+
+
+def build_clap(recipe: ClapRecipe) -> torch.nn.Module:
+    """A `ClapModel` whose text tower holds MiniLM's weights."""
+    from transformers import BertConfig, ClapConfig, ClapModel
+
+    minilm = pocket.minilm_folder()
+    bert = BertConfig.from_pretrained(minilm)
+    small = recipe.model
+    config = ClapConfig(
+        text_config={
+            "vocab_size": bert.vocab_size,
+            "hidden_size": bert.hidden_size,
+            "num_hidden_layers": bert.num_hidden_layers,
+            "num_attention_heads": bert.num_attention_heads,
+            "intermediate_size": bert.intermediate_size,
+            "max_position_embeddings": bert.max_position_embeddings + 1,
+            "type_vocab_size": bert.type_vocab_size,
+            "pad_token_id": bert.pad_token_id,
+            "layer_norm_eps": bert.layer_norm_eps,
+        },
+        audio_config={
+            "spec_size": small.spec_size,
+            "num_mel_bins": small.num_mel_bins,
+            "patch_embeds_hidden_size": small.patch_embeds_hidden_size,
+            "hidden_size": small.patch_embeds_hidden_size * 2 ** (len(small.depths) - 1),
+            "depths": list(small.depths),
+            "num_attention_heads": list(small.num_attention_heads),
+            "enable_fusion": False,
+        },
+        projection_dim=small.projection_dim,
+    )
+    model = ClapModel(config)
+    model.text_model.load_state_dict(pocket.clap_text_weights(minilm), strict=False)
+    return model
+
+
+def _save(recipe: ClapRecipe, model: torch.nn.Module) -> Path:
+    from safetensors.torch import save_file
+    from transformers import AutoTokenizer
+
+    folder = recipe.output / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    minilm = {f"text_model.{key}" for key in pocket.clap_text_weights(pocket.minilm_folder())}
+    kept = {
+        key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
+        for key, value in model.state_dict().items()
+        if key not in minilm or key.startswith("text_model.pooler")
+    }
+    save_file(kept, str(folder / "model.safetensors"), {"format": "pt"})
+    model.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
+    build_extractor(recipe).save_pretrained(folder)  # type: ignore[attr-defined]
+    AutoTokenizer.from_pretrained(pocket.minilm_folder(), model_max_length=64).save_pretrained(folder)
+    return folder

@@ -1,0 +1,133 @@
+"""Train the pocket classifier: a small AST as a multi-label tagger over the corpus' tags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from synthio import audio
+from synthio.pretrain import loop
+from synthio.pretrain.clap import mask_features
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.progress import Reporter
+from synthio.recipes import Section
+from synthio.seeds import numpy_generator
+
+
+class ASTModelConfig(Section):
+    """The arguments of `ASTConfig` that make it small."""
+
+    hidden_size: int = 192
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 3
+    intermediate_size: int = 576
+    patch_size: int = 16
+    frequency_stride: int = 12
+    time_stride: int = 12
+    max_length: int = 200
+    num_mel_bins: int = 64
+
+
+class ClassifierRecipe(Section):
+    """`synthio pretrain classifier`."""
+
+    output: Path
+    corpus: CorpusConfig = CorpusConfig()
+    model: ASTModelConfig = ASTModelConfig()
+    optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
+    min_clips_per_tag: int = Field(8, ge=1)
+    mixup_share: float = Field(0.5, ge=0, le=1)
+    masked_share: float = Field(0.2, ge=0, lt=1)
+    validation_fraction: float = Field(0.05, gt=0, lt=1)
+
+
+def train_classifier(recipe: ClassifierRecipe, reporter: Reporter) -> Path:
+    """Train and save an `ASTForAudioClassification` folder in half precision. Returns the folder."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = TagData(recipe, device)
+    torch.manual_seed(recipe.optimiser.seed)
+    labels = dict(enumerate(data.tags))
+    config = ASTConfig(
+        **recipe.model.model_dump(),
+        id2label=labels,
+        label2id={tag: i for i, tag in labels.items()},
+        problem_type="multi_label_classification",
+    )
+    model = ASTForAudioClassification(config).to(device)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def loss(step: int) -> torch.Tensor:
+        model.train()
+        features, targets = data.batch(step)
+        return bce(model(features).logits, targets) * targets.shape[1] / 4
+
+    def evaluate() -> Mapping[str, float]:
+        model.eval()
+        with torch.no_grad():
+            return data.validation_scores(model)
+
+    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
+    folder = recipe.output / "model"
+    model.half().save_pretrained(folder)
+    data.extractor.save_pretrained(folder)
+    return folder
+
+
+class TagData:
+    """AST features and tag targets of every clip, computed once."""
+
+    def __init__(self, recipe: ClassifierRecipe, device: torch.device) -> None:
+        from transformers import ASTFeatureExtractor
+
+        self._recipe, self._device = recipe, device
+        folder = build_corpus(recipe.corpus)
+        clips = read_corpus(folder)
+        counts = Counter(tag for clip in clips for tag in clip.tags)
+        self.tags = sorted(tag for tag, count in counts.items() if count >= recipe.min_clips_per_tag)
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        self._targets = torch.zeros(len(clips), len(self.tags))
+        for row, clip in enumerate(clips):
+            self._targets[row, [index[tag] for tag in clip.tags if tag in index]] = 1
+        rate, model = recipe.corpus.sample_rate_hz, recipe.model
+        self.extractor = ASTFeatureExtractor(
+            sampling_rate=rate, num_mel_bins=model.num_mel_bins, max_length=model.max_length, do_normalize=False
+        )
+        window = int(model.max_length * 0.01 * rate)
+        waveforms = [audio.load(folder / clip.file_name, rate)[:window] for clip in clips]
+        raw = [self.extractor(w, sampling_rate=rate, return_tensors="pt")["input_values"][0] for w in waveforms]
+        features = torch.stack(raw)
+        held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
+        self._training, self._validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        mean, std = float(features[self._training].mean()), float(features[self._training].std())
+        self._features = (features - mean) / (2 * std)
+        self.extractor.mean, self.extractor.std, self.extractor.do_normalize = mean, std, True
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mixed-up, masked features ``(batch, frames, mels)`` and targets ``(batch, tags)``."""
+        recipe = self._recipe
+        generator = numpy_generator(recipe.optimiser.seed, "classifier", step)
+        chosen = generator.choice(self._training, (2, recipe.optimiser.batch_size))
+        share = generator.beta(5.0, 5.0, recipe.optimiser.batch_size)
+        share[generator.random(share.shape[0]) >= recipe.mixup_share] = 1.0
+        weight = torch.from_numpy(share.astype(np.float32))[:, None]
+        features = torch.lerp(self._features[chosen[1]], self._features[chosen[0]], weight[..., None])
+        # Both sounds are there, so both tags hold (Gong et al. 2021 mix targets likewise, softly).
+        targets = torch.lerp(self._targets[chosen[1]], self._targets[chosen[0]], weight)
+        masked = mask_features(features[:, None].clone(), recipe.masked_share, generator)[:, 0]
+        return masked.to(self._device), targets.to(self._device)
+
+    def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
+        """Share of held-out clips whose best tag is one of theirs."""
+        index = [i for i in self._validation if self._targets[i].sum() > 0]
+        logits = torch.cat(
+            [model(self._features[index[i : i + 64]].to(self._device)).logits.cpu() for i in range(0, len(index), 64)]
+        )
+        right = self._targets[index].gather(1, logits.argmax(1, keepdim=True))
+        return {"top_tag_accuracy": float(right.mean()), "tags": float(len(self.tags))}

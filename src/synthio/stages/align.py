@@ -1,0 +1,376 @@
+"""Align the generator with the training clips (METHOD section 2): pairs, cached latents, adapters, early stopping."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from synthio import audio, preference
+from synthio.backends.devices import in_batches
+from synthio.backends.text_to_audio import Conditioning, TextToAudio
+from synthio.checkpoint import restore_checkpoint, save_checkpoint
+from synthio.config import AlignConfig, RunConfig
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Clip, PreferencePair, bucket_duration_s, label_template
+from synthio.seeds import derive_seed, numpy_generator, torch_generator
+from synthio.store import StageFolder, replacing, write_text
+
+#: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
+_DRAWS = 4
+#: Prompts to listen to before and after alignment.
+_COMPARED = 6
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the alignment curve; errors are the policy's minus the reference's, so 0 at the start."""
+
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    held_out_loss: float
+    held_out_accuracy: float
+    """Share of held-out draws whose implicit reward prefers the winner; 0.5 at the start by convention."""
+    winner_error_change: float
+    loser_error_change: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Per-item denoising errors of a batch of pairs, each ``(pairs,)``; ``d_w`` and ``d_l`` of METHOD section 2."""
+
+    policy_winner: Tensor
+    policy_loser: Tensor
+    reference_winner: Tensor
+    reference_loser: Tensor
+
+
+def align(
+    config: RunConfig, clips: Sequence[Clip], generator: TextToAudio, folder: StageFolder, reporter: Reporter
+) -> None:
+    """Train adapters and write the best into ``folder/adapter`` (absent when nothing beat the base model).
+
+    Raises: `DataError` with fewer than two training clips.
+    """
+    started = time.monotonic()
+    training = [clip for clip in clips if clip.split == "train"]
+    if len(training) < 2:
+        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
+    pairs = make_pairs(config, training, generator, folder, reporter)
+    data = _load_pairs(config, training, pairs, generator, folder, reporter)
+    generator.add_adapter(config.align.lora_rank, derive_seed(config.seed, "align", "adapter"))
+    curve, chosen = _train(config, data, generator, folder, reporter)
+    warnings = diagnose(curve, chosen, config.align)
+    for warning in warnings:
+        reporter.warn(warning)
+    write_text(folder.path / "curve.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in curve))
+    compared = _generate_after(config, pairs, generator, folder) if chosen > 0 else []
+    folder.finish(
+        pairs,
+        {
+            "method": config.align.method,
+            "pairs": len(pairs),
+            "chosen_step": chosen,
+            "warnings": warnings,
+            "after": compared,
+            "seconds": time.monotonic() - started,
+        },
+    )
+
+
+def read_curve(folder: StageFolder) -> list[Measurement]:
+    """The measurements of a finished alignment."""
+    lines = (folder.path / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+    return [Measurement(**json.loads(line)) for line in lines]
+
+
+def make_pairs(
+    config: RunConfig, clips: Sequence[Clip], generator: TextToAudio, folder: StageFolder, reporter: Reporter
+) -> list[PreferencePair]:
+    """Generate the losers with the unaligned model; finished ones are kept across kills."""
+    held_out = held_out_clips(clips, config.align.held_out_fraction, config.seed)
+    wanted = [
+        PreferencePair(
+            id=f"{clip.id}-{j}",
+            clip_id=clip.id,
+            prompt=label_template(clip.labels),
+            loser_path=f"losers/{clip.id}-{j}.flac",
+            duration_s=bucket_duration_s(min(clip.duration_s, config.data.max_duration_s)),
+            held_out=clip.id in held_out,
+        )
+        for clip in clips
+        for j in range(config.align.losers_per_clip)
+    ]
+    finished = folder.items(PreferencePair)
+    with reporter.task("align: losers", len(wanted), len(finished)) as advance:
+
+        def generate(batch: Sequence[PreferencePair]) -> Sequence[PreferencePair]:
+            seeds = [derive_seed(config.seed, "loser", pair.id) for pair in batch]
+            waveforms = generator.generate([pair.prompt for pair in batch], batch[0].duration_s, seeds)
+            for pair, samples in zip(batch, waveforms, strict=True):
+                with replacing(folder.path / pair.loser_path) as partial:
+                    audio.write_flac(partial, samples, generator.sample_rate_hz)
+            folder.append(batch)
+            advance(len(batch))
+            return batch
+
+        for group in _by_duration([pair for pair in wanted if pair.id not in finished]).values():
+            in_batches(group, config.t2a.batch_size, generate, reporter.warn)
+    return wanted
+
+
+def held_out_clips(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
+    """Ids of the clips whose pairs only measure: a seeded share, at least one, never all."""
+    ranked = sorted(clips, key=lambda clip: derive_seed(seed, "held-out", clip.id))
+    return {clip.id for clip in ranked[: min(len(clips) - 1, max(1, round(fraction * len(clips))))]}
+
+
+def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[PreferencePair]]:
+    groups: dict[float, list[PreferencePair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.duration_s].append(pair)
+    return groups
+
+
+def _generate_after(
+    config: RunConfig, pairs: Sequence[PreferencePair], generator: TextToAudio, folder: StageFolder
+) -> list[str]:
+    """The aligned model on held-out prompts, one per prompt, each with its loser's seed: the same dice, before and
+    after. Returns the ids of the pairs."""
+    compared = list({pair.prompt: pair for pair in reversed(pairs) if pair.held_out}.values())[:_COMPARED]
+    for pair in compared:
+        seed = derive_seed(config.seed, "loser", pair.id)
+        samples = generator.generate([pair.prompt], pair.duration_s, [seed])[0]
+        with replacing(folder.path / f"after/{pair.id}.flac") as partial:
+            audio.write_flac(partial, samples, generator.sample_rate_hz)
+    return [pair.id for pair in compared]
+
+
+class _Pairs:
+    """Latents and conditioning of all pairs, encoded once, grouped by duration."""
+
+    def __init__(
+        self, pairs: Sequence[PreferencePair], latents: Mapping[str, Tensor], conditioning: Mapping[str, Conditioning]
+    ) -> None:
+        self.training = _by_duration([pair for pair in pairs if not pair.held_out])
+        self.held_out = _by_duration([pair for pair in pairs if pair.held_out])
+        self._latents, self._conditioning = latents, conditioning
+
+    def collate(self, pairs: Sequence[PreferencePair]) -> tuple[Tensor, Tensor, Conditioning]:
+        """Winners and losers ``(pairs, channels, frames)`` and their conditioning."""
+        winners = torch.stack([self._latents[f"winner/{pair.clip_id}"] for pair in pairs])
+        losers = torch.stack([self._latents[f"loser/{pair.id}"] for pair in pairs])
+        rows = [self._conditioning[f"{pair.duration_s}/{pair.prompt}"] for pair in pairs]
+        masks = [row.mask for row in rows if row.mask is not None]
+        mask = torch.cat(masks) if masks else None
+        cross, overall = torch.cat([row.cross for row in rows]), torch.cat([row.overall for row in rows])
+        return winners, losers, Conditioning(cross, overall, mask)
+
+
+def _load_pairs(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    pairs: Sequence[PreferencePair],
+    generator: TextToAudio,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> _Pairs:
+    cache = folder.path / "latents.safetensors"
+    if not cache.is_file():
+        latents = _encode_all(clips, pairs, generator, folder, reporter)
+        with replacing(cache) as partial:
+            save_file(latents, str(partial))
+    conditioning: dict[str, Conditioning] = {}
+    for duration_s, group in _by_duration(pairs).items():
+        for prompt in dict.fromkeys(pair.prompt for pair in group):
+            conditioning[f"{duration_s}/{prompt}"] = generator.condition([prompt], duration_s)
+    device = next(iter(conditioning.values())).cross.device
+    return _Pairs(pairs, {k: v.to(device) for k, v in load_file(str(cache)).items()}, conditioning)
+
+
+def _encode_all(
+    clips: Sequence[Clip],
+    pairs: Sequence[PreferencePair],
+    generator: TextToAudio,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> dict[str, Tensor]:
+    paths = {clip.id: Path(clip.path) for clip in clips}
+    wanted = {f"winner/{pair.clip_id}": (paths[pair.clip_id], pair.duration_s) for pair in pairs}
+    wanted |= {f"loser/{pair.id}": (folder.path / pair.loser_path, pair.duration_s) for pair in pairs}
+    latents: dict[str, Tensor] = {}
+    with reporter.task("align: latents", len(wanted)) as advance:
+        for name, (path, duration_s) in wanted.items():
+            # One at a time: padding never depends on the company a clip keeps.
+            samples = _decode(path, generator.sample_rate_hz)
+            latents[name] = generator.encode([samples], duration_s)[0].float().cpu().contiguous()
+            advance(1)
+    return latents
+
+
+def _decode(path: Path, sample_rate_hz: int) -> audio.Waveform:
+    """Like `audio.load`, but a generated clip may be silent: a base model's failure is a valid loser."""
+    import soundfile as sf
+
+    samples, rate = sf.read(str(path), dtype="float32", always_2d=True)
+    return audio.resample(samples.mean(axis=1), rate, sample_rate_hz)
+
+
+def _train(
+    config: RunConfig, data: _Pairs, generator: TextToAudio, folder: StageFolder, reporter: Reporter
+) -> tuple[list[Measurement], int]:
+    """Returns the curve and the chosen step; 0 means that the base model was best."""
+    settings = config.align
+    parameters = generator.adapter_parameters()
+    optimiser = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
+    checkpoint = folder.path / "training.safetensors"
+    step, best, notes = restore_checkpoint(checkpoint, parameters, optimiser)
+    curve = [Measurement(**row) for row in notes.get("curve", [])] or [measure(config, data, generator, 0, [], [])]
+    losses: list[float] = []
+    margins: list[float] = []
+    with reporter.task(f"align: {settings.method}", settings.steps, step) as advance:
+        while step < settings.steps and not exhausted(curve, settings):
+            errors = pair_errors(config, data, generator, *_draw_batch(config, data, step))
+            loss = pair_loss(errors, settings).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+            optimiser.step()
+            step += 1
+            losses.append(float(loss.detach()))
+            margins.extend((_margin(errors) > 0).float().tolist())
+            advance(1)
+            if step % settings.evaluate_every == 0 or step == settings.steps:
+                curve.append(measure(config, data, generator, step, losses, margins))
+                losses, margins = [], []
+                if best_step(curve) == step:
+                    best = {name: p.detach().clone() for name, p in parameters.items()}
+                rows = [asdict(row) for row in curve]
+                save_checkpoint(checkpoint, step, parameters, optimiser, best, {"curve": rows})
+    chosen = best_step(curve)
+    if chosen > 0:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(best[name])
+        generator.save_adapter(folder.path / "adapter")
+    return curve, chosen
+
+
+def pair_loss(errors: Errors, settings: AlignConfig) -> Tensor:
+    """The configured loss per pair, ``(pairs,)``."""
+    if settings.method == "erm":
+        return preference.erm_loss(errors.policy_winner)
+    return preference.anchored_dpo_loss(
+        errors.policy_winner,
+        errors.policy_loser,
+        errors.reference_winner,
+        errors.reference_loser,
+        settings.beta,
+        settings.anchor,
+    )
+
+
+def _margin(errors: Errors) -> Tensor:
+    return preference.implicit_reward_margin(
+        errors.policy_winner.detach(), errors.policy_loser.detach(), errors.reference_winner, errors.reference_loser
+    )
+
+
+def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> tuple[list[PreferencePair], list[tuple[str, int]]]:
+    """One duration, by its share of pairs; pairs without replacement; and what seeds each pair's time and noise."""
+    generator = numpy_generator(config.seed, "align", "batch", step)
+    durations = sorted(data.training)
+    counts = [len(data.training[duration]) for duration in durations]
+    group = data.training[durations[int(generator.choice(len(durations), p=[c / sum(counts) for c in counts]))]]
+    chosen = generator.permutation(len(group))[: config.align.batch_size]
+    pairs = [group[int(i)] for i in chosen]
+    return pairs, [(pair.id, step) for pair in pairs]
+
+
+def pair_errors(
+    config: RunConfig,
+    data: _Pairs,
+    generator: TextToAudio,
+    pairs: Sequence[PreferencePair],
+    draws: Sequence[tuple[str, int]],
+) -> Errors:
+    """Denoising errors of a batch: one time and one noise per pair, for winner and loser, policy and reference."""
+    winners, losers, conditioning = data.collate(pairs)
+    generators = [torch_generator(config.seed, "align", "noise", *draw) for draw in draws]
+    time = torch.cat([generator.draw_time(1, g) for g in generators])
+    noise = torch.stack([torch.randn(winners.shape[1:], generator=g) for g in generators]).to(winners)
+    # One forward pass for both: rows [winners; losers].
+    both, noises, times = torch.cat([winners, losers]), torch.cat([noise, noise]), torch.cat([time, time])
+    index = torch.arange(len(pairs), device=winners.device).repeat(2)
+    conditions = conditioning.rows(index)
+    with torch.no_grad(), generator.reference():
+        reference = generator.denoising_error(both, noises, times, conditions)
+    policy = generator.denoising_error(both, noises, times, conditions)
+    return Errors(*policy.chunk(2), *reference.chunk(2))
+
+
+@torch.no_grad()
+def measure(
+    config: RunConfig, data: _Pairs, generator: TextToAudio, step: int, losses: list[float], margins: list[float]
+) -> Measurement:
+    """Held-out pairs under fixed times and noises."""
+    rows: list[Errors] = []
+    for group in data.held_out.values():
+        work = [(pair, draw) for pair in group for draw in range(_DRAWS)]
+        for start in range(0, len(work), 2 * config.align.batch_size):
+            chunk = work[start : start + 2 * config.align.batch_size]
+            draws = [(f"held-out-{pair.id}", draw) for pair, draw in chunk]
+            rows.append(pair_errors(config, data, generator, [pair for pair, _ in chunk], draws))
+    errors = Errors(*(torch.cat([getattr(row, name) for row in rows]) for name in Errors.__dataclass_fields__))
+    margin = _margin(errors)
+    return Measurement(
+        step=step,
+        train_loss=_mean(losses),
+        train_accuracy=_mean(margins),
+        held_out_loss=float(pair_loss(errors, config.align).mean()),
+        held_out_accuracy=float(((margin > 0).float() + 0.5 * (margin == 0).float()).mean()),
+        winner_error_change=float((errors.policy_winner - errors.reference_winner).mean()),
+        loser_error_change=float((errors.policy_loser - errors.reference_loser).mean()),
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def best_step(curve: Sequence[Measurement]) -> int:
+    """The step with the lowest held-out loss among those that are no worse at real clips than the base model."""
+    eligible = [row for row in curve if row.winner_error_change <= 0]
+    return min(eligible, key=lambda row: (row.held_out_loss, row.step)).step
+
+
+def exhausted(curve: Sequence[Measurement], settings: AlignConfig) -> bool:
+    """Whether the last ``patience`` measurements brought nothing better."""
+    index = next(i for i, row in enumerate(curve) if row.step == best_step(curve))
+    return len(curve) - 1 - index >= settings.patience
+
+
+def diagnose(curve: Sequence[Measurement], chosen: int, settings: AlignConfig) -> list[str]:
+    """The failure signatures, in words."""
+    warnings = []
+    last = curve[-1]
+    if chosen == 0:
+        warnings.append(
+            "alignment did not help: no step lowered the held-out loss without raising the error on real clips; the "
+            "base model is used. Try a lower align.learning_rate, align.anchor=1 or align.method=erm"
+        )
+    if last.winner_error_change > 0 and settings.method == "dpo":
+        warnings.append(
+            f"the winner's error rose by {last.winner_error_change:.4f} by step {last.step}: from there on the adapter "
+            f"only learnt to make losers worse; step {chosen} is kept. Try align.anchor=1 or a lower learning rate"
+        )
+    return warnings

@@ -1,0 +1,282 @@
+"""The first stage: read the dataset, open every file, place it in a split, and say everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import statistics
+import time
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from synthio import audio
+from synthio.config import RunConfig
+from synthio.datasets import Row, checks, read_rows
+from synthio.datasets.rows import clean
+from synthio.datasets.splits import Item, assign_splits
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Clip, RejectedClip, Split
+from synthio.store import StageFolder, fingerprint, write_text
+
+_SILENT = Reporter()
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What `synthio data check` tells: everything about the data that matters before a run."""
+
+    counts: dict[str, dict[Split, int]] = field(default_factory=dict)
+    """Clips per class and split."""
+    duration_min_s: float = 0.0
+    duration_median_s: float = 0.0
+    duration_max_s: float = 0.0
+    sample_rates_hz: dict[int, int] = field(default_factory=dict)
+    """Clips per sample rate."""
+    rejected: tuple[RejectedClip, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Worth a look; a run goes on."""
+    problems: tuple[str, ...] = ()
+    """Each of these stops a run."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"rejected": [clip.model_dump() for clip in self.rejected]}
+
+
+def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) -> list[Clip]:
+    """Open every file of the dataset; write the manifest (`Clip`), ``rejected.jsonl`` (`RejectedClip`) and counts.
+
+    ``Clip.duration_s`` is what a run uses: at most ``data.max_duration_s``.
+
+    Raises: `DataError` that lists everything which would stop a run.
+    """
+    if folder.done:
+        return folder.manifest(Clip)
+    started = time.monotonic()
+    found = _examine(config, reporter)
+    if found.problems:
+        raise DataError("\n".join([f"{config.data.path}: {len(found.problems)} problem(s)", *found.problems]))
+    rejected = folder.path / "rejected.jsonl"
+    if found.rejected:
+        reporter.warn(f"{len(found.rejected)} file(s) cannot be used; {rejected} says why")
+    for warning in found.warnings:
+        reporter.warn(warning)
+    write_text(rejected, "".join(clip.model_dump_json() + "\n" for clip in found.rejected))
+    summary = {
+        "clips": len(found.clips),
+        "splits": {split: sum(clip.split == split for clip in found.clips) for split in checks.SPLITS},
+        "classes": checks.class_counts(found.clips),
+        "rejected": len(found.rejected),
+        "audio_s": round(sum(clip.duration_s for clip in found.clips), 3),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    folder.finish(found.clips, summary)
+    return list(found.clips)
+
+
+def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
+    """Everything that `collect_clips` would find, as a value: bad data never raises here."""
+    try:
+        found = _examine(config, reporter)
+    except DataError as error:
+        return DataCheck(problems=(str(error),))
+    durations = [opened.duration_s for opened in found.opened]
+    return DataCheck(
+        counts=checks.class_counts(found.clips),
+        duration_min_s=min(durations, default=0.0),
+        duration_median_s=statistics.median(durations or [0.0]),
+        duration_max_s=max(durations, default=0.0),
+        sample_rates_hz=dict(sorted(Counter(opened.sample_rate_hz for opened in found.opened).items())),
+        rejected=tuple(found.rejected),
+        warnings=tuple(found.warnings),
+        problems=tuple(found.problems),
+    )
+
+
+def data_fingerprint(config: RunConfig) -> str:
+    """The stage key: what the reader returns and every file's size and time of change; no audio is opened.
+
+    Raises: `DataError` when the folder or the table cannot be read.
+    """
+    rows = [
+        (r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in read_rows(config.data)
+    ]
+    return fingerprint(["clips", config.seed, config.data.model_dump(mode="json", exclude={"domain"}), rows])
+
+
+def clip_id(name: str) -> str:
+    """``dog/Bark 01.wav`` -> ``bark-01-`` and 8 hex digits of its hash: stable, safe as a file name and in HTML."""
+    ascii_name = unicodedata.normalize("NFKD", PurePosixPath(name).stem).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_name)[:40].strip("-") or "clip"
+    return f"{slug}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that was decoded."""
+
+    row: Row
+    duration_s: float
+    sample_rate_hz: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What examining the dataset finds."""
+
+    opened: Sequence[_Opened] = ()
+    clips: Sequence[Clip] = ()
+    rejected: Sequence[RejectedClip] = ()
+    warnings: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+def _examine(config: RunConfig, reporter: Reporter) -> _Found:
+    """Raises: `DataError` only when the folder or the table itself cannot be read."""
+    rows = read_rows(config.data)
+    opened, rejected = _open_all(rows, reporter)
+    if not opened:
+        why = checks.count_reasons([clip.reason for clip in rejected]) if rejected else "no files but papers"
+        return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
+    splits = _place([o for o in opened if o.row.labels], config)
+    clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
+    reasons = _reasons_per_class(rows, rejected)
+    problems = [*_label_problems(opened), *_row_split_problems(opened), *_id_problems(rows)]
+    warnings = []
+    if config.data.duplicates == "drop" and (copies := _copy_rejections(clips)):
+        clips = [clip for clip in clips if clip.id not in copies]
+        rejected += copies.values()
+        warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
+    problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons), *checks.split_problems(clips)]
+    warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
+    durations_s = {o.row.name: o.duration_s for o in opened}
+    warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
+    return _Found(opened, clips, rejected, warnings, problems)
+
+
+def _open_all(rows: Sequence[Row], reporter: Reporter) -> tuple[list[_Opened], list[RejectedClip]]:
+    """Decode in threads; results come in the order of the rows, so the number of workers changes nothing."""
+    opened, rejected = [], []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, reporter.task("clips", len(rows)) as advance:
+        for row, result in zip(rows, pool.map(_open, rows), strict=True):
+            if isinstance(result, _Opened):
+                opened.append(result)
+            else:
+                rejected.append(RejectedClip(id=clip_id(row.name), path=clean(str(row.path)), reason=result))
+            advance(1)
+    return opened, rejected
+
+
+def _open(row: Row) -> _Opened | str:
+    """The decoded file's measures, or why it cannot be used."""
+    if row.rejected is not None:
+        return row.rejected
+    if not _is_utf8(str(row.path)):
+        return "its name is not valid UTF-8; rename it"
+    try:
+        samples, rate_hz = audio.decode(row.path)
+    except DataError as error:
+        return str(error).removeprefix(f"{row.path}: ")
+    # Of 16-bit samples, so that a WAV and its FLAC copy are the same audio.
+    quantised = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
+    return _Opened(row, samples.size / rate_hz, rate_hz, hashlib.sha256(quantised.tobytes()).hexdigest())
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _place(opened: Sequence[_Opened], config: RunConfig) -> dict[str, Split]:
+    """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train)."""
+    given = {o.row.name: o.row.split for o in opened if o.row.split is not None}
+    valid, test = config.data.valid_fraction, config.data.test_fraction
+    if not given:
+        return assign_splits(_items(opened), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
+    if set(given.values()) == {"train", "test"}:
+        training = [o for o in opened if o.row.split == "train"]
+        return given | assign_splits(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+    return given
+
+
+def _items(opened: Iterable[_Opened]) -> list[Item]:
+    """Without a group of its own a clip's audio is its group: copies then never straddle splits."""
+    return [Item(o.row.name, o.row.labels, f"group {o.row.group}" if o.row.group else o.sha256) for o in opened]
+
+
+def _clip(opened: _Opened, split: Split, config: RunConfig) -> Clip:
+    return Clip(
+        id=clip_id(opened.row.name),
+        path=str(opened.row.path),
+        labels=opened.row.labels,
+        split=split,
+        duration_s=min(opened.duration_s, config.data.max_duration_s),
+        sample_rate_hz=opened.sample_rate_hz,
+        sha256=opened.sha256,
+        group=opened.row.group,
+    )
+
+
+def _reasons_per_class(rows: Sequence[Row], rejected: Sequence[RejectedClip]) -> dict[str, list[str]]:
+    """Every class that the data names, and why files of it were rejected."""
+    reason = {clip.id: clip.reason for clip in rejected}
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for label in row.labels:
+            reasons[label] += [reason[clip_id(row.name)]] if clip_id(row.name) in reason else []
+    return reasons
+
+
+def _copy_rejections(clips: Sequence[Clip]) -> dict[str, RejectedClip]:
+    """Training copies of valid and test audio, by clip id."""
+    return {
+        clip.id: RejectedClip(
+            id=clip.id, path=clip.path, reason=f"holds the same audio as the {twin.split} clip {twin.path!r}"
+        )
+        for clip, twin in checks.training_copies(clips)
+    }
+
+
+def _label_problems(opened: Sequence[_Opened]) -> list[str]:
+    bare = [repr(o.row.name) for o in opened if not o.row.labels]
+    return [f"{len(bare)} clip(s) without a label: {checks.some(bare)}; label or remove them"] if bare else []
+
+
+def _row_split_problems(opened: Sequence[_Opened]) -> list[str]:
+    homeless = [repr(o.row.name) for o in opened if o.row.split is None]
+    if len(homeless) in (0, len(opened)):
+        return []
+    return [
+        f"{len(homeless)} clip(s) have no split while others do: {checks.some(homeless)}; give all of them one, or none"
+    ]
+
+
+def _id_problems(rows: Sequence[Row]) -> list[str]:
+    names = defaultdict(list)
+    for row in rows:
+        names[clip_id(row.name)].append(repr(row.name))
+    return [
+        f"names with the same id {id_}: {', '.join(same)}; rename one" for id_, same in names.items() if len(same) > 1
+    ]
+
+
+def _stat(row: Row) -> tuple[int, int]:
+    """Size in bytes and time of change in ns; zeros for a file that is not there."""
+    try:
+        status = row.path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,59 @@
+"""Write the accepted clips as a Hugging Face audiofolder: ``audio/*.flac`` and ``metadata.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthio.errors import StoreError
+from synthio.records import Candidate, Prompt, Verdict
+from synthio.store import replacing, write_text
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An accepted clip and where it came from."""
+
+    prompt: Prompt
+    candidate: Candidate
+    verdict: Verdict
+    audio: Path
+    """The generated file in its stage folder."""
+
+
+def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
+    """Make ``folder`` hold exactly the accepted clips; `load_dataset("audiofolder", data_dir=...)` reads it.
+
+    Raises: `StoreError` when the folder cannot be written.
+    """
+    wanted = {f"{item.candidate.id}.flac": item for item in accepted}
+    audio = folder / "audio"
+    try:
+        for path in audio.glob("*"):
+            if path.name not in wanted:
+                path.unlink()
+        for name, item in wanted.items():
+            if not (audio / name).is_file() or (audio / name).stat().st_size != item.audio.stat().st_size:
+                with replacing(audio / name) as partial:
+                    shutil.copyfile(item.audio, partial)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    rows = [json.dumps(_row(name, item), ensure_ascii=False) + "\n" for name, item in wanted.items()]
+    write_text(folder / "metadata.jsonl", "".join(rows))
+
+
+def _row(name: str, item: Accepted) -> dict[str, object]:
+    labels = item.prompt.labels
+    return {
+        "file_name": f"audio/{name}",
+        "label": labels[0] if len(labels) == 1 else list(labels),
+        "caption": item.prompt.text,
+        "similarity": item.verdict.similarity,
+        "round": item.prompt.round,
+        "seed": item.candidate.seed,
+        "source_clip": item.prompt.clip_id,
+        "nearest_clip": item.verdict.nearest_clip_id,
+    }

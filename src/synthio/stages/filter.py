@@ -1,0 +1,203 @@
+"""Keep generated clips that sound like their label and are not copies (METHOD section 4).
+
+CLAPs differ, so the threshold is calibrated on the user's real training clips. The CLAP that filters never judges.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from synthio import audio, metrics
+from synthio.backends.clap import Clap
+from synthio.config import FilterConfig, RunConfig
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Candidate, Clip, Prompt, Verdict, label_template
+from synthio.store import StageFolder
+
+#: Working rate of the filter; both CLAP and the copy check see the same samples.
+_SAMPLE_RATE_HZ = 16_000
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the real training clips say about the filter."""
+
+    thresholds: Mapping[tuple[str, ...], float]
+    """Smallest accepted score per label set."""
+    fallback: float
+    """For label sets that no real clip carries (multi-label mixes)."""
+    clip_ids: tuple[str, ...]
+    spectra: Floats
+    """Log-mel vectors of the training clips, ``(clips, values)``."""
+    copy_distance: float
+    window_s: float
+    """Stretch of each clip that the copy check compares."""
+
+
+def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
+    """Measure the real training clips. Raises: `DataError` when there are none."""
+    training = [clip for clip in clips if clip.split == "train"]
+    if not training:
+        raise DataError("the filter is calibrated on training clips; found none")
+    limit = config.data.max_duration_s
+    with reporter.task("filter: real clips", len(training)) as advance:
+        waveforms = []
+        for clip in training:
+            waveforms.append(_crop(audio.load(Path(clip.path), _SAMPLE_RATE_HZ), limit))
+            advance(1)
+    labels = [clip.labels for clip in training]
+    scores = score(cosines(clap, waveforms, labels), config.filter, clap.logit_scale)
+    thresholds, fallback = class_thresholds(scores, labels, config.filter)
+    window_s = float(np.median([clip.duration_s for clip in training]))
+    spectra = np.stack([spectrum(waveform, window_s) for waveform in waveforms])
+    nearest = metrics.leave_one_out_nearest(spectra)[0] if len(training) > 1 else np.zeros(1)
+    return Calibration(
+        thresholds=thresholds,
+        fallback=fallback,
+        clip_ids=tuple(clip.id for clip in training),
+        spectra=spectra,
+        copy_distance=float(np.quantile(nearest, config.filter.copy_quantile)),
+        window_s=window_s,
+    )
+
+
+def cosines(clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]]) -> Floats:
+    """Cosine of each clip with the template of its own labels, ``(clips,)``."""
+    texts = sorted({label_template(label) for label in labels})
+    text_rows = dict(zip(texts, clap.embed_text(texts), strict=True))
+    audio_rows = clap.embed_audio(waveforms, _SAMPLE_RATE_HZ)
+    own = np.stack([text_rows[label_template(label)] for label in labels])
+    return np.asarray((audio_rows * own).sum(axis=1), dtype=np.float64)
+
+
+def score(cosine: Floats, settings: FilterConfig, logit_scale: float) -> Floats:
+    """What the threshold applies to: the cosine, or sigmoid(logit_scale * cosine) under the published rule."""
+    if settings.rule == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-logit_scale * cosine)))
+    return cosine
+
+
+def class_thresholds(
+    scores: Floats, labels: Sequence[tuple[str, ...]], settings: FilterConfig
+) -> tuple[dict[tuple[str, ...], float], float]:
+    """Thresholds per label set, and one for unseen sets.
+
+    ``auto``: a class with enough clips uses its own quantile. A smaller one uses its own mean plus the pooled quantile
+    of all clips' deviations from their class means: a mean needs few clips, a quantile many.
+    """
+    if settings.rule == "none":
+        return {}, -1.0
+    if settings.rule != "auto":
+        return {}, settings.threshold
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for label, value in zip(labels, scores, strict=True):
+        groups[label].append(float(value))
+    deviations = [value - np.mean(group) for group in groups.values() for value in group]
+    below_mean = float(np.quantile(deviations, settings.quantile))
+    thresholds = {
+        label: float(np.quantile(group, settings.quantile))
+        if len(group) >= settings.min_clips_per_class
+        else float(np.mean(group)) + below_mean
+        for label, group in groups.items()
+    }
+    return thresholds, float(np.quantile(scores, settings.quantile))
+
+
+def spectrum(samples: audio.Waveform, window_s: float) -> Floats:
+    """Log-mel vector of a clip's first ``window_s`` seconds: what the copy check compares."""
+    window = audio.fit(samples, max(1, round(window_s * _SAMPLE_RATE_HZ)))
+    return np.asarray(audio.log_mel_db(window, _SAMPLE_RATE_HZ).ravel(), dtype=np.float64)
+
+
+def _crop(samples: audio.Waveform, duration_s: float) -> audio.Waveform:
+    return samples[: max(1, round(duration_s * _SAMPLE_RATE_HZ))]
+
+
+def judge_candidates(
+    config: RunConfig,
+    calibration: Calibration,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    audio_folder: Path,
+    clap: Clap,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> list[Verdict]:
+    """One verdict per candidate, in order; ``audio_folder`` is what the candidates' paths are relative to."""
+    started = time.monotonic()
+    labels = {prompt.id: prompt.labels for prompt in prompts}
+    verdicts: dict[str, Verdict] = {}
+    heard: list[tuple[Candidate, audio.Waveform]] = []
+    with reporter.task("filter", len(candidates)) as advance:
+        for candidate in candidates:
+            threshold = calibration.thresholds.get(labels[candidate.prompt_id], calibration.fallback)
+            try:
+                heard.append((candidate, _load(audio_folder, candidate)))
+            except DataError:
+                reason = "generation-failed" if candidate.path is None else "silent"
+                verdicts[candidate.id] = _unheard(candidate, threshold, reason)
+            advance(1)
+    for verdict in _judge_heard(config, calibration, labels, heard, clap):
+        verdicts[verdict.id] = verdict
+    ordered = [verdicts[candidate.id] for candidate in candidates]
+    counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
+    copies = sum(v.is_copy for v in ordered)
+    folder.finish(ordered, {"reasons": counts, "copies": copies, "seconds": time.monotonic() - started})
+    return ordered
+
+
+def _load(folder: Path, candidate: Candidate) -> audio.Waveform:
+    if candidate.path is None:
+        raise DataError("no audio")
+    return audio.load(folder / candidate.path, _SAMPLE_RATE_HZ)
+
+
+def _unheard(candidate: Candidate, threshold: float, reason: str) -> Verdict:
+    fields = {"similarity": None, "score": None, "threshold": threshold, "accepted": False, "reason": reason}
+    return Verdict.model_validate({"id": candidate.id, **fields})
+
+
+def _judge_heard(
+    config: RunConfig,
+    calibration: Calibration,
+    labels: Mapping[str, tuple[str, ...]],
+    heard: Sequence[tuple[Candidate, audio.Waveform]],
+    clap: Clap,
+) -> list[Verdict]:
+    if not heard:
+        return []
+    settings = config.filter
+    own = [labels[candidate.prompt_id] for candidate, _ in heard]
+    cosine = cosines(clap, [waveform for _, waveform in heard], own)
+    scores = score(cosine, settings, clap.logit_scale)
+    spectra = np.stack([spectrum(waveform, calibration.window_s) for _, waveform in heard])
+    distances, nearest = metrics.nearest_distances(spectra, calibration.spectra)
+    verdicts = []
+    for row, (candidate, _) in enumerate(heard):
+        threshold = calibration.thresholds.get(own[row], calibration.fallback)
+        is_copy = settings.copies != "ignore" and bool(distances[row] < calibration.copy_distance)
+        dropped_copy = is_copy and settings.copies == "drop"
+        passed = bool(scores[row] >= threshold)
+        verdicts.append(
+            Verdict(
+                id=candidate.id,
+                similarity=float(cosine[row]),
+                score=float(scores[row]),
+                threshold=threshold,
+                accepted=passed and not dropped_copy,
+                reason="copy" if dropped_copy else "accepted" if passed else "below-threshold",
+                nearest_clip_id=calibration.clip_ids[int(nearest[row])],
+                nearest_distance=float(distances[row]),
+                is_copy=is_copy,
+            )
+        )
+    return verdicts

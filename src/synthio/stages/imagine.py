@@ -1,0 +1,455 @@
+"""Language-guided audio imagination (METHOD sections 3 and 4): extract, mix, reflect.
+
+The model is asked in waves: the first caption of every clip, then the second, and so on, so that each request can
+name the captions that its clip already has. An item is finished when its record is on disk; a killed stage goes on
+with the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+
+import numpy as np
+
+from synthio.backends.llm import LanguageModel, Reply, Request
+from synthio.backends.questions import (
+    Answer,
+    Outcome,
+    Question,
+    RequestOptions,
+    ask,
+    chunks,
+    lines,
+    make_request,
+    parse,
+    quote,
+    quote_all,
+)
+from synthio.config import RunConfig
+from synthio.errors import MissingArtefact
+from synthio.pools import Pool, merged, pools_by_label
+from synthio.progress import Reporter
+from synthio.records import Caption, Clip, Components, Prompt, Record, label_template, readable
+from synthio.seeds import derive_seed, numpy_generator
+from synthio.store import StageFolder
+from synthio.wording import AnswerError, article, check_caption, clean, joined, key, phrases
+
+#: Tokens of an extraction's answer: two short lists.
+_EXTRACT_TOKENS = 64
+#: Tokens per word of a caption, with the brackets around it.
+_TOKENS_PER_WORD = 1.4
+#: Chat models see at most this many events and scenes each; base models, whose prompts must stay short, these few.
+_SHOWN, _FEW_EVENTS, _FEW_SCENES = 40, 3, 2
+#: Multi-label sets (METHOD section 3.5): labels drawn, and how many of them a caption uses.
+_LABELS_DRAWN, _LABELS_USED = 5, (2, 3, 4)
+
+
+class ExtractAnswer(Answer):
+    """Prompt 1's answer."""
+
+    events: list[str]
+    scenes: list[str]
+
+
+class MixAnswer(Answer):
+    """Prompt 2's answer."""
+
+    caption: str
+
+
+class ReflectAnswer(Answer):
+    """Prompt 3's answer; null gives up."""
+
+    caption: str | None
+
+
+class Calls(Record):
+    """What some requests took; kept among a stage's items, so that a resumed stage still counts all of them."""
+
+    requests: int
+    failed_requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    seconds: float
+
+
+class GivenUp(Record):
+    """A rejected prompt for which the model saw no better caption. ``id`` is the one its rewrite would have had."""
+
+    parent_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One caption to be written for one clip."""
+
+    id: str
+    clip: Clip
+    labels: tuple[str, ...]
+    duration_s: float
+
+    def prompt(self, outcome: Outcome[str]) -> Prompt:
+        """The caption, or the template that tops up for it."""
+        text = outcome.answer or label_template(self.labels)
+        return Prompt(
+            id=self.id,
+            clip_id=self.clip.id,
+            labels=self.labels,
+            text=text,
+            duration_s=self.duration_s,
+            source="llm" if outcome.failed is None else "top-up",
+            failed=outcome.failed,
+        )
+
+
+# Prompt 1 -------------------------------------------------------------------------------------------------------------
+
+
+def extract_components(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    captions: Sequence[Caption],
+    llm: LanguageModel,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> list[Components]:
+    """Events and scenes of every training clip's caption (METHOD section 3.2), in clip order.
+
+    A caption that only names the label has none, and is not asked about. After ``imagine.max_tries`` refused answers
+    the lists are empty and the reason is recorded.
+    Raises: `MissingArtefact` when a training clip has no caption; what the language model raises.
+    """
+    train = [clip for clip in clips if clip.split == "train"]
+    texts = _caption_texts(train, captions)
+    finished = folder.items(Components)
+    todo = [clip for clip in train if clip.id not in finished]
+    with reporter.task("extract", len(train), len(train) - len(todo)) as advance:
+        for part in chunks(todo, llm.requests_per_call):
+            started = time.monotonic()
+            asked = [clip for clip in part if key(texts[clip.id]) != key(label_template(clip.labels))]
+            questions = [_extract_question(config, clip, texts[clip.id]) for clip in asked]
+            outcomes, replies = ask(questions, llm, config.imagine.max_tries)
+            answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
+            made = [_components(clip, answers.get(clip.id)) for clip in part]
+            _save(folder, made, replies, started)
+            finished.update((record.id, record) for record in made)
+            advance(len(part))
+    components = [finished[clip.id] for clip in train]
+    failed = sum(record.failed is not None for record in components)
+    folder.finish(components, {"clips": len(components), "failed": failed, **_usage(folder)})
+    if failed:
+        reporter.warn(f"extract: {failed} of {len(components)} captions gave no events and scenes; see the manifest")
+    return components
+
+
+def _caption_texts(clips: Sequence[Clip], captions: Sequence[Caption]) -> dict[str, str]:
+    texts = {caption.id: caption.text for caption in captions}
+    missing = [clip.id for clip in clips if clip.id not in texts]
+    if missing:
+        raise MissingArtefact(
+            f"{len(missing)} training clips have no caption (first: {missing[0]}); run `synthio caption`"
+        )
+    return texts
+
+
+def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[Pool]:
+    values = {"label": quote(joined(clip.labels)), "caption": quote(clean(caption))}
+
+    def request(attempt: int, refusal: str | None) -> Request:
+        seed = derive_seed(config.seed, "extract", clip.id, attempt)
+        options = RequestOptions(clip.id, config.imagine.temperature, _EXTRACT_TOKENS, seed)
+        return make_request("extract", ExtractAnswer, values, refusal, options)
+
+    def accept(text: str) -> Pool:
+        answer = parse(text, ExtractAnswer)
+        return Pool(phrases(answer.events, clip.labels), phrases(answer.scenes, clip.labels))
+
+    return Question(clip.id, request, accept)
+
+
+def _components(clip: Clip, outcome: Outcome[Pool] | None) -> Components:
+    if outcome is None:
+        return Components(id=clip.id, tries=0)
+    found = outcome.answer or Pool()
+    return Components(id=clip.id, events=found.events, scenes=found.scenes, tries=outcome.tries, failed=outcome.failed)
+
+
+# Prompt 2 -------------------------------------------------------------------------------------------------------------
+
+
+def imagine_prompts(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    captions: Sequence[Caption],
+    components: Sequence[Components],
+    llm: LanguageModel,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> list[Prompt]:
+    """``imagine.captions_per_clip`` captions per training clip (METHOD section 3.3 to 3.5), in clip order.
+
+    ``mixcap`` shows the model a sample of the label's pooled events and scenes; ``llm`` shows none; ``template`` asks
+    no model. A caption that fails ``imagine.max_tries`` times becomes a template top-up with its reason, so the count
+    per class always holds. ``captions`` are not read: what was in them is in ``components``.
+    Raises: what the language model raises.
+    """
+    train = [clip for clip in clips if clip.split == "train"]
+    used = train if config.imagine.mode == "mixcap" else []
+    pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
+    finished = folder.items(Prompt)
+    drawable = _drawable(config, train)
+    waves = range(config.imagine.captions_per_clip)
+    wanted = [[_slot(config, clip, index, drawable) for clip in train] for index in waves]
+    done = sum(slot.id in finished for wave in wanted for slot in wave)
+    with reporter.task("imagine", sum(map(len, wanted)), done) as advance:
+        for wave in wanted:
+            todo = [slot for slot in wave if slot.id not in finished]
+            for part in chunks(todo, llm.requests_per_call):
+                started = time.monotonic()
+                made, replies = _imagine(config, part, pools, _written(finished, part), llm)
+                _save(folder, made, replies, started)
+                finished.update((prompt.id, prompt) for prompt in made)
+                advance(len(part))
+    # Waves run across clips; the manifest goes clip by clip.
+    prompts = [finished[slot.id] for slots in zip(*wanted, strict=True) for slot in slots]
+    folder.finish(prompts, {**_counts(prompts), **_usage(folder)})
+    _warn_of_top_ups(prompts, "imagine", reporter)
+    return prompts
+
+
+def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[str]:
+    """The labels to draw from where clips carry several (METHOD section 3.5); none for single-label sets."""
+    if config.imagine.mode == "template" or all(len(clip.labels) == 1 for clip in train):
+        return []
+    return sorted({label for clip in train for label in clip.labels})
+
+
+def _slot(config: RunConfig, clip: Clip, index: int, drawable: Sequence[str]) -> _Slot:
+    identity = f"{clip.id}-{index}"
+    labels = clip.labels
+    if drawable:
+        labels = _draw_labels(clip, drawable, numpy_generator(config.seed, "labels", identity))
+    return _Slot(identity, clip, labels, min(clip.duration_s, config.data.max_duration_s))
+
+
+def _draw_labels(clip: Clip, drawable: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:
+    """Five labels, of which a caption uses two to four; one is the clip's own, so that its class keeps its count."""
+    own = str(generator.choice(sorted(clip.labels)))
+    others = [label for label in drawable if label != own]
+    drawn = [others[i] for i in generator.permutation(len(others))[: _LABELS_DRAWN - 1]]
+    used = int(generator.choice(_LABELS_USED))
+    return (own, *drawn[: used - 1])
+
+
+def _written(finished: Mapping[str, Prompt], slots: Sequence[_Slot]) -> dict[str, list[str]]:
+    wanted = {slot.clip.id for slot in slots}
+    written: dict[str, list[str]] = defaultdict(list)
+    for prompt in finished.values():
+        if prompt.clip_id in wanted:
+            written[prompt.clip_id].append(prompt.text)
+    return {clip_id: sorted(texts) for clip_id, texts in written.items()}
+
+
+def _imagine(
+    config: RunConfig,
+    slots: Sequence[_Slot],
+    pools: Mapping[str, Pool],
+    written: Mapping[str, Sequence[str]],
+    llm: LanguageModel,
+) -> tuple[list[Prompt], list[Reply]]:
+    if config.imagine.mode == "template":
+        templates = [slot.prompt(Outcome(label_template(slot.labels), 0, None)) for slot in slots]
+        return [prompt.model_copy(update={"source": "template"}) for prompt in templates], []
+    questions = [_mix_question(config, slot, pools, written.get(slot.clip.id, ())) for slot in slots]
+    outcomes, replies = ask(questions, llm, config.imagine.max_tries)
+    return [slot.prompt(outcome) for slot, outcome in zip(slots, outcomes, strict=True)], replies
+
+
+def _mix_question(config: RunConfig, slot: _Slot, pools: Mapping[str, Pool], written: Sequence[str]) -> Question[str]:
+    generator = numpy_generator(config.seed, "pool", slot.id)
+    pool = merged([pools.get(label, Pool()) for label in slot.labels]).sample(config.imagine.pool_share, generator)
+    values = {**_shown(pool), "written": quote_all(written)}
+
+    def request(attempt: int, refusal: str | None) -> Request:
+        return _caption_request(config, "mix", MixAnswer, slot.id, slot.labels, values, attempt, refusal)
+
+    def accept(text: str) -> str:
+        return check_caption(parse(text, MixAnswer).caption, slot.labels, config.imagine.max_words, written)
+
+    return Question(slot.id, request, accept)
+
+
+# Prompt 3 -------------------------------------------------------------------------------------------------------------
+
+
+def reflect_prompts(
+    config: RunConfig,
+    round_number: int,
+    rejected: Sequence[Prompt],
+    accepted: Sequence[Prompt],
+    components: Sequence[Components],
+    llm: LanguageModel,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> list[Prompt]:
+    """Rewritten captions for rejected prompts (METHOD section 4), in order, ids ``{root id}-r{round}``.
+
+    The model may give up on a caption: then no prompt is returned for it, and the summary counts it. An answer that
+    fails ``imagine.max_tries`` times becomes a template top-up. ``template`` returns the same text: a new id is a new
+    seed for the generator.
+    Raises: what the language model raises.
+    """
+    pools = pools_by_label([(prompt.clip_id, prompt.labels) for prompt in accepted], components)
+    finished: dict[str, Prompt | GivenUp] = {**folder.items(Prompt), **folder.items(GivenUp)}
+    ids = [f"{prompt.id.removesuffix(f'-r{prompt.round}')}-r{round_number}" for prompt in rejected]
+    todo = [(new, old) for new, old in zip(ids, rejected, strict=True) if new not in finished]
+    with reporter.task(f"reflect, round {round_number}", len(rejected), len(rejected) - len(todo)) as advance:
+        for part in chunks(todo, llm.requests_per_call):
+            started = time.monotonic()
+            made, replies = _reflect(config, round_number, part, pools, llm)
+            _save(folder, made, replies, started)
+            finished.update((record.id, record) for record in made)
+            advance(len(part))
+    records = [finished[new] for new in ids]
+    prompts = [record for record in records if isinstance(record, Prompt)]
+    given_up = {record.parent_id: record.reason for record in records if isinstance(record, GivenUp)}
+    summary = {**_counts(prompts), "given_up": len(given_up), "given_up_prompts": given_up, **_usage(folder)}
+    folder.finish(prompts, summary)
+    _warn_of_top_ups(prompts, "reflect", reporter)
+    return prompts
+
+
+def _reflect(
+    config: RunConfig,
+    round_number: int,
+    part: Sequence[tuple[str, Prompt]],
+    pools: Mapping[str, Pool],
+    llm: LanguageModel,
+) -> tuple[list[Prompt | GivenUp], list[Reply]]:
+    if config.imagine.mode == "template":
+        same = {"round": round_number, "source": "template", "failed": None}
+        return [old.model_copy(update={**same, "id": new, "parent_id": old.id}) for new, old in part], []
+    questions = [_reflect_question(config, new, old, pools) for new, old in part]
+    outcomes, replies = ask(questions, llm, config.imagine.max_tries)
+    made: list[Prompt | GivenUp] = []
+    for (new, old), outcome in zip(part, outcomes, strict=True):
+        if outcome.failed is None and outcome.answer is None:
+            made.append(GivenUp(id=new, parent_id=old.id, reason="the language model saw no better caption"))
+            continue
+        changed = {
+            "id": new,
+            "parent_id": old.id,
+            "round": round_number,
+            "text": outcome.answer or label_template(old.labels),
+            "source": "llm" if outcome.failed is None else "top-up",
+            "failed": outcome.failed,
+        }
+        made.append(old.model_copy(update=changed))
+    return made, replies
+
+
+def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mapping[str, Pool]) -> Question[str | None]:
+    generator = numpy_generator(config.seed, "pool", new_id)
+    pool = merged([pools.get(label, Pool()) for label in old.labels]).sample(1.0, generator)
+    values = {**_shown(pool), "caption": quote(old.text)}
+
+    def request(attempt: int, refusal: str | None) -> Request:
+        return _caption_request(config, "reflect", ReflectAnswer, new_id, old.labels, values, attempt, refusal)
+
+    def accept(text: str) -> str | None:
+        caption = parse(text, ReflectAnswer).caption
+        # METHOD writes "None", and models write it as a word too.
+        if caption is None or key(caption) in {"none", "null"}:
+            return None
+        return check_caption(caption, old.labels, config.imagine.max_words, [old.text])
+
+    return Question(new_id, request, accept)
+
+
+# What the three share -------------------------------------------------------------------------------------------------
+
+
+def _caption_request(
+    config: RunConfig,
+    name: str,
+    kind: type[Answer],
+    identity: str,
+    labels: tuple[str, ...],
+    values: Mapping[str, str],
+    attempt: int,
+    refusal: str | None,
+) -> Request:
+    seed = derive_seed(config.seed, name, identity, attempt)
+    label = joined(labels)
+    # One label opens as the file says; for several, "a loud dog and rain" would be wrong.
+    openings = lines("openings") if len(labels) == 1 else ("Sound of $a $label",)
+    drawn = openings[int(numpy_generator(seed, "opening").integers(len(openings)))]
+    opening = Template(drawn).substitute(label=label, a=article(label))
+    filled = {
+        **values,
+        "domain": quote(config.data.domain),
+        "label": quote(label),
+        "labels": quote_all([readable(each) for each in labels]),
+        "max_words": str(config.imagine.max_words),
+        "opening": quote(opening)[1:-1],
+    }
+    tokens = int(_TOKENS_PER_WORD * config.imagine.max_words)
+    return make_request(name, kind, filled, refusal, RequestOptions(identity, config.imagine.temperature, tokens, seed))
+
+
+def _shown(pool: Pool) -> dict[str, str]:
+    return {
+        "events": quote_all(pool.events[:_SHOWN]),
+        "scenes": quote_all(pool.scenes[:_SHOWN]),
+        "few_events": quote_all(pool.events[:_FEW_EVENTS]),
+        "few_scenes": quote_all(pool.scenes[:_FEW_SCENES]),
+    }
+
+
+def _save(folder: StageFolder, records: Sequence[Record], replies: Sequence[Reply], started: float) -> None:
+    calls = Calls(
+        id=f"calls-{time.time_ns()}",
+        requests=len(replies),
+        failed_requests=sum(reply.failed is not None for reply in replies),
+        input_tokens=sum(reply.input_tokens for reply in replies),
+        output_tokens=sum(reply.output_tokens for reply in replies),
+        cost=sum(reply.cost for reply in replies),
+        seconds=time.monotonic() - started,
+    )
+    folder.append([*records, calls])
+
+
+def _usage(folder: StageFolder) -> dict[str, object]:
+    """Tokens, cost and seconds over all sittings."""
+    calls = list(folder.items(Calls).values())
+    usage = {
+        "requests": sum(c.requests for c in calls),
+        "failed_requests": sum(c.failed_requests for c in calls),
+        "input_tokens": sum(c.input_tokens for c in calls),
+        "output_tokens": sum(c.output_tokens for c in calls),
+        "cost": sum(c.cost for c in calls),
+    }
+    return {"usage": usage, "seconds": sum(c.seconds for c in calls)}
+
+
+def _counts(prompts: Sequence[Prompt]) -> dict[str, object]:
+    return {
+        "captions": len(prompts),
+        "topped_up": sum(prompt.source == "top-up" for prompt in prompts),
+        "distinct": len({key(prompt.text) for prompt in prompts}),
+    }
+
+
+def _warn_of_top_ups(prompts: Sequence[Prompt], stage: str, reporter: Reporter) -> None:
+    topped_up = [prompt for prompt in prompts if prompt.source == "top-up"]
+    if topped_up:
+        reporter.warn(
+            f"{stage}: {len(topped_up)} of {len(prompts)} captions are template top-ups; "
+            f"the first because: {topped_up[0].failed}"
+        )

@@ -1,0 +1,516 @@
+"""The report: one folder with a page, audio and pictures that opens from disk, without network or scripts.
+
+Everything shown is plain values in `ReportData`; the pipeline fills it from the manifests. Captions, labels and file
+names are untrusted text: the template escapes all of it, and charts escape by construction (see `charts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from synthio import audio, charts
+from synthio.errors import DataError, StoreError
+from synthio.metrics import ClassResult, Comparison
+from synthio.progress import Advance, Reporter
+from synthio.records import RejectedClip
+from synthio.store import inside, replacing, write_text
+
+Effect = Literal["helped", "hurt", "unclear", "unknown"]
+
+#: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
+SPECTROGRAM_RATE_HZ = 16_000
+#: Names of the files that this stage makes beside the page, and may remove again.
+_MADE_HERE = re.compile(r"\.?[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)(\.\d+\.partial)?")
+_FUNNEL_PARTS = {
+    "accepted": "part-accepted",
+    "below threshold": "part-below",
+    "copies": "part-copy",
+    "failed": "part-failed",
+}
+_METRICS = {"accuracy": "accuracy", "mAP": "mean average precision"}
+_CLASS_METRICS = {"accuracy": "accuracy on the class's own clips", "mAP": "average precision of the class"}
+_ARM_MEANINGS = {"gold": "real clips only", "synthio": "real and synthetic clips"}
+_REASONS = {
+    "accepted": "accepted",
+    "below-threshold": "similarity under the threshold",
+    "copy": "too close to a training clip (copy)",
+    "generation-failed": "generation failed",
+    "silent": "silent",
+}
+
+
+# What the page shows. Scores are fractions in [0, 1]; None or NaN means "not measured" ------------------------------
+
+
+@dataclass(frozen=True)
+class FunnelRound:
+    """What became of one round's captions. Round 0 is imagined; later rounds are rewritten."""
+
+    round: int
+    captions: int
+    generated: int
+    accepted: int
+    below_threshold: int
+    copies: int
+    failed: int
+    """Generation failed, or the clip is silent."""
+    given_up: int = 0
+    """Captions that are not rewritten any more."""
+
+
+@dataclass(frozen=True)
+class AlignmentRow:
+    """One measurement during alignment, with the names of `stages.align`'s curve.
+
+    Error changes are the policy's minus the reference's denoising error (MSE).
+    """
+
+    step: int
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    """Share of training pairs whose implicit reward prefers the real clip."""
+    held_out_loss: float | None = None
+    held_out_accuracy: float | None = None
+    winner_error_change: float | None = None
+    """On held-out real clips; above 0 = worse than before alignment."""
+    loser_error_change: float | None = None
+    """On held-out generated clips; above 0 is what alignment wants."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the generator was aligned. ``method`` is `dpo`, `erm` or `none`."""
+
+    method: str
+    rows: Sequence[AlignmentRow] = ()
+    chosen_step: int | None = None
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """The same prompt and seed through the base and the aligned generator."""
+
+    prompt: str
+    base_audio: Path | None
+    aligned_audio: Path | None
+    real_audio: Path | None = None
+    """The training clip that the prompt belongs to."""
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureQuantiles:
+    """Quantiles 10, 25, 50, 75 and 90 of one spectral feature; an empty sequence when there are no such clips."""
+
+    name: str
+    unit: str
+    """`Hz`, or empty for a ratio."""
+    real: Sequence[float | None]
+    synthetic: Sequence[float | None] = ()
+
+
+@dataclass(frozen=True)
+class ClassMedians:
+    """Medians of the spectral features of one class, by feature name."""
+
+    label: str
+    real: Mapping[str, float | None]
+    synthetic: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class SampleClip:
+    """One generated clip to listen to."""
+
+    audio: Path | None
+    labels: Sequence[str]
+    caption: str
+    similarity: float | None
+    """CLAP cosine."""
+    threshold: float | None
+    reason: str
+    """As in `records.Verdict`, or any words."""
+    round: int = 0
+    source_clip_id: str = ""
+    source_audio: Path | None = None
+    score: float | None = None
+    """What was compared with the threshold, where that is not the cosine."""
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """How long a stage took; ``reused`` when an earlier run's results stood and the time is that run's."""
+
+    stage: str
+    seconds: float | None
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class LanguageModelUse:
+    """What the language model read and wrote. ``cost`` is at the recipe's prices, None when it has none."""
+
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelUsed:
+    """One model of the run."""
+
+    part: str
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Usable clips of one class per split."""
+
+    label: str
+    train: int
+    valid: int
+    test: int
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page. Only ``title`` and ``verdict`` are needed; a missing part is said to be missing."""
+
+    title: str
+    verdict: str
+    """The result in one plain sentence."""
+    comparison: Comparison | None = None
+    """As the train stage's summary holds it."""
+    funnel: Sequence[FunnelRound] = ()
+    alignment: Alignment | None = None
+    before_after: Sequence[BeforeAfter] = ()
+    spectral: Sequence[FeatureQuantiles] = ()
+    spectral_classes: Sequence[ClassMedians] = ()
+    accepted: Sequence[SampleClip] = ()
+    rejected: Sequence[SampleClip] = ()
+    times: Sequence[StageTime] = ()
+    language_model: LanguageModelUse | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_memory_bytes: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    models: Sequence[ModelUsed] = ()
+    config_yaml: str = ""
+    warnings: Sequence[str] = ()
+    class_counts: Sequence[ClassCount] = ()
+    rejected_files: Sequence[RejectedClip] = ()
+    created: str = ""
+    """When, as text; left out of the page when empty."""
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
+    """Write ``folder/index.html``, ``folder/audio/*.flac`` and ``folder/spectrograms/*.png``.
+
+    Media files are named by their content and the page is replaced last, so a reader sees the old report or the whole
+    new one, also after a kill. Files of an older report are removed at the end; nothing else in ``folder`` is touched.
+
+    Returns: the path of the page.
+    Raises: `StoreError` when the folder cannot be written. A clip that cannot be read becomes a note on the page and
+    a warning, never an error.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: cannot be written, it is a file; expected a folder, or a path where none is yet")
+    media = _Media(folder, reporter)
+    samples = len(data.accepted) + len(data.rejected) + len(data.before_after)
+    with reporter.task("report", total=samples) as advance:
+        view = {
+            "before_after": [_before_after(pair, media, i, advance) for i, pair in enumerate(data.before_after, 1)],
+            "accepted": [_sample(clip, media, f"accepted-{i:02d}", advance) for i, clip in enumerate(data.accepted, 1)],
+            "rejected": [_sample(clip, media, f"rejected-{i:02d}", advance) for i, clip in enumerate(data.rejected, 1)],
+        }
+    page = folder / "index.html"
+    write_text(page, _environment().get_template("report.html.j2").render(data=data, **view, **_figures(data)).lstrip())
+    media.remove_outdated()
+    return page
+
+
+@dataclass(frozen=True)
+class _Player:
+    """One clip on the page; addresses are relative to it."""
+
+    audio: str | None = None
+    spectrogram: str | None = None
+    duration_s: float | None = None
+    problem: str | None = None
+
+
+class _Media:
+    """Copies clips into the report's folder, each source once."""
+
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        self._folder, self._reporter = folder, reporter
+        self._players: dict[Path, _Player] = {}
+        self._written: set[str] = set()
+
+    def player(self, source: Path | None, name: str) -> _Player:
+        """The clip's player. ``name`` is ours (never a caller's text) and starts the names of its files."""
+        if source is None:
+            return _Player(problem="no audio was made")
+        if source not in self._players:
+            self._players[source] = self._copy(source, name)
+        return self._players[source]
+
+    def _copy(self, source: Path, name: str) -> _Player:
+        """FLAC is copied as it is; anything else becomes mono 16-bit FLAC, which every browser plays."""
+        try:
+            original = source.read_bytes()
+        except OSError as error:
+            return self._unplayable(source, None, f"the file cannot be read ({error.strerror or error})")
+        address = self._write("audio", name, original, ".flac") if original.startswith(b"fLaC") else None
+        try:
+            samples, rate_hz = audio.decode(source)
+        except DataError as error:
+            return self._unplayable(source, address, str(error).removeprefix(f"{source}: "))
+        if address is None:
+            address = f"audio/{name}-{_digest(original)}.flac"
+            with self._writing(address) as partial:
+                audio.write_flac(partial, samples, rate_hz)
+        resampled = audio.resample(samples, rate_hz, SPECTROGRAM_RATE_HZ)
+        picture = charts.spectrogram_png(audio.log_mel_db(resampled, SPECTROGRAM_RATE_HZ))
+        return _Player(address, self._write("spectrograms", name, picture, ".png"), samples.shape[0] / rate_hz)
+
+    @contextmanager
+    def _writing(self, address: str) -> Iterator[Path]:
+        with replacing(inside(self._folder, address)) as partial:
+            yield partial
+        self._written.add(address)
+
+    def _write(self, sub_folder: str, name: str, content: bytes, suffix: str) -> str:
+        address = f"{sub_folder}/{name}-{_digest(content)}{suffix}"
+        with self._writing(address) as partial:
+            partial.write_bytes(content)
+        return address
+
+    def _unplayable(self, source: Path, address: str | None, problem: str) -> _Player:
+        if address is None:
+            self._reporter.warn(f"report: {source} is shown without sound: {problem}")
+        return _Player(audio=address, problem=problem)
+
+    def remove_outdated(self) -> None:
+        """Remove what an earlier report left in the media folders."""
+        for sub_folder in ("audio", "spectrograms"):
+            for path in inside(self._folder, sub_folder).glob("*"):
+                if _MADE_HERE.fullmatch(path.name) and f"{sub_folder}/{path.name}" not in self._written:
+                    path.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _before_after(pair: BeforeAfter, media: _Media, index: int, advance: Advance) -> dict[str, Any]:
+    advance(1)
+    name = f"pair-{index:02d}"
+    players = [
+        ("before alignment", media.player(pair.base_audio, f"{name}-before")),
+        ("after alignment", media.player(pair.aligned_audio, f"{name}-after")),
+    ]
+    if pair.real_audio is not None:
+        players.append(("real clip", media.player(pair.real_audio, f"{name}-real")))
+    return {"prompt": pair.prompt, "seed": pair.seed, "players": players}
+
+
+def _sample(clip: SampleClip, media: _Media, name: str, advance: Advance) -> dict[str, Any]:
+    advance(1)
+    return {
+        "clip": clip,
+        "reason": _REASONS.get(clip.reason, clip.reason),
+        "player": media.player(clip.audio, name),
+        "source": media.player(clip.source_audio, f"{name}-source") if clip.source_audio is not None else None,
+    }
+
+
+# Figures ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Inline:
+    """A chart as the template inserts it: markup that needs no escaping, because ElementTree has escaped it."""
+
+    element: ET.Element
+
+    def __html__(self) -> str:
+        return ET.tostring(self.element, encoding="unicode")
+
+
+def _inline(element: ET.Element | None) -> _Inline | None:
+    return None if element is None else _Inline(element)
+
+
+def _figures(data: ReportData) -> dict[str, Any]:
+    """Charts, and the few figures that are sums or means of what `ReportData` holds."""
+    total_s = sum(filter(None, (charts.finite(row.seconds) for row in data.times)))
+    figures: dict[str, Any] = {
+        "effect": effect(data.comparison),
+        "funnel_chart": _funnel_chart(data.funnel),
+        "alignment_charts": _alignment_charts(data.alignment) if data.alignment else [],
+        "spectral_charts": [(row, _inline(_spectral_chart(row))) for row in data.spectral],
+        "total_s": total_s,
+        "time_shares": [_share(row, total_s) for row in data.times],
+    }
+    return figures | (_comparison_figures(data.comparison) if data.comparison else {})
+
+
+def _share(row: StageTime, total_s: float) -> float | None:
+    seconds = charts.finite(row.seconds)
+    return None if seconds is None or total_s <= 0 else seconds / total_s
+
+
+def effect(comparison: Comparison | None) -> Effect:
+    """`helped` or `hurt` when the whole interval lies on one side of zero, else `unclear`.
+
+    `unknown` when there is no interval, or no synthetic clip that could have had an effect.
+    """
+    difference = comparison.difference if comparison else None
+    if comparison is None or difference is None or not any(arm.n_synthetic for arm in comparison.arms):
+        return "unknown"
+    low, high = charts.finite(difference.low), charts.finite(difference.high)
+    if low is None or high is None:
+        return "unknown"
+    if low > 0:
+        return "helped"
+    return "hurt" if high < 0 else "unclear"
+
+
+def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
+    arms = [arm.arm for arm in comparison.arms]
+    rows = _by_change(comparison)
+    return {
+        "arm_meanings": _ARM_MEANINGS,
+        "metric": _METRICS[comparison.metric],
+        "class_metric": _CLASS_METRICS[comparison.metric],
+        "difference_chart": _difference_chart(comparison),
+        "seed_chart": _inline(charts.seed_chart([(arm.arm, arm.per_seed, arm.mean) for arm in comparison.arms])),
+        "class_chart": _inline(charts.grouped_bars(arms, [_bar_group(row, arms) for row in rows])),
+        "class_rows": rows,
+        "class_means": _class_means(comparison),
+    }
+
+
+def _difference_chart(comparison: Comparison) -> _Inline | None:
+    """None also when no arm had synthetic clips: a picture of two equal arms would only mislead."""
+    difference = comparison.difference
+    if difference is None or not any(arm.n_synthetic for arm in comparison.arms):
+        return None
+    return _inline(charts.difference_chart(difference.points, difference.low, difference.high))
+
+
+def _bar_group(row: ClassResult, arms: Sequence[str]) -> charts.BarGroup:
+    note = f"◆ n={row.support}" if row.is_tail else f"n={row.support}"
+    return charts.BarGroup(row.label, note, [row.scores.get(arm) for arm in arms])
+
+
+def _by_change(comparison: Comparison) -> list[ClassResult]:
+    """Largest gain first; classes without a gain keep their order at the end."""
+    difference = comparison.difference
+    if difference is None:
+        return list(comparison.classes)
+
+    def loss(row: ClassResult) -> float:
+        before, after = (charts.finite(row.scores.get(arm)) for arm in (difference.baseline, difference.arm))
+        return float("inf") if before is None or after is None else before - after
+
+    return sorted(comparison.classes, key=loss)
+
+
+def _class_means(comparison: Comparison) -> list[dict[str, Any]]:
+    """Mean score over the long-tail classes and over the others, by arm; empty unless there are both."""
+    groups = {
+        "long-tail classes": [row for row in comparison.classes if row.is_tail],
+        "other classes": [row for row in comparison.classes if not row.is_tail],
+    }
+    if not all(groups.values()):
+        return []
+    return [
+        {"name": name, "n": len(rows), "scores": {arm.arm: _mean(rows, arm.arm) for arm in comparison.arms}}
+        for name, rows in groups.items()
+    ]
+
+
+def _mean(rows: Sequence[ClassResult], arm: str) -> float | None:
+    scores = [score for row in rows if (score := charts.finite(row.scores.get(arm))) is not None]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _funnel_chart(rounds: Sequence[FunnelRound]) -> _Inline | None:
+    rows = []
+    for row in rounds:
+        counts = (row.accepted, row.below_threshold, row.copies, row.failed)
+        name = "imagined" if row.round == 0 else f"reflection {row.round}"
+        rows.append((name, dict(zip(_FUNNEL_PARTS, counts, strict=True))))
+    return _inline(charts.stacked_bars(rows, _FUNNEL_PARTS))
+
+
+def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
+    pictures = (
+        ("Loss", None, {"training pairs": "train_loss", "held-out pairs": "held_out_loss"}),
+        (
+            "Share of pairs in which the real clip is preferred",
+            0.5,
+            {"training pairs": "train_accuracy", "held-out pairs": "held_out_accuracy"},
+        ),
+        (
+            "Denoising error on held-out pairs, minus the base model's (MSE)",
+            0.0,
+            {"real (winner)": "winner_error_change", "generated (loser)": "loser_error_change"},
+        ),
+    )
+    drawn = []
+    for title, reference_y, lines in pictures:
+        series = [
+            charts.Series(name, [(row.step, getattr(row, column)) for row in alignment.rows])
+            for name, column in lines.items()
+        ]
+        chart = charts.line_chart(f"{title}, by step", series, "step", alignment.chosen_step, reference_y)
+        if chart is not None:
+            drawn.append((title, _Inline(chart)))
+    return drawn
+
+
+def _spectral_chart(row: FeatureQuantiles) -> ET.Element | None:
+    groups = [(name, values) for name, values in (("real", row.real), ("synthetic", row.synthetic)) if values]
+    return charts.quantile_chart(row.name, row.unit or "ratio", groups)
+
+
+# Page ---------------------------------------------------------------------------------------------------------------
+
+
+def _finalize(value: Any) -> Any:
+    """Clean every plain string before it is escaped; charts and numbers pass."""
+    return charts.printable(value) if type(value) is str else value
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("synthio"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(charts.FORMATTERS, sentence=charts.sentence)
+    return environment

@@ -1,0 +1,78 @@
+"""Pure functions on captions: cleaning, whether a label is named, and the checks that a caption must pass."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from synthio.records import readable
+
+#: Letters and digits of scripts that put spaces between words; there "bass" must not be found inside "bassoon".
+_WORD = "0-9A-Za-z\u00c0-\u052f"
+#: Longer "phrases" are whole captions.
+MAX_PHRASE_WORDS = 10
+
+
+class AnswerError(ValueError):
+    """An answer of a language model that does not do; the message tells the model what to change."""
+
+
+def clean(text: str) -> str:
+    """One line: white space collapsed, control characters, lone surrogates and a dangling comma at the end removed."""
+    visible = "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
+    return visible.strip().rstrip(",;:-").rstrip()
+
+
+def key(text: str) -> str:
+    """For comparing texts: compatibility form, case, hyphens and underscores do not count."""
+    return unicodedata.normalize("NFKC", clean(readable(text))).casefold()
+
+
+def article(noun: str) -> str:
+    """``a`` or ``an``, by the first letter."""
+    return "an" if noun[:1].casefold() in set("aeiou") else "a"
+
+
+def joined(labels: Sequence[str]) -> str:
+    """Labels as a person would say them, joined by ``and``."""
+    return " and ".join(readable(label) for label in labels)
+
+
+def mentions(label: str, text: str) -> bool:
+    """Whether ``text`` names ``label`` as a phrase of its own (a plural counts)."""
+    pattern = rf"(?<![{_WORD}]){re.escape(key(label))}(?:s|es)?(?![{_WORD}])"
+    return bool(key(label)) and re.search(pattern, key(text)) is not None
+
+
+def check_caption(text: str, labels: Sequence[str], max_words: int, taken: Iterable[str]) -> str:
+    """The cleaned caption.
+
+    Raises: `AnswerError` when it is empty, too long, leaves out a label or repeats one of ``taken``.
+    """
+    caption = clean(text)
+    if not caption:
+        raise AnswerError("the caption is empty")
+    words = len(caption.split())
+    if words > max_words:
+        raise AnswerError(f"the caption has {words} words; at most {max_words} are allowed")
+    missing = [readable(label) for label in labels if not mentions(label, caption)]
+    if missing:
+        raise AnswerError(f"the caption does not name the label {', '.join(map(repr, missing))}")
+    if key(caption) in {key(other) for other in taken}:
+        raise AnswerError("the caption repeats an earlier one")
+    return caption
+
+
+def phrases(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """Cleaned phrases, each once, without those that mean a label itself.
+
+    Raises: `AnswerError` for a phrase of more than `MAX_PHRASE_WORDS` words.
+    """
+    kept: dict[str, str] = {}
+    for phrase in map(clean, texts):
+        if len(phrase.split()) > MAX_PHRASE_WORDS:
+            raise AnswerError(f"expected phrases of at most {MAX_PHRASE_WORDS} words, found {phrase!r}")
+        if phrase and not any(mentions(label, phrase) for label in labels):
+            kept.setdefault(key(phrase), phrase)
+    return tuple(kept.values())

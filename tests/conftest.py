@@ -1,0 +1,55 @@
+"""Shared fixtures: tiny models and data on disk, built once per session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+
+@pytest.fixture(scope="session")
+def flow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import tiny_stable_audio_3
+
+    return tiny_stable_audio_3(tmp_path_factory.mktemp("flow"))
+
+
+@pytest.fixture(scope="session")
+def v_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import tiny_stable_audio
+
+    return tiny_stable_audio(tmp_path_factory.mktemp("v"))
+
+
+@pytest.fixture(scope="session")
+def clap_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_models import tiny_clap
+
+    return tiny_clap(tmp_path_factory.mktemp("clap"))
+
+
+@pytest.fixture(scope="session")
+def ast_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_ast import build
+
+    return build(tmp_path_factory.mktemp("ast"))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that differ plainly: low tones and hiss; 4 training, 2 validation and 4 test clips each."""
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    time = np.arange(8_000) / 16_000
+    for split, count in (("train", 4), ("valid", 2), ("test", 4)):
+        for label in ("low_tone", "hiss"):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                tone = np.sin(2 * np.pi * generator.uniform(150, 400) * time)
+                noise = generator.normal(size=time.shape[0]) * 0.3
+                samples = tone if label == "low_tone" else noise
+                sf.write(folder / f"{label}_{index}.wav", 0.5 * samples, 16_000)
+    return root

@@ -1,0 +1,333 @@
+"""Audio: every container and width loads, every broken file says why, and the measures agree with closed forms."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile as sf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from synthio import audio
+from synthio.errors import DataError
+
+RATE_HZ = 16_000
+Samples = npt.NDArray[np.float32]
+
+#: The machine that runs the tests may be busy: a slow draw is no failure.
+unhurried = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+waveforms = st_numpy.arrays(np.float32, st.integers(0, 3000), elements=st.floats(-1, 1, width=32))
+
+
+def tone(frequency_hz: float = 440.0, duration_s: float = 0.5, rate_hz: int = RATE_HZ, peak: float = 0.5) -> Samples:
+    times_s = np.arange(int(duration_s * rate_hz)) / rate_hz
+    return (peak * np.sin(2 * np.pi * frequency_hz * times_s)).astype(np.float32)
+
+
+def noise(duration_s: float = 1.0, rate_hz: int = RATE_HZ) -> Samples:
+    return (0.2 * np.random.default_rng(0).standard_normal(int(duration_s * rate_hz))).clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "subtype", "tolerance"),
+    [
+        ("wav", "WAV", "PCM_U8", 0.01),
+        ("wav", "WAV", "PCM_16", 1e-4),
+        ("wav", "WAVEX", "PCM_24", 1e-6),
+        ("wav", "WAV", "PCM_32", 1e-6),
+        ("wav", "WAV", "FLOAT", 1e-6),
+        ("wav", "WAV", "DOUBLE", 1e-6),
+        ("wav", "WAV", "ULAW", 0.03),
+        ("wav", "RF64", "PCM_16", 1e-4),
+        ("flac", "FLAC", "PCM_16", 1e-4),
+        ("flac", "FLAC", "PCM_24", 1e-6),
+        ("aiff", "AIFF", "PCM_16", 1e-4),
+        ("au", "AU", "PCM_16", 1e-4),
+        ("caf", "CAF", "PCM_16", 1e-4),
+        ("w64", "W64", "PCM_16", 1e-4),
+        ("ogg", "OGG", "VORBIS", 0.05),
+        ("opus", "OGG", "OPUS", 0.2),
+        ("mp3", "MP3", "MPEG_LAYER_III", 0.2),
+    ],
+)
+def test_every_container_and_width(tmp_path: Path, suffix: str, container: str, subtype: str, tolerance: float) -> None:
+    path = tmp_path / f"a b ü.{suffix}"
+    sf.write(str(path), tone(), RATE_HZ, format=container, subtype=subtype)
+    loaded = audio.load(path, RATE_HZ)
+    assert loaded.dtype == np.float32
+    assert abs(loaded.size - tone().size) <= 1200  # MP3 may pad by one frame
+    middle = slice(2000, 6000)
+    assert np.abs(loaded[middle] - tone()[middle]).max() < tolerance
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_every_rate_is_resampled(tmp_path: Path, rate_hz: int) -> None:
+    path = tmp_path / "x.wav"
+    sf.write(str(path), tone(rate_hz=rate_hz), rate_hz, subtype="PCM_24")
+    loaded = audio.load(path, RATE_HZ)
+    middle = slice(1000, 7000)  # away from the filter's edges
+    assert np.abs(loaded[middle] - tone()[middle]).max() < 1e-3
+
+
+@pytest.mark.parametrize("channels", [2, 6, 8])
+def test_channels_are_averaged(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "x.wav"
+    gains = np.linspace(0.1, 1, channels, dtype=np.float32)
+    sf.write(str(path), tone()[:, None] * gains, RATE_HZ, subtype="FLOAT")
+    assert np.allclose(audio.load(path, RATE_HZ), tone() * gains.mean(), atol=1e-6)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def wav(path: Path, samples: npt.ArrayLike, subtype: str = "FLOAT") -> Path:
+    sf.write(str(path), np.asarray(samples), RATE_HZ, subtype=subtype)
+    return path
+
+
+def test_files_that_cannot_be_used_say_why(tmp_path: Path) -> None:
+    nan = tone()
+    nan[100] = np.nan
+    infinite = np.stack([tone(), tone()], axis=1)
+    infinite[5] = [np.inf, -np.inf]
+    bad = {
+        tmp_path / "none.wav": "no such file",
+        tmp_path: "no such file",
+        tmp_path / ("long" * 100 + ".wav"): "cannot be decoded",
+        tmp_path / "nul\0.wav": "no such file|no length",
+        write_bytes(tmp_path / "empty.wav", b""): "0 bytes",
+        write_bytes(tmp_path / "text.wav", b"this is a text file\n" * 50): "cannot be decoded",
+        write_bytes(tmp_path / "x.raw", b"abcdefgh"): "cannot be decoded",
+        wav(tmp_path / "none_inside.wav", np.zeros(0, np.float32)): "no samples",
+        wav(tmp_path / "silent.wav", np.zeros(8000)): "silent",
+        wav(tmp_path / "hiss.wav", noise() * 1e-5): "silent",
+        wav(tmp_path / "opposed.wav", np.stack([tone(), -tone()], axis=1)): "silent once mixed to mono",
+        wav(tmp_path / "nan.wav", nan): "NaN",
+        wav(tmp_path / "inf.wav", infinite): "NaN or infinite",
+        wav(tmp_path / "huge.wav", tone().astype(np.float64) * 1e300, "DOUBLE"): "infinite",
+    }
+    for path, reason in bad.items():
+        with pytest.raises(DataError, match=reason) as caught:
+            audio.load(path, RATE_HZ)
+        assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "FLOAT"),
+        ("WAVEX", "PCM_24"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"),
+        ("AIFF", "PCM_16"),
+        ("AU", "PCM_16"),
+        ("CAF", "PCM_16"),
+        ("W64", "PCM_16"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_files_are_never_taken_for_whole_ones(
+    tmp_path: Path, container: str, subtype: str, share: float
+) -> None:
+    path = tmp_path / "x"
+    sf.write(str(path), noise(4.0), RATE_HZ, format=container, subtype=subtype)
+    audio.load(path, RATE_HZ)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"truncated|cannot be decoded|no samples"):
+        audio.load(path, RATE_HZ)
+
+
+def test_odd_headers_of_whole_files_are_fine(tmp_path: Path) -> None:
+    path = wav(tmp_path / "x.wav", tone(), "PCM_16")
+    content = path.read_bytes()
+    at = content.index(b"data") + 4
+    size = int.from_bytes(content[4:8], "little")
+    variants = {
+        "piped": content[:4] + b"\xff" * 4 + content[8:at] + b"\xff" * 4 + content[at + 4 :],
+        "wrong RIFF size": content[:4] + (size + 8).to_bytes(4, "little") + content[8:],
+        "trailing tag": content + b"LIST" + (4).to_bytes(4, "little") + b"INFO",
+    }
+    for variant in variants.values():
+        assert np.abs(audio.load(write_bytes(path, variant), RATE_HZ) - tone()).max() < 1e-4
+
+
+@pytest.mark.parametrize("length", [b"\x0f\xff\xff\xff\xff", bytes(5)], ids=["terabytes", "unknown"])
+def test_a_header_with_an_absurd_length_is_refused_at_no_cost(tmp_path: Path, length: bytes) -> None:
+    path = tmp_path / "x.flac"
+    sf.write(str(path), tone(), RATE_HZ)
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | length[0]  # FLAC's total samples: 36 bits
+    content[22:26] = length[1:]
+    with pytest.raises(DataError, match="promises more audio than memory holds, or no length"):
+        audio.load(write_bytes(path, bytes(content)), RATE_HZ)
+
+
+def test_a_clip_too_short_for_the_new_rate_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    sf.write(str(path), np.full(2, 0.5, np.float32), 192_000)
+    with pytest.raises(DataError, match="too short"):
+        audio.load(path, 8_000)
+
+
+def test_decoding_keeps_rate_and_samples(tmp_path: Path) -> None:
+    samples, rate_hz = audio.decode(wav(tmp_path / "x.wav", tone()))
+    assert rate_hz == RATE_HZ
+    assert (samples == tone()).all()
+
+
+@unhurried
+@given(waveforms, st.integers(0, 4000))
+def test_fit_keeps_the_start_and_pads_with_silence(samples: Samples, length: int) -> None:
+    fitted = audio.fit(samples, length)
+    kept = min(length, samples.size)
+    assert fitted.shape == (length,)
+    assert fitted.dtype == np.float32
+    assert (fitted[:kept] == samples[:kept]).all()
+    assert not fitted[kept:].any()
+
+
+@unhurried
+@given(waveforms, st.sampled_from([8_000, 16_000, 22_050, 44_100, 192_000]), st.sampled_from([8_000, 16_000, 48_000]))
+def test_resampling_keeps_the_duration(samples: Samples, source_hz: int, target_hz: int) -> None:
+    resampled = audio.resample(samples, source_hz, target_hz)
+    assert resampled.dtype == np.float32
+    assert resampled.ndim == 1
+    assert abs(resampled.size - samples.size * target_hz / source_hz) <= 1
+    assert np.isfinite(resampled).all()
+
+
+@unhurried
+@given(st.floats(100, 3000), st.sampled_from([11_025, 22_050, 44_100, 48_000]))
+def test_resampling_there_and_back_keeps_a_tone(frequency_hz: float, rate_hz: int) -> None:
+    there = audio.resample(tone(frequency_hz), RATE_HZ, rate_hz)
+    back = audio.resample(there, rate_hz, RATE_HZ)
+    middle = slice(1000, 7000)
+    assert np.abs(back[middle] - tone(frequency_hz)[middle]).max() < 5e-3
+
+
+def test_resampling_removes_what_the_new_rate_cannot_hold() -> None:
+    assert np.abs(audio.resample(tone(6000, rate_hz=48_000), 48_000, 8_000)[500:-500]).max() < 1e-3
+
+
+@unhurried
+@given(waveforms, st.floats(0.1, 1.0))
+def test_peak_normalising(samples: Samples, peak: float) -> None:
+    scaled = audio.peak_normalise(samples, peak)
+    largest = float(np.abs(samples).max(initial=0.0))
+    assert scaled.dtype == np.float32
+    if largest < audio.SILENCE_PEAK:
+        assert (scaled == samples).all()
+    else:
+        assert float(np.abs(scaled).max()) == pytest.approx(peak, rel=1e-5)
+        assert np.allclose(scaled * (largest / peak), samples, atol=1e-6)
+
+
+def test_rms_of_known_signals() -> None:
+    assert audio.rms_db(tone(peak=1.0)) == pytest.approx(20 * np.log10(1 / np.sqrt(2)), abs=0.01)
+    assert audio.rms_db(np.ones(100, np.float32)) == pytest.approx(0.0)
+    assert audio.rms_db(np.zeros(100, np.float32)) == audio.rms_db(np.zeros(0, np.float32)) == pytest.approx(-120.0)
+
+
+@unhurried
+@given(waveforms)
+def test_the_power_spectrogram_is_the_squared_fourier_transform(samples: Samples) -> None:
+    n_fft, hop = 512, 160
+    power = audio.power_spectrogram(samples)
+    padded = np.pad(samples, n_fft // 2) if samples.size >= n_fft else np.pad(samples, (0, 2 * n_fft - samples.size))
+    assert power.shape == (1 + (padded.size - n_fft) // hop, n_fft // 2 + 1)
+    frame = len(power) // 2
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / (n_fft - 1))
+    excerpt = padded[frame * hop : frame * hop + n_fft] * window
+    angles = -2j * np.pi * np.outer(np.arange(n_fft // 2 + 1), np.arange(n_fft)) / n_fft
+    assert np.allclose(power[frame], np.abs(np.exp(angles) @ excerpt) ** 2, rtol=1e-6, atol=1e-6)
+
+
+@unhurried
+@given(waveforms, st.sampled_from([8_000, 16_000, 44_100]))
+def test_log_mels_lie_within_their_range(samples: Samples, rate_hz: int) -> None:
+    mels = audio.log_mel_db(samples, rate_hz)
+    assert mels.shape == (len(audio.power_spectrogram(samples)), 64)
+    assert mels.max() == 0
+    assert mels.min() >= -80
+
+
+@pytest.mark.parametrize("frequency_hz", [200, 1000, 4000])
+def test_log_mels_peak_at_the_tone_and_ignore_the_level(frequency_hz: int) -> None:
+    mels = audio.log_mel_db(tone(frequency_hz), RATE_HZ)
+    brightest = int(mels.mean(axis=0).argmax())
+    filters = audio._mel_filters(RATE_HZ, 512, 64)
+    centre_hz = float(np.linspace(0, RATE_HZ / 2, 257) @ filters[:, brightest] / filters[:, brightest].sum())
+    assert centre_hz == pytest.approx(frequency_hz, rel=0.12)
+    assert np.abs(audio.log_mel_db(tone(frequency_hz, peak=0.05), RATE_HZ) - mels).max() < 0.5
+
+
+@unhurried
+@given(st.floats(300, 7000))
+def test_a_tone_has_its_frequency_as_centroid_and_no_flatness(frequency_hz: float) -> None:
+    features = audio.spectral_features(tone(frequency_hz, 1.0), RATE_HZ)
+    assert features.centroid_hz == pytest.approx(frequency_hz, abs=20)
+    assert features.flatness < 0.01
+    assert features.bandwidth_hz < 400
+
+
+def test_white_noise_has_the_moments_of_a_flat_spectrum() -> None:
+    features = audio.spectral_features(noise(4.0), RATE_HZ)
+    assert features.centroid_hz == pytest.approx(RATE_HZ / 4, rel=0.03)
+    assert features.bandwidth_hz == pytest.approx(RATE_HZ / 2 / np.sqrt(12), rel=0.03)
+    # The periodogram of white noise is exponential: geometric over arithmetic mean is exp(-Euler's constant).
+    assert features.flatness == pytest.approx(np.exp(-np.euler_gamma), rel=0.05)
+    assert np.isnan(features.pitch_hz)
+
+
+@unhurried
+@given(waveforms)
+def test_features_of_any_samples_are_in_bounds(samples: Samples) -> None:
+    features = audio.spectral_features(samples, RATE_HZ)
+    assert 0 <= features.centroid_hz <= RATE_HZ / 2
+    assert 0 <= features.bandwidth_hz <= RATE_HZ / 4 + 1e-6  # the largest spread that two ends allow
+    assert 0 <= features.flatness <= 1 + 1e-9
+    assert np.isnan(features.pitch_hz) or 39 <= features.pitch_hz <= 2000
+
+
+@unhurried
+@given(st.floats(60, 1500), st.sampled_from(["sine", "saw"]), st.sampled_from([8_000, 16_000, 44_100]))
+def test_pitch_is_right_to_a_part_of_a_sample(frequency_hz: float, shape: str, rate_hz: int) -> None:
+    harmonics = range(1, 2 if shape == "sine" else max(2, min(8, int(rate_hz / 2 / frequency_hz))))
+    samples = sum((tone(k * frequency_hz, rate_hz=rate_hz, peak=0.3 / k) for k in harmonics), np.zeros(1, np.float32))
+    pitch_hz = audio.pitch_hz(samples, rate_hz)
+    assert rate_hz / pitch_hz == pytest.approx(rate_hz / frequency_hz, abs=0.3, rel=0.015)
+
+
+def test_pitch_is_taken_from_the_loudest_stretch() -> None:
+    samples = np.concatenate([tone(200, peak=0.05), tone(800, peak=0.8), tone(300, peak=0.1)])
+    assert audio.pitch_hz(samples, RATE_HZ) == pytest.approx(800, rel=0.03)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(10), np.zeros(8000), np.ones(8000)])
+def test_what_has_no_pitch(samples: Samples) -> None:
+    assert np.isnan(audio.pitch_hz(samples.astype(np.float32), RATE_HZ))
+
+
+def test_pitch_of_a_long_clip_takes_linear_time() -> None:
+    samples = tone(440, 20.0, 44_100)
+    started = time.process_time()
+    assert audio.pitch_hz(samples, 44_100) == pytest.approx(440, rel=0.02)
+    assert time.process_time() - started < 0.5
+
+
+def test_written_flac_reads_back_and_clips(tmp_path: Path) -> None:
+    path = tmp_path / "x.partial"
+    audio.write_flac(path, np.array([0.5, -0.25, 3.0, -3.0], np.float32), RATE_HZ)
+    assert np.abs(audio.load(path, RATE_HZ) - [0.5, -0.25, 1.0, -1.0]).max() < 1e-4
+    assert sf.info(str(path)).format == "FLAC"

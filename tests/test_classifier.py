@@ -1,0 +1,440 @@
+"""Loading, fitting to a training split, fine-tuning and predicting, with tiny models of the real classes."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_ast
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    BertConfig,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
+
+from synthio.backends import pocket
+from synthio.backends.classifier import (
+    Examples,
+    Optimisation,
+    find_classifier,
+    fine_tune,
+    fit_frontend,
+    fit_positions,
+    load_classifier,
+    predict,
+    resize_positions,
+    save_classifier,
+)
+from synthio.errors import BackendError, ConfigError, DataError, ModelError
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_ast.build(tmp_path_factory.mktemp("ast") / "ast")
+
+
+@pytest.fixture(scope="module")
+def wav2vec2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wav2vec2")
+    config = Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_stride=(20, 16),
+        conv_kernel=(20, 16),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+    )
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def noise(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:
+    return (level * np.random.default_rng(seed).normal(size=samples)).astype(np.float32)
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to))
+
+
+# -------------------------------------------------------------------------------------------------------- positions
+
+
+def positions(bands: int, steps: int, width: int = 3) -> torch.Tensor:
+    """Random special tokens, then value ``100 * band + step`` (plus the channel's number / 10) in every patch."""
+    grid = 100.0 * torch.arange(bands)[:, None] + torch.arange(steps)[None]
+    patches = grid.reshape(-1, 1) + torch.arange(width) / 10
+    return torch.cat([torch.randn(2, width, generator=torch.Generator().manual_seed(0)), patches])[None]
+
+
+def test_positions_of_the_same_grid_stay() -> None:
+    torch.testing.assert_close(resize_positions(positions(3, 5), 3, 5), positions(3, 5))
+
+
+def test_fewer_steps_are_cut_from_the_middle() -> None:
+    found = resize_positions(positions(3, 6), 3, 2)
+    torch.testing.assert_close(found[:, :2], positions(3, 6)[:, :2])
+    torch.testing.assert_close(found[0, 2:, 0], torch.tensor([2.0, 3, 102, 103, 202, 203]))
+
+
+def test_more_steps_are_interpolated_linearly_in_time_and_not_across_bands() -> None:
+    found = resize_positions(positions(2, 4), 2, 8)
+    # Second implementation: pixel centres, as in AST's code (align_corners=False), clamped at the edges.
+    expected = np.interp((np.arange(8) + 0.5) * 4 / 8 - 0.5, np.arange(4), np.arange(4.0))
+    torch.testing.assert_close(found[:, :2], positions(2, 4)[:, :2])
+    np.testing.assert_allclose(found[0, 2:10, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(found[0, 10:, 0], 100 + expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [8, 16, 48, 80, 100])
+def test_a_network_runs_and_reloads_at_another_clip_length(ast_folder: Path, tmp_path: Path, frames: int) -> None:
+    model = AutoModelForAudioClassification.from_pretrained(ast_folder)
+    fit_positions(model, frames)
+    inputs = torch.randn(2, frames, tiny_ast.N_MELS, generator=torch.Generator().manual_seed(0))
+    logits = model.eval()(inputs).logits
+    model.save_pretrained(tmp_path)
+    again = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(again.eval()(inputs).logits, logits)
+
+
+# --------------------------------------------------------------------------------------------------------- frontend
+
+
+def test_an_ast_gets_the_length_mean_and_deviation_of_its_training_clips(ast_folder: Path) -> None:
+    clips = [noise(8000, 1), noise(5000, 2, level=0.3), noise(11000, 3)]
+    source = find_classifier(str(ast_folder))
+    frontend = fit_frontend(source, iter(clips))
+    frames = [1 + (len(clip) - 400) // 160 for clip in clips]
+    made = [frontend.features(clip) for clip in clips]
+    # Normalised to mean 0 and standard deviation 0.5 (AST's convention) over real frames, all clips together.
+    real = np.concatenate([features[:n] for features, n in zip(made, frames, strict=True)])
+    assert real.mean() == pytest.approx(0, abs=1e-3)
+    assert real.std() == pytest.approx(0.5, abs=1e-3)
+    assert {features.shape for features in made} == {(frontend.extractor.max_length, tiny_ast.N_MELS)}
+    assert max(frames) <= frontend.extractor.max_length < max(frames) + 8
+    assert (frontend.extractor.max_length - 8) % 8 == 0
+    assert source.extractor.max_length == tiny_ast.MAX_LENGTH
+
+
+def test_clips_shorter_than_a_window_and_longer_than_the_longest_training_clip_fit(ast_folder: Path) -> None:
+    frontend = fit_frontend(find_classifier(str(ast_folder)), [noise(3000)])
+    assert (
+        frontend.features(noise(100)).shape
+        == frontend.features(noise(90000)).shape
+        == frontend.features(noise(3000)).shape
+    )
+    assert fit_frontend(find_classifier(str(ast_folder)), [noise(10)]).extractor.max_length == 8
+
+
+def test_another_family_keeps_its_own_features_at_one_length(wav2vec2_folder: Path) -> None:
+    frontend = fit_frontend(find_classifier(str(wav2vec2_folder)), [noise(3000), noise(5000)])
+    assert frontend.features(noise(2000)).shape == frontend.features(noise(9000)).shape == (5000,)
+
+
+@pytest.mark.parametrize("family", ["ast_folder", "wav2vec2_folder"])
+def test_no_training_clips(family: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(DataError, match="no training clips"):
+        fit_frontend(find_classifier(str(request.getfixturevalue(family))), [])
+
+
+# ---------------------------------------------------------------------------------------------------------- loading
+
+
+def test_only_the_head_is_new_and_it_depends_on_the_seed_alone(ast_folder: Path) -> None:
+    source = find_classifier(str(ast_folder))
+    frontend = fit_frontend(source, [noise(16000)])
+    # Five classes, as many as the folder has: its head must not be kept all the same.
+    models = []
+    for seed in (1, 1, 2):
+        torch.rand(3)
+        models.append(load_classifier(source, frontend, list("abcde"), SINGLE, seed).state_dict())
+    stored = AutoModelForAudioClassification.from_pretrained(ast_folder).state_dict()
+    for name, values in models[0].items():
+        torch.testing.assert_close(models[1][name], values, rtol=0, atol=0)
+        if not name.startswith("classifier.dense") and "position" not in name:
+            torch.testing.assert_close(stored[name], values, rtol=0, atol=0)
+    assert not torch.equal(models[0]["classifier.dense.weight"], stored["classifier.dense.weight"])
+    assert not torch.equal(models[0]["classifier.dense.weight"], models[2]["classifier.dense.weight"])
+
+
+def test_loading_leaves_the_callers_random_state_alone(ast_folder: Path) -> None:
+    source = find_classifier(str(ast_folder))
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 1)
+    torch.testing.assert_close(torch.rand(2), expected)
+
+
+def test_half_precision_weights_load_as_float32(ast_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(ast_folder, tmp_path / "half")
+    halved = {name: values.half() for name, values in load_file(folder / "model.safetensors").items()}
+    save_file(halved, folder / "model.safetensors", {"format": "pt"})
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "dtype": "float16"}))
+    source = find_classifier(str(folder))
+    model = load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 1)
+    assert {values.dtype for values in model.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", ["ast_folder", "wav2vec2_folder"])
+def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
+    family: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    source = find_classifier(str(request.getfixturevalue(family)))
+    frontend = fit_frontend(source, [noise(6000)])
+    model = load_classifier(source, frontend, ["cow bell", "Übung"], SINGLE, 1)
+    save_classifier(model, frontend, tmp_path / "saved")
+    names = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    again = AutoModelForAudioClassification.from_pretrained(tmp_path / "saved")
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "saved")
+    assert again.config.id2label == {0: "cow bell", 1: "Übung"}
+    features = torch.from_numpy(frontend.features(noise(6000)))[None]
+    same = extractor(noise(6000), sampling_rate=16000, return_tensors="pt")["input_values"].float()
+    torch.testing.assert_close(again.eval()(same).logits, model.eval()(features).logits)
+
+
+def break_nothing_there(folder: Path) -> str:
+    shutil.rmtree(folder)
+    return "no such folder"
+
+
+def break_no_config(folder: Path) -> str:
+    (folder / "config.json").unlink()
+    return "holds no config.json"
+
+
+def break_config(folder: Path) -> str:
+    (folder / "config.json").write_text("{")
+    return "config.json cannot be used"
+
+
+def break_config_value(folder: Path) -> str:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "hidden_size": "wide"}))
+    return "config.json cannot be used"
+
+
+def break_family(folder: Path) -> str:
+    BertConfig().save_pretrained(folder)
+    return "'bert' model; expected an audio-classification family"
+
+
+def break_extractor(folder: Path) -> str:
+    (folder / "preprocessor_config.json").unlink()
+    return "no usable feature extractor"
+
+
+def break_mel_bins(folder: Path) -> str:
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "num_mel_bins": 64}))
+    return "makes 64 mel bins; config.json expects 32"
+
+
+def break_pickled(folder: Path) -> str:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return "weights cannot be loaded"
+
+
+def break_weights(folder: Path) -> str:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    return "weights cannot be loaded"
+
+
+def break_shapes(folder: Path) -> str:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "hidden_size": 64}))
+    return "do not fit config.json"
+
+
+def break_missing(folder: Path) -> str:
+    kept = {k: v for k, v in load_file(folder / "model.safetensors").items() if "layer.1." not in k}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    return "weights are missing"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        break_nothing_there,
+        break_no_config,
+        break_config,
+        break_config_value,
+        break_family,
+        break_extractor,
+        break_mel_bins,
+        break_pickled,
+        break_weights,
+        break_shapes,
+        break_missing,
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(damage: Callable[[Path], str], ast_folder: Path, tmp_path: Path) -> None:
+    folder = copy_of(ast_folder, tmp_path / "broken")
+    message = damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        source = find_classifier(str(folder))
+        load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 0)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="neither a folder here nor reachable on the model hub"):
+        find_classifier("nobody/no-such-model")
+
+
+@pytest.mark.parametrize("name", ["./missing", "/missing/model", "a/b/c", ""])
+def test_a_path_is_never_looked_up_on_the_hub(name: str) -> None:
+    with pytest.raises(ModelError, match=r"no such folder|no config\.json"):
+        find_classifier(name)
+
+
+def test_pocket_is_a_folder_like_any_other(ast_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pocket, "SHIPPED", tmp_path)
+    with pytest.raises(ModelError, match="pocket classifier"):
+        find_classifier("pocket")
+    copy_of(ast_folder, tmp_path / "classifier")
+    assert find_classifier("pocket").sample_rate_hz == 16000
+
+
+# ------------------------------------------------------------------------------------------------------ fine-tuning
+
+
+def settings(**changes: object) -> Optimisation:
+    usual = {"steps": 12, "batch_size": 8, "micro_batch": 8, "learning_rate": 3e-3, "evaluate_every": 4}
+    return Optimisation(**{**usual, "device": CPU, "seed": 3, **changes})  # type: ignore[arg-type]
+
+
+def problem(folder: Path, kind: str, clips: int = 12) -> tuple[torch.nn.Module, Examples]:
+    """A network and clips whose class is their loudness: class 0 is noise at a hundredth of class 1's level."""
+    source = find_classifier(str(folder))
+    waves = [noise(6000, i, level=0.001 if i % 2 == 0 else 0.1) + noise(6000, 99, 1e-5) for i in range(clips)]
+    frontend = fit_frontend(source, waves)
+    inputs = torch.stack([torch.from_numpy(frontend.features(wave)) for wave in waves])
+    classes = torch.arange(clips) % 2
+    targets = torch.nn.functional.one_hot(classes).float() if kind == MULTI else classes
+    return load_classifier(source, frontend, ["quiet", "loud"], kind, 1), Examples(inputs, targets)  # type: ignore[arg-type]
+
+
+def no_progress(count: int) -> None:
+    pass
+
+
+@pytest.mark.parametrize("kind", [SINGLE, MULTI])
+def test_accumulated_small_passes_are_one_batch(ast_folder: Path, kind: str) -> None:
+    order = np.random.default_rng(0).integers(12, size=4 * 8)
+    trained = []
+    for micro_batch in (8, 2):
+        model, examples = problem(ast_folder, kind)
+        fine_tune(model, examples, order, None, settings(steps=4, micro_batch=micro_batch), no_progress)
+        trained.append(predict(model, examples.inputs, 4, CPU))
+    # AdamW divides by tiny gradients' size, so rounding shows a little; a wrong loss scale is 100 times larger.
+    np.testing.assert_allclose(trained[0], trained[1], atol=1e-4)
+
+
+def test_other_families_learn_several_labels_per_clip(wav2vec2_folder: Path) -> None:
+    model, examples = problem(wav2vec2_folder, MULTI)
+    order = np.random.default_rng(0).integers(12, size=3 * 8)
+    kept, curve = fine_tune(model, examples, order, examples, settings(steps=3, evaluate_every=2), no_progress)
+    assert [point.step for point in curve] == [2, 3]
+    assert kept in curve
+    assert predict(model, examples.inputs, 5, CPU).shape == (12, 2)
+
+
+def test_the_best_validation_weights_are_kept_even_when_training_goes_on_to_worse_ones(ast_folder: Path) -> None:
+    model, examples = problem(ast_folder, SINGLE)
+    # Training on swapped labels: validation can only fall from its first value.
+    swapped = Examples(examples.inputs, 1 - examples.targets)
+    order = np.random.default_rng(0).integers(12, size=20 * 8)
+    warm_up, _ = fine_tune(model, examples, order, examples, settings(steps=20, evaluate_every=10), no_progress)
+    assert warm_up.valid_score == 1.0
+    seen: list[int] = []
+    kept, curve = fine_tune(
+        model, swapped, order, examples, settings(steps=20, evaluate_every=1), lambda count: seen.append(count)
+    )
+    assert sum(seen) == 20
+    assert kept.rank == max(point.rank for point in curve)
+    assert curve[-1].valid_score == 0.0
+    assert kept.valid_score == 1.0
+    right = predict(model, examples.inputs, 12, CPU).argmax(axis=1) == examples.targets.numpy()
+    assert right.mean() == kept.valid_score
+
+
+def test_without_validation_clips_the_last_weights_are_kept(ast_folder: Path) -> None:
+    model, examples = problem(ast_folder, SINGLE)
+    before = predict(model, examples.inputs, 12, CPU)
+    order = np.random.default_rng(0).integers(12, size=5 * 8)
+    kept, curve = fine_tune(model, examples, order, None, settings(steps=5), no_progress)
+    assert (kept.step, kept.valid_score, kept.valid_loss) == (5, None, None)
+    assert [point.step for point in curve] == [4]
+    assert not np.allclose(predict(model, examples.inputs, 12, CPU), before)
+
+
+def test_training_is_repeatable_and_leaves_global_random_states_alone(ast_folder: Path) -> None:
+    order = np.random.default_rng(0).integers(12, size=3 * 8)
+    made = []
+    for caller_seed in (1, 2):
+        random.seed(caller_seed)
+        np.random.seed(caller_seed)
+        torch.manual_seed(caller_seed)
+        states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        model, examples = problem(ast_folder, SINGLE)
+        fine_tune(model, examples, order, examples, settings(steps=3), no_progress)
+        made.append(predict(model, examples.inputs, 12, CPU))
+        assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    np.testing.assert_array_equal(made[0], made[1])
+
+
+@pytest.mark.parametrize("kind", [SINGLE, MULTI])
+def test_predictions_are_probabilities_whatever_the_batch_size(ast_folder: Path, kind: str) -> None:
+    model, examples = problem(ast_folder, kind)
+    found = [predict(model, examples.inputs, size, CPU) for size in (1, 5, 12)]
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+    np.testing.assert_allclose(found[1], found[2], atol=1e-6)
+    logits = model(examples.inputs).logits.detach().double()
+    expected = logits.softmax(dim=1) if kind == SINGLE else 1 / (1 + (-logits).exp())
+    np.testing.assert_allclose(found[2], expected.numpy(), atol=1e-6)
+    assert predict(model, examples.inputs[:0], 4, CPU).shape == (0, 2)
+
+
+def test_scores_that_are_not_finite_are_an_error(ast_folder: Path) -> None:
+    model, examples = problem(ast_folder, SINGLE)
+    with torch.no_grad():
+        model.classifier.dense.bias.fill_(float("nan"))
+    with pytest.raises(BackendError, match="diverged"):
+        predict(model, examples.inputs, 4, CPU)
+    # Validation notices too, and says that it has no figure rather than writing NaN into JSON.
+    order = np.zeros(8, dtype=np.int64)
+    kept, _ = fine_tune(model, examples, order, examples, settings(steps=1), no_progress)
+    assert kept.valid_score is None
+    assert kept.valid_loss is None
+
+
+def test_a_numbered_gpu_is_refused(ast_folder: Path) -> None:
+    model, examples = problem(ast_folder, SINGLE)
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES"):
+        fine_tune(
+            model, examples, np.zeros(8, dtype=np.int64), None, settings(device=torch.device("cuda", 1)), no_progress
+        )

@@ -1,0 +1,435 @@
+"""The first stage on real files: every format, every broken input, splits, copies, and what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile as sf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synthio.config import DataConfig, RunConfig
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Clip, RejectedClip
+from synthio.stages.clips import check_data, clip_id, collect_clips, data_fingerprint
+from synthio.store import StageFolder
+
+RATE_HZ = 8_000
+
+
+class Listener(Reporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def sound(name: str, duration_s: float = 0.2, rate_hz: int = RATE_HZ) -> npt.NDArray[np.float32]:
+    """Audio that depends on the name, so that no two files are copies."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    noise = np.random.default_rng(seed).standard_normal(int(duration_s * rate_hz))
+    return (0.1 * noise).clip(-1, 1).astype(np.float32)
+
+
+def clip(path: Path, samples: npt.ArrayLike | None = None, rate_hz: int = RATE_HZ, **format_: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(
+        str(path), sound(str(path), rate_hz=rate_hz) if samples is None else np.asarray(samples), rate_hz, **format_
+    )
+    return path
+
+
+def dataset(root: Path, classes: tuple[str, ...] = ("dog", "cat"), per_split: int = 2) -> Path:
+    for split in ("train", "valid", "test"):
+        for label in classes:
+            for index in range(per_split):
+                clip(root / split / label / f"{label} {index}.wav")
+    return root
+
+
+def run_config(path: Path, seed: int = 0, **data: Any) -> RunConfig:
+    return RunConfig(data=DataConfig(path=str(path), **data), seed=seed)
+
+
+def collect(path: Path, run: Path, **data: Any) -> tuple[list[Clip], list[RejectedClip], dict[str, Any]]:
+    folder = StageFolder(run, "clips", "key")
+    clips = collect_clips(run_config(path, **data), folder, Reporter())
+    lines = (folder.path / "rejected.jsonl").read_text(encoding="utf-8").split("\n")
+    return clips, [RejectedClip.model_validate_json(line) for line in lines if line], folder.summary()
+
+
+def problems(path: Path, run: Path, **data: Any) -> str:
+    folder = StageFolder(run, "clips", "key")
+    with pytest.raises(DataError) as caught:
+        collect_clips(run_config(path, **data), folder, Reporter())
+    assert not folder.done
+    checked = check_data(run_config(path, **data)).problems
+    assert checked
+    assert all(problem in str(caught.value) for problem in checked)
+    return str(caught.value)
+
+
+def test_a_good_folder(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "my clips ü")
+    clips, rejected, summary = collect(root, tmp_path / "run")
+    assert len(clips) == 12
+    assert rejected == []
+    assert summary["splits"] == {"train": 4, "valid": 4, "test": 4}
+    assert summary["classes"]["dog"] == {"train": 2, "valid": 2, "test": 2}
+    assert (summary["clips"], summary["rejected"]) == (12, 0)
+    assert summary["audio_s"] == pytest.approx(12 * 0.2)
+    first = next(c for c in clips if c.path == str(root / "train" / "dog" / "dog 0.wav"))
+    assert (first.labels, first.split, first.sample_rate_hz) == (("dog",), "train", RATE_HZ)
+    assert first.duration_s == pytest.approx(0.2)
+    assert first.id == clip_id("train/dog/dog 0.wav")
+    assert StageFolder(tmp_path / "run", "clips", "key").manifest(Clip) == clips
+
+
+def test_a_finished_stage_is_not_done_again(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clips, _, _ = collect(root, tmp_path / "run")
+    next(root.rglob("*.wav")).unlink()
+    assert collect(root, tmp_path / "run")[0] == clips
+
+
+@pytest.mark.parametrize("workers", [1, 3, 64])
+def test_the_number_of_workers_changes_nothing(tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = dataset(tmp_path / "data")
+    expected = collect(root, tmp_path / "run")[0]
+    monkeypatch.setattr("os.cpu_count", lambda: workers)
+    assert collect(root, tmp_path / "again")[0] == expected
+
+
+def test_every_format_loads(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    dog = root / "train" / "dog"
+    clip(dog / "8 bit.wav", subtype="PCM_U8")
+    clip(dog / "24 bit.wav", subtype="PCM_24")
+    clip(dog / "float64.wav", subtype="DOUBLE")
+    clip(dog / "5.1.wav", np.stack([sound(f"channel {i}") for i in range(6)], axis=1))
+    clip(dog / "high.wav", rate_hz=192_000)
+    for suffix in ("mp3", "ogg", "flac", "aiff"):
+        clip(dog / f"coded.{suffix}", rate_hz=16_000)
+    clip(dog / "coded.opus", rate_hz=16_000, format="OGG", subtype="OPUS")
+    clips, rejected, _ = collect(root, tmp_path / "run")
+    assert rejected == []
+    assert len(clips) == 22
+    assert {c.sample_rate_hz for c in clips} == {8_000, 16_000, 192_000}
+
+
+def test_broken_files_are_rejected_with_reasons_and_are_not_fatal(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    dog = root / "train" / "dog"
+    nan = sound("nan")
+    nan[3] = np.nan
+    clip(dog / "silent.wav", np.zeros(800))
+    clip(dog / "nan.wav", nan, subtype="FLOAT")
+    clip(dog / "no samples.wav", np.zeros(0))
+    (dog / "empty.wav").touch()
+    (dog / "text.wav").write_text("not audio at all " * 20)
+    (dog / "notes.txt").write_text("a note")
+    whole = clip(dog / "truncated.wav").read_bytes()
+    (dog / "truncated.wav").write_bytes(whole[: len(whole) // 2])
+    (dog / "gone.wav").symlink_to(tmp_path / "gone")
+    (dog / "b\udcff.wav").write_bytes(whole)
+    clips, rejected, summary = collect(root, tmp_path / "run")
+    assert len(clips) == 12
+    assert summary["rejected"] == len(rejected) == 9
+    reasons = {Path(r.path).name: r.reason for r in rejected}
+    for name, reason in {
+        "silent.wav": "silent",
+        "nan.wav": "NaN",
+        "no samples.wav": "no samples",
+        "empty.wav": "0 bytes",
+        "text.wav": "cannot be decoded",
+        "notes.txt": "'.txt'",
+        "truncated.wav": "truncated",
+        "gone.wav": "no such file",
+        "b\\udcff.wav": "not valid UTF-8",
+    }.items():
+        assert reason in reasons[name]
+        assert str(root) not in reasons[name].replace(f"'{dog / name}'", "")
+
+
+def test_a_class_that_vanishes_is_fatal_and_says_why(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    for split in ("train", "test"):
+        clip(root / split / "owl" / "quiet.wav", np.zeros(800))
+    text = problems(root, tmp_path / "run")
+    assert "class 'owl' has no usable clip: 2 file(s) rejected (is silent" in text
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    copy = sound("the same")
+    clip(root / "train" / "dog" / "a.wav", copy)
+    clip(root / "test" / "dog" / "b.flac", copy, subtype="PCM_16")
+    clip(root / "test" / "owl" / "c.wav")
+    clip(root / "test" / "cow" / "d.wav")
+    clip(root / "test" / "cow" / "e.wav")
+    (root / "train" / "pig").mkdir()
+    text = problems(root, tmp_path / "run", valid_fraction=0.0)
+    for part in (
+        "5 problem(s)",
+        "1 training clip(s) hold the same audio",
+        "class 'owl' has only one clip",
+        "class 'cow' has no training clip (2 in valid and test)",
+        "class 'pig' has no usable clip",
+        "no valid clips",
+    ):
+        assert part in text
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    assert "no such file or folder" in problems(tmp_path / "none", tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    assert "no usable audio" in problems(tmp_path / "empty", tmp_path / "run")
+    (tmp_path / "texts" / "dog").mkdir(parents=True)
+    (tmp_path / "texts" / "dog" / "a.wav").write_text("x" * 500)
+    assert "1 file(s) rejected (cannot be decoded" in problems(tmp_path / "texts", tmp_path / "run")
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    assert "only one class, 'dog'" in problems(dataset(tmp_path / "data", ("dog",)), tmp_path / "run")
+
+
+def test_a_class_with_one_clip_is_named(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clip(root / "train" / "a 'rare' \"one\"" / "x.wav")
+    assert "class 'a \\'rare\\' \"one\"' has only one clip" in problems(root, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("kept", "missing"), [(("train", "valid"), "test"), (("valid", "test"), "train")])
+def test_a_missing_split_is_told(tmp_path: Path, kept: tuple[str, str], missing: str) -> None:
+    for split in kept:
+        for label in ("dog", "cat"):
+            clip(tmp_path / "data" / split / label / "a.wav")
+            clip(tmp_path / "data" / split / label / "b.wav")
+    assert f"no {missing} clips" in problems(tmp_path / "data", tmp_path / "run")
+
+
+def test_valid_is_carved_out_of_train_and_test_is_left_alone(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for split, count in (("train", 10), ("test", 3)):
+        for label in ("dog", "cat"):
+            for index in range(count):
+                clip(root / split / label / f"{index}.wav")
+    clips, _, summary = collect(root, tmp_path / "run", valid_fraction=0.2)
+    assert summary["splits"] == {"train": 16, "valid": 4, "test": 6}
+    assert all(("/test/" in c.path) == (c.split == "test") for c in clips)
+
+
+def test_data_without_splits_gets_them_whatever_the_order_of_files(tmp_path: Path) -> None:
+    names = [f"{label}/{index}.wav" for label in ("dog", "cat", "cow") for index in range(10)]
+    for name in names:
+        clip(tmp_path / "data" / name)
+    lines = [f"{name},{name[:3]}" for name in names]
+    tables = [tmp_path / "data" / "a.csv", tmp_path / "data" / "b.csv"]
+    for path, ordered in zip(tables, (lines, lines[::-1]), strict=True):
+        path.write_text("\n".join(["path,label", *ordered]))
+    by_folder, by_table, by_reversed = (
+        {c.id: c.split for c in collect(path, tmp_path / f"run {index}")[0]}
+        for index, path in enumerate([tmp_path / "data", *tables])
+    )
+    assert by_folder == by_table == by_reversed
+    assert sorted(by_folder.values()).count("train") == 15
+
+
+def test_copies_never_straddle_splits_that_are_drawn(tmp_path: Path) -> None:
+    for label in ("dog", "cat"):
+        for index in range(6):
+            samples = sound(f"{label} {index}")
+            clip(tmp_path / "data" / label / f"{index}.wav", samples, subtype="PCM_16")
+            clip(tmp_path / "data" / label / f"{index} copy.flac", samples, subtype="PCM_16")
+    clips, _, _ = collect(tmp_path / "data", tmp_path / "run")
+    homes = {c.sha256: {d.split for d in clips if d.sha256 == c.sha256} for c in clips}
+    assert len(homes) == 12
+    assert all(len(home) == 1 for home in homes.values())
+
+
+def test_groups_never_straddle_splits_that_are_drawn(tmp_path: Path) -> None:
+    lines = ["path,label,group"]
+    for label in ("dog", "cat"):
+        for index in range(12):
+            clip(tmp_path / f"{label}{index}.wav")
+            lines.append(f"{label}{index}.wav,{label},animal {index // 3}")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    clips, _, summary = collect(tmp_path / "x.csv", tmp_path / "run")
+    homes = {c.group: {d.split for d in clips if d.group == c.group} for c in clips}
+    assert len(homes) == 4
+    assert all(len(home) == 1 for home in homes.values())
+    assert all(summary["splits"].values())
+
+
+def test_leaking_copies_are_listed_or_dropped(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data", per_split=3)
+    leak = sound("leak")
+    train = clip(root / "train" / "dog" / "leak.wav", leak, subtype="PCM_16")
+    test = clip(root / "test" / "dog" / "other name.flac", np.stack([leak, leak], axis=1), subtype="PCM_16")
+    text = problems(root, tmp_path / "run")
+    assert f"{str(train)!r} = {str(test)!r} (test)" in text
+    assert "data.duplicates=drop" in text
+    clips, rejected, _ = collect(root, tmp_path / "run", duplicates="drop")
+    assert str(train) not in {c.path for c in clips}
+    assert str(test) in {c.path for c in clips}
+    assert [(r.path, str(test) in r.reason) for r in rejected] == [(str(train), True)]
+
+
+def test_dropping_the_last_training_clip_of_a_class_is_a_problem(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clip(root / "train" / "owl" / "a.wav", sound("owl"))
+    clip(root / "test" / "owl" / "b.wav", sound("owl"))
+    clip(root / "test" / "owl" / "c.wav")
+    assert "class 'owl' has no training clip" in problems(root, tmp_path / "run", duplicates="drop")
+
+
+def test_clips_without_labels_or_splits_are_named(tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for split in ("train", "valid", "test"):
+        for label in ("dog", "cat"):
+            clip(tmp_path / split / f"{label}.wav")
+            lines.append(f"{split}/{label}.wav,{label},{split}")
+    clip(tmp_path / "bare.wav")
+    clip(tmp_path / "homeless.wav")
+    (tmp_path / "x.csv").write_text("\n".join([*lines, "bare.wav,,train", "homeless.wav,dog,"]))
+    text = problems(tmp_path / "x.csv", tmp_path / "run")
+    assert "1 clip(s) without a label: 'bare.wav'" in text
+    assert "1 clip(s) have no split while others do: 'homeless.wav'" in text
+
+
+def test_several_labels_per_clip(tmp_path: Path) -> None:
+    lines = ["path,label"]
+    for index in range(12):
+        clip(tmp_path / f"{index}.wav")
+        lines.append(f"{index}.wav," + ("dog_bark|rain" if index % 2 else "rain|'wind' & \"hail\""))
+    (tmp_path / "x.tsv").write_text("\n".join(lines).replace(",", "\t"))
+    clips, _, summary = collect(tmp_path / "x.tsv", tmp_path / "run", label_separator="|")
+    assert sum(summary["classes"]["rain"].values()) == 12
+    assert {c.labels for c in clips} == {("dog_bark", "rain"), ("rain", "'wind' & \"hail\"")}
+
+
+def test_long_clips_count_as_long_as_a_run_uses_them(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clip(root / "train" / "dog" / "long.wav", sound("long", 3.0))
+    config = run_config(root, max_duration_s=1.0)
+    clips = collect_clips(config, StageFolder(tmp_path / "run", "clips", "key"), Reporter())
+    assert max(c.duration_s for c in clips) == 1.0
+    check = check_data(config)
+    assert (check.duration_min_s, check.duration_median_s, check.duration_max_s) == pytest.approx((0.2, 0.2, 3.0))
+    assert any("1 clip(s) are cropped" in warning for warning in check.warnings)
+
+
+def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data", ("dog", "Dog", "owl"), per_split=6)
+    for path in sorted((root / "train" / "owl").iterdir())[:4]:
+        path.unlink()
+    for path in (root / "valid" / "owl").iterdir():
+        path.unlink()
+    (root / "valid" / "owl").rmdir()
+    clip(root / "train" / "dog" / "other rate.wav", rate_hz=48_000)
+    clip(root / "train" / "dog" / "blip.wav", sound("blip", 0.05))
+    clip(root / "train" / "dog" / "x.wav", sound("twice"))
+    clip(root / "train" / "Dog" / "y.wav", sound("twice"))
+    clip(root / "valid" / "dog" / "z.wav", sound("both"))
+    clip(root / "test" / "dog" / "z.wav", sound("both"))
+    listener = Listener()
+    check = check_data(run_config(root))
+    collect_clips(run_config(root), StageFolder(tmp_path / "run", "clips", "key"), listener)
+    assert check.problems == ()
+    assert list(check.warnings) == listener.warnings
+    for part in (
+        "fewer than 5 training clips in 1 class(es): 'owl' (2)",
+        "no valid clip in 1 class(es), so nothing is measured there: 'owl'",
+        "classes that read alike: 'Dog', 'dog'",
+        "mixed sample rates: 8000 Hz",
+        "1 clip(s) under 0.1 s: 'train/dog/blip.wav'",
+        "1 clip(s) repeat the audio of another clip in the same split",
+        "1 clip(s) of the test are in valid too",
+        "1 piece(s) of audio have different labels",
+    ):
+        assert any(part in warning for warning in check.warnings), part
+
+
+def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:
+    lines = ["path,label,split,group"]
+    for split in ("train", "valid", "test"):
+        for label in ("dog", "cat"):
+            clip(tmp_path / f"{split}{label}.wav")
+            lines.append(f"{split}{label}.wav,{label},{split},rex")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    check = check_data(run_config(tmp_path / "x.csv"))
+    assert check.problems == ()
+    assert any("1 group(s) in training and elsewhere" in warning for warning in check.warnings)
+
+
+def test_the_check_is_plain_values(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    (root / "train" / "dog" / "x.txt").touch()
+    check = check_data(run_config(root))
+    assert check.counts["cat"] == {"train": 2, "valid": 2, "test": 2}
+    assert check.sample_rates_hz == {RATE_HZ: 12}
+    assert json.loads(json.dumps(check.as_dict()))["rejected"][0]["path"].endswith("x.txt")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_ids_are_safe_on_disk_and_in_html(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{8}", clip_id(name))
+    assert len(clip_id(name)) <= 49
+
+
+def test_ids_are_stable_and_tell_names_apart() -> None:
+    # A change here renames every clip of every run ever made.
+    assert clip_id("train/dog/Bark 01.wav") == "bark-01-XXXXXXXX"
+    names = ["a/x.wav", "b/x.wav", "a/x.flac", "a/X.wav", "犬.wav", "猫.wav", "a/x.wav#2"]
+    assert len({clip_id(name) for name in names}) == len(names)
+
+
+def test_the_audio_hash_ignores_the_container_but_not_the_audio(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    samples = sound("x")
+    for suffix in ("wav", "flac", "aiff", "au"):
+        clip(root / "train" / "dog" / f"x.{suffix}", samples, subtype="PCM_16")
+    altered = samples.copy()
+    altered[5] += 2 / 32768
+    clip(root / "train" / "dog" / "altered.wav", altered, subtype="PCM_16")
+    clips, _, _ = collect(root, tmp_path / "run")
+    hashes = {Path(c.path).name: c.sha256 for c in clips if "/x." in c.path or "altered" in c.path}
+    assert len({hashes[f"x.{suffix}"] for suffix in ("wav", "flac", "aiff", "au")}) == 1
+    assert hashes["altered.wav"] != hashes["x.wav"]
+
+
+def test_the_fingerprint_sees_what_changes_the_result_and_nothing_else(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    first = data_fingerprint(run_config(root))
+    assert first == data_fingerprint(run_config(root, domain="animals"))
+    assert first != data_fingerprint(run_config(root, seed=1))
+    assert first != data_fingerprint(run_config(root, max_duration_s=1.0))
+    path = next(root.rglob("*.wav"))
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    second = data_fingerprint(run_config(root))
+    assert second != first
+    path.unlink()
+    assert data_fingerprint(run_config(root)) not in {first, second}
+    with pytest.raises(DataError):
+        data_fingerprint(run_config(tmp_path / "none"))
+
+
+def test_the_fingerprint_sees_labels_in_a_table(tmp_path: Path) -> None:
+    clip(tmp_path / "a.wav")
+    keys = []
+    for text in ("path,label\na.wav,dog", "path,label\na.wav,cat", "path,label,note\na.wav,cat,x"):
+        (tmp_path / "x.csv").write_text(text)
+        keys.append(data_fingerprint(run_config(tmp_path / "x.csv")))
+    assert keys[0] != keys[1] == keys[2]

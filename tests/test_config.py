@@ -1,0 +1,88 @@
+"""The recipe of a run: defaults, meanings, and the recipes that are shipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from synthio.config import DataConfig, RunConfig
+from synthio.errors import ConfigError
+from synthio.recipes import load_recipe, validate
+
+#: The machine that runs the tests may be busy: a slow draw is no failure.
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+
+
+def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    yield path, model
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from sections(info.annotation, f"{path}{name}.")
+
+
+def test_only_the_data_path_is_required() -> None:
+    required = [
+        path + n for path, model in sections(RunConfig) for n, f in model.model_fields.items() if f.is_required()
+    ]
+    assert sorted(required) == ["data", "data.path"]
+
+
+def test_defaults_pass_their_own_rules() -> None:
+    config = RunConfig(data=DataConfig(path="demo"))
+    assert validate(config.model_dump(mode="json"), RunConfig, "defaults") == config
+
+
+def test_a_config_survives_yaml() -> None:
+    config = RunConfig(
+        data=DataConfig(path="clips with spaces/ü", label_separator="|"), run_folder=Path("runs/x"), seed=7
+    )
+    text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True)
+    assert validate(yaml.safe_load(text), RunConfig, "again") == config
+
+
+def test_sections_are_frozen() -> None:
+    config = RunConfig(data=DataConfig(path="demo"))
+    with pytest.raises(ValidationError):
+        config.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("section", [model for _, model in sections(RunConfig)])
+def test_every_section_says_what_it_is(section: type[BaseModel]) -> None:
+    assert section.__doc__
+
+
+@unhurried
+@given(st.floats(0, 0.99), st.floats(0, 0.99))
+def test_fractions_leave_training_clips(valid: float, test: float) -> None:
+    content = {"data": {"path": "x", "valid_fraction": valid, "test_fraction": test}}
+    if valid + test < 1:
+        assert validate(content, RunConfig, "x").data.valid_fraction == valid
+    else:
+        with pytest.raises(ConfigError, match="no training clips"):
+            validate(content, RunConfig, "x")
+
+
+def test_a_negative_prompt_needs_guidance() -> None:
+    content = {"data": {"path": "x"}, "t2a": {"negative_prompt": "noise", "guidance_scale": 1}}
+    with pytest.raises(ConfigError, match="needs .*guidance_scale above 1"):
+        validate(content, RunConfig, "x")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_shipped_recipes_are_valid(recipe: Path) -> None:
+    load_recipe(recipe, [], RunConfig)
+
+
+def test_the_config_imports_no_torch() -> None:
+    code = "import sys, synthio.config, synthio.store, synthio.stages.clips; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

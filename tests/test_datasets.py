@@ -1,0 +1,358 @@
+"""Readers and splits: what is on disk becomes rows, nothing is left out silently, and splits keep their promises."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synthio.config import DataConfig
+from synthio.datasets import READERS, Row, demo, read_rows
+from synthio.datasets.splits import Item, assign_splits
+from synthio.errors import DataError
+from synthio.records import Split
+
+#: The machine that runs the tests may be busy: a slow draw is no failure.
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def files(root: Path, *names: str) -> Path:
+    """Empty files: readers never open audio."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def read(path: Path, **settings_: Any) -> list[Row]:
+    return read_rows(DataConfig(path=str(path), **settings_))
+
+
+def usable(rows: list[Row]) -> dict[str, tuple[tuple[str, ...], Split | None]]:
+    return {row.name: (row.labels, row.split) for row in rows if row.rejected is None}
+
+
+def rejected(rows: list[Row]) -> dict[str, str]:
+    return {row.name: row.rejected for row in rows if row.rejected is not None}
+
+
+def table(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+class TestFolder:
+    def test_class_folders(self, tmp_path: Path) -> None:
+        files(tmp_path, "dog/a.wav", "dog/deep/er/b.FLAC", "cat/a b.mp3", "Straße_'\"&<b>/ü 1.ogg")
+        rows = read(tmp_path)
+        assert usable(rows) == {
+            "Straße_'\"&<b>/ü 1.ogg": (("Straße_'\"&<b>",), None),
+            "cat/a b.mp3": (("cat",), None),
+            "dog/a.wav": (("dog",), None),
+            "dog/deep/er/b.FLAC": (("dog",), None),
+        }
+        assert all(row.path.is_absolute() and row.path.is_file() for row in rows)
+
+    @pytest.mark.parametrize("valid", ["valid", "Val", "VALIDATION", "dev"])
+    def test_split_folders_in_any_spelling(self, tmp_path: Path, valid: str) -> None:
+        files(tmp_path, "Train/dog/a.wav", f"{valid}/dog/a.wav", "TEST/dog/a.wav", "README.md")
+        assert sorted(split for _, split in usable(read(tmp_path)).values() if split) == ["test", "train", "valid"]
+
+    def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
+        files(tmp_path, "train/whistle.wav", "bus/a.wav")
+        assert usable(read(tmp_path)) == {"bus/a.wav": (("bus",), None), "train/whistle.wav": (("train",), None)}
+        files(tmp_path, "train/steam/b.wav")
+        assert usable(read(tmp_path))["train/steam/b.wav"] == (("train",), None)
+
+    def test_nothing_is_left_out_silently(self, tmp_path: Path) -> None:
+        files(tmp_path, "train/dog/a.wav", "test/dog/b.wav", "test/dog/notes.txt", "test/dog/c.m4a", "test/dog/noext")
+        files(tmp_path, "extra/dog/d.wav", "stray.wav", "train/stray.wav", "data.zip")
+        (tmp_path / "train" / "cat").mkdir()
+        rows = read(tmp_path)
+        assert set(usable(rows)) == {"train/dog/a.wav", "test/dog/b.wav"}
+        reasons = rejected(rows)
+        assert {name: reason for name, reason in reasons.items() if "suffix" in reason}.keys() == {
+            "test/dog/notes.txt",
+            "test/dog/c.m4a",
+            "test/dog/noext",
+        }
+        assert "outside" in reasons["extra/dog/d.wav"]
+        assert "no class folder" in reasons["stray.wav"]
+        assert "no class folder" in reasons["train/stray.wav"]
+        assert "no class folder" in reasons["data.zip"]
+        assert "empty" in reasons["train/cat"]
+        assert len(rows) == 10
+
+    def test_hidden_files_and_papers_at_the_top_are_no_clips(self, tmp_path: Path) -> None:
+        files(tmp_path, ".git/x.wav", ".DS_Store", "dog/.hidden.wav", "__MACOSX/dog/._a.wav", "dog/a.wav")
+        files(tmp_path, "README", "LICENSE", "licence.html", "notes.txt", "x.md", "meta.json", "meta.csv")
+        assert [row.name for row in read(tmp_path)] == ["dog/a.wav"]
+
+    def test_links_are_followed_once(self, tmp_path: Path) -> None:
+        files(tmp_path / "data", "dog/a.wav")
+        files(tmp_path / "elsewhere", "b.wav", "c.wav")
+        (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "data" / "dog" / "broken.wav").symlink_to(tmp_path / "gone.wav")
+        assert [row.name for row in read(tmp_path / "data")] == [
+            "cat/b.wav",
+            "cat/c.wav",
+            "dog/a.wav",
+            "dog/broken.wav",
+        ]
+
+    def test_a_label_is_one_label_composed_or_not(self, tmp_path: Path) -> None:
+        files(tmp_path, "train/Café/a.wav", "test/Cafe\u0301/b.wav")
+        assert {row.labels for row in read(tmp_path)} == {("Café",)}
+
+    def test_a_name_that_is_not_utf8_can_still_be_told(self, tmp_path: Path) -> None:
+        folder = tmp_path / "dog"
+        folder.mkdir()
+        Path(str(folder).encode().decode() + "/b\udcff.wav").touch()
+        (row,) = read(tmp_path)
+        assert row.name.encode() == b"dog/b\\udcff.wav"
+
+    def test_a_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no such file or folder"):
+            read(tmp_path / "none")
+        with pytest.raises(DataError, match="no such folder"):
+            read(files(tmp_path, "a.csv") / "a.csv", reader="folder")
+        with pytest.raises(DataError, match="cannot be read"):
+            read(tmp_path / ("long" * 100))
+
+
+class TestAudiofolder:
+    def test_metadata_at_the_top(self, tmp_path: Path) -> None:
+        files(tmp_path, "train/a.wav", "test/b.wav", "test/unlisted.wav")
+        lines = [{"file_name": "train/a.wav", "label": "dog"}, {"file_name": "test/b.wav", "label": ["dog", "cat"]}]
+        table(tmp_path / "metadata.jsonl", "\n".join(map(json.dumps, lines)))
+        rows = read(tmp_path)
+        assert usable(rows) == {"train/a.wav": (("dog",), "train"), "test/b.wav": (("dog", "cat"), "test")}
+        assert rejected(rows) == {"test/unlisted.wav": "is not listed in metadata.jsonl"}
+
+    def test_metadata_in_each_split_folder(self, tmp_path: Path) -> None:
+        files(tmp_path, "train/x/a.wav", "test/b.wav")
+        table(tmp_path / "train" / "metadata.csv", "file_name,label\nx/a.wav,dog\n")
+        table(tmp_path / "test" / "metadata.csv", "file_name,label\nb.wav,cat\n")
+        assert usable(read(tmp_path)) == {"train/x/a.wav": (("dog",), "train"), "test/b.wav": (("cat",), "test")}
+
+    def test_a_metadata_table_without_labels_lists_its_columns(self, tmp_path: Path) -> None:
+        files(tmp_path, "a.wav")
+        table(tmp_path / "metadata.csv", "file_name,class\na.wav,dog\n")
+        with pytest.raises(DataError, match=r"no column 'label'; found 'class', 'file_name'"):
+            read(tmp_path)
+        assert usable(read(tmp_path, label_column="class")) == {"a.wav": (("dog",), None)}
+
+    def test_other_tables_are_papers(self, tmp_path: Path) -> None:
+        files(tmp_path, "dog/a.wav")
+        table(tmp_path / "metadata.csv", "licence,author\nMIT,me\n")
+        assert usable(read(tmp_path)) == {"dog/a.wav": (("dog",), None)}
+
+
+class TestTable:
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+    def test_csv(self, tmp_path: Path, delimiter: str, encoding: str, newline: str) -> None:
+        lines = [
+            ["path", "label", "split", "group"],
+            ["a b.wav", "dog_bark", "train", "g1"],
+            ['"ü, ; 2.wav"', '"the ""cat"""', "Validation", ""],
+            [str(tmp_path / "sub/../c.wav"), " cow ", " TEST", "g 2"],
+        ]
+        text = newline.join(delimiter.join(cells) for cells in lines)
+        rows = read(table(tmp_path / "clips.csv", text, encoding))
+        assert [(row.name, row.labels, row.split, row.group) for row in rows] == [
+            ("a b.wav", ("dog_bark",), "train", "g1"),
+            ("c.wav", ("cow",), "test", "g 2"),
+            ("ü, ; 2.wav", ('the "cat"',), "valid", None),
+        ]
+        assert rows[0].path == tmp_path / "a b.wav"
+
+    def test_paths_outside_the_tables_folder(self, tmp_path: Path) -> None:
+        rows = read(table(files(tmp_path, "t/x") / "t" / "x.csv", f"path,label\n../a.wav,dog\n{tmp_path}/b.wav,cat\n"))
+        assert {row.name: row.path for row in rows} == {
+            "../a.wav": tmp_path / "a.wav",
+            f"{tmp_path}/b.wav": tmp_path / "b.wav",
+        }
+
+    def test_jsonl(self, tmp_path: Path) -> None:
+        lines = [
+            {"path": "a\u2028b.wav", "label": 3, "extra": {"x": 1}},
+            {"path": "b.wav", "label": ["dog", "dog", "", None, "cat"]},
+            {"path": "c.wav", "label": None},
+            {"path": "d.wav", "label": "lone \ud800 surrogate"},
+        ]
+        text = "\n\n".join(json.dumps(line, ensure_ascii=index > 2) for index, line in enumerate(lines))
+        rows = read(table(tmp_path / "clips.jsonl", text, "utf-8-sig"))
+        assert {row.name: row.labels for row in rows} == {
+            "a\u2028b.wav": ("3",),
+            "b.wav": ("dog", "cat"),
+            "c.wav": (),
+            "d.wav": ("lone \\ud800 surrogate",),
+        }
+
+    @pytest.mark.parametrize("separator", ["|", ",", "; "])
+    def test_several_labels_in_a_cell(self, tmp_path: Path, separator: str) -> None:
+        cell = separator.join(["dog_bark", " cat", "", "dog_bark"])
+        rows = read(table(tmp_path / "x.csv", f'path,label\na.wav,"{cell}"\nb.wav,\n'), label_separator=separator)
+        assert [row.labels for row in rows] == [("dog_bark", "cat"), ()]
+
+    def test_named_columns(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "x.csv", "fname,class,fold,who\na.wav,dog,dev,me\n")
+        names = {"path_column": "fname", "label_column": "class", "split_column": "fold", "group_column": "who"}
+        (row,) = read(path, **names)
+        assert (row.labels, row.split, row.group) == (("dog",), "valid", "me")
+
+    @pytest.mark.parametrize("column", ["path", "label", "split", "group"])
+    def test_missing_columns_list_those_found(self, tmp_path: Path, column: str) -> None:
+        path = table(tmp_path / "x.csv", "path,label,split,group\na.wav,dog,train,g\n")
+        with pytest.raises(DataError, match=r"no column 'nope'; found 'group', 'label', 'path', 'split'"):
+            read(path, **{f"{column}_column": "nope"})
+
+    def test_unknown_splits_are_told(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "x.csv", "path,label,split\na.wav,dog,train\nb.wav,dog,holdout\nc.wav,dog,\n")
+        with pytest.raises(DataError, match="'holdout'; expected train"):
+            read(path)
+
+    def test_damaged_lines_are_rejected_not_lost(self, tmp_path: Path) -> None:
+        rows = read(table(tmp_path / "x.csv", "path,label\na,b.wav,dog\n,dog\nc.wav\n"))
+        reasons = rejected(rows)
+        assert "more cells" in reasons["a"]
+        assert "is empty" in reasons["x.csv"]
+        assert usable(rows) == {"c.wav": ((), None)}
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "holds no rows"),
+            (b"path,label\n", "holds no rows"),
+            (b"path,label\ncaf\xe9.wav,dog\n", "not UTF-8"),
+            ("path,label\na.wav,dog\n".encode("utf-16"), "not UTF-8"),
+            (b'path,label\n"a.wav,dog\n', "not readable CSV"),
+        ],
+    )
+    def test_unreadable_csv(self, tmp_path: Path, content: bytes, reason: str) -> None:
+        path = tmp_path / "x.csv"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=reason):
+            read(path)
+
+    def test_unreadable_jsonl_names_the_lines(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "x.jsonl", '{"path": "a.wav", "label": "x"}\n{"path": \n[1]\n')
+        with pytest.raises(DataError, match=r"2 line\(s\) are not JSON objects \(line 2: .*line 3: list\)"):
+            read(path)
+        with pytest.raises(DataError, match="no such table"):
+            read(tmp_path, reader="table")
+
+    def test_a_file_listed_again_keeps_a_name_of_its_own(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "x.csv", "path,label\na.wav,dog\na.wav,cat\n./a.wav,cow\n")
+        assert sorted(row.name for row in read(path)) == ["a.wav", "a.wav#2", "a.wav#3"]
+
+
+def test_the_demo_is_bundled_or_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "DEMO", tmp_path)
+    with pytest.raises(DataError, match="not in this installation; reinstall"):
+        read_rows(DataConfig(path="demo"))
+    files(tmp_path / "instruments", "train/bass/a.flac", "test/bass/b.flac", "LICENSE")
+    assert [row.split for row in read_rows(DataConfig(path="demo"))] == ["test", "train"]
+
+
+def test_the_word_demo_is_the_bundled_data_and_a_path_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files(tmp_path, "demo/dog/a.wav"))
+    assert [row.name for row in read_rows(DataConfig(path="./demo"))] == ["dog/a.wav"]
+    assert set(READERS) >= {"demo", "folder", "table"}
+
+
+SHARES: dict[Split, float] = {"train": 0.5, "valid": 0.2, "test": 0.3}
+
+
+def singles(counts: dict[str, int]) -> list[Item]:
+    return [Item(f"{label}/{i}", (label,), f"{label}/{i}") for label, count in counts.items() for i in range(count)]
+
+
+def placed(items: list[Item], splits: dict[str, Split]) -> Counter[tuple[str, Split]]:
+    return Counter((label, splits[item.id]) for item in items for label in item.labels)
+
+
+def test_shares_are_met_where_they_can_be() -> None:
+    items = singles({"a": 10, "b": 40, "c": 100})
+    counts = placed(items, assign_splits(items, SHARES, 0))
+    for label, n in (("a", 10), ("b", 40), ("c", 100)):
+        assert [counts[label, split] for split in SHARES] == [n * 0.5, n * 0.2, n * 0.3]
+
+
+def test_roundings_of_many_small_classes_even_out() -> None:
+    items = singles({f"class {i}": 5 for i in range(20)})
+    sizes = Counter(assign_splits(items, SHARES, 0).values())
+    assert sizes == {"train": 50, "valid": 20, "test": 30}
+
+
+@unhurried
+@given(
+    st.dictionaries(st.text(max_size=3), st.integers(1, 12), min_size=1, max_size=6),
+    st.floats(0.01, 0.45),
+    st.floats(0.01, 0.45),
+    st.integers(0, 99),
+)
+def test_each_class_is_in_training_and_in_the_others_when_it_can(
+    counts: dict[str, int], valid: float, test: float, seed: int
+) -> None:
+    items = singles(counts)
+    splits = assign_splits(items, {"train": 1 - valid - test, "valid": valid, "test": test}, seed)
+    assert splits.keys() == {item.id for item in items}
+    found = placed(items, splits)
+    for label, n in counts.items():
+        assert found[label, "train"] >= 1
+        assert n < 2 or found[label, "valid"] + found[label, "test"] >= 1
+        assert n < 3 or (found[label, "valid"] >= 1 and found[label, "test"] >= 1)
+
+
+labelled = st.lists(
+    st.tuples(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True), st.integers(0, 9)),
+    min_size=1,
+    max_size=40,
+)
+
+
+@unhurried
+@given(labelled, st.integers(0, 99), st.randoms(use_true_random=False))
+def test_groups_stay_whole_labels_train_and_order_is_nothing(
+    clips: list[tuple[list[str], int]], seed: int, shuffler: random.Random
+) -> None:
+    items = [Item(str(i), tuple(labels), f"g{group}") for i, (labels, group) in enumerate(clips)]
+    splits = assign_splits(items, SHARES, seed)
+    homes: dict[str, set[Split]] = {}
+    for item in items:
+        homes.setdefault(item.group, set()).add(splits[item.id])
+    assert all(len(home) == 1 for home in homes.values())
+    found = placed(items, splits)
+    assert all(found[label, "train"] for item in items for label in item.labels)
+    shuffled = list(items)
+    shuffler.shuffle(shuffled)
+    assert assign_splits(shuffled, SHARES, seed) == splits
+
+
+def test_the_seed_draws_and_a_share_of_zero_stays_empty() -> None:
+    items = singles({"a": 20, "b": 20})
+    assert assign_splits(items, SHARES, 0) != assign_splits(items, SHARES, 1)
+    assert set(assign_splits(items, {"train": 0.8, "valid": 0.2, "test": 0.0}, 0).values()) == {"train", "valid"}
+
+
+def test_a_large_group_goes_to_training_first() -> None:
+    items = [Item(str(i), ("a",), "big" if i < 50 else f"small {i}") for i in range(54)]
+    assert assign_splits(items, SHARES, 0)["0"] == "train"
+    assert set(assign_splits(items, SHARES, 0).values()) == {"train", "valid", "test"}
+
+
+def test_clips_without_labels_are_placed_too() -> None:
+    assert len(assign_splits([Item(str(i), (), str(i)) for i in range(10)], SHARES, 0)) == 10

@@ -1,0 +1,326 @@
+"""Metrics against closed forms and second implementations."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+from sklearn.metrics import accuracy_score, average_precision_score, confusion_matrix, f1_score
+
+from synthio import metrics
+from synthio.errors import DataError
+
+
+def random_problem(seed: int, clips: int = 40, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class indices, one-hot targets, and scores that are right more often than not."""
+    generator = np.random.default_rng(seed)
+    indices = generator.integers(classes, size=clips)
+    targets = np.eye(classes, dtype=bool)[indices]
+    return indices, targets, targets + generator.normal(scale=0.8, size=(clips, classes))
+
+
+# ---------------------------------------------------------------------------------------------------- classification
+
+
+def test_multi_hot_has_a_column_per_class_and_ignores_others() -> None:
+    targets = metrics.multi_hot([("b",), ("a", "c"), ("z",), ()], ["a", "b", "c"])
+    assert targets.tolist() == [[False, True, False], [True, False, True], [False] * 3, [False] * 3]
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_single_label_scores_equal_scikit_learn_on_class_indices(seed: int) -> None:
+    indices, targets, scores = random_problem(seed)
+    guessed = scores.argmax(axis=1)
+    assert metrics.accuracy(targets, scores) == pytest.approx(accuracy_score(indices, guessed))
+    expected = f1_score(indices, guessed, average="macro", labels=np.unique([*indices, *guessed]), zero_division=0)
+    assert metrics.macro_f1(targets, metrics.top_class(scores)) == pytest.approx(expected)
+
+
+def test_class_scores_equal_the_confusion_matrix() -> None:
+    indices, targets, scores = random_problem(3)
+    table = confusion_matrix(indices, scores.argmax(axis=1))
+    found = metrics.class_scores(targets, metrics.top_class(scores))
+    np.testing.assert_allclose(found.recall, table.diagonal() / table.sum(axis=1))
+    np.testing.assert_allclose(found.precision, table.diagonal() / table.sum(axis=0))
+    np.testing.assert_allclose(found.f1, 2 * table.diagonal() / (table.sum(axis=0) + table.sum(axis=1)))
+    np.testing.assert_array_equal(found.support, table.sum(axis=1))
+
+
+def test_a_class_without_clips_has_no_recall_and_is_left_out_of_the_means() -> None:
+    targets = np.array([[True, False, False], [False, True, False]])
+    scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
+    assert np.isnan(metrics.class_scores(targets, metrics.top_class(scores)).recall[2])
+    assert metrics.macro_f1(targets, metrics.top_class(scores)) == 1.0
+    assert metrics.mean_average_precision(targets, scores) == 1.0
+    assert np.isnan(metrics.mean_average_precision(np.zeros((2, 3), bool), scores))
+
+
+def test_a_clip_of_no_known_class_is_wrong() -> None:
+    targets = np.array([[True, False], [False, False]])
+    assert metrics.accuracy(targets, np.array([[0.9, 0.1], [0.9, 0.1]])) == 0.5
+
+
+def test_decisions() -> None:
+    scores = np.array([[0.2, 0.7, 0.5], [0.4, 0.3, 0.1]])
+    assert metrics.top_class(scores).tolist() == [[False, True, False], [True, False, False]]
+    assert metrics.above_half(scores).tolist() == [[False, True, True], [False, False, False]]
+
+
+def test_average_precision_by_hand() -> None:
+    # Hits at ranks 1 and 3 of 4: (1/1 + 2/3) / 2.
+    targets = np.array([[True], [False], [True], [False]])
+    scores = np.array([[0.9], [0.8], [0.7], [0.1]])
+    assert metrics.mean_average_precision(targets, scores) == pytest.approx((1 + 2 / 3) / 2)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 30))
+@settings(max_examples=20, deadline=None)
+def test_weighted_average_precision_equals_scikit_learn_with_ties(seed: int, clips: int) -> None:
+    generator = np.random.default_rng(seed)
+    targets = generator.random((clips, 3)) < 0.4
+    scores = generator.integers(0, 5, size=(clips, 3)) / 4
+    weights = generator.integers(0, 3, size=(4, clips)).astype(float)
+    found = metrics.weighted_mean_average_precision(targets, scores, weights)
+    for row, value in zip(weights, found, strict=True):
+        expected = [
+            average_precision_score(targets[:, k], scores[:, k], sample_weight=row)
+            for k in range(3)
+            if (row * targets[:, k]).sum() > 0
+        ]
+        assert value == pytest.approx(np.mean(expected)) if expected else np.isnan(value)
+
+
+# --------------------------------------------------------------------------------------------------------- intervals
+
+
+def scores_of(correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two-class targets and scores that are right exactly where ``correct``, shape ``(seeds, clips)``, is true."""
+    targets = np.tile([True, False], (correct.shape[-1], 1))
+    return targets, np.stack([correct, ~correct], axis=-1).astype(float)
+
+
+def interval(a: np.ndarray, b: np.ndarray, resamples: int = 4000, seed: int = 0) -> metrics.Interval:
+    """Bootstrap interval of the accuracy difference of two arrays of right and wrong, ``(seeds, clips)``."""
+    targets, scores_a = scores_of(a)
+    generator = np.random.default_rng(seed)
+    return metrics.bootstrap_difference(
+        metrics.weighted_accuracy, targets, scores_a, scores_of(b)[1], resamples, generator
+    )
+
+
+def test_equal_arms_differ_by_exactly_nothing() -> None:
+    correct = np.random.default_rng(0).random((3, 50)) < 0.6
+    assert interval(correct, correct) == metrics.Interval(0.0, 0.0, 0.0)
+
+
+def test_one_seed_interval_agrees_with_the_normal_approximation() -> None:
+    generator = np.random.default_rng(1)
+    a, b = generator.random((1, 800)) < 0.6, generator.random((1, 800)) < 0.7
+    difference = (b.astype(float) - a)[0]
+    half = 1.96 * difference.std() / np.sqrt(800)
+    found = interval(a, b)
+    assert found.mean == pytest.approx(difference.mean())
+    assert found.low == pytest.approx(difference.mean() - half, abs=0.005)
+    assert found.high == pytest.approx(difference.mean() + half, abs=0.005)
+
+
+def test_the_interval_is_paired_by_clip() -> None:
+    # The arms agree on every clip but one: independent resampling would give a half-width near 0.1.
+    a = np.random.default_rng(2).random((1, 100)) < 0.5
+    b = a.copy()
+    b[0, np.flatnonzero(~a[0])[0]] = True
+    found = interval(a, b)
+    assert found.mean == pytest.approx(0.01)
+    assert found.low == 0.0
+    assert found.high <= 0.04
+
+
+def test_seeds_are_resampled_too() -> None:
+    # Within a seed all clips agree, so that only the draw of seeds can move the mean: seed 0 gains all, seed 1 nothing.
+    a = np.zeros((2, 60), bool)
+    b = np.array([[True] * 60, [False] * 60])
+    assert interval(a, b) == metrics.Interval(0.5, 0.0, 1.0)
+
+
+def test_swapping_the_arms_mirrors_the_interval() -> None:
+    generator = np.random.default_rng(4)
+    a, b = generator.random((3, 70)) < 0.5, generator.random((3, 70)) < 0.6
+    there, back = interval(a, b), interval(b, a)
+    assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low))
+
+
+@pytest.mark.parametrize(
+    ("weighted", "plain"),
+    [
+        (metrics.weighted_accuracy, metrics.accuracy),
+        (metrics.weighted_mean_average_precision, metrics.mean_average_precision),
+    ],
+)
+def test_any_metric_can_be_resampled_and_weights_mean_repeats(
+    weighted: metrics.WeightedMetric, plain: metrics.Metric
+) -> None:
+    _, targets, first = random_problem(5)
+    arms = np.stack([first, random_problem(5)[2] + np.random.default_rng(6).normal(size=first.shape)])
+    found = [
+        metrics.bootstrap_difference(metric, targets, arms[:1], arms[1:], 100, np.random.default_rng(7))
+        for metric in (weighted, metrics.resampled(plain))
+    ]
+    assert (found[0].mean, found[0].low, found[0].high) == pytest.approx((found[1].mean, found[1].low, found[1].high))
+    assert found[0].low < found[0].high
+
+
+@pytest.mark.parametrize("metric", [metrics.weighted_accuracy, metrics.weighted_mean_average_precision])
+def test_a_usual_comparison_takes_under_two_seconds(metric: metrics.WeightedMetric) -> None:
+    generator = np.random.default_rng(8)
+    targets = np.eye(11, dtype=bool)[generator.integers(11, size=300)]
+    scores = generator.random((2, 3, 300, 11))
+    started = time.process_time()
+    metrics.bootstrap_difference(metric, targets, scores[0], scores[1], 2000, generator)
+    assert time.process_time() - started < 2
+
+
+# --------------------------------------------------------------------------------------------------- sets of clips
+
+
+def with_moments(mean: np.ndarray, covariance: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """``n`` points whose sample mean and covariance are exactly these."""
+    drawn = np.random.default_rng(seed).normal(size=(n, len(mean)))
+    drawn -= drawn.mean(axis=0)
+    whitened = drawn @ np.linalg.inv(np.linalg.cholesky(np.cov(drawn, rowvar=False))).T
+    return whitened @ np.linalg.cholesky(covariance).T + mean
+
+
+def test_frechet_distance_of_diagonal_gaussians() -> None:
+    means = np.array([[0.0, 1.0, 2.0], [1.0, -1.0, 2.5]])
+    variances = np.array([[1.0, 4.0, 0.25], [9.0, 1.0, 0.25]])
+    a, b = (with_moments(m, np.diag(v), 200, seed) for seed, (m, v) in enumerate(zip(means, variances, strict=True)))
+    expected = ((means[0] - means[1]) ** 2).sum() + ((np.sqrt(variances[0]) - np.sqrt(variances[1])) ** 2).sum()
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected)
+    assert metrics.frechet_distance(b, a) == pytest.approx(expected)
+
+
+def test_frechet_distance_equals_the_matrix_square_root_formula() -> None:
+    generator = np.random.default_rng(0)
+    a = generator.normal(size=(60, 5)) @ generator.normal(size=(5, 5))
+    b = generator.normal(size=(70, 5)) @ generator.normal(size=(5, 5)) + 0.3
+    ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    shift = a.mean(axis=0) - b.mean(axis=0)
+    expected = shift @ shift + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected)
+
+
+def test_frechet_distance_of_a_set_with_itself_is_nothing_even_with_few_points() -> None:
+    a = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet_distance(a, a + 2) == pytest.approx(4 * 40, rel=1e-5)
+    with pytest.raises(DataError, match="at least 2"):
+        metrics.frechet_distance(a[:1], a)
+
+
+def test_diversity_of_a_simplex() -> None:
+    assert metrics.diversity(np.eye(6)) == pytest.approx(np.sqrt(2))
+    with pytest.raises(DataError, match="at least 2"):
+        metrics.diversity(np.eye(6)[:1])
+
+
+def test_nearest_distances_find_a_copy_and_equal_brute_force() -> None:
+    generator = np.random.default_rng(0)
+    references = generator.uniform(-80, 0, size=(12, 20, 8)).astype(np.float32)
+    queries = generator.uniform(-80, 0, size=(7, 20, 8)).astype(np.float32)
+    queries[3] = references[9]
+    distances, indices = metrics.nearest_distances(queries, references)
+    every = cdist(queries.reshape(7, -1), references.reshape(12, -1)) / np.sqrt(160)
+    np.testing.assert_allclose(distances, every.min(axis=1), atol=1e-4)
+    np.testing.assert_array_equal(indices, every.argmin(axis=1))
+    assert indices[3] == 9
+    assert distances[3] < 1e-3
+
+
+def test_a_distance_is_the_root_mean_square_difference() -> None:
+    distances, _ = metrics.nearest_distances(np.full((1, 4, 3), -10.0), np.full((1, 4, 3), -13.0))
+    assert distances[0] == pytest.approx(3.0)
+
+
+def test_leave_one_out_never_finds_itself() -> None:
+    references = np.array([[0.0], [1.0], [10.0], [10.0]])
+    distances, indices = metrics.leave_one_out_nearest(references)
+    assert indices.tolist() == [1, 0, 3, 2]
+    assert distances.tolist() == pytest.approx([1, 1, 0, 0])
+
+
+def test_nearest_of_empty_sets() -> None:
+    distances, indices = metrics.nearest_distances(np.zeros((0, 4, 3)), np.zeros((2, 4, 3)))
+    assert distances.shape == indices.shape == (0,)
+    with pytest.raises(DataError, match="at least 1 reference"):
+        metrics.nearest_distances(np.zeros((2, 3)), np.zeros((0, 3)))
+    with pytest.raises(DataError, match="at least 2"):
+        metrics.leave_one_out_nearest(np.zeros((1, 3)))
+
+
+# ------------------------------------------------------------------------------------------------------- verdict
+
+
+def comparison(points: float, low: float, high: float, n_synthetic: int = 20) -> metrics.Comparison:
+    def arm(name: str, added: int) -> metrics.ArmResult:
+        return metrics.ArmResult(
+            arm=name,
+            per_seed=(0.5,),
+            mean=0.5,
+            std=0.0,
+            macro_f1=0.4,
+            n_train=10,
+            n_synthetic=added,
+            steps=5,
+            seconds=1.0,
+        )
+
+    difference = metrics.Difference(
+        arm="synthio", baseline="gold", points=points, low=low, high=high, confidence=0.95, resamples=100
+    )
+    return metrics.Comparison(
+        metric="accuracy",
+        n_valid=3,
+        n_test=5,
+        arms=(arm("gold", 0), arm("synthio", n_synthetic)),
+        difference=difference,
+        classes=(metrics.ClassResult(label="a", n_train=5, support=0, is_tail=True, scores={"gold": None}),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((4.1, 1.2, 7.0), "Synthetic data helped by 4.1 points (95% CI 1.2 to 7.0)."),
+        ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use it."),
+        (
+            (-0.3, -2.0, 1.4),
+            "Synthetic data did not help: the difference is -0.3 points (95% CI -2.0 to 1.4). Do not use it.",
+        ),
+        (
+            (4.1, -0.04, 8.2),
+            "Synthetic data was not shown to help: the difference is 4.1 points (95% CI 0.0 to 8.2), "
+            "which chance alone can explain. Do not rely on it.",
+        ),
+    ],
+)
+def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
+    assert metrics.verdict(comparison(*numbers)) == text
+
+
+def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> None:
+    assert "no synthetic clip" in metrics.verdict(comparison(0, 0, 0, n_synthetic=0))
+    whole = comparison(0, 0, 0)
+    alone = whole.model_copy(update={"arms": whole.arms[:1], "difference": None})
+    assert metrics.verdict(alone) == "No comparison: only gold was trained."
+
+
+def test_a_comparison_survives_json() -> None:
+    made = comparison(1.0, -1.0, 3.0)
+    assert metrics.Comparison.model_validate(json.loads(json.dumps(made.model_dump(mode="json")))) == made

@@ -1,0 +1,206 @@
+"""Recipes: YAML, includes, overrides, and every mistake told at once with what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synthio.config import RunConfig
+from synthio.errors import ConfigError
+from synthio.recipes import apply_overrides, load_recipe, merge, read_yaml, validate
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(content: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        validate(content, RunConfig, "recipe.yaml")
+    return str(caught.value)
+
+
+def test_a_recipe_with_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.yaml", "seed: 3\ndata:\n  path: clips\ntrain: {seeds: 2}\n")
+    config = load_recipe(path, ["train.seeds=5", "align.method=erm", "train.arms=[gold]"], RunConfig)
+    assert (config.seed, config.data.path, config.train.seeds) == (3, "clips", 5)
+    assert (config.align.method, config.train.arms) == ("erm", ("gold",))
+
+
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        ({"t2a": {"guidance_scal": 4}}, "t2a.guidance_scal: unknown key; did you mean 'guidance_scale'?"),
+        ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
+        ({"caption": {"endpoint": {"timeout": 1}}}, "caption.endpoint.timeout: unknown key; did you mean 'timeout_s'?"),
+        ({"reflect": {"zzzz": 1}}, "reflect.zzzz: unknown key; known here: rounds"),
+    ],
+)
+def test_an_unknown_key_gets_the_nearest_known_one(content: dict[str, Any], meant: str) -> None:
+    assert meant in problems({"data": {"path": "x"}} | content)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = problems({"seed": -1, "sed": 1, "t2a": {"batch_size": 0}, "filter": {"rule": "best"}})
+    assert "5 problem(s)" in text
+    for part in ("seed: ", "'seed'?", "t2a.batch_size: ", "filter.rule: ", "data: Field required"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("seed=-1", "seed"),
+        ("data.valid_fraction=1", "data.valid_fraction"),
+        ("data.max_duration_s=0", "data.max_duration_s"),
+        ("t2a.guidance_scale=0.5", "t2a.guidance_scale"),
+        ("align.learning_rate=nan", "align.learning_rate"),
+        ("align.steps=1.5", "align.steps"),
+        ("imagine.captions_per_clip=6", "imagine.captions_per_clip"),
+        ("filter.threshold=2", "filter.threshold"),
+        ("reflect.rounds=-1", "reflect.rounds"),
+        ("train.arms=[]", "train.arms"),
+        ("version=2", "version"),
+        ("imagine.endpoint.base_url=ftp://x", "imagine.endpoint.base_url"),
+    ],
+)
+def test_a_value_out_of_range_says_where_and_what_was_found(tmp_path: Path, override: str, where: str) -> None:
+    path = write(tmp_path / "run.yaml", "data: {path: clips}")
+    with pytest.raises(ConfigError, match=rf"\n  {where}: .*\(found ") as caught:
+        load_recipe(path, [override], RunConfig)
+    assert "1 problem(s)" in str(caught.value)
+
+
+def test_settings_that_contradict_each_other_are_told_without_printing_the_whole_recipe() -> None:
+    text = problems({"data": {"path": "x", "valid_fraction": 0.6, "test_fraction": 0.5}})
+    assert "leave no training clips" in text
+    assert "found" not in text
+
+
+@pytest.mark.parametrize("text", ["a: [1", "\t- x", "a: b: c", "- 1\n- 2", "just text", "\x00"])
+def test_what_is_not_a_recipe(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"run\.yaml"):
+        read_yaml(write(tmp_path / "run.yaml", text))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such recipe"):
+        read_yaml(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="not readable"):
+        read_yaml(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("a: caf\xe9".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.yaml"):
+        read_yaml(tmp_path / "latin.yaml")
+
+
+def test_an_empty_recipe_is_empty(tmp_path: Path) -> None:
+    assert read_yaml(write(tmp_path / "run.yaml", "# nothing yet\n")) == {}
+
+
+def test_yaml_never_runs_code(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.yaml", f"a: !!python/object/apply:os.mkdir ['{tmp_path}/owned']")
+    with pytest.raises(ConfigError):
+        read_yaml(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_includes_merge_under(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "seed: 1\ntrain: {seeds: 2, steps: 10}\n")
+    (tmp_path / "more").mkdir()
+    write(tmp_path / "more" / "middle.yaml", "include: ../base.yaml\ntrain: {seeds: 4}\n")
+    path = write(tmp_path / "run.yaml", "include: more/middle.yaml\ntrain: {batch_size: 8}\n")
+    assert read_yaml(path) == {"seed": 1, "train": {"seeds": 4, "steps": 10, "batch_size": 8}}
+
+
+def test_include_cycles_are_found(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "include: b.yaml")
+    write(tmp_path / "b.yaml", "include: c.yaml")
+    write(tmp_path / "c.yaml", "include: a.yaml")
+    with pytest.raises(ConfigError, match=r"a\.yaml -> b\.yaml -> c\.yaml -> a\.yaml"):
+        read_yaml(tmp_path / "a.yaml")
+    write(tmp_path / "self.yaml", "include: ./self.yaml")
+    with pytest.raises(ConfigError, match="includes itself"):
+        read_yaml(tmp_path / "self.yaml")
+
+
+@pytest.mark.parametrize("include", ["[a.yaml]", "3", "none.yaml"])
+def test_a_wrong_include(tmp_path: Path, include: str) -> None:
+    with pytest.raises(ConfigError):
+        read_yaml(write(tmp_path / "run.yaml", f"include: {include}"))
+
+
+def test_an_include_on_the_command_line_is_refused_not_ignored() -> None:
+    with pytest.raises(ConfigError, match="include"):
+        apply_overrides({}, ["include=base.yaml"])
+
+
+def test_overrides_that_are_no_overrides_are_told_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides({}, ["seed", "train.seeds=1", "oops"])
+    assert "'seed'" in str(caught.value)
+    assert "'oops'" in str(caught.value)
+    with pytest.raises(ConfigError, match="not readable YAML"):
+        apply_overrides({}, ["seed=[1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("true", True),
+        ("null", None),
+        ("a=b", "a=b"),
+        ("|", "|"),
+        (">", ">"),
+        (";", ";"),
+        ("'1'", "1"),
+        ("", None),
+    ],
+)
+def test_override_values(text: str, value: object) -> None:
+    assert apply_overrides({}, [f"a.b={text}"]) == {"a": {"b": value}}
+
+
+#: The machine that runs the tests may be busy: a slow draw is no failure.
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+keys = st.sampled_from(["a", "b", "c", "some_key"])
+leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=2)
+mappings = st.dictionaries(keys, leaves | st.dictionaries(keys, leaves, max_size=2), max_size=3)
+
+
+@unhurried
+@given(mappings, st.lists(keys, min_size=1, max_size=3), leaves)
+def test_an_override_sets_its_key_and_no_other(content: dict[str, Any], path: list[str], value: object) -> None:
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).removesuffix("...\n")
+    changed = apply_overrides(content, [f"{'.'.join(path)}={text}"])
+    assert _get(changed, path) == value
+    assert {k: v for k, v in changed.items() if k != path[0]} == {k: v for k, v in content.items() if k != path[0]}
+
+
+def _get(tree: Any, path: list[str]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+@unhurried
+@given(mappings, mappings, mappings)
+def test_merging(a: dict[str, Any], b: dict[str, Any], c: dict[str, Any]) -> None:
+    assert merge(a, {}) == merge({}, a) == merge(a, a) == a
+    assert merge(a, b).keys() == a.keys() | b.keys()
+    assert all(merge(a, b)[key] == value for key, value in b.items() if not isinstance(value, dict))
+    assert merge(merge(a, b), b) == merge(a, b)
+
+
+@unhurried
+@given(mappings, mappings)
+def test_merging_changes_neither_side(a: dict[str, Any], b: dict[str, Any]) -> None:
+    before = yaml.safe_dump([a, b])
+    merge(a, b)
+    assert yaml.safe_dump([a, b]) == before

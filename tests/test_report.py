@@ -1,0 +1,797 @@
+"""The report: complete, honest about what is missing, safe with untrusted text, and readable from disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from synthio import charts
+from synthio.errors import StoreError
+from synthio.metrics import ArmResult, ClassResult, Comparison, Difference
+from synthio.progress import Reporter
+from synthio.records import RejectedClip
+from synthio.stages.report import (
+    Alignment,
+    AlignmentRow,
+    BeforeAfter,
+    ClassCount,
+    ClassMedians,
+    FeatureQuantiles,
+    FunnelRound,
+    LanguageModelUse,
+    ModelUsed,
+    ReportData,
+    SampleClip,
+    StageTime,
+    effect,
+    write_report,
+)
+
+RATE_HZ = 16_000
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)' x='",
+    "</title></style></svg><script>alert(1)</script>",
+    "{{ 7 * 7 }}{% include '/etc/passwd' %}",
+    "javascript:alert(1)//&lt;b&gt;",
+    "]]><!-- --><![CDATA[<b>",
+]
+UNICODE = [
+    "Glocke «läutet» 鐘の音 🔔",
+    "\u202egnp.exe",
+    "nul\x00bell\x07\x1b[31m",
+    "half \ud800 pair \udcff",
+    "a\nb\tc",
+]
+
+
+class RecordingReporter(Reporter):
+    """Keeps warnings and progress."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+class Page(HTMLParser):
+    """A parsed page: tags with attributes, the text outside style and pre, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self._flow: list[str] = []
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self._open == [], "unclosed tags"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._break(tag)
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+        self._break(tag)
+
+    def _break(self, tag: str) -> None:
+        if tag not in {"bdi", "strong"}:
+            self._flow.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "pre"} & set(self._open):
+            self.pieces.append(data)
+            self._flow.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self._flow).split())
+
+    @property
+    def structure(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(tag, tuple(sorted(attributes))) for tag, attributes in self.tags]
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def tone(path: Path, frequency_hz: float = 440.0, duration_s: float = 0.3, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time_s = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    sf.write(str(path), 0.5 * np.sin(2 * np.pi * frequency_hz * time_s), RATE_HZ, **options)
+    return path
+
+
+def arm(name: str, mean: float, n_synthetic: int, per_seed: tuple[float, ...] = (), **more: float) -> ArmResult:
+    scores = {"std": 0.0, "macro_f1": mean, "seconds": 12.0} | more
+    return ArmResult(
+        arm=name, mean=mean, per_seed=per_seed, n_train=55, n_synthetic=n_synthetic, steps=300, **scores
+    )  # fmt: skip
+
+
+def difference(points: float, low: float, high: float) -> Difference:
+    return Difference(
+        arm="synthio", baseline="gold", points=points, low=low, high=high, confidence=0.95, resamples=2000
+    )  # fmt: skip
+
+
+def class_result(label: str, scores: dict[str, float | None], is_tail: bool = False, support: int = 27) -> ClassResult:
+    return ClassResult(label=label, n_train=14, support=support, is_tail=is_tail, scores=scores)
+
+
+def comparison(
+    *arms: ArmResult, between: Difference | None = None, classes: tuple[ClassResult, ...] = ()
+) -> Comparison:
+    return Comparison(metric="accuracy", n_valid=9, n_test=30, arms=arms, difference=between, classes=classes)
+
+
+def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum in a small room") -> ReportData:
+    """Every part filled, with numbers that have many digits. ``text`` stands wherever a user's text may come."""
+    first, second, third = (tone(clips / f"{name}.flac", hz) for name, hz in (("a", 220), ("b", 880), ("c", 1760)))
+    real = tone(clips / "real.wav", 330)
+    labels = [text, "snare_drum", "hi-hat", "cowbell"]
+    return ReportData(
+        title=text,
+        verdict=f"Synthetic data helped by 4.1 points (95% interval 1.2 to 7.0). {text}",
+        comparison=Comparison(
+            metric="accuracy",
+            n_valid=55,
+            n_test=300,
+            arms=(
+                arm("gold", 0.591234567, 0, (0.58123, 0.6, 0.59234), std=0.0123456, macro_f1=0.5712345),
+                arm("synthio", 0.632187654, 110, (0.62, 0.64123, 0.6355), std=0.0098765, macro_f1=0.6187),
+            ),
+            difference=difference(4.0953087, 1.2345678, 7.0123456),
+            classes=tuple(
+                class_result(label, {"gold": 0.5123456 - 0.1 * i, "synthio": 0.6 + 0.05 * i}, i > 1)
+                for i, label in enumerate(labels)
+            ),
+        ),
+        funnel=[FunnelRound(0, 110, 110, 71, 30, 6, 3, 2), FunnelRound(1, 37, 37, 20, 14, 2, 1, 17)],
+        alignment=Alignment(
+            "dpo",
+            [
+                AlignmentRow(s, 0.69 / (1 + s / 40), 0.5 + s / 300, 0.6931, 0.5 + s / 400, -1e-5 * s, 2.34567e-5 * s)
+                for s in range(0, 110, 10)
+            ],
+            60,
+            [f"the winner's error rose: {text}"],
+        ),
+        before_after=[BeforeAfter(f"Sound of a {text}", first, second, real, 1234567)],
+        spectral=[
+            FeatureQuantiles("centroid", "Hz", (512.3456, 812.1, 1203.9, 1800.2, 2900.7), (480, 900, 1400, 2100, 3300)),
+            FeatureQuantiles("flatness", "", (0.00123, 0.0045, 0.0123, 0.05, 0.123), (0.002, 0.006, 0.02, 0.06, 0.15)),
+        ],
+        spectral_classes=[ClassMedians(text, {"centroid": 1203.912, "flatness": 0.01}, {"centroid": 1400.0})],
+        accepted=[SampleClip(first, (text,), caption, 0.4123456, 0.3512345, "accepted", 0, text, real)],
+        rejected=[
+            SampleClip(third, (text, "rain"), caption, 0.2123456, 0.35, "below-threshold", 2, text, score=0.71234567),
+            SampleClip(None, (text,), caption, None, 0.35, "generation-failed", 1, text),
+        ],
+        times=[StageTime("align", 125.123456), StageTime(text, 4012.9), StageTime("train", 61.0, reused=True)],
+        language_model=LanguageModelUse(text, 1_234_567, 98_765, 0.123456789, 212),
+        peak_memory_bytes=3_456_789_012,
+        versions={"python": "3.11.7", text: "2.13.0"},
+        models=[ModelUsed("generator", text, "abc123"), ModelUsed("classifier", "pocket")],
+        config_yaml=f"data:\n  path: {text!r}\nlearning_rate: 0.00012345678\n",
+        warnings=[f"one class has one clip: {text}"],
+        class_counts=[ClassCount(label, 14, 7, 27) for label in labels],
+        rejected_files=[RejectedClip(id="r1", path=f"/data/{text}.wav", reason=f"cannot be decoded: {text}")],
+        created="2026-11-01 12:00",
+    )
+
+
+MINIMAL = ReportData(title="run", verdict="No comparison was made.")
+
+
+def write(data: ReportData, folder: Path, reporter: Reporter | None = None) -> Page:
+    return Page(write_report(data, folder, reporter or Reporter()))
+
+
+def assert_links_stay_inside(page: Page, folder: Path) -> None:
+    """Every address is relative, exists, and is a plain file inside the folder; fragments have a target."""
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for tag, attributes in page.tags:
+        for name in {"src", "href", "srcset", "poster", "action", "data"} & set(attributes):
+            address = attributes[name]
+            assert address
+            if address.startswith("#"):
+                assert address[1:] in targets
+                continue
+            assert re.fullmatch(r"(audio|spectrograms)/[a-z0-9-]+\.(flac|png)", address), (tag, address)
+            path = folder / address
+            assert path.is_file()
+            assert not path.is_symlink()
+
+
+# The whole page -------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_report_says_everything(tmp_path: Path) -> None:
+    page = write(full_data(tmp_path / "run"), tmp_path / "report")
+    assert_links_stay_inside(page, tmp_path / "report")
+    for words in (
+        "Synthetic data helped by 4.1 points",
+        "gold real clips only 59.1% 1.2 57.1% 3 55 0 300",
+        "synthio real and synthetic clips 63.2% 1.0 61.9% 3 55 110 300",
+        "+4.1 points, 95% interval +1.2 to +7.0",
+        "91 of 147 generated clips were accepted (61.9%)",
+        "Step 60 was chosen",
+        "A kick drum in a small room",
+        "similarity 0.412",
+        "score 0.712",
+        "similarity under the threshold",
+        "No sound: no audio was made",
+        "1 h 06 min",
+        "2 min 05 s",
+        "reused from an earlier run",
+        "1,234,567 tokens read, 98,765 written, in 212 requests",
+        "Cost at the recipe's prices: 0.12",
+        "Peak memory: 3.2 GiB",
+        "1 file could not be used",
+        "abc123",
+    ):
+        assert words in page.text, words
+    assert "learning_rate: 0.00012345678" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    # 1 difference, 1 seeds, 1 classes, 1 funnel, 3 alignment, 2 features
+    assert len(page.all("svg")) == 9
+    assert len(page.all("audio")) == 3 + 2 + 1
+    assert all(player["preload"] == "none" and "controls" in player for player in page.all("audio"))
+    assert page.text.count("long-tail classes 2") == 1
+
+
+def test_a_minimal_report_has_sentences_and_no_empty_charts(tmp_path: Path) -> None:
+    page = write(MINIMAL, tmp_path / "report")
+    assert page.all("svg") == page.all("audio") == page.all("img") == page.all("table") == []
+    for words in (
+        "Effect not measured",
+        "nothing to compare",
+        "No captions were imagined",
+        "no alignment stage",
+        "no clips from before and after alignment",
+        "No spectral features",
+        "No accepted clips to show",
+        "No rejected clips to show",
+        "No clip counts",
+        "No file was rejected",
+        "No times were recorded",
+        "No language model was used",
+        "Peak memory: n/a",
+        "No versions were recorded",
+        "recipe was not recorded",
+    ):
+        assert words in page.text, words
+
+
+NAN = math.nan
+ONE_ARM = comparison(arm("gold", 0.5, 0))
+MISSING_SCORES = comparison(
+    arm("gold", NAN, 0, (NAN,), std=NAN, macro_f1=NAN),
+    arm("synthio", NAN, 9, std=math.inf),
+    between=difference(NAN, NAN, math.inf),
+    classes=(
+        class_result("bell", {"gold": NAN}, support=0),
+        class_result("drum", {}),
+        class_result("tom", {"gold": None}),
+    ),
+)
+NO_SYNTHETIC = comparison(arm("gold", 0.5, 0), arm("synthio", 0.52, 0), between=difference(2.0, -1.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("part", "words", "n_charts"),
+    [
+        ({"comparison": ONE_ARM}, "Only one arm was trained", 1),
+        ({"comparison": comparison()}, "nothing to compare", 0),
+        ({"comparison": MISSING_SCORES}, "Effect not measured", 1),
+        ({"comparison": MISSING_SCORES.model_copy(update={"difference": None})}, "No difference between the arms", 1),
+        ({"comparison": MISSING_SCORES.model_copy(update={"classes": ()})}, "No scores per class were recorded", 0),
+        ({"comparison": NO_SYNTHETIC}, "Effect not measured", 1),
+        ({"comparison": NO_SYNTHETIC}, "+2.0 points; no synthetic clip was available", 1),
+        ({"funnel": [FunnelRound(0, 9, 9, 0, 9, 0, 0, 9)]}, "No generated clip passed the filter (0 of 9)", 1),
+        ({"funnel": [FunnelRound(0, 9, 0, 0, 0, 0, 0)]}, "No clip was generated", 0),
+        ({"alignment": Alignment("none")}, "Alignment was turned off", 0),
+        ({"alignment": Alignment("dpo")}, "No measurements were recorded during alignment", 0),
+        ({"alignment": Alignment("erm", [AlignmentRow(0, 0.4)], 0)}, "Step 0 was chosen, the base generator itself", 1),
+        (
+            {"alignment": Alignment("dpo", [AlignmentRow(5, NAN, NAN, NAN, None, NAN, -math.inf)])},
+            "No step was chosen",
+            0,
+        ),
+        ({"spectral": [FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500))]}, "no synthetic clips", 1),
+        ({"spectral": [FeatureQuantiles("pitch", "Hz", (NAN,) * 5, (None,) * 5)]}, "Pitch: not measured", 0),
+        ({"times": [StageTime("align", None), StageTime("train", 0.0)]}, "together 0.0 s", 0),
+        ({"language_model": LanguageModelUse("m", None, None)}, "no cost is counted", 0),
+        ({"peak_device_memory_bytes": 2**31}, "on the accelerator 2.0 GiB", 0),
+    ],
+)
+def test_missing_parts_become_sentences(tmp_path: Path, part: dict[str, Any], words: str, n_charts: int) -> None:
+    page = write(dataclasses.replace(MINIMAL, **part), tmp_path / "report")
+    assert words in page.text
+    assert len(page.all("svg")) == n_charts
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+
+
+def test_the_page_needs_no_network_and_no_scripts(tmp_path: Path) -> None:
+    page = write(full_data(tmp_path / "run"), tmp_path / "report")
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"[a-z]+://[^\"' <]+", source)) == {"http://www.w3.org/2000/svg"}
+    assert "@import" not in source
+    assert "url(" not in source
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy and "script-src 'none'" in policy
+
+
+def test_figures_and_players_have_names(tmp_path: Path) -> None:
+    page = write(full_data(tmp_path / "run"), tmp_path / "report")
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(player["aria-label"] for player in page.all("audio"))
+    assert [name for name, _ in page.tags].count("h1") == 1
+
+
+def test_no_number_has_absurd_precision(tmp_path: Path) -> None:
+    page = write(full_data(tmp_path / "run"), tmp_path / "report")
+    numbers = re.findall(r"(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\.)", page.text)
+    assert len(numbers) > 100
+    for number in numbers:
+        assert len(number.replace(",", "").replace(".", "").lstrip("0")) <= 4, number
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    data = full_data(tmp_path / "run")
+    for name in ("one", "two"):
+        write_report(data, tmp_path / name, Reporter())
+    one, two = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 1 + 4 + 4
+
+
+# Untrusted text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_changes_no_tag_and_no_attribute(tmp_path: Path, text: str) -> None:
+    """The page has the same tags and attribute names as with harmless text of the same length, and shows the text."""
+    caption = f"A {text} in a room"
+    hostile = write(full_data(tmp_path / "run", text, caption), tmp_path / "hostile")
+    harmless = write(full_data(tmp_path / "run", "x" * len(text), "x" * len(caption)), tmp_path / "harmless")
+    assert hostile.structure == harmless.structure
+    assert_links_stay_inside(hostile, tmp_path / "hostile")
+    assert hostile.pieces.count(text) >= 10
+    assert caption in hostile.pieces
+    assert not any(name.startswith("on") for _, attributes in hostile.tags for name in attributes)
+
+
+@pytest.mark.parametrize("text", UNICODE)
+def test_odd_unicode_is_shown_and_isolated(tmp_path: Path, text: str) -> None:
+    page = write(full_data(tmp_path / "run", text, text), tmp_path / "report")
+    assert page.pieces.count(charts.printable(text)) >= 10
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    for line in re.findall(r"<svg.*?</svg>", source, re.S):
+        ET.fromstring(line)
+
+
+def test_a_file_name_never_reaches_the_disk_or_an_address(tmp_path: Path) -> None:
+    odd = tone(tmp_path / "run" / "'\"><b>& 鐘 %2e%2e.wav")
+    clip = SampleClip(odd, ("bell",), "A bell", 0.4, 0.3, "accepted")
+    page = write(dataclasses.replace(MINIMAL, accepted=[clip]), tmp_path / "report")
+    assert_links_stay_inside(page, tmp_path / "report")
+    assert len(page.all("audio")) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(text=st.text(max_size=40))
+def test_any_text_keeps_the_structure(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("any")
+
+    def page(label: str) -> Page:
+        clip = SampleClip(None, (label,), label, 0.1, 0.2, label, source_clip_id=label or "x")
+        return write(ReportData(label, label, warnings=[label], rejected=[clip], config_yaml=label or "x"), folder)
+
+    assert page(text).structure == page("x").structure
+
+
+# Media ----------------------------------------------------------------------------------------------------------------
+
+
+def sample(path: Path | None) -> SampleClip:
+    return SampleClip(path, ("bell",), "A bell", 0.4, 0.3, "accepted")
+
+
+def test_flac_is_copied_and_other_formats_become_flac(tmp_path: Path) -> None:
+    flac, wav = tone(tmp_path / "a.flac"), tone(tmp_path / "b.wav", 880, subtype="FLOAT")
+    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac), sample(wav)]), tmp_path / "report")
+    copied, converted = (tmp_path / "report" / str(player["src"]) for player in page.all("audio"))
+    assert copied.read_bytes() == flac.read_bytes()
+    assert sf.info(str(converted)).format == "FLAC"
+    written, original = sf.read(str(converted))[0], sf.read(str(wav))[0]
+    np.testing.assert_allclose(written, original, atol=1 / 2**15)
+
+
+def test_a_clip_shown_twice_is_copied_once(tmp_path: Path) -> None:
+    flac = tone(tmp_path / "a.flac")
+    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac)] * 3), tmp_path / "report")
+    assert len({player["src"] for player in page.all("audio")}) == 1
+    assert len(list((tmp_path / "report/audio").iterdir())) == 1
+
+
+def test_unreadable_clips_become_notes_and_warnings(tmp_path: Path) -> None:
+    text = tmp_path / "text.wav"
+    text.write_text("not audio", encoding="utf-8")
+    silent = tmp_path / "silent.flac"
+    sf.write(str(silent), np.zeros(4000), RATE_HZ)
+    reporter = RecordingReporter()
+    clips = [sample(tmp_path / "gone.flac"), sample(text), sample(silent), sample(tmp_path)]
+    page = write(dataclasses.replace(MINIMAL, accepted=clips), tmp_path / "report", reporter)
+    assert page.text.count("No sound: ") == 3
+    assert "No picture: is silent" in page.text
+    assert len(page.all("audio")) == 1
+    assert page.all("img") == []
+    assert len(reporter.warnings) == 3
+    assert "gone.flac" in reporter.warnings[0]
+
+
+def test_links_are_copied_as_files(tmp_path: Path) -> None:
+    tone(tmp_path / "a.flac")
+    link = tmp_path / "link.flac"
+    link.symlink_to(tmp_path / "a.flac")
+    page = write(dataclasses.replace(MINIMAL, accepted=[sample(link)]), tmp_path / "report")
+    assert_links_stay_inside(page, tmp_path / "report")
+
+
+def test_a_new_report_removes_the_old_ones_media_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "a.flac"))]), folder)
+    old = {path.name for path in folder.rglob("accepted-*")}
+    (folder / "audio" / "my notes.txt").write_text("keep", encoding="utf-8")
+    (folder / "audio" / ".accepted-01-0123456789ab.flac.77.partial").write_text("left by a kill", encoding="utf-8")
+    page = write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "b.flac", 880))]), folder)
+    assert_links_stay_inside(page, folder)
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert len(old) == 2
+    assert not old & names
+    assert len(names) == 1 + 2 + 1
+    assert "my notes.txt" in names
+
+
+def test_a_failed_write_leaves_the_old_page_and_its_media(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    data = dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "a.flac"))])
+    page = write_report(data, folder, Reporter())
+    before = page.read_bytes()
+    (folder / "spectrograms").rename(tmp_path / "elsewhere")
+    (folder / "spectrograms").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="leaves"):
+        write_report(dataclasses.replace(data, accepted=[sample(tone(tmp_path / "b.flac", 880))]), folder, Reporter())
+    assert page.read_bytes() == before
+    assert_links_stay_inside(Page(page), folder)
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("a file", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_report(MINIMAL, tmp_path / "report", Reporter())
+
+
+def test_progress_counts_every_clip(tmp_path: Path) -> None:
+    class Counting(Reporter):
+        total, done = 0, 0
+
+        def task(self, name: str, total: int, completed: int = 0) -> Any:
+            self.total = total
+            context = super().task(name, total, completed)
+            context.__enter__()
+
+            class Task:
+                def __enter__(inner) -> Any:  # noqa: N805
+                    return self.advance
+
+                def __exit__(inner, *error: object) -> None:  # noqa: N805
+                    return None
+
+            return Task()
+
+        def advance(self, count: int) -> None:
+            self.done += count
+
+    reporter = Counting()
+    write(full_data(tmp_path / "run"), tmp_path / "report", reporter)
+    assert reporter.total == reporter.done == 4
+
+
+def test_importing_the_stage_imports_no_torch() -> None:
+    check = "import sys, synthio.stages.report; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# Numbers as text ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("formatter", "value", "expected"),
+    [
+        ("percent", 0.63172, "63.2%"),
+        ("percent", -0.0001, "0.0%"),
+        ("points", 4.09, "+4.1"),
+        ("points", -4.09, "−4.1"),
+        ("points", -0.04, "0.0"),
+        ("spread", 0.0123, "1.2"),
+        ("count", 1234567, "1,234,567"),
+        ("similarity", -0.12345, "−0.123"),
+        ("quantity", 1234.5, "1,234"),
+        ("quantity", 999.7, "1,000"),
+        ("quantity", 0.0123456, "0.0123"),
+        ("quantity", 0.0, "0"),
+        ("quantity", -1.234e-5, "−1.23×10⁻⁵"),
+        ("quantity", 6.6e30, "6.6×10³⁰"),
+        ("duration", 0.04, "0.0 s"),
+        ("duration", 59.96, "1 min 00 s"),
+        ("duration", 3599.6, "1 h 00 min"),
+        ("duration", 7500, "2 h 05 min"),
+        ("cost", 0.0, "0.00"),
+        ("cost", 0.00123, "0.00123"),
+        ("cost", 1234.5, "1,234.50"),
+        ("size", 700 * 2**20, "700 MiB"),
+        ("size", 1.5 * 2**30, "1.5 GiB"),
+    ],
+)
+def test_numbers_read_as_a_person_writes_them(formatter: str, value: float, expected: str) -> None:
+    assert charts.FORMATTERS[formatter](value) == expected
+
+
+@given(
+    st.sampled_from(sorted(charts.FORMATTERS)), st.none() | st.floats(-1e300, 1e300) | st.sampled_from([NAN, math.inf])
+)
+def test_every_number_has_a_text(formatter: str, value: float | None) -> None:
+    text = charts.FORMATTERS[formatter](value)
+    assert text
+    assert not re.search(r"nan|inf|e[+-]?\d|-", text)
+    assert (text == charts.MISSING) == (charts.finite(value) is None)
+
+
+@given(st.text())
+def test_printable_text_is_valid_xml_and_utf8(text: str) -> None:
+    cleaned = charts.printable(text)
+    assert len(cleaned) == len(text)
+    ET.fromstring(f"<a>{cleaned.replace('&', '&amp;').replace('<', '&lt;')}</a>".encode())
+
+
+# Charts ---------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-1e12, 1e12), st.one_of(st.just(0.0), st.floats(1e-12, 1e12)), st.integers(3, 8))
+def test_ticks_are_round_even_and_cover_the_range(low: float, width: float, target: int) -> None:
+    ticks = charts.nice_ticks(low, low + width, target)
+    steps = np.diff(ticks)
+    assert 2 <= len(ticks) <= target + 3
+    assert (steps > 0).all()
+    scale = max(abs(ticks[0]), abs(ticks[-1]))
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6, atol=scale * 1e-12)
+    assert ticks[0] <= low + scale * 1e-9
+    assert ticks[-1] >= low + width - scale * 1e-9
+    assert len(set(charts.tick_texts(ticks))) == len(ticks) or steps[0] < 1e-2 * scale
+
+
+def test_tick_labels_have_only_the_decimals_that_they_need() -> None:
+    assert charts.tick_texts(charts.nice_ticks(0, 1)) == ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0")
+    assert charts.tick_texts(charts.nice_ticks(-3, 12)) == ("−5", "0", "5", "10", "15")
+    assert charts.tick_texts((0.0, 2e-5, 4e-5)) == ("0", "2×10⁻⁵", "4×10⁻⁵")
+
+
+def find(svg: ET.Element, css: str) -> list[ET.Element]:
+    return [element for element in svg.iter() if css in element.get("class", "").split()]
+
+
+def number(element: ET.Element, name: str) -> float:
+    return float(element.get(name, "nan"))
+
+
+@given(st.floats(-100, 100), st.floats(0, 50), st.floats(0, 50))
+def test_the_difference_is_drawn_where_it_is(mean: float, below: float, above: float) -> None:
+    """Closed form: positions are linear in the value, through the zero line and the ticks."""
+    svg = charts.difference_chart(mean, mean - below, mean + above)
+    assert svg is not None
+    zero = number(find(svg, "zero")[0], "x1")
+    dot = number(find(svg, "dot")[0], "cx")
+    bar = find(svg, "whisker")[0]
+    left, right = number(bar, "x1"), number(bar, "x2")
+    assert 0 <= left <= dot + 0.2
+    assert dot <= right + 0.2 <= 720
+    if mean - below > 2:
+        assert left > zero
+    if mean + above < -2:
+        assert right < zero
+    if abs(mean) > 5:
+        scale = (dot - zero) / mean
+        assert right - dot == pytest.approx(above * scale, abs=1 + 4 * above / abs(mean))
+        assert dot - left == pytest.approx(below * scale, abs=1 + 4 * below / abs(mean))
+
+
+def test_the_difference_without_an_interval_has_no_whisker() -> None:
+    svg = charts.difference_chart(4.0, None, 10.0)
+    assert svg is not None
+    assert not find(svg, "whisker")
+    assert charts.difference_chart(math.nan, 0.0, 10.0) is None
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    group = charts.BarGroup("bell", "n=3", (0.25, 1.0, None))
+    svg = charts.grouped_bars(("a", "b", "c"), [group])
+    assert svg is not None
+    quarter, whole = (
+        number(next(r for r in find(svg, css) if r.find("title") is not None), "width")
+        for css in ("series-0", "series-1")
+    )
+    assert quarter * 4 == pytest.approx(whole, abs=0.3)
+    assert charts.MISSING in [text.text for text in svg.iter("text")]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 500)] * 3), min_size=1, max_size=4))
+def test_stacked_parts_neither_overlap_nor_leave_gaps(rows: list[tuple[int, int, int]]) -> None:
+    parts = {"one": "p1", "two": "p2", "three": "p3"}
+    svg = charts.stacked_bars([("r", dict(zip(parts, row, strict=True))) for row in rows], parts)
+    if not any(map(sum, rows)):
+        assert svg is None
+        return
+    assert svg is not None
+    bars = [rect for rect in svg.iter("rect") if rect.find("title") is not None]
+    by_row: dict[str, list[ET.Element]] = {}
+    for bar in bars:
+        by_row.setdefault(str(bar.get("y")), []).append(bar)
+    for line in by_row.values():
+        for before, after in itertools.pairwise(line):
+            assert number(before, "x") + number(before, "width") == pytest.approx(number(after, "x"), abs=0.11)
+    ends = sorted(
+        (number(b[-1], "x") + number(b[-1], "width"), sum(number(x, "width") for x in b)) for b in by_row.values()
+    )
+    totals = sorted(sum(row) for row in rows if sum(row))
+    for (_, width), total in zip(ends, totals, strict=True):
+        assert width / ends[-1][1] == pytest.approx(total / totals[-1], abs=0.01)
+
+
+def test_lines_break_where_a_value_is_missing() -> None:
+    gap = charts.Series("loss", [(0, 1.0), (1, 0.5), (2, math.nan), (3, 0.4), (4, 0.3), (5, None)])
+    svg = charts.line_chart("Loss", [gap, charts.Series("empty", [(0, None)])], "step", chosen_x=4)
+    assert svg is not None
+    assert [path.get("d", "").count("L") for path in svg.iter("path")] == [1, 1]
+    dots = list(svg.iter("circle"))
+    assert len(dots) == 4
+    heights = [number(dot, "cy") for dot in dots]
+    assert heights == sorted(heights), "falling values are drawn downwards"
+    assert number(find(svg, "chosen")[0], "x1") == number(dots[-1], "cx")
+    assert "empty" not in [text.text for text in svg.iter("text")]
+    assert charts.line_chart("Loss", [charts.Series("loss", [(0, None)])], "step") is None
+
+
+def test_quantiles_are_drawn_in_order() -> None:
+    svg = charts.quantile_chart("pitch", "Hz", [("real", (100, 200, 250, 400, 800)), ("synthetic", (None,) * 5)])
+    assert svg is not None
+    whisker, median = find(svg, "whisker")[0], find(svg, "median")[0]
+    box = find(svg, "series-0")[0]
+    positions = [
+        number(whisker, "x1"),
+        number(box, "x"),
+        number(median, "x1"),
+        number(box, "x") + number(box, "width"),
+        number(whisker, "x2"),
+    ]
+    assert positions == sorted(positions)
+    assert (positions[3] - positions[1]) / (positions[4] - positions[0]) == pytest.approx(200 / 700, abs=0.01)
+    assert charts.MISSING in [text.text for text in svg.iter("text")]
+
+
+@given(st.text(max_size=60), st.floats(20, 300))
+def test_shortened_labels_fit(text: str, limit_px: float) -> None:
+    short = charts.shorten(text, limit_px)
+    assert short == text or (short.endswith("…") and charts._width_px(short) <= max(limit_px, 14))
+
+
+def test_every_chart_of_the_page_is_well_formed_and_finite(tmp_path: Path) -> None:
+    write(full_data(tmp_path / "run"), tmp_path / "report")
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    drawings = re.findall(r"<svg.*?</svg>", source, re.S)
+    assert len(drawings) == 9
+    for drawing in drawings:
+        svg = ET.fromstring(drawing)
+        width, height = (float(v) for v in svg.get("viewBox", "").split()[2:])
+        assert svg[0].tag.endswith("title")
+        for element in svg.iter():
+            for name in {"x", "x1", "x2", "cx"} & set(element.keys()):
+                assert 0 <= number(element, name) <= width
+            for name in {"y", "y1", "y2", "cy"} & set(element.keys()):
+                assert 0 <= number(element, name) <= height
+
+
+def test_colour_classes_of_the_charts_exist_in_the_page(tmp_path: Path) -> None:
+    page = write(full_data(tmp_path / "run"), tmp_path / "report")
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    style = source[source.index("<style>") : source.index("</style>")]
+    used = {css for tag, attributes in page.tags if tag in {"rect", "circle", "line", "path", "text"}
+            for css in str(attributes.get("class", "")).split()} - {"label"}  # fmt: skip
+    assert used
+    for css in used:
+        assert f".chart .{css} " in style, css
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_spectrogram_has_low_frequencies_below_and_time_to_the_right() -> None:
+    levels = np.full((50, 64), -80.0, dtype=np.float32)
+    levels[40:, :8] = 0.0
+    picture = Image.open(io.BytesIO(charts.spectrogram_png(levels)))
+    assert (picture.format, picture.size) == ("PNG", (320, 96))
+    light = np.asarray(picture.convert("L"), dtype=np.float64)
+    assert light[-1, -1] > 200
+    assert light[0, -1] < 10
+    assert light[-1, 0] < 10
+
+
+def test_a_spectrogram_takes_missing_values() -> None:
+    levels = np.full((1, 1), np.nan, dtype=np.float32)
+    assert Image.open(io.BytesIO(charts.spectrogram_png(levels))).size == (320, 96)
+
+
+# Verdict --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n_synthetic", "expected"),
+    [
+        (1.0, 7.0, 9, "helped"),
+        (-7.0, -1.0, 9, "hurt"),
+        (-1.0, 7.0, 9, "unclear"),
+        (0.0, 10.0, 9, "unclear"),
+        (NAN, 10.0, 9, "unknown"),
+        (1.0, 7.0, 0, "unknown"),
+    ],
+)
+def test_the_effect_follows_the_interval(
+    tmp_path: Path, low: float, high: float, n_synthetic: int, expected: str
+) -> None:
+    compared = comparison(
+        arm("gold", 0.5, 0), arm("synthio", 0.53, n_synthetic), between=difference((low + high) / 2, low, high)
+    )
+    assert effect(compared) == expected
+    page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
+    tag = next(p for p in page.all("p") if str(p.get("class", "")).startswith("effect"))
+    assert tag["class"] == f"effect {expected}"
+
+
+def test_classes_are_listed_by_gain(tmp_path: Path) -> None:
+    write(full_data(tmp_path / "run"), tmp_path / "report")
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    tips = re.findall(r"<title>([^<]+), synthio: [\d.]+%</title>", source)
+    assert tips == ["cowbell", "hi-hat", "snare_drum", "kick drum"]

@@ -1,0 +1,191 @@
+"""The run folder: atomic writes, resume after a kill at any byte, a full disk."""
+
+from __future__ import annotations
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synthio.errors import MissingArtefact, StoreError
+from synthio.records import Caption, RejectedClip
+from synthio.store import StageFolder, fingerprint, inside, replacing, write_text
+
+#: The machine that runs the tests may be busy: a slow draw is no failure.
+unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+#: Characters that break naive line splitting: separators that `str.splitlines` honours and JSON leaves as they are.
+ODD = '\u2028\u2029\x85\x0b\x0c\x1c\r\n\t\0"\\é💥'
+
+
+def records(count: int = 2) -> list[Caption]:
+    return [Caption(id=f"clip-{i}", text=f"{i}{ODD}") for i in range(count)]
+
+
+def stage(root: Path) -> StageFolder:
+    return StageFolder(root, "caption", "abc")
+
+
+def test_append_and_items_keep_any_text(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.append(records())
+    assert list(folder.items(Caption).values()) == records()
+
+
+def test_the_manifest_keeps_any_text_and_the_order_given(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.finish(records()[::-1], {"captions": 2})
+    assert folder.manifest(Caption) == records()[::-1]
+    assert folder.summary() == {"captions": 2}
+
+
+@unhurried
+@given(text=st.text(st.sampled_from(ODD) | st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_every_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = stage(tmp_path_factory.mktemp("run"))
+    record = RejectedClip(id="x", path=text, reason=text)
+    folder.append([record])
+    folder.finish([record], {})
+    assert folder.items(RejectedClip) == {"x": record}
+    assert folder.manifest(RejectedClip) == [record]
+
+
+def test_a_kill_at_any_byte_loses_only_the_line_being_written(tmp_path: Path) -> None:
+    whole = stage(tmp_path / "whole")
+    whole.append(records())
+    content = (whole.path / "items.jsonl").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")]
+    folder = stage(tmp_path / "cut")
+    folder.path.mkdir(parents=True)
+    for cut in range(len(content) + 1):
+        (folder.path / "items.jsonl").write_bytes(content[:cut])
+        # A line is whole once its closing brace is there, with or without the newline.
+        complete = sum(end - 1 <= cut for end in ends)
+        assert list(folder.items(Caption)) == [record.id for record in records()[:complete]], cut
+        folder.append([Caption(id="next", text="after the restart")])
+        assert list(folder.items(Caption)) == [*(record.id for record in records()[:complete]), "next"], cut
+
+
+def test_an_item_made_again_replaces_the_first(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.append([Caption(id="a", text="old")])
+    folder.append([Caption(id="a", text="new")])
+    assert folder.items(Caption)["a"].text == "new"
+
+
+def test_items_before_any_work_are_none(tmp_path: Path) -> None:
+    assert stage(tmp_path).items(Caption) == {}
+
+
+def test_the_done_marker_comes_last(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    (folder.path / "done.json").mkdir(parents=True)  # the marker cannot be written
+    with pytest.raises(StoreError):
+        folder.finish(records(), {})
+    assert (folder.path / "manifest.jsonl").is_file()
+    assert not folder.done
+
+
+def test_an_unfinished_stage_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.append(records())
+    with pytest.raises(MissingArtefact, match="synthio caption"):
+        folder.manifest(Caption)
+
+
+@pytest.mark.parametrize("damage", ["not json", '{"id": "a"}', "[1]", ""])
+def test_a_damaged_finished_stage_is_a_store_error(tmp_path: Path, damage: str) -> None:
+    folder = stage(tmp_path)
+    folder.finish(records(), {})
+    name = "done.json" if damage in {"", "[1]"} else "manifest.jsonl"
+    (folder.path / name).write_text(damage + "\n")
+    with pytest.raises(StoreError, match="damaged"):
+        folder.manifest(Caption)
+
+
+def test_a_deleted_manifest_is_a_store_error(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.finish(records(), {})
+    (folder.path / "manifest.jsonl").unlink()
+    with pytest.raises(StoreError, match="damaged"):
+        folder.manifest(Caption)
+
+
+def test_writing_is_atomic(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError), replacing(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert [child.name for child in path.parent.iterdir()] == ["b.txt"]
+
+
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@needs_dev_full
+def test_a_full_disk_while_appending_says_so(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.path.mkdir(parents=True)
+    (folder.path / "items.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match="no space left"):
+        folder.append(records())
+
+
+@needs_dev_full
+def test_a_full_disk_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.jsonl"
+    write_text(path, "old")
+    (tmp_path / f".manifest.jsonl.{os.getpid()}.partial").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match="no space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_run_folder_under_a_file_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_text(tmp_path / "file" / "run" / "x.json", "{}")
+    with pytest.raises(StoreError, match="cannot be written"):
+        stage(tmp_path / "file").append(records())
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a/b/../../../x", "a\0b"])
+def test_inside_refuses_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(StoreError, match="leaves"):
+        inside(folder, name)
+
+
+def test_inside_refuses_links_that_leave_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "out").symlink_to(tmp_path)
+    with pytest.raises(StoreError):
+        inside(folder, "out/x")
+
+
+@unhurried
+@given(st.lists(st.text(string.ascii_letters + " .-é", min_size=1, max_size=8), min_size=1, max_size=4))
+def test_inside_is_what_it_says(parts: list[str]) -> None:
+    folder = Path("/nowhere/run")
+    try:
+        path = inside(folder, "/".join(parts))
+    except StoreError:
+        assert ".." in parts
+    else:
+        assert path.is_relative_to(folder)
+
+
+def test_fingerprints_see_values_and_not_the_order_of_keys() -> None:
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert fingerprint(["a", "b"]) != fingerprint(["b", "a"])
+    assert fingerprint(Path("x")) == fingerprint("x")
+    # Stable across versions of Python and of this project: a change would rerun everybody's stages.
+    assert fingerprint({"a": [1, "é"]}) == "305f43fe51f6"

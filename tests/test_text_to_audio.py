@@ -1,0 +1,127 @@
+"""Both families of text-to-audio models, through the real loading code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.config import T2AConfig
+from synthio.errors import ConfigError, ModelError
+
+FAMILIES = ["flow_model", "v_model"]
+
+
+def load(request: pytest.FixtureRequest, family: str, **knobs: object) -> object:
+    settings = {"num_inference_steps": 2, "guidance_scale": 2.0} | knobs
+    return load_text_to_audio(T2AConfig(model=str(request.getfixturevalue(family)), **settings))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generates_finite_clips_of_the_asked_length(request: pytest.FixtureRequest, family: str) -> None:
+    generator = load(request, family)
+    clips = generator.generate(["a low tone", "hiss"], 0.5, [1, 2])
+    assert [clip.shape for clip in clips] == [(8_000,), (8_000,)]
+    assert all(np.isfinite(clip).all() and np.abs(clip).max() > 0 for clip in clips)
+    assert not np.allclose(clips[0], clips[1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clip_depends_on_its_own_seed_only(request: pytest.FixtureRequest, family: str) -> None:
+    generator = load(request, family)
+    prompts, seeds = ["a low tone", "hiss", "a click"] * 2, list(range(6))
+    together = generator.generate(prompts, 0.5, seeds)
+    alone = [generator.generate([p], 0.5, [s])[0] for p, s in zip(prompts, seeds, strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_denoising_error_is_the_mean_square_of_the_familys_target(
+    request: pytest.FixtureRequest, family: str
+) -> None:
+    """Second implementation: the prediction is taken by a hook, the target from the family's definition."""
+    generator = load(request, family)
+    latents = generator.encode([np.random.default_rng(0).normal(size=8_000).astype(np.float32)] * 2, 0.5)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    time = torch.tensor([0.2, 0.7])
+    seen: list[torch.Tensor] = []
+    hook = generator.pipeline.transformer.register_forward_hook(lambda _m, _i, out: seen.append(out[0]))
+    errors = generator.denoising_error(latents, noise, time, generator.condition(["hiss", "a low tone"], 0.5))
+    hook.remove()
+    for row in range(2):
+        if family == "flow_model":
+            target = noise[row] - latents[row]
+        else:
+            angle = time[row] * torch.pi / 2
+            target = noise[row] * torch.cos(angle) - latents[row] * torch.sin(angle)
+        assert float(errors[row]) == pytest.approx(float(((seen[0][row] - target) ** 2).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_condition_is_what_the_pipeline_itself_feeds_the_denoiser(
+    request: pytest.FixtureRequest, family: str
+) -> None:
+    generator = load(request, family, guidance_scale=1.0)
+    seen: list[torch.Tensor] = []
+
+    def keep(_module: object, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        seen.append(kwargs["encoder_hidden_states"])
+
+    hook = generator.pipeline.transformer.register_forward_pre_hook(keep, with_kwargs=True)
+    generator.generate(["a low tone", "hiss"], 0.5, [0, 1])
+    hook.remove()
+    ours = generator.condition(["a low tone", "hiss"], 0.5)
+    torch.testing.assert_close(ours.cross, seen[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapter_off_is_the_untouched_model(request: pytest.FixtureRequest, family: str, tmp_path: Path) -> None:
+    generator = load(request, family)
+    before = generator.generate(["hiss"], 0.5, [0])[0]
+    generator.add_adapter(rank=2, seed=0)
+    parameters = generator.adapter_parameters()
+    assert parameters and all("lora" in name for name in parameters)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.normal_(std=0.3)
+    changed = generator.generate(["hiss"], 0.5, [0])[0]
+    assert not np.allclose(before, changed, atol=1e-4)
+    with generator.reference():
+        np.testing.assert_allclose(generator.generate(["hiss"], 0.5, [0])[0], before, atol=1e-5)
+    generator.save_adapter(tmp_path / "adapter")
+    assert not list((tmp_path / "adapter").glob("*.bin"))
+    merged = load(request, family)
+    merged.load_adapter(tmp_path / "adapter")
+    np.testing.assert_allclose(merged.generate(["hiss"], 0.5, [0])[0], changed, atol=1e-3)
+
+
+def test_flow_latents_are_as_long_as_the_clip(request: pytest.FixtureRequest) -> None:
+    generator = load(request, "flow_model")
+    assert generator.encode([np.zeros(8_000, np.float32)], 0.5).shape == (1, 4, 32)
+    assert generator.encode([np.zeros(3, np.float32)], 1.0).shape == (1, 4, 63)
+
+
+def test_wrong_models_are_refused_with_words(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model_index.json"):
+        load_text_to_audio(T2AConfig(model=str(tmp_path)))
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(ModelError, match="FluxPipeline.*expected one of StableAudio3Pipeline"):
+        load_text_to_audio(T2AConfig(model=str(tmp_path)))
+
+
+def test_missing_device_is_a_config_error(request: pytest.FixtureRequest) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ConfigError, match="cuda.*not available"):
+        load(request, "flow_model", device="cuda")
+
+
+def test_unreachable_hub_id_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="t2a.model=pocket"):
+        load_text_to_audio(T2AConfig(model="nobody/no-such-model"))

@@ -1,0 +1,542 @@
+"""The train stage end to end on two tones, with a tiny AST: fairness, resume, and nothing from the test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import tiny_ast
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from synthio.backends.classifier import CurvePoint
+from synthio.config import RunConfig
+from synthio.errors import DataError
+from synthio.metrics import Comparison, verdict
+from synthio.progress import Advance, Reporter
+from synthio.records import Clip, Prediction, Split
+from synthio.stages.train import (
+    SyntheticClip,
+    Training,
+    compare,
+    draw_batches,
+    fit_arm,
+    prepare,
+    smaller_divisor,
+    tail_classes,
+    train_arms,
+)
+from synthio.store import StageFolder
+
+RATE_HZ = 16000
+TONES_HZ = {"low": 400.0, "high": 2400.0}
+
+
+class Listener(Reporter):
+    """Keeps what it hears; stops the run, as Ctrl-C would, after ``stop_after`` optimiser steps."""
+
+    def __init__(self, stop_after: float = float("inf")) -> None:
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.steps = 0
+        self._stop_after = stop_after
+
+    @contextmanager
+    def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
+        def advance(count: int) -> None:
+            self.steps += count * (name == "train")
+            if self.steps > self._stop_after:
+                raise KeyboardInterrupt
+
+        yield advance
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def tones(labels: Sequence[str], seed: int, duration_s: float = 0.3) -> np.ndarray:
+    """One tone per label, a little off its pitch, in noise."""
+    generator = np.random.default_rng(seed)
+    time_s = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    samples = 0.01 * generator.normal(size=time_s.shape)
+    for label in labels:
+        frequency_hz = TONES_HZ[label] * generator.uniform(0.9, 1.1)
+        samples += 0.2 * np.sin(2 * np.pi * frequency_hz * time_s + generator.uniform(0, 6))
+    return samples.astype(np.float32)
+
+
+def make_clips(
+    folder: Path, counts: dict[Split, int], label_sets: Sequence[tuple[str, ...]] = (("low",), ("high",))
+) -> list[Clip]:
+    """``counts`` clips per split and label set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = []
+    for split, count in counts.items():
+        for number, labels in enumerate(label_sets * count):
+            name = f"{split}-{number}"
+            path = folder / f"{name}.wav"
+            sf.write(path, tones(labels, seed=sum(map(ord, name))), RATE_HZ)
+            clips.append(
+                Clip(
+                    id=name,
+                    path=str(path),
+                    labels=labels,
+                    split=split,
+                    duration_s=0.3,
+                    sample_rate_hz=RATE_HZ,
+                    sha256="0" * 64,
+                )
+            )
+    return clips
+
+
+def make_synthetic(folder: Path, clips: Sequence[Clip]) -> list[SyntheticClip]:
+    """Another tone of the same kind for every training clip."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number, clip in enumerate(clip for clip in clips if clip.split == "train"):
+        path = folder / f"{number}.wav"
+        sf.write(path, tones(clip.labels, seed=1000 + number), RATE_HZ)
+        made.append(SyntheticClip(str(path), clip.labels, clip.id))
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    config: RunConfig
+    clips: list[Clip]
+    synthetic: list[SyntheticClip]
+    root: Path
+
+    def folder(self, key: str = "key") -> StageFolder:
+        return StageFolder(self.root, "train", key)
+
+    def run(self, key: str = "key", reporter: Reporter | None = None) -> list[Prediction]:
+        return train_arms(self.config, self.clips, self.synthetic, self.folder(key), reporter or Listener())
+
+
+def make_config(ast: Path, root: Path, **train: object) -> RunConfig:
+    usual = {
+        "model": str(ast),
+        "seeds": 2,
+        "steps": 24,
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "evaluate_every": 10,
+        "bootstrap_samples": 300,
+        "device": "cpu",
+    }
+    return RunConfig.model_validate({"run_folder": root, "data": {"path": "x"}, "train": {**usual, **train}, "seed": 7})
+
+
+@pytest.fixture(scope="module")
+def ast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_ast.build(tmp_path_factory.mktemp("model") / "ast")
+
+
+@pytest.fixture(scope="module")
+def project(ast: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A finished run of both arms with two seeds."""
+    root = tmp_path_factory.mktemp("run")
+    clips = make_clips(root / "audio", {"train": 4, "valid": 3, "test": 10})
+    made = Project(make_config(ast, root), clips, make_synthetic(root / "synthetic", clips), root)
+    made.run()
+    return made
+
+
+def small(ast: Path, root: Path, **train: object) -> Project:
+    """A project with one arm, one seed and few steps, not run yet."""
+    clips = make_clips(root / "audio", {"train": 2, "valid": 2, "test": 2})
+    usual = {"seeds": 1, "steps": 4, "evaluate_every": 2, "batch_size": 4, "arms": ["gold"]}
+    return Project(make_config(ast, root, **{**usual, **train}), clips, [], root)
+
+
+# -------------------------------------------------------------------------------------------------------- end to end
+
+
+def test_it_learns_to_tell_the_tones_apart(project: Project) -> None:
+    found = Comparison.model_validate(project.folder().summary())
+    assert found.metric == "accuracy"
+    assert [arm.arm for arm in found.arms] == ["gold", "synthio"]
+    assert all(arm.mean >= 0.9 and arm.macro_f1 >= 0.9 for arm in found.arms)
+    assert (found.n_valid, found.n_test) == (6, 20)
+
+
+def test_predictions_are_complete_in_order_and_probabilities(project: Project) -> None:
+    predictions = project.folder().manifest(Prediction)
+    clips = [clip for split in ("valid", "test") for clip in project.clips if clip.split == split]
+    expected = [f"{arm}/{seed}/{clip.id}" for arm in ("gold", "synthio") for seed in (0, 1) for clip in clips]
+    assert [prediction.id for prediction in predictions] == expected
+    for prediction in predictions:
+        assert set(prediction.scores) == set(TONES_HZ)
+        assert sum(prediction.scores.values()) == pytest.approx(1)
+
+
+def test_the_arms_share_everything_but_the_synthetic_clips(project: Project) -> None:
+    trainings = [Training.model_validate(t) for t in json.loads((project.folder().path / "curves.json").read_text())]
+    assert sorted(t.name for t in trainings) == ["gold/0", "gold/1", "synthio/0", "synthio/1"]
+    assert {(t.steps, t.n_train) for t in trainings} == {(24, 8)}
+    assert {t.name: t.n_synthetic for t in trainings} == {"gold/0": 0, "gold/1": 0, "synthio/0": 8, "synthio/1": 8}
+    for training in trainings:
+        assert [point.step for point in training.curve] == [10, 20, 24]
+        assert training.best.rank == max(point.rank for point in training.curve)
+
+
+def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> None:
+    names = sorted(str(p.relative_to(project.folder().path)) for p in project.folder().path.rglob("*") if p.is_file())
+    model = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    expected = [f"model-{arm}/{name}" for arm in ("gold", "synthio") for name in model]
+    assert names == sorted([*expected, "curves.json", "done.json", "items.jsonl", "manifest.jsonl"])
+
+
+def test_the_saved_weights_are_those_of_the_best_validation_seed(project: Project) -> None:
+    import torch
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    trainings = [Training.model_validate(t) for t in json.loads((project.folder().path / "curves.json").read_text())]
+    best = max((t for t in trainings if t.arm == "gold"), key=lambda t: t.best.rank)
+    folder = project.folder().path / "model-gold"
+    model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    scores = {p.id: p.scores for p in project.folder().manifest(Prediction)}
+    for clip in [clip for clip in project.clips if clip.split == "test"][:4]:
+        samples, _ = sf.read(clip.path, dtype="float32")
+        inputs = extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt")["input_values"].float()
+        with torch.no_grad():
+            found = model(inputs).logits.softmax(dim=1)[0]
+        expected = [scores[f"{best.name}/{clip.id}"][model.config.id2label[k]] for k in range(2)]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_finished_stage_is_returned_as_it_is(project: Project) -> None:
+    listener = Listener()
+    assert project.run(reporter=listener) == project.folder().manifest(Prediction)
+    assert listener.steps == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ resume
+
+
+@pytest.mark.parametrize("steps_before_the_kill", [5, 60])
+def test_killed_and_resumed_equals_never_killed(project: Project, steps_before_the_kill: int) -> None:
+    key = f"killed-{steps_before_the_kill}"
+    with pytest.raises(KeyboardInterrupt):
+        project.run(key, Listener(steps_before_the_kill))
+    assert not project.folder(key).done
+    # A kill in the middle of a write: the last line is cut short.
+    items = project.folder(key).path / "items.jsonl"
+    if items.is_file():
+        items.write_bytes(items.read_bytes()[:-40])
+    listener = Listener()
+    assert project.run(key, listener) == project.folder().manifest(Prediction)
+    whole = steps_before_the_kill // 24 - 1
+    assert listener.steps == (4 - max(0, whole)) * 24
+    for name in ("model-gold", "model-synthio"):
+        found = (project.folder(key).path / name / "model.safetensors").read_bytes()
+        assert found == (project.folder().path / name / "model.safetensors").read_bytes()
+    left_out = {"arms"}
+    summaries = [project.folder(k).summary() for k in ("key", key)]
+    assert len({json.dumps({k: v for k, v in s.items() if k not in left_out}, sort_keys=True) for s in summaries}) == 1
+
+
+def test_killed_before_the_done_marker_nothing_is_trained_again(project: Project) -> None:
+    shutil.copytree(project.folder().path, project.folder("unmarked").path)
+    for name in ("done.json", "manifest.jsonl"):
+        (project.folder("unmarked").path / name).unlink()
+    listener = Listener()
+    assert project.run("unmarked", listener) == project.folder().manifest(Prediction)
+    assert listener.steps == 0
+    assert project.folder("unmarked").summary() == project.folder().summary()
+
+
+# -------------------------------------------------------------------------------------------- what training may see
+
+
+def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_path: Path) -> None:
+    made = small(ast, tmp_path, steps=6)
+    made.run("before")
+    for clip in made.clips:
+        if clip.split == "test":
+            # Louder, longer, of another class, and with a label that training never saw.
+            sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
+    relabelled = [c.model_copy(update={"labels": ("new",)}) if c.split == "test" else c for c in made.clips]
+    listener = Listener()
+    dataclasses.replace(made, clips=relabelled).run("after", listener)
+    files = [p.name for p in (made.folder("before").path / "model-gold").iterdir()]
+    for name in files:
+        before, after = (made.folder(key).path / "model-gold" / name for key in ("before", "after"))
+        assert before.read_bytes() == after.read_bytes()
+    valid = [
+        [(p.id, p.scores) for p in made.folder(key).manifest(Prediction) if p.split == "valid"]
+        for key in ("before", "after")
+    ]
+    assert valid[0] == valid[1]
+    assert any("['new']" in warning for warning in listener.warnings)
+    found = Comparison.model_validate(made.folder("after").summary())
+    assert found.arms[0].mean == 0.0
+    assert [(c.label, c.n_train, c.support) for c in found.classes] == [("high", 2, 0), ("low", 2, 0), ("new", 0, 4)]
+
+
+def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_path: Path) -> None:
+    made = small(ast, tmp_path)
+    first = prepare(made.config, made.clips, [], Listener())
+    for clip in made.clips:
+        if clip.split == "valid":
+            sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
+    second = prepare(made.config, made.clips, [], Listener())
+    assert first.frontend.extractor.to_dict() == second.frontend.extractor.to_dict()
+    assert (first.examples["train"].inputs == second.examples["train"].inputs).all()
+    assert not (first.examples["valid"].inputs == second.examples["valid"].inputs).all()
+
+
+def test_clips_are_cropped_to_the_recipes_length(ast: Path, tmp_path: Path) -> None:
+    made = small(ast, tmp_path)
+    config = made.config.model_copy(update={"data": made.config.data.model_copy(update={"max_duration_s": 0.1})})
+    frames = prepare(config, made.clips, [], Listener()).frontend.extractor.max_length
+    assert frames == 8  # 0.1 s are 8 frames of 25 ms every 10 ms.
+
+
+def test_results_do_not_depend_on_how_many_clips_are_predicted_at_once(project: Project) -> None:
+    material = prepare(project.config, project.clips, project.synthetic, Listener())
+    _, whole = fit_arm(project.config, material, "synthio", 0, 8, lambda count: None)
+    _, parts = fit_arm(project.config, material, "synthio", 0, 2, lambda count: None)
+    assert whole.best.valid_score == parts.best.valid_score
+    assert whole.best.valid_loss == pytest.approx(parts.best.valid_loss, abs=1e-3)
+
+
+def test_the_order_of_clips_and_seeds_does_not_matter_to_a_training(project: Project) -> None:
+    reordered = [clip for split in ("test", "valid", "train") for clip in project.clips if clip.split == split]
+    config = project.config.model_copy(
+        update={"train": project.config.train.model_copy(update={"arms": ("synthio",), "seeds": 1})}
+    )
+    found = dataclasses.replace(project, config=config, clips=reordered).run("alone")
+    scores = {p.id: p.scores for p in project.folder().manifest(Prediction)}
+    assert all(prediction.scores == scores[prediction.id] for prediction in found)
+    summary = Comparison.model_validate(project.folder("alone").summary())
+    assert summary.difference is None
+    assert verdict(summary) == "No comparison: only synthio was trained."
+
+
+# ----------------------------------------------------------------------------------------------------- special cases
+
+
+def test_without_synthetic_clips_both_arms_are_the_same(ast: Path, tmp_path: Path) -> None:
+    made, listener = small(ast, tmp_path, arms=["gold", "synthio"]), Listener()
+    predictions = made.run(reporter=listener)
+    by_arm = [{p.clip_id: p.scores for p in predictions if p.arm == arm} for arm in ("gold", "synthio")]
+    assert by_arm[0] == by_arm[1]
+    assert any("no synthetic clips" in warning for warning in listener.warnings)
+    assert "no synthetic clip" in verdict(Comparison.model_validate(made.folder().summary()))
+
+
+def test_without_validation_clips_it_says_so(ast: Path, tmp_path: Path) -> None:
+    made, listener = small(ast, tmp_path), Listener()
+    kept = [clip for clip in made.clips if clip.split != "valid"]
+    predictions = dataclasses.replace(made, clips=kept).run(reporter=listener)
+    assert {p.split for p in predictions} == {"test"}
+    assert any("no validation clips" in warning for warning in listener.warnings)
+
+
+def test_several_labels_per_clip(ast: Path, tmp_path: Path) -> None:
+    sets = (("low",), ("high",), ("high", "low"))
+    clips = make_clips(tmp_path / "audio", {"train": 4, "valid": 2, "test": 4}, sets)
+    synthetic = make_synthetic(tmp_path / "synthetic", clips)
+    config = make_config(ast, tmp_path, seeds=1, steps=40)
+    made = Project(config, clips, synthetic, tmp_path)
+    predictions = [p for p in made.run() if p.split == "test"]
+    found = Comparison.model_validate(made.folder().summary())
+    assert found.metric == "mAP"
+    both = [p for p in predictions if len(p.labels) == 2]
+    assert max(sum(p.scores.values()) for p in both) > 1.2
+    gold = [p for p in predictions if p.arm == "gold"]
+    expected = [
+        average_precision_score([label in p.labels for p in gold], [p.scores[label] for p in gold])
+        for label in TONES_HZ
+    ]
+    assert found.arms[0].mean == pytest.approx(np.mean(expected))
+    assert found.arms[0].mean > 0.85
+    assert {c.label: c.scores["gold"] for c in found.classes} == pytest.approx(
+        dict(zip(TONES_HZ, expected, strict=True))
+    )
+
+
+def without(split: Split) -> Callable[[list[Clip]], list[Clip]]:
+    return lambda clips: [clip for clip in clips if clip.split != split]
+
+
+def one_class(clips: list[Clip]) -> list[Clip]:
+    return [clip for clip in clips if clip.split != "train" or clip.labels == ("low",)]
+
+
+def unlabelled_test(clips: list[Clip]) -> list[Clip]:
+    return [clip.model_copy(update={"labels": ()}) if clip.split == "test" else clip for clip in clips]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("train"), "no clips in the train split"),
+        (without("test"), "no clips in the test split"),
+        (one_class, r"1 class\(es\); expected at least 2"),
+        (unlabelled_test, "no test clip has a label"),
+    ],
+)
+def test_clips_that_cannot_be_compared_on(
+    project: Project, change: Callable[[list[Clip]], list[Clip]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        dataclasses.replace(project, clips=change(project.clips)).run("refused")
+
+
+def test_synthetic_clips_of_an_unknown_class(project: Project) -> None:
+    foreign = [dataclasses.replace(project.synthetic[0], labels=("siren",))]
+    with pytest.raises(DataError, match="'siren'"):
+        dataclasses.replace(project, synthetic=foreign).run("refused")
+
+
+def test_an_unreadable_synthetic_clip_is_named(project: Project) -> None:
+    missing = [dataclasses.replace(project.synthetic[0], path=str(project.root / "gone.flac"))]
+    with pytest.raises(DataError, match=r"gone\.flac"):
+        dataclasses.replace(project, synthetic=missing).run("refused")
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+@given(
+    n_real=st.integers(1, 40),
+    n_synthetic=st.integers(0, 60),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=50, deadline=None)
+def test_batches(n_real: int, n_synthetic: int, share: float, seed: int) -> None:
+    draws = 400
+    gold = draw_batches(n_real, 0, share, draws, 0, seed)
+    mixed = draw_batches(n_real, n_synthetic, share, draws, 0, seed)
+    assert gold.shape == mixed.shape == (draws,)
+    counts = np.bincount(gold, minlength=n_real)
+    assert len(counts) == n_real
+    assert counts.max() - counts.min() <= 1
+    made = mixed >= n_real
+    np.testing.assert_array_equal(mixed[~made], gold[~made])
+    assert mixed.max() < n_real + n_synthetic
+    expected = share if n_synthetic else 0.0
+    # Five standard deviations of a binomial share.
+    assert abs(made.mean() - expected) <= 5 * np.sqrt(expected * (1 - expected) / draws) + 1e-9
+
+
+def test_other_seeds_draw_other_batches() -> None:
+    assert (draw_batches(20, 20, 0.5, 100, 0, 1) != draw_batches(20, 20, 0.5, 100, 0, 2)).any()
+    assert (draw_batches(20, 20, 0.5, 100, 0, 1) != draw_batches(20, 20, 0.5, 100, 1, 1)).any()
+
+
+@given(st.integers(2, 256))
+def test_smaller_divisors_lead_to_one(batch_size: int) -> None:
+    size = batch_size
+    while size > 1:
+        smaller = smaller_divisor(batch_size, size)
+        assert batch_size % smaller == 0
+        assert smaller <= size / 2
+        size = smaller
+
+
+# ------------------------------------------------------------------------------------------------------- comparison
+
+
+def handmade(right: dict[str, list[list[bool]]], clips: Sequence[Clip]) -> tuple[list[Prediction], list[Training]]:
+    """Predictions that are right where told: arm -> seed -> clip."""
+    predictions, trainings = [], []
+    point = CurvePoint(step=1, train_loss=1.0, valid_loss=1.0, valid_score=0.5)
+    for arm, seeds in right.items():
+        for seed, row in enumerate(seeds):
+            trainings.append(
+                Training.model_validate(
+                    {
+                        "arm": arm,
+                        "seed": seed,
+                        "n_train": 6,
+                        "n_synthetic": 4 * (arm == "synthio"),
+                        "steps": 9,
+                        "seconds": 2.0,
+                        "best": point,
+                        "curve": (point,),
+                    }
+                )
+            )
+            for clip, good in zip(clips, row, strict=True):
+                other = {"a": "b", "b": "a", "c": "a"}[clip.labels[0]]
+                scores = {"a": 0.0, "b": 0.0, "c": 0.0, (clip.labels[0] if good else other): 1.0}
+                predictions.append(
+                    Prediction(
+                        id=f"{arm}/{seed}/{clip.id}",
+                        arm=arm,
+                        seed=seed,
+                        clip_id=clip.id,
+                        split="test",
+                        labels=clip.labels,
+                        scores=scores,
+                    )
+                )
+    return predictions, trainings
+
+
+def test_the_comparison_by_hand(tmp_path: Path) -> None:
+    def clip(name: str, label: str, split: Split) -> Clip:
+        return Clip(
+            id=name, path="x", labels=(label,), split=split, duration_s=1, sample_rate_hz=RATE_HZ, sha256="0" * 64
+        )
+
+    train = [clip(f"t{i}", label, "train") for i, label in enumerate("aaabbc")]
+    test = [clip(f"e{i}", label, "test") for i, label in enumerate("aabb")]
+    right = {
+        "gold": [[True, True, False, False], [True, False, False, False]],
+        "synthio": [[True, True, True, False], [True, True, True, False]],
+    }
+    predictions, trainings = handmade(right, test)
+    config = make_config(tmp_path, tmp_path, tail_fraction=0.34)
+    found = compare(predictions, [*train, *test], config, trainings)
+    gold, synthio = found.arms
+    assert gold.per_seed == (0.5, 0.25)
+    assert (gold.mean, synthio.mean) == (0.375, 0.75)
+    assert gold.std == pytest.approx(0.25 / np.sqrt(2))
+    # Seed 0 of synthio: a has F1 2*2/(2*2+1) = 0.8, b 2*1/(2*1+1) = 2/3; c is neither there nor named.
+    assert synthio.macro_f1 == pytest.approx((0.8 + 2 / 3) / 2)
+    assert (gold.n_train, gold.n_synthetic, synthio.n_synthetic, gold.steps, gold.seconds) == (6, 0, 4, 9, 4.0)
+    assert found.difference is not None
+    assert found.difference.points == pytest.approx(37.5)
+    assert 0 <= found.difference.low < 37.5 < found.difference.high <= 100
+    table = {c.label: (c.n_train, c.support, c.is_tail, c.scores) for c in found.classes}
+    assert table == {
+        "a": (3, 2, False, {"gold": 0.75, "synthio": 1.0}),
+        "b": (2, 2, False, {"gold": 0.0, "synthio": 0.5}),
+        "c": (1, 0, True, {"gold": None, "synthio": None}),
+    }
+    assert compare(predictions, [*train, *test], config, trainings) == found
+    assert Comparison.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "tail"),
+    [
+        ({"a": 5, "b": 5, "c": 5}, 0.5, set()),
+        ({"a": 1, "b": 5, "c": 9}, 0.34, {"a"}),
+        ({"a": 1, "b": 1, "c": 9}, 0.34, {"a", "b"}),
+        ({"a": 1, "b": 2, "c": 9}, 0.0, set()),
+        ({"a": 1, "b": 2}, 0.34, set()),
+        ({"a": 1, "b": 2}, 1.0, set()),
+    ],
+)
+def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> None:
+    assert tail_classes(counts, fraction) == tail
