@@ -38,7 +38,7 @@ class TransformersClap:
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, config: ClapConfig, reporter: Reporter) -> None:
         self._model, self._extractor, self._tokenizer = model, extractor, tokenizer
         self._batch_size, self._reporter = config.batch_size, reporter
-        self.logit_scale = float(model.logit_scale_a.exp())
+        self.logit_scale = float(model.logit_scale_a.detach().exp())
 
     def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
         """See `Clap.embed_audio`. Clips over the model's window are cut to it, never cropped at random."""

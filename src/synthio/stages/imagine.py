@@ -36,7 +36,7 @@ from synthio.progress import Reporter
 from synthio.records import Caption, Clip, Components, Prompt, Record, label_template, readable
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder
-from synthio.wording import AnswerError, article, check_caption, clean, joined, key, phrases
+from synthio.wording import article, check_caption, clean, joined, key, phrases
 
 #: Tokens of an extraction's answer: two short lists.
 _EXTRACT_TOKENS = 64

@@ -1,0 +1,93 @@
+"""Audio language models in process, through transformers: Qwen2-Audio, Audio Flamingo 3, Qwen-Omni and others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends.captioner import Captioned, instruction
+from synthio.backends.devices import in_batches, resolve_device
+from synthio.errors import ModelError
+from synthio.wording import clean
+
+_CAPTION_TOKENS = 80
+
+
+class TransformersCaptioner:
+    """Any transformers model that takes audio and text and writes text, with its processor. Greedy decoding."""
+
+    def __init__(self, model: str, device: str, batch_size: int) -> None:
+        """``model``: a local folder or a hub id with safetensors weights.
+
+        Raises: `ModelError` when it cannot be loaded or takes no audio; `ConfigError` for a device that is not here.
+        """
+        self._device = resolve_device(device)
+        self._processor, self._model = _load(model, self._device)
+        # Rows of one batch end together, so that generation goes on from the prompt's last token.
+        self._processor.tokenizer.padding_side = "left"
+        self._batch_size = batch_size
+        self.sample_rate_hz = int(self._processor.feature_extractor.sampling_rate)
+        self.clips_per_call = 4 * batch_size
+
+    def caption(
+        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
+    ) -> list[Captioned]:
+        """One sentence per clip, or the failure that nothing was written."""
+        ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz) for waveform in waveforms]
+        clips = list(zip(ready, labels, strict=True))
+        return in_batches(clips, self._batch_size, self._batch, _ignore)
+
+    @torch.inference_mode()
+    def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Captioned]:
+        inputs = self._processor(
+            text=[self._chat(labels) for _, labels in clips],
+            audio=[waveform for waveform, _ in clips],
+            sampling_rate=self.sample_rate_hz,
+            padding=True,
+            return_tensors="pt",
+        ).to(self._device, self._model.dtype)
+        written = self._model.generate(**inputs, do_sample=False, max_new_tokens=_CAPTION_TOKENS)
+        # Omni models return their speech beside the text.
+        written = written[0] if isinstance(written, tuple) else written
+        answers = getattr(written, "sequences", written)[:, inputs["input_ids"].shape[1] :]
+        texts = self._processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return [
+            Captioned(clean(text) or None, None if clean(text) else "the model wrote nothing", output_tokens=len(row))
+            for text, row in zip(texts, answers, strict=True)
+        ]
+
+    def _chat(self, labels: tuple[str, ...]) -> str:
+        content = [{"type": "audio", "audio": ""}, {"type": "text", "text": instruction(labels)}]
+        chat = [{"role": "user", "content": content}]
+        return str(self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
+def _load(source: str, device: torch.device) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+
+    dtype = torch.float32 if device.type == "cpu" else "auto"
+    try:
+        config = AutoConfig.from_pretrained(source)
+        # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
+        kinds = [k for k in (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM) if type(config) in k._model_mapping]
+        processor = AutoProcessor.from_pretrained(source) if kinds else None
+        if processor is None or not hasattr(processor, "feature_extractor"):
+            raise ModelError(
+                f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
+                "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
+            )
+        model = kinds[0].from_pretrained(source, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"caption.model {source!r} cannot be loaded ({error}); check the name and the network, "
+            "or use caption.kind=clap"
+        ) from error
+    return processor, model.to(device).eval()
+
+
+def _ignore(message: str) -> None:
+    """Halved batches only take longer."""

@@ -1,0 +1,79 @@
+"""Caption the real training clips (METHOD section 3.1), resumable per clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends.captioner import Captioned, Captioner
+from synthio.backends.questions import chunks
+from synthio.config import RunConfig
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Caption, Clip, label_template
+from synthio.store import StageFolder
+
+
+def caption_clips(
+    config: RunConfig, clips: Sequence[Clip], captioner: Captioner, folder: StageFolder, reporter: Reporter
+) -> list[Caption]:
+    """One caption per training clip, in clip order. Clips are cropped to ``data.max_duration_s``.
+
+    A clip that cannot be read or captioned gets the label template, with the reason.
+    Raises: what the captioner raises.
+    """
+    started = time.monotonic()
+    train = [clip for clip in clips if clip.split == "train"]
+    finished = folder.items(Caption)
+    todo = [clip for clip in train if clip.id not in finished]
+    usage = {"input_tokens": 0, "output_tokens": 0, "cost": 0.0}
+    with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
+        for part in chunks(todo, captioner.clips_per_call):
+            results = _caption(config, part, captioner)
+            captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
+            folder.append(captions)
+            finished.update((caption.id, caption) for caption in captions)
+            usage["input_tokens"] += sum(result.input_tokens for result in results)
+            usage["output_tokens"] += sum(result.output_tokens for result in results)
+            usage["cost"] += sum(result.cost for result in results)
+            advance(len(part))
+    captions = [finished[clip.id] for clip in train]
+    failed = [caption for caption in captions if caption.failed is not None]
+    seconds = time.monotonic() - started
+    folder.finish(captions, {"captions": len(captions), "failed": len(failed), "usage": usage, "seconds": seconds})
+    if failed:
+        reporter.warn(
+            f"caption: {len(failed)} of {len(captions)} clips failed and keep the label template; "
+            f"the first because: {failed[0].failed}"
+        )
+    return captions
+
+
+def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> list[Captioned]:
+    loaded = [_load(config, clip, captioner.sample_rate_hz) for clip in clips]
+    heard = [(index, samples) for index, samples in enumerate(loaded) if not isinstance(samples, str)]
+    answers = captioner.caption(
+        [samples for _, samples in heard], captioner.sample_rate_hz, [clips[index].labels for index, _ in heard]
+    )
+    results = [Captioned(None, samples if isinstance(samples, str) else None) for samples in loaded]
+    for (index, _), answer in zip(heard, answers, strict=True):
+        results[index] = answer
+    return results
+
+
+def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
+    """The samples, or why there are none."""
+    try:
+        samples = audio.load(Path(clip.path), sample_rate_hz)
+    except DataError as error:
+        return str(error)
+    return samples[: max(1, int(config.data.max_duration_s * sample_rate_hz))]
+
+
+def _record(clip: Clip, result: Captioned) -> Caption:
+    if result.text is None:
+        return Caption(id=clip.id, text=label_template(clip.labels), failed=result.failed or "no caption came back")
+    return Caption(id=clip.id, text=result.text)

@@ -1,0 +1,159 @@
+"""Alignment on a tiny real model: pairs, curve, stopping, resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.config import AlignConfig, RunConfig
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Clip, PreferencePair
+from synthio.stages import align as stage
+from synthio.stages.clips import collect_clips
+from synthio.store import StageFolder
+
+
+def make_config(data: Path, model: Path, root: Path, **knobs: object) -> RunConfig:
+    settings = {"steps": 6, "batch_size": 4, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1} | knobs
+    return RunConfig.model_validate(
+        {
+            "run_folder": root,
+            "data": {"path": str(data)},
+            "t2a": {"model": str(model), "num_inference_steps": 2, "batch_size": 4},
+            "align": settings,
+        }
+    )
+
+
+def run(config: RunConfig, root: Path) -> StageFolder:
+    clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
+    folder = StageFolder(root, "align", "k")
+    stage.align(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    return folder
+
+
+def row(step: int, loss: float, winner: float) -> stage.Measurement:
+    return stage.Measurement(step, None, None, loss, 0.5, winner, 0.0)
+
+
+def test_curve_starts_at_the_reference(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    folder = run(make_config(small_data, flow_model, tmp_path), tmp_path)
+    first = stage.read_curve(folder)[0]
+    assert first.step == 0
+    assert first.held_out_loss == pytest.approx(0.6931, abs=1e-3)
+    assert first.winner_error_change == first.loser_error_change == 0
+    assert first.held_out_accuracy == 0.5
+
+
+@pytest.mark.parametrize("family", ["flow_model", "v_model"])
+def test_fine_tuning_lowers_the_error_on_held_out_real_clips(
+    request: pytest.FixtureRequest, small_data: Path, tmp_path: Path, family: str
+) -> None:
+    config = make_config(
+        small_data, request.getfixturevalue(family), tmp_path, method="erm", learning_rate=0.02, steps=24, evaluate_every=8
+    )
+    folder = run(config, tmp_path)
+    summary = folder.summary()
+    assert summary["chosen_step"] > 0
+    chosen = next(m for m in stage.read_curve(folder) if m.step == summary["chosen_step"])
+    assert chosen.winner_error_change < 0
+    assert (folder.path / "adapter" / "adapter_model.safetensors").is_file()
+    assert summary["after"], "held-out prompts are rendered again with the aligned model"
+    assert not [p for p in folder.path.rglob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth"}]
+
+
+def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class KillAfter(Reporter):
+        """Raises in the middle of the optimisation, as a signal would."""
+
+        def task(self, name: str, total: int, completed: int = 0):  # type: ignore[no-untyped-def]
+            from contextlib import contextmanager
+
+            @contextmanager
+            def bar():  # type: ignore[no-untyped-def]
+                done = [completed]
+
+                def advance(count: int) -> None:
+                    done[0] += count
+                    if name == "align: dpo" and done[0] == 5 and completed == 0:
+                        raise Killed
+
+                yield advance
+
+            return bar()
+
+    config = make_config(small_data, flow_model, tmp_path / "a", learning_rate=0.01)
+    whole = run(config, tmp_path / "a")
+    clips = collect_clips(config, StageFolder(tmp_path / "b", "clips", "k"), Reporter())
+    folder = StageFolder(tmp_path / "b", "align", "k")
+    with pytest.raises(Killed):
+        stage.align(config, clips, load_text_to_audio(config.t2a), folder, KillAfter())
+    assert not folder.done
+    stage.align(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    assert stage.read_curve(folder) == stage.read_curve(whole)
+    assert folder.manifest(PreferencePair) == whole.manifest(PreferencePair)
+
+
+def test_held_out_pairs_are_never_trained_on(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    config = make_config(small_data, flow_model, tmp_path, held_out_fraction=0.4)
+    pairs = run(config, tmp_path).manifest(PreferencePair)
+    held_out = {pair.clip_id for pair in pairs if pair.held_out}
+    assert len(held_out) == 3
+    assert not held_out & {pair.clip_id for pair in pairs if not pair.held_out}
+
+
+def test_the_best_step_is_never_worse_at_real_clips() -> None:
+    curve = [row(0, 0.69, 0.0), row(10, 0.40, -0.01), row(20, 0.10, 0.02), row(30, 0.45, -0.02)]
+    assert stage.best_step(curve) == 10
+
+
+def test_only_making_losers_worse_is_said_and_the_base_model_kept() -> None:
+    curve = [row(0, 0.69, 0.0), row(10, 0.40, 0.1), row(20, 0.01, 0.5)]
+    warnings = stage.diagnose(curve, stage.best_step(curve), AlignConfig())
+    assert stage.best_step(curve) == 0
+    assert any("base model is used" in warning for warning in warnings)
+    assert any("only learnt to make losers worse" in warning for warning in warnings)
+
+
+def test_patience_counts_measurements_since_the_best() -> None:
+    settings = AlignConfig(patience=2)
+    curve = [row(0, 0.69, 0.0), row(10, 0.5, -0.1), row(20, 0.6, -0.1)]
+    assert not stage.exhausted(curve, settings)
+    assert stage.exhausted([*curve, row(30, 0.6, -0.1)], settings)
+
+
+def test_errors_do_not_depend_on_the_batch(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    config = make_config(small_data, flow_model, tmp_path)
+    clips = [c for c in collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter()) if c.split == "train"]
+    generator = load_text_to_audio(config.t2a)
+    folder = StageFolder(tmp_path, "align", "k")
+    pairs = stage.make_pairs(config, clips, generator, folder, Reporter())
+    data = stage._load_pairs(config, clips, pairs, generator, folder, Reporter())
+    generator.add_adapter(2, 0)
+    draws = [(pair.id, 0) for pair in pairs]
+    together = stage.pair_errors(config, data, generator, pairs, draws)
+    for index, pair in enumerate(pairs):
+        alone = stage.pair_errors(config, data, generator, [pair], [draws[index]])
+        torch.testing.assert_close(alone.policy_winner[0], together.policy_winner[index], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone.reference_loser[0], together.reference_loser[index], atol=1e-4, rtol=1e-4)
+
+
+def test_one_clip_cannot_be_aligned(flow_model: Path, tmp_path: Path) -> None:
+    config = make_config(tmp_path, flow_model, tmp_path)
+    clip = Clip(id="a", path="x.wav", labels=("b",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
+    with pytest.raises(DataError, match="2 training clips"):
+        stage.align(config, [clip], load_text_to_audio(config.t2a), StageFolder(tmp_path, "align", "k"), Reporter())
+
+
+def test_curve_is_plain_json_lines(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    folder = run(make_config(small_data, flow_model, tmp_path), tmp_path)
+    rows = [json.loads(line) for line in (folder.path / "curve.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows][:2] == [0, 2]

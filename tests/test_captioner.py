@@ -1,0 +1,288 @@
+"""Captioners: CLAP tagging, an audio endpoint, a tiny audio language model, the template; and the caption stage."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from endpoint_server import Body, EndpointServer, Response, chat, error
+from tiny_llm import byte_tokenizer, tiny_gemma
+from transformers import (
+    Qwen2AudioConfig,
+    Qwen2AudioEncoderConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    WhisperFeatureExtractor,
+)
+
+from synthio.audio import Waveform
+from synthio.backends.audio_llm import TransformersCaptioner
+from synthio.backends.captioner import (
+    Captioned,
+    Captioner,
+    ClapTagger,
+    EndpointCaptioner,
+    TemplateCaptioner,
+    load_captioner,
+)
+from synthio.backends.questions import lines
+from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
+from synthio.errors import BackendError, ConfigError, ModelError
+from synthio.progress import Reporter
+from synthio.records import Caption, Clip
+from synthio.stages.caption import caption_clips
+from synthio.store import StageFolder
+
+RATE = 16_000
+AUDIO_SPECIAL = ["<pad>", "<eos>", "<bos>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
+
+
+class WordClap:
+    """Stands in for a CLAP: texts are points on a sphere by their hash, and a waveform is the text it spells."""
+
+    logit_scale = 10.0
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return np.stack([self._row(text) for text in texts])
+
+    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        spelled = ["".join(chr(round(float(sample) * 128)) for sample in waveform) for waveform in waveforms]
+        rows = [np.sum([self._row(text) for text in s.split("|")], axis=0) for s in spelled]
+        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
+
+    @staticmethod
+    def _row(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        row = np.random.default_rng(seed).normal(size=64)
+        return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+def spell(*texts: str) -> Waveform:
+    """A waveform that `WordClap` hears as these texts."""
+    return np.array([ord(c) / 128 for c in "|".join(texts)], dtype=np.float32)
+
+
+def tone(seconds: float = 0.5, hz: float = 440.0) -> Waveform:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+# CLAP tagging ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_vocabulary_is_large_and_has_no_repeats() -> None:
+    entries = lines("tags")
+    assert entries[0] == "[qualities]"
+    assert len(set(entries)) == len(entries) > 300
+
+
+@pytest.mark.parametrize(
+    ("count", "sentence"),
+    [
+        (1, "a flute with a breathy tone"),
+        (2, "a flute with a breathy tone and rain on leaves in the background"),
+        (3, "a flute with a breathy tone and vibrato and rain on leaves in the background"),
+    ],
+)
+def test_tags_become_a_sentence(count: int, sentence: str) -> None:
+    heard = spell(
+        "a sound with a breathy tone",
+        "a sound with a breathy tone",
+        "a sound with vibrato",
+        "rain on leaves in the background",
+        "rain on leaves in the background",
+    )
+    assert ClapTagger(WordClap(), count).caption([heard], RATE, [("flute",)]) == [Captioned(sentence)]
+
+
+def test_tags_never_name_the_label_and_clips_never_change_each_other() -> None:
+    tagger = ClapTagger(WordClap(), 2)
+    heard = [spell("rain in the background"), spell("a flute in the background"), spell("a sound with vibrato")]
+    labels = [("rain",), ("flute",), ("car_horn", "organ")]
+    together = tagger.caption(heard, RATE, labels)
+    assert together == [tagger.caption([w], RATE, [each])[0] for w, each in zip(heard, labels, strict=True)]
+    texts = [str(result.text) for result in together]
+    assert texts[0].startswith("a rain with ")
+    assert texts[0].count("rain") == 1
+    assert texts[1].count("flute") == 1
+    assert texts[2].startswith("a car horn and organ with vibrato and ")
+    assert tagger.caption([], RATE, []) == []
+
+
+# Endpoint -------------------------------------------------------------------------------------------------------------
+
+
+def endpoint(server: EndpointServer, **changes: Any) -> EndpointConfig:
+    return EndpointConfig(base_url=server.base_url, **changes)
+
+
+def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
+    with EndpointServer(lambda body, earlier: chat(" A flute\n plays. ", 7, 3)) as server:
+        captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6))
+        found = captioner.caption([tone(), tone(0.2)], RATE, [('the "flute"',), ("a_b",)])
+    assert found == [Captioned("A flute plays.", None, 7, 3, 3.0)] * 2
+    by_text = {seen.text: seen for seen in server.seen}
+    assert any('"the \\"flute\\""' in text for text in by_text)
+    lengths = []
+    for seen in server.seen:
+        part = next(p for p in seen.body["messages"][0]["content"] if p["type"] == "input_audio")
+        samples, rate = sf.read(io.BytesIO(base64.b64decode(part["input_audio"]["data"])))
+        assert (part["input_audio"]["format"], rate) == ("wav", RATE)
+        assert np.abs(samples).max() == pytest.approx(0.9, abs=0.01)
+        lengths.append(len(samples))
+    assert sorted(lengths) == [3200, 8000]
+
+
+def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:
+    with EndpointServer(lambda body, earlier: error(422, "too loud")) as server:
+        found = EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+    assert found[0].text is None
+    assert "too loud" in str(found[0].failed)
+    with EndpointServer(lambda body, earlier: error(401)) as server, pytest.raises(BackendError, match="key"):
+        EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+
+
+# transformers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def qwen_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random-weight `Qwen2AudioForConditionalGeneration` with its processor."""
+    folder = tmp_path_factory.mktemp("qwen-audio")
+    tokenizer = byte_tokenizer(AUDIO_SPECIAL)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, sampling_rate=RATE)
+    processor = Qwen2AudioProcessor(extractor, tokenizer)
+    processor.chat_template = (
+        "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'audio' %}"
+        "<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}\n"
+    )
+    # The encoder takes exactly two frames per position: 1 s at 100 frames per second.
+    heard = Qwen2AudioEncoderConfig(
+        num_mel_bins=16,
+        d_model=16,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        max_source_positions=50,
+    )
+    written = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,
+        eos_token_id=1,
+        pad_token_id=0,
+        bos_token_id=2,
+    )
+    torch.manual_seed(0)
+    config = Qwen2AudioConfig(audio_config=heard, text_config=written, audio_token_index=3)
+    Qwen2AudioForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_an_audio_language_model_captions_in_batches(qwen_audio: Path) -> None:
+    labels = [("flute",), ("a much longer label",), ("<|AUDIO|>",)]
+    heard = [tone(0.4), tone(0.9, 200.0), tone(0.6, 900.0)]
+    captioner = TransformersCaptioner(str(qwen_audio), "cpu", 3)
+    together = captioner.caption(heard, RATE, labels)
+    alone = TransformersCaptioner(str(qwen_audio), "cpu", 1).caption(heard, RATE, labels)
+    assert [result.text for result in together] == [result.text for result in alone]
+    assert all(result.text or result.failed for result in together)
+    assert captioner.sample_rate_hz == RATE
+
+
+def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere"):
+        TransformersCaptioner(str(tmp_path / "nowhere"), "cpu", 1)
+    with pytest.raises(ModelError, match="gemma3_text"):
+        TransformersCaptioner(str(tiny_gemma(tmp_path)), "cpu", 1)
+
+
+# The recipe picks -----------------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_picks_the_captioner() -> None:
+    assert isinstance(load_captioner(CaptionConfig(kind="template"), None), TemplateCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap()), ClapTagger)
+    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None), EndpointCaptioner)
+    with pytest.raises(ConfigError, match="CLAP"):
+        load_captioner(CaptionConfig(kind="clap"), None)
+    with pytest.raises(ModelError, match="no pocket audio language model"):
+        load_captioner(CaptionConfig(kind="transformers"), None)
+
+
+# The stage ------------------------------------------------------------------------------------------------------------
+
+
+def clips(folder: Path, count: int) -> list[Clip]:
+    made = []
+    for index in range(count):
+        path = folder / f"clip {index}.wav"
+        sf.write(path, tone(1.0 + index, 300 + 50 * index), RATE)
+        split = "test" if index == 1 else "train"
+        values: dict[str, Any] = {"labels": ("flute",), "split": split, "duration_s": 1.0 + index, "sha256": "0"}
+        made.append(Clip(id=f"c{index}", path=str(path), sample_rate_hz=RATE, **values))
+    return made
+
+
+def run(tmp_path: Path, found: Sequence[Clip], captioner: Captioner) -> tuple[list[Caption], StageFolder]:
+    config = RunConfig(run_folder=tmp_path, data=DataConfig(path="x", max_duration_s=2.5))
+    folder = StageFolder(tmp_path, "caption", "key")
+    return caption_clips(config, found, captioner, folder, Reporter()), folder
+
+
+def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> None:
+    found = clips(tmp_path, 4)
+    Path(found[2].path).unlink()
+    lengths: list[int] = []
+
+    def script(body: Body, earlier: int) -> Response:
+        part = next(p for p in body["messages"][0]["content"] if p["type"] == "input_audio")
+        lengths.append(len(sf.read(io.BytesIO(base64.b64decode(part["input_audio"]["data"])))[0]))
+        return chat("a flute in rain", 5, 2)
+
+    with EndpointServer(script) as server:
+        captions, folder = run(tmp_path, found, EndpointCaptioner(endpoint(server)))
+    assert [(c.id, c.text) for c in captions] == [
+        ("c0", "a flute in rain"),
+        ("c2", "Sound of a flute"),
+        ("c3", "a flute in rain"),
+    ]
+    assert "no such file" in str(captions[1].failed)
+    assert sorted(lengths) == [RATE, int(2.5 * RATE)]
+    assert folder.manifest(Caption) == captions
+    summary = folder.summary()
+    assert (summary["captions"], summary["failed"]) == (3, 1)
+    assert summary["usage"] == {"input_tokens": 10, "output_tokens": 4, "cost": 0.0}
+
+
+def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
+    found = clips(tmp_path, 5)
+
+    def mortal(body: Body, earlier: int) -> Response:
+        return error(401) if earlier == 2 else chat(f"a flute {earlier}")
+
+    with EndpointServer(mortal) as server:
+        captioner = EndpointCaptioner(endpoint(server, concurrency=1))
+        captioner.clips_per_call = 2
+        with pytest.raises(BackendError):
+            run(tmp_path, found, captioner)
+        captions, _ = run(tmp_path, found, captioner)
+    assert [c.text for c in captions] == ["a flute 0", "a flute 1", "a flute 3", "a flute 4"]
+
+
+def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:
+    captions, _ = run(tmp_path, clips(tmp_path, 1), TemplateCaptioner())
+    assert captions == [Caption(id="c0", text="Sound of a flute")]

@@ -1,0 +1,105 @@
+"""Thresholds, verdicts and the copy check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synthio.backends.clap import load_clap
+from synthio.config import ClapConfig, FilterConfig, RunConfig
+from synthio.progress import Reporter
+from synthio.records import Candidate, Prompt, Verdict
+from synthio.stages import filter as stage
+from synthio.stages.clips import collect_clips
+from synthio.store import StageFolder
+
+
+@pytest.fixture
+def config(small_data: Path, clap_model: Path, tmp_path: Path) -> RunConfig:
+    return RunConfig.model_validate(
+        {"run_folder": tmp_path, "data": {"path": str(small_data)}, "clap": {"model": str(clap_model)}}
+    )
+
+
+def judge(config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None]) -> dict[str, Verdict]:
+    clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
+    clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
+    prompts, candidates = [], []
+    for name, samples in sounds.items():
+        prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=("hiss",), text="hiss", duration_s=0.5))
+        path = None if samples is None else f"{name}.flac"
+        if path is not None:
+            sf.write(root / path, samples, 16_000)
+        failed = None if path else "refused"
+        candidates.append(
+            Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=16_000, failed=failed)
+        )
+    calibration = stage.calibrate(config, clips, clap, Reporter())
+    folder = StageFolder(root, "filter", "k")
+    verdicts = stage.judge_candidates(
+        config, calibration, prompts, candidates, root, clap, folder, Reporter()
+    )
+    assert folder.manifest(Verdict) == verdicts
+    return {verdict.id: verdict for verdict in verdicts}
+
+
+def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:
+    verdicts = judge(config, tmp_path, {"none": None, "silence": np.zeros(8_000), "noise": _noise(1)})
+    assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted
+    assert verdicts["silence"].reason == "silent" and verdicts["silence"].similarity is None
+    assert verdicts["noise"].similarity is not None
+
+
+def test_a_training_clip_given_back_is_a_copy(config: RunConfig, small_data: Path, tmp_path: Path) -> None:
+    original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
+    verdicts = judge(config.model_copy(update={"filter": FilterConfig(rule="none")}), tmp_path, {
+        "copy": original, "other": _noise(99),
+    })  # fmt: skip
+    assert verdicts["copy"].reason == "copy" and verdicts["copy"].is_copy and not verdicts["copy"].accepted
+    assert verdicts["copy"].nearest_clip_id is not None and "hiss-0" in verdicts["copy"].nearest_clip_id
+    assert verdicts["other"].accepted
+
+
+@pytest.mark.parametrize(("copies", "accepted", "is_copy"), [("flag", True, True), ("ignore", True, False)])
+def test_copies_can_be_flagged_or_ignored(
+    config: RunConfig, small_data: Path, tmp_path: Path, copies: str, accepted: bool, is_copy: bool
+) -> None:
+    original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
+    settings = FilterConfig(rule="none", copies=copies)
+    verdict = judge(config.model_copy(update={"filter": settings}), tmp_path, {"copy": original})["copy"]
+    assert (verdict.accepted, verdict.is_copy) == (accepted, is_copy)
+
+
+def test_published_rule_is_the_sigmoid_of_the_scaled_cosine() -> None:
+    cosine = np.array([-0.2, 0.0, 0.1, 0.5])
+    scores = stage.score(cosine, FilterConfig(rule="sigmoid"), logit_scale=14.3)
+    np.testing.assert_allclose(scores, [1 / (1 + np.exp(-14.3 * c)) for c in cosine])
+    np.testing.assert_array_equal(stage.score(cosine, FilterConfig(rule="auto"), 14.3), cosine)
+
+
+def test_a_large_class_uses_its_own_quantile_a_small_one_its_mean_and_the_pooled_spread() -> None:
+    labels = [("big",)] * 10 + [("small",)] * 2
+    scores = np.array([*np.linspace(0.5, 0.9, 10), 0.1, 0.3])
+    settings = FilterConfig(quantile=0.2, min_clips_per_class=8)
+    thresholds, _ = stage.class_thresholds(scores, labels, settings)
+    assert thresholds[("big",)] == pytest.approx(np.quantile(scores[:10], 0.2))
+    deviations = np.concatenate([scores[:10] - scores[:10].mean(), scores[10:] - 0.2])
+    assert thresholds[("small",)] == pytest.approx(0.2 + np.quantile(deviations, 0.2))
+
+
+@given(st.lists(st.floats(-1, 1), min_size=8, max_size=40), st.floats(0.0, 0.9))
+def test_the_quantile_is_what_real_clips_pass(values: list[float], quantile: float) -> None:
+    thresholds, _ = stage.class_thresholds(
+        np.array(values), [("a",)] * len(values), FilterConfig(quantile=quantile, min_clips_per_class=8)
+    )
+    rejected = sum(value < thresholds[("a",)] - 1e-12 for value in values)
+    assert rejected <= quantile * len(values) + 1
+
+
+def _noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=8_000) * 0.2

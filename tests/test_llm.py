@@ -1,0 +1,414 @@
+"""Language models: in process (batching, sampling, stopping), behind an endpoint, and cached."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from endpoint_server import HANG, Body, EndpointServer, Response, chat, error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_gemma, tiny_llama
+
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.llm import (
+    CachedLanguageModel,
+    EndpointLanguageModel,
+    NoLanguageModel,
+    Reply,
+    Request,
+    finished_object,
+    json_object,
+    load_language_model,
+)
+from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
+from synthio.config import EndpointConfig, ImagineConfig
+from synthio.errors import BackendError, ConfigError, ModelError
+
+SCHEMA: dict[str, Any] = {
+    "title": "MixAnswer",
+    "type": "object",
+    "properties": {"caption": {"type": "string"}},
+    "required": ["caption"],
+    "additionalProperties": False,
+}
+KEY_VARIABLE = "SYNTHIO_TEST_KEY"
+
+
+def request(index: int = 0, **changes: Any) -> Request:
+    label = "flute" * (1 + index % 4)
+    values: dict[str, Any] = {
+        "id": f"r{index}",
+        "instruction": f"Write a caption for {label}.",
+        "completion": f"Label: crow\nCaption: a crow\n\nLabel: {label}\nCaption: ",
+        "answer_start": '{"caption": "',
+        "schema": SCHEMA,
+        "temperature": 0.7,
+        "max_new_tokens": 12,
+        "seed": 100 + index,
+    }
+    return Request(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gemma(tmp_path_factory.mktemp("gemma"))
+
+
+# In process -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [tiny_gemma, tiny_llama, lambda folder: tiny_gemma(folder, sliding_window=24)])
+def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder = str(build(tmp_path))
+    requests = [request(i, temperature=0.0 if i == 5 else 0.7 + 0.1 * i) for i in range(8)]
+    together = LocalLanguageModel(folder, None, "cpu", 8)
+    by_three = LocalLanguageModel(folder, None, "cpu", 3)
+    # A single request shares no prefix, so this also holds the shared prefix against the plain way.
+    alone = [together.complete([r])[0] for r in requests]
+    assert together.complete(requests) == alone
+    assert by_three.complete(requests[::-1])[::-1] == alone
+    assert len({reply.text for reply in alone}) == 8
+
+
+def test_seeds_decide_the_reply(gemma: Path) -> None:
+    model = LocalLanguageModel(str(gemma), None, "cpu", 4)
+    first, again, other = model.complete([request(0), request(0, id="x"), request(0, seed=7)])
+    assert first.text == again.text != other.text
+
+
+def test_replies_equal_a_plain_loop_without_cache_or_batch(gemma: Path) -> None:
+    model = LocalLanguageModel(str(gemma), None, "cpu", 4)
+    requests = [request(i, max_new_tokens=6) for i in range(4)]
+    replies = model.complete(requests)
+    for asked, reply in zip(requests, replies, strict=True):
+        tokenizer, network = model._tokenizer, model._model
+        tokens = tokenizer(asked.completion + asked.answer_start)["input_ids"]
+        start = len(tokens)
+        uniform = torch.Generator().manual_seed(asked.seed)
+        for _ in range(asked.max_new_tokens):
+            with torch.no_grad():
+                logits = network(torch.tensor([tokens])).logits[0, -1].double().numpy() / asked.temperature
+            probabilities = np.exp(logits - logits.max())
+            cumulative = np.cumsum(probabilities / probabilities.sum())
+            draw = torch.rand((), generator=uniform, dtype=torch.float64).item()
+            tokens.append(int(np.searchsorted(cumulative, draw * cumulative[-1], side="right")))
+            if tokens[-1] in (1, 4):
+                break
+        expected = asked.answer_start + tokenizer.decode(tokens[start:], skip_special_tokens=True)
+        assert reply.text is not None
+        assert expected.startswith(reply.text)
+        assert "\n" in reply.text or reply.text == expected
+        assert reply.input_tokens == start
+
+
+def test_sampling_follows_the_softmax_of_the_scores() -> None:
+    scores = torch.tensor([2.0, 1.0, 0.0, -1.0, -torch.inf])
+    rows, temperature = 6000, 0.8
+    sampler = _SeededSampling([request(i, temperature=temperature) for i in range(rows)])
+    out = sampler(torch.zeros(rows, 0), scores.repeat(rows, 1))
+    counts = torch.bincount(out.argmax(dim=-1), minlength=5).double() / rows
+    expected = torch.softmax(scores / temperature, dim=-1).double()
+    assert counts[4] == 0
+    # Four standard deviations of a proportion.
+    assert ((counts - expected).abs() <= 4 * (expected * (1 - expected) / rows).sqrt()).all()
+
+
+def test_temperature_zero_is_greedy() -> None:
+    sampler = _SeededSampling([request(temperature=0.0), request(1, temperature=0.0)])
+    scores = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
+    assert sampler(torch.zeros(2, 0), scores).argmax(dim=-1).tolist() == [1, 0]
+
+
+def test_rows_end_with_their_answer_line_or_allowance() -> None:
+    tokenizer = byte_tokenizer()
+    texts = ['low note") and so on', "low\nLabel: next", "low note that goes on for ever", "low note"]
+    requests = [request(i, max_new_tokens=20) for i in range(4)]
+    end = _AnswerEnd(tokenizer, requests, ['{"caption": "'] * 4, [1, 4], width=3)
+    rows = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    rows[3] += [1] * 40
+    finished: list[list[bool]] = []
+    for length in range(1, 25):
+        step = torch.tensor([[0, 0, 0, *(row + [5] * 40)[:length]] for row in rows])
+        finished.append(end(step, None).tolist())
+    assert end.texts == [
+        '{"caption": "low note"}',
+        '{"caption": "low\n',
+        '{"caption": "low note that goes on ',
+        '{"caption": "low note',
+    ]
+    assert end.lengths == [9, 4, 20, 9]
+    assert finished[-1] == [True] * 4
+    assert finished[2] == [False] * 4
+
+
+def test_chat_models_get_the_instruction_through_their_template(tmp_path: Path) -> None:
+    folder = tiny_gemma(tmp_path, chat=True)
+    model = LocalLanguageModel(str(folder), None, "cpu", 2)
+    asked = request(0)
+    reply = model.complete([asked])[0]
+    rendered = f"<bos><turn>user\n{asked.instruction}</turn>\n<turn>model\n"
+    assert CHAT_TEMPLATE in (folder / "chat_template.jinja").read_text()
+    assert reply.input_tokens == 4 + len(rendered.replace("<bos>", "").replace("</turn>", "").replace("<turn>", ""))
+    assert reply.text is not None
+    assert not reply.text.startswith('{"caption": "')
+
+
+def test_a_prompt_longer_than_the_context_fails_with_its_reason(tmp_path: Path) -> None:
+    model = LocalLanguageModel(str(tiny_gemma(tmp_path, max_length=128)), None, "cpu", 2)
+    short, long = model.complete([request(0), request(1, completion="x" * 200)])
+    assert short.failed is None
+    assert long.text is None
+    assert long.failed == "the prompt has 214 tokens; the model takes 116"
+
+
+def test_no_requests_no_replies(gemma: Path) -> None:
+    assert LocalLanguageModel(str(gemma), None, "cpu", 2).complete([]) == []
+
+
+def test_what_cannot_be_loaded_says_what_was_expected(tmp_path: Path, gemma: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere.*safetensors"):
+        LocalLanguageModel(str(tmp_path / "nowhere"), None, "cpu", 1)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "hubert"}')
+    with pytest.raises(ModelError, match="language model"):
+        LocalLanguageModel(str(other), None, "cpu", 1)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    for path in gemma.iterdir():
+        if path.name != "model.safetensors":
+            (pickled / path.name).write_bytes(path.read_bytes())
+    torch.save({}, pickled / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        LocalLanguageModel(str(pickled), None, "cpu", 1)
+
+
+# Answers --------------------------------------------------------------------------------------------------------------
+
+ANSWERS = st.fixed_dictionaries({"events": st.lists(st.text()), "scenes": st.lists(st.text())})
+
+
+@given(ANSWERS, st.text())
+def test_an_answer_is_over_where_only_its_brace_is_missing(answer: dict[str, list[str]], rest: str) -> None:
+    whole = json.dumps(answer, ensure_ascii=False)
+    found = finished_object(whole[:-1] + rest, ["events", "scenes"])
+    assert found is not None
+    assert json_object(found) == answer
+
+
+@given(ANSWERS, st.integers(0, 10_000))
+def test_an_unfinished_answer_is_not_over(answer: dict[str, list[str]], cut: int) -> None:
+    whole = json.dumps(answer)
+    assert finished_object(whole[: cut % (len(whole) - 1)], ["events", "scenes"]) is None
+
+
+def test_objects_are_found_inside_prose_and_fences() -> None:
+    assert json_object('Sure:\n```json\n{"caption": "a {low} note"}\n```') == {"caption": "a {low} note"}
+    assert json_object("no object") is None
+    assert json_object("[1, 2]") is None
+    assert json_object("{" * 100_000) is None
+    assert finished_object('{"caption": null} and more', ["caption"]) is not None
+
+
+# Endpoint -------------------------------------------------------------------------------------------------------------
+
+
+def config(server: EndpointServer, **changes: Any) -> EndpointConfig:
+    values = {"base_url": server.base_url, "model": "m", "api_key_variable": KEY_VARIABLE, "timeout_s": 5.0}
+    return EndpointConfig(**{**values, **changes})
+
+
+def always(response: Response) -> Callable[[Body, int], Response]:
+    return lambda body, earlier: response
+
+
+def test_a_good_answer_with_its_tokens_and_cost() -> None:
+    with EndpointServer(always(chat('{"caption": "a flute"}', 1000, 500))) as server:
+        prices = {"price_per_million_input_tokens": 2.0, "price_per_million_output_tokens": 4.0}
+        model = EndpointLanguageModel(config(server, **prices))
+        reply = model.complete([request(0, seed=2**40)])[0]
+    assert reply == Reply(id="r0", text='{"caption": "a flute"}', input_tokens=1000, output_tokens=500, cost=0.004)
+    sent = server.seen[0].body
+    assert sent["messages"] == [{"role": "user", "content": request(0).instruction}]
+    assert sent["response_format"]["json_schema"] == {"name": "MixAnswer", "schema": SCHEMA, "strict": True}
+    assert sent["temperature"] == 0.7
+    assert 0 <= sent["seed"] < 2**31
+    assert server.seen[0].authorization == "Bearer none"
+
+
+def test_429_waits_as_long_as_retry_after_says() -> None:
+    responses = [error(429, retry_after="0.15"), chat("{}")]
+    with EndpointServer(lambda body, earlier: responses[earlier]) as server:
+        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+    assert reply.text == "{}"
+    assert 0.15 <= server.seen[1].at_s - server.seen[0].at_s < 2.0
+
+
+def test_500_is_retried_and_then_recorded() -> None:
+    with EndpointServer(lambda body, earlier: error(500) if earlier == 0 else chat("{}")) as server:
+        assert EndpointLanguageModel(config(server)).complete([request()])[0].text == "{}"
+    with EndpointServer(always(error(500, "it burns"))) as server:
+        reply = EndpointLanguageModel(config(server, max_retries=2)).complete([request()])[0]
+    assert len(server.seen) == 3
+    assert reply.text is None
+    assert reply.failed is not None
+    assert "it burns" in reply.failed
+
+
+def test_a_hanging_endpoint_is_a_recorded_timeout() -> None:
+    def script(body: Body, earlier: int) -> Response:
+        return HANG if "flute." in body["messages"][0]["content"] else chat("{}")
+
+    with EndpointServer(script) as server:
+        replies = EndpointLanguageModel(config(server, timeout_s=0.1, max_retries=0)).complete([request(0), request(1)])
+    assert replies[0].failed == "no answer within 0.1 s"
+    assert replies[1].text == "{}"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_stops_and_names_the_variable(status: int) -> None:
+    with EndpointServer(always(error(status))) as server, pytest.raises(BackendError, match=KEY_VARIABLE):
+        EndpointLanguageModel(config(server)).complete([request(i) for i in range(3)])
+
+
+def test_a_wrong_model_stops_and_names_it() -> None:
+    with EndpointServer(always(error(404))) as server, pytest.raises(BackendError, match=r"'m'.*endpoint\.model"):
+        EndpointLanguageModel(config(server)).complete([request()])
+
+
+def test_bodies_that_are_no_answer_are_recorded() -> None:
+    odd = [Response(body=b"<html>not json"), Response(body=b"{}"), chat(None), chat("")]
+    with EndpointServer(lambda body, earlier: odd[earlier]) as server:
+        model = EndpointLanguageModel(config(server, concurrency=1, max_retries=0))
+        replies = model.complete([request(i) for i in range(4)])
+    assert [reply.text for reply in replies] == [None] * 4
+    assert all(reply.failed for reply in replies)
+
+
+def test_an_endpoint_that_is_not_there_stops_with_advice() -> None:
+    with EndpointServer(always(chat("{}"))) as server:
+        gone = config(server, max_retries=0)
+    with pytest.raises(BackendError, match=r"no connection.*base_url"):
+        EndpointLanguageModel(gone).complete([request(0), request(1)])
+
+
+def test_requests_in_flight_are_bounded_and_answers_keep_their_order() -> None:
+    def script(body: Body, earlier: int) -> Response:
+        return chat(json.dumps({"caption": body["seed"]}))
+
+    with EndpointServer(script) as server:
+        replies = EndpointLanguageModel(config(server, concurrency=3)).complete([request(i) for i in range(12)])
+        assert 1 <= server.most_in_flight <= 3
+    assert [json.loads(str(reply.text))["caption"] for reply in replies] == [100 + i for i in range(12)]
+
+
+def test_a_refused_option_is_left_out_from_then_on() -> None:
+    def script(body: Body, earlier: int) -> Response:
+        for name in ("max_tokens", "response_format"):
+            if name in body:
+                return error(400, f"unsupported {name}", param=name)
+        return chat("{}")
+
+    with EndpointServer(script) as server:
+        model = EndpointLanguageModel(config(server, concurrency=1))
+        assert [reply.text for reply in model.complete([request(0), request(1)])] == ["{}", "{}"]
+    assert len(server.seen) == 4
+    assert server.seen[-1].body["max_completion_tokens"] == 1024
+    with EndpointServer(always(error(400, "too long", param="messages"))) as server:
+        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+    assert "too long" in str(reply.failed)
+    assert len(server.seen) == 1
+
+
+def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-secret-123")
+    with EndpointServer(always(error(422, "bad key sk-secret-123?"))) as server:
+        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+    assert server.seen[0].authorization == "Bearer sk-secret-123"
+    assert "sk-secret" not in str(reply.failed)
+    assert "***" in str(reply.failed)
+
+
+def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match=KEY_VARIABLE):
+        ChatEndpoint(EndpointConfig(base_url="https://example.com/v1", api_key_variable=KEY_VARIABLE))
+
+
+def test_a_running_event_loop_is_no_hindrance() -> None:
+    async def notebook() -> Any:
+        return ChatEndpoint(config(server)).chat([ChatCall("hello", {})])
+
+    with EndpointServer(always(chat("hi"))) as server:
+        assert asyncio.run(notebook())[0].text == "hi"
+
+
+# Cache ----------------------------------------------------------------------------------------------------------------
+
+
+def test_cached_replies_are_not_asked_again_and_failures_are(tmp_path: Path) -> None:
+    def script(body: Body, earlier: int) -> Response:
+        return error(422) if body["seed"] == 101 else chat(f'{{"caption": "{body["seed"]}"}}')
+
+    with EndpointServer(script) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        first = model.complete([request(0), request(1), request(2)])
+        assert len(server.seen) == 3
+        second = model.complete([request(2), request(1), request(0, id="other")])
+        assert len(server.seen) == 4
+    assert [reply.text for reply in second] == [first[2].text, None, first[0].text]
+    assert second[2].id == "other"
+    assert (second[0].input_tokens, first[0].input_tokens) == (0, 10)
+    assert len(list(tmp_path.rglob("*.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"temperature": 0.1}, {"instruction": "x"}, {"schema": {}}, {"max_new_tokens": 99}]
+)
+def test_the_cache_key_holds_everything_that_matters(change: dict[str, Any], tmp_path: Path) -> None:
+    with EndpointServer(always(chat("{}"))) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server)), tmp_path)
+        model.complete([request()])
+        model.complete([request(**change)])
+        assert len(server.seen) == 2
+        other = CachedLanguageModel(EndpointLanguageModel(config(server, model="other")), tmp_path)
+        other.complete([request()])
+        assert len(server.seen) == 3
+
+
+def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
+    with EndpointServer(always(chat("{}"))) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server)), tmp_path)
+        model.complete([request()])
+        next(tmp_path.rglob("*.json")).write_bytes(b'{"id": "r0", "te\xff')
+        assert model.complete([request()])[0].text == "{}"
+        assert len(server.seen) == 2
+
+
+def test_the_recipe_picks_the_model(tmp_path: Path, gemma: Path) -> None:
+    assert isinstance(load_language_model(ImagineConfig(mode="template"), tmp_path), NoLanguageModel)
+    local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), tmp_path / "cache")
+    assert local.complete([request()]) and list((tmp_path / "cache").rglob("*.json"))
+    remote = load_language_model(ImagineConfig(kind="endpoint"), tmp_path)
+    assert remote.name == "http://localhost:8000/v1 default"
+    with pytest.raises(BackendError, match="template"):
+        NoLanguageModel().complete([request()])
+
+
+@settings(max_examples=30)
+@given(st.text(), st.text())
+def test_cache_paths_stay_inside_their_folder(prompt: str, name: str) -> None:
+    class Named(NoLanguageModel):
+        pass
+
+    model = CachedLanguageModel(Named(), Path("/cache"))
+    model.name = name
+    path = model._path(request(instruction=prompt))
+    assert path.parent.parent == Path("/cache")

@@ -1,0 +1,94 @@
+"""Tiny random-weight language models of real transformers classes, on disk, with a byte-level tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] }}</turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn>model\n{% endif %}"
+)
+SPECIAL = ["<pad>", "<eos>", "<bos>", "<turn>", "</turn>"]
+
+
+def byte_tokenizer(special: list[str] = SPECIAL, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """One token per byte, and a few special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        bos_token="<bos>",
+        additional_special_tokens=special[3:],
+    )
+    fast.chat_template = chat_template
+    return fast
+
+
+def tiny_gemma(folder: Path, sliding_window: int = 512, max_length: int = 2048, chat: bool = False) -> Path:
+    """A `Gemma3ForCausalLM` with one sliding and one full attention layer."""
+    tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE if chat else None)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        sliding_window=sliding_window,
+        layer_types=["sliding_attention", "full_attention"],
+        max_position_embeddings=max_length,
+        query_pre_attn_scalar=16,
+        initializer_range=0.3,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    torch.manual_seed(0)
+    model = Gemma3ForCausalLM(config)
+    # As hub checkpoints do: these must not reach the seeded sampling.
+    model.generation_config.do_sample = True
+    model.generation_config.top_k = 3
+    model.generation_config.eos_token_id = [1, 4]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_llama(folder: Path) -> Path:
+    """A `LlamaForCausalLM` without a chat template."""
+    tokenizer = byte_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
