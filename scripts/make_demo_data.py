@@ -1,6 +1,6 @@
 """Render the bundled demo: 11 NSynth-style families from FluidR3 programs that pre-training never hears.
 
-    python scripts/make_demo_data.py work/pretrain/FluidR3_GM.sf2 src/synthio/demo/instruments
+python scripts/make_demo_data.py work/pretrain/FluidR3_GM.sf2 src/synthio/demo/instruments
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DURATION_S = 1.5
 
 
 def main(soundfont: Path, folder: Path) -> None:
-    """Write ``folder/<split>/<family>/*.ogg`` (Vorbis at its best quality: 5 MB, FLAC takes 10) and ``folder/provenance.csv``."""
+    """Write ``folder/<split>/<family>/*.ogg`` (Vorbis at its best quality: 5 MB, FLAC takes 10) and provenance.csv."""
     font = gm.SoundFont(soundfont, SAMPLE_RATE_HZ)
     rows = []
     for family, splits in gm.DEMO_PROGRAMS.items():

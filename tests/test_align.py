@@ -33,8 +33,14 @@ def make_config(data: Path, model: Path, root: Path, **knobs: object) -> RunConf
 def run(config: RunConfig, root: Path) -> StageFolder:
     clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
     folder = StageFolder(root, "align", "k")
-    stage.align(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    align(config, clips, folder, Reporter())
     return folder
+
+
+def align(config: RunConfig, clips: list[Clip], folder: StageFolder, reporter: Reporter) -> None:
+    losers = StageFolder(config.run_folder, "losers", "k")
+    pairs = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), losers, reporter)
+    stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, reporter)
 
 
 def row(step: int, loss: float, winner: float) -> stage.Measurement:
@@ -55,7 +61,13 @@ def test_fine_tuning_lowers_the_error_on_held_out_real_clips(
     request: pytest.FixtureRequest, small_data: Path, tmp_path: Path, family: str
 ) -> None:
     config = make_config(
-        small_data, request.getfixturevalue(family), tmp_path, method="erm", learning_rate=0.02, steps=24, evaluate_every=8
+        small_data,
+        request.getfixturevalue(family),
+        tmp_path,
+        method="erm",
+        learning_rate=0.02,
+        steps=24,
+        evaluate_every=8,
     )
     folder = run(config, tmp_path)
     summary = folder.summary()
@@ -95,9 +107,9 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
     clips = collect_clips(config, StageFolder(tmp_path / "b", "clips", "k"), Reporter())
     folder = StageFolder(tmp_path / "b", "align", "k")
     with pytest.raises(Killed):
-        stage.align(config, clips, load_text_to_audio(config.t2a), folder, KillAfter())
+        align(config, clips, folder, KillAfter())
     assert not folder.done
-    stage.align(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    align(config, clips, folder, Reporter())
     assert stage.read_curve(folder) == stage.read_curve(whole)
     assert folder.manifest(PreferencePair) == whole.manifest(PreferencePair)
 
@@ -136,7 +148,7 @@ def test_errors_do_not_depend_on_the_batch(small_data: Path, flow_model: Path, t
     generator = load_text_to_audio(config.t2a)
     folder = StageFolder(tmp_path, "align", "k")
     pairs = stage.make_pairs(config, clips, generator, folder, Reporter())
-    data = stage._load_pairs(config, clips, pairs, generator, folder, Reporter())
+    data = stage._load_pairs(clips, pairs, generator, folder, Reporter())
     generator.add_adapter(2, 0)
     draws = [(pair.id, 0) for pair in pairs]
     together = stage.pair_errors(config, data, generator, pairs, draws)
@@ -150,7 +162,7 @@ def test_one_clip_cannot_be_aligned(flow_model: Path, tmp_path: Path) -> None:
     config = make_config(tmp_path, flow_model, tmp_path)
     clip = Clip(id="a", path="x.wav", labels=("b",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
     with pytest.raises(DataError, match="2 training clips"):
-        stage.align(config, [clip], load_text_to_audio(config.t2a), StageFolder(tmp_path, "align", "k"), Reporter())
+        align(config, [clip], StageFolder(tmp_path, "align", "k"), Reporter())
 
 
 def test_curve_is_plain_json_lines(small_data: Path, flow_model: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_fractions_leave_training_clips(valid: float, test: float) -> None:
 
 def test_a_negative_prompt_needs_guidance() -> None:
     content = {"data": {"path": "x"}, "t2a": {"negative_prompt": "noise", "guidance_scale": 1}}
-    with pytest.raises(ConfigError, match="needs .*guidance_scale above 1"):
+    with pytest.raises(ConfigError, match=r"needs t2a\.guidance_scale above 1"):
         validate(content, RunConfig, "x")
 
 

@@ -36,14 +36,10 @@ def judge(config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None]) -
         if path is not None:
             sf.write(root / path, samples, 16_000)
         failed = None if path else "refused"
-        candidates.append(
-            Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=16_000, failed=failed)
-        )
+        candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=16_000, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
     folder = StageFolder(root, "filter", "k")
-    verdicts = stage.judge_candidates(
-        config, calibration, prompts, candidates, root, clap, folder, Reporter()
-    )
+    verdicts = stage.judge_candidates(config, calibration, prompts, candidates, root, clap, folder, Reporter())
     assert folder.manifest(Verdict) == verdicts
     return {verdict.id: verdict for verdict in verdicts}
 

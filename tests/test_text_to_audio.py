@@ -41,9 +41,7 @@ def test_a_clip_depends_on_its_own_seed_only(request: pytest.FixtureRequest, fam
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_denoising_error_is_the_mean_square_of_the_familys_target(
-    request: pytest.FixtureRequest, family: str
-) -> None:
+def test_denoising_error_is_the_mean_square_of_the_familys_target(request: pytest.FixtureRequest, family: str) -> None:
     """Second implementation: the prediction is taken by a hook, the target from the family's definition."""
     generator = load(request, family)
     latents = generator.encode([np.random.default_rng(0).normal(size=8_000).astype(np.float32)] * 2, 0.5)
@@ -63,9 +61,7 @@ def test_denoising_error_is_the_mean_square_of_the_familys_target(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_condition_is_what_the_pipeline_itself_feeds_the_denoiser(
-    request: pytest.FixtureRequest, family: str
-) -> None:
+def test_condition_is_what_the_pipeline_itself_feeds_the_denoiser(request: pytest.FixtureRequest, family: str) -> None:
     generator = load(request, family, guidance_scale=1.0)
     seen: list[torch.Tensor] = []
 

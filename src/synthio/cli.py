@@ -124,15 +124,15 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     from synthio import metrics
     from synthio.results import funnel_round
 
-    summary = pipeline.predictions()[1].summary()
-    comparison = metrics.Comparison.model_validate(summary)
-    funnel = [funnel_round(r) for r in pipeline.rounds()]
+    finished = pipeline.finished()
+    comparison = finished.comparison
+    funnel = [funnel_round(r) for r in finished.rounds]
     verdict = metrics.verdict(comparison)
     value = {
         "verdict": verdict,
-        "comparison": summary,
+        "comparison": comparison.model_dump(mode="json"),
         "funnel": [vars(row) for row in funnel],
-        "seconds": pipeline.timings(),
+        "seconds": finished.seconds,
         "report": str(page),
         "dataset": str(pipeline.root / "dataset"),
     }
@@ -182,7 +182,9 @@ def generate(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe; left out with --prompt.")] = None,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path("clip.flac"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path(
+        "clip.flac"
+    ),
     duration_s: Annotated[float, typer.Option(min=0.1, max=120, help="With --prompt.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="With --prompt.")] = 0,
     quiet: Quiet = False,

@@ -18,24 +18,40 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 class DataConfig(Section):
     """The labelled clips."""
 
-    path: str = Field(description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`.")
-    reader: Literal["auto", "folder", "table"] = Field("auto", description="How to read `path`; `auto` goes by what is there.")
+    path: str = Field(
+        description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
+    )
+    reader: Literal["auto", "folder", "table"] = Field(
+        "auto", description="How to read `path`; `auto` goes by what is there."
+    )
     path_column: str = Field("path", description="Table column with the file, relative to the table.")
     label_column: str = Field("label", description="Table column with the label.")
-    split_column: str = Field("split", description="Table column with train, valid or test; made from fractions when absent.")
-    group_column: str = Field("group", description="Table column with a group (recorder, kit, patient) that must not straddle splits.")
-    label_separator: str | None = Field(None, description="Splits several labels in one cell, for example `|`; null means one label per clip.")
+    split_column: str = Field(
+        "split", description="Table column with train, valid or test; made from fractions when absent."
+    )
+    group_column: str = Field(
+        "group", description="Table column with a group (recorder, kit, patient) that must not straddle splits."
+    )
+    label_separator: str | None = Field(
+        None, description="Splits several labels in one cell, for example `|`; null means one label per clip."
+    )
     valid_fraction: Fraction = Field(0.2, description="Share of clips for validation when the data has no splits.")
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")
-    domain: str = Field("sounds", min_length=1, description="What the clips are, in a few words; the language model reads it.")
+    domain: str = Field(
+        "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
+    )
     max_duration_s: float = Field(10.0, gt=0, le=120, description="Longer clips are cropped to this.")
-    duplicates: Literal["error", "drop"] = Field("error", description="Same audio in training and test: stop, or drop the training copy (recorded).")
+    duplicates: Literal["error", "drop"] = Field(
+        "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."
+    )
 
 
 class T2AConfig(Section):
     """The text-to-audio model."""
 
-    model: str = Field("pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline.")
+    model: str = Field(
+        "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
+    )
     revision: str | None = Field(None, description="Hub revision, recorded and part of the stage keys.")
     num_inference_steps: int = Field(25, ge=1, le=1000, description="Sampler steps.")
     guidance_scale: float = Field(4.0, ge=1, le=30, description="Classifier-free guidance; 1 turns it off.")
@@ -59,7 +75,9 @@ class EndpointConfig(Section):
 
     base_url: str = Field("http://localhost:8000/v1", pattern=r"^https?://", description="Root of the API.")
     model: str = Field("default", description="Model name sent to the endpoint.")
-    api_key_variable: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for local servers.")
+    api_key_variable: str = Field(
+        "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for local servers."
+    )
     concurrency: int = Field(8, ge=1, le=256, description="Requests in flight.")
     timeout_s: float = Field(60.0, gt=0, description="Per request.")
     max_retries: int = Field(5, ge=0, le=20, description="Retries with back-off on 429, 5xx and time-outs.")
@@ -71,7 +89,8 @@ class CaptionConfig(Section):
     """Captions of the real training clips (METHOD 3.1)."""
 
     kind: Literal["clap", "endpoint", "transformers", "template"] = Field(
-        "clap", description="CLAP tagging written as a sentence; an audio endpoint; a transformers audio language model; or the label template."
+        "clap",
+        description="CLAP tagging written as a sentence; an audio endpoint; a transformers audio language model; or the label template.",
     )
     model: str = Field("pocket", description="For `transformers`: a local folder or hub id.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
@@ -83,9 +102,16 @@ class CaptionConfig(Section):
 class AlignConfig(Section):
     """Alignment of the generator with the training clips (METHOD 2)."""
 
-    method: Literal["dpo", "erm", "none"] = Field("dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment.")
+    method: Literal["dpo", "erm", "none"] = Field(
+        "dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment."
+    )
     beta: float = Field(2000.0, gt=0, description="DPO's inverse temperature (published: 2000).")
-    anchor: float = Field(0.0, ge=0, le=10, description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2.")
+    anchor: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2.",
+    )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="AdamW's.")
     steps: int = Field(200, ge=1, description="At most; held-out pairs stop earlier.")
     batch_size: int = Field(16, ge=1, description="Pairs per step.")
@@ -99,15 +125,25 @@ class AlignConfig(Section):
 class ImagineConfig(Section):
     """New captions from a language model (METHOD 3)."""
 
-    mode: Literal["mixcap", "llm", "template"] = Field("mixcap", description="Extract and mix; the language model without extraction; or the label template.")
-    kind: Literal["local", "endpoint"] = Field("local", description="A causal language model in process, or an OpenAI-compatible endpoint.")
+    mode: Literal["mixcap", "llm", "template"] = Field(
+        "mixcap", description="Extract and mix; the language model without extraction; or the label template."
+    )
+    kind: Literal["local", "endpoint"] = Field(
+        "local", description="A causal language model in process, or an OpenAI-compatible endpoint."
+    )
     model: str = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
     endpoint: EndpointConfig = EndpointConfig()
-    captions_per_clip: int = Field(2, ge=1, le=5, description="The augmentation factor N: generated clips per real clip.")
-    pool_share: float = Field(0.75, gt=0, le=1, description="Share of a label's pooled events and scenes shown per request.")
+    captions_per_clip: int = Field(
+        2, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
+    )
+    pool_share: float = Field(
+        0.75, gt=0, le=1, description="Share of a label's pooled events and scenes shown per request."
+    )
     max_words: int = Field(25, ge=5, le=60, description="Longest caption.")
     temperature: float = Field(0.7, ge=0, le=2)
-    max_tries: int = Field(3, ge=1, le=10, description="Tries per request, the validation error fed back; then a template tops up.")
+    max_tries: int = Field(
+        3, ge=1, le=10, description="Tries per request, the validation error fed back; then a template tops up."
+    )
     batch_size: int = Field(16, ge=1, description="Requests per forward pass of a local model.")
     device: str = "auto"
 
@@ -119,11 +155,27 @@ class FilterConfig(Section):
         "auto",
         description="`auto` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
     )
-    threshold: float = Field(0.85, ge=-1, le=1, description="For `cosine` and `sigmoid` (published: 0.85 of the sigmoid).")
-    quantile: float = Field(0.15, ge=0, lt=1, description="For `auto`: the quantile of real clips' own similarity that a synthetic clip must reach.")
-    min_clips_per_class: int = Field(8, ge=2, description="For `auto`: classes with fewer clips use the pooled quantile.")
-    copies: Literal["drop", "flag", "ignore"] = Field("drop", description="Clips nearer to a training clip than real clips are to each other.")
-    copy_quantile: float = Field(0.01, ge=0, lt=0.5, description="Quantile of the real clips' nearest-neighbour distance under which a clip is a copy.")
+    threshold: float = Field(
+        0.85, ge=-1, le=1, description="For `cosine` and `sigmoid` (published: 0.85 of the sigmoid)."
+    )
+    quantile: float = Field(
+        0.15,
+        ge=0,
+        lt=1,
+        description="For `auto`: the quantile of real clips' own similarity that a synthetic clip must reach.",
+    )
+    min_clips_per_class: int = Field(
+        8, ge=2, description="For `auto`: classes with fewer clips use the pooled quantile."
+    )
+    copies: Literal["drop", "flag", "ignore"] = Field(
+        "drop", description="Clips nearer to a training clip than real clips are to each other."
+    )
+    copy_quantile: float = Field(
+        0.01,
+        ge=0,
+        lt=0.5,
+        description="Quantile of the real clips' nearest-neighbour distance under which a clip is a copy.",
+    )
 
 
 class ReflectConfig(Section):
@@ -137,15 +189,23 @@ class TrainConfig(Section):
 
     model: str = Field("pocket", description="`pocket`, a local folder or a hub id of an audio-classification model.")
     revision: str | None = None
-    arms: tuple[Literal["gold", "synthio"], ...] = Field(("gold", "synthio"), min_length=1, description="Real only, and real plus synthetic.")
+    arms: tuple[Literal["gold", "synthio"], ...] = Field(
+        ("gold", "synthio"), min_length=1, description="Real only, and real plus synthetic."
+    )
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
     steps: int = Field(300, ge=1, description="Optimiser steps, the same for every arm.")
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(5e-4, gt=0, le=1)
-    evaluate_every: int = Field(30, ge=1, description="Steps between validations; the best validation score picks the weights.")
-    synthetic_share: float = Field(0.5, ge=0, le=1, description="Expected share of synthetic clips in a batch of the synthio arm.")
+    evaluate_every: int = Field(
+        30, ge=1, description="Steps between validations; the best validation score picks the weights."
+    )
+    synthetic_share: float = Field(
+        0.5, ge=0, le=1, description="Expected share of synthetic clips in a batch of the synthio arm."
+    )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples for intervals.")
-    tail_fraction: float = Field(0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail.")
+    tail_fraction: float = Field(
+        0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
+    )
     device: str = "auto"
 
 

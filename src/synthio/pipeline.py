@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from synthio.backends.identity import model_identity
 from synthio.config import RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
-from synthio.records import Candidate, Caption, Clip, Components, Prediction, Prompt, Verdict
+from synthio.records import Candidate, Caption, Clip, Components, Prediction, PreferencePair, Prompt, Verdict
+from synthio.results import FinishedRun, Round
 from synthio.store import StageFolder, fingerprint, write_text
 
 #: In order. `synthio STAGE RECIPE` runs one of them.
@@ -45,19 +45,6 @@ EXECUTION_FIELDS: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Round:
-    """One turn of imagine (or rewrite), generate, filter."""
-
-    number: int
-    prompts: tuple[Prompt, ...]
-    candidates: tuple[Candidate, ...]
-    verdicts: tuple[Verdict, ...]
-    imagined: StageFolder
-    generated: StageFolder
-    judged: StageFolder
-
-
 class Pipeline:
     """One run of one recipe in one run folder."""
 
@@ -78,7 +65,9 @@ class Pipeline:
         """The usable real clips."""
         from synthio.stages.clips import collect_clips
 
-        return self._once(self.clips_folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
+        return self._once(
+            self.clips_folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter)
+        )
 
     def captions(self) -> list[Caption]:
         """One caption per training clip."""
@@ -93,15 +82,21 @@ class Pipeline:
 
     def alignment(self) -> StageFolder | None:
         """The folder of the alignment; None when ``align.method`` is `none`."""
-        from synthio.records import PreferencePair
-        from synthio.stages.align import align
+        from synthio.stages.align import align, make_pairs
 
         clips = self.clips()
         if self.config.align.method == "none":
             return None
+        losers = self._losers_folder
+        pairs = self._once(
+            losers,
+            "align",
+            PreferencePair,
+            lambda folder: make_pairs(self.config, clips, self._models.base_generator, folder, self.reporter),
+        )
 
         def work(folder: StageFolder) -> None:
-            align(self.config, clips, self._models.base_generator, folder, self.reporter)
+            align(self.config, clips, pairs, losers, self._models.base_generator, folder, self.reporter)
 
         self._once(self._align_folder, "align", PreferencePair, work)
         return self._align_folder
@@ -159,7 +154,14 @@ class Pipeline:
                 folder: StageFolder, number: int = number, refused: Any = refused, accepted: Any = accepted
             ) -> None:
                 reflect_prompts(
-                    self.config, number, refused, accepted, components, self._models.language_model, folder, self.reporter
+                    self.config,
+                    number,
+                    refused,
+                    accepted,
+                    components,
+                    self._models.language_model,
+                    folder,
+                    self.reporter,
                 )
 
             prompts = self._once(imagined, "filter", Prompt, rewrite)
@@ -168,7 +170,9 @@ class Pipeline:
             candidates, generated = self._generate(number, prompts, imagined.key, "filter")
             judged = self._judge(number, clips, prompts, candidates, generated)
             verdicts = judged.manifest(Verdict)
-            rounds.append(Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged))
+            rounds.append(
+                Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)
+            )
         return rounds
 
     def dataset(self) -> Path:
@@ -218,7 +222,23 @@ class Pipeline:
         from synthio.stages.report import write_report
 
         with self._timed("report"):
-            return write_report(collect_report(self), self.root / "report", self.reporter)
+            return write_report(collect_report(self.finished()), self.root / "report", self.reporter)
+
+    def finished(self) -> FinishedRun:
+        """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
+        rounds = self.rounds()
+        return FinishedRun(
+            config=self.config,
+            root=self.root,
+            clips=tuple(self.clips()),
+            rounds=tuple(rounds),
+            clips_folder=self.clips_folder,
+            align_folder=self.alignment(),
+            losers_folder=self._losers_folder,
+            extract_folder=self._folder("extract", self._imagine_key),
+            train_folder=self.predictions()[1],
+            seconds=self.timings(),
+        )
 
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
@@ -303,8 +323,15 @@ class Pipeline:
         return self._folder("caption", fingerprint([section, model, self.clips_folder.key, self.config.seed]))
 
     @cached_property
+    def _losers_folder(self) -> StageFolder:
+        align = self.config.align
+        pairs = [align.losers_per_clip, align.held_out_fraction]
+        parts = [pairs, self._t2a_identity, self.clips_folder.key, self.config.data.max_duration_s, self.config.seed]
+        return self._folder("losers", fingerprint(parts))
+
+    @cached_property
     def _align_folder(self) -> StageFolder:
-        parts = [self._section("align"), self._t2a_identity, self.clips_folder.key, self.config.seed]
+        parts = [self._section("align"), self._losers_folder.key, self.config.seed]
         return self._folder("align", fingerprint(parts))
 
     @cached_property

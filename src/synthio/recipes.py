@@ -72,7 +72,7 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
         key, _, text = override.partition("=")
         try:
             # Alone, YAML's block signs would read as empty text; here they are separators.
-            value = text if text in {"|", ">"} else yaml.safe_load(text)
+            value: Any = text if text in {"|", ">"} else yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
         for part in reversed(key.strip().split(".")):

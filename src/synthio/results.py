@@ -7,7 +7,7 @@ import resource
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from synthio import audio, metrics
 from synthio.backends.identity import model_identity
 from synthio.config import RunConfig
 from synthio.errors import DataError
-from synthio.pipeline import Pipeline, Round
-from synthio.records import Clip, PreferencePair, RejectedClip
+from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
@@ -31,11 +30,44 @@ _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerat
 _RATE_HZ = 16_000
 
 
-def collect_report(pipeline: Pipeline) -> report.ReportData:
-    """Everything on the page. Raises: `MissingArtefact` naming the stage that has not run."""
-    config, clips, rounds = pipeline.config, pipeline.clips(), pipeline.rounds()
-    align_folder = pipeline.alignment()
-    comparison = metrics.Comparison.model_validate(pipeline.predictions()[1].summary())
+@dataclass(frozen=True)
+class Round:
+    """One turn of imagine (or rewrite), generate, filter."""
+
+    number: int
+    prompts: tuple[Prompt, ...]
+    candidates: tuple[Candidate, ...]
+    verdicts: tuple[Verdict, ...]
+    imagined: StageFolder
+    generated: StageFolder
+    judged: StageFolder
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run made, for those who read it."""
+
+    config: RunConfig
+    root: Path
+    clips: tuple[Clip, ...]
+    rounds: tuple[Round, ...]
+    clips_folder: StageFolder
+    align_folder: StageFolder | None
+    losers_folder: StageFolder
+    extract_folder: StageFolder
+    train_folder: StageFolder
+    seconds: Mapping[str, float]
+
+    @property
+    def comparison(self) -> metrics.Comparison:
+        """The arms, their difference and its interval."""
+        return metrics.Comparison.model_validate(self.train_folder.summary())
+
+
+def collect_report(run: FinishedRun) -> report.ReportData:
+    """Everything on the page."""
+    config, clips, rounds, align_folder = run.config, run.clips, run.rounds, run.align_folder
+    comparison = run.comparison
     samples = [_sample(r, i, clips) for r in rounds for i in range(len(r.prompts))]
     accepted = [sample for sample in samples if sample.reason == "accepted"]
     rejected = [sample for sample in samples if sample.reason != "accepted"]
@@ -43,25 +75,25 @@ def collect_report(pipeline: Pipeline) -> report.ReportData:
     synthetic = {str(s.audio): (tuple(s.labels), s.audio) for s in accepted if s.audio is not None}
     spectral, spectral_classes = _spectral(real, synthetic)
     return report.ReportData(
-        title=f"Synthio report: {pipeline.root.name}",
+        title=f"Synthio report: {run.root.name}",
         verdict=metrics.verdict(comparison),
         comparison=comparison,
         funnel=[funnel_round(r) for r in rounds],
         alignment=_alignment(config, align_folder),
-        before_after=_before_after(config, align_folder, real),
+        before_after=_before_after(run, real),
         spectral=spectral,
         spectral_classes=spectral_classes,
         accepted=_spread(accepted, config.report.samples_per_verdict, config.seed),
         rejected=_spread(rejected, config.report.samples_per_verdict, config.seed),
-        times=[report.StageTime(stage, seconds) for stage, seconds in pipeline.timings().items()],
-        language_model=_language_model(pipeline, rounds),
+        times=[report.StageTime(stage, seconds) for stage, seconds in run.seconds.items()],
+        language_model=_language_model(run),
         peak_memory_bytes=_peak_memory_bytes(),
         versions=versions(),
         models=models_used(config),
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         warnings=_warnings(config, align_folder, rounds),
         class_counts=_class_counts(clips),
-        rejected_files=_rejected_files(pipeline),
+        rejected_files=_rejected_files(run),
     )
 
 
@@ -140,19 +172,18 @@ def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignmen
     return report.Alignment(config.align.method, rows, summary["chosen_step"], summary["warnings"])
 
 
-def _before_after(
-    config: RunConfig, folder: StageFolder | None, real: Mapping[str, tuple[Any, Path]]
-) -> list[report.BeforeAfter]:
+def _before_after(run: FinishedRun, real: Mapping[str, tuple[Any, Path]]) -> list[report.BeforeAfter]:
+    folder = run.align_folder
     if folder is None:
         return []
     pairs = {pair.id: pair for pair in folder.manifest(PreferencePair)}
     return [
         report.BeforeAfter(
             prompt=pairs[name].prompt,
-            base_audio=folder.path / pairs[name].loser_path,
+            base_audio=run.losers_folder.path / pairs[name].loser_path,
             aligned_audio=folder.path / f"after/{name}.flac",
             real_audio=real[pairs[name].clip_id][1],
-            seed=derive_seed(config.seed, "loser", name),
+            seed=derive_seed(run.config.seed, "loser", name),
         )
         for name in folder.summary()["after"]
     ]
@@ -206,13 +237,13 @@ def _medians(rows: _Measured, label: str) -> dict[str, float | None]:
     return found
 
 
-def _language_model(pipeline: Pipeline, rounds: Sequence[Round]) -> report.LanguageModelUse | None:
-    config = pipeline.config.imagine
+def _language_model(run: FinishedRun) -> report.LanguageModelUse | None:
+    config = run.config.imagine
     if config.mode == "template":
         return None
-    summaries = [r.imagined.summary() for r in rounds]
+    summaries = [r.imagined.summary() for r in run.rounds]
     if config.mode == "mixcap":
-        summaries.append(StageFolder(pipeline.root, "extract", rounds[0].imagined.key).summary())
+        summaries.append(run.extract_folder.summary())
     usage = [summary.get("usage", {}) for summary in summaries]
 
     def total(name: str) -> int:
@@ -257,10 +288,12 @@ def _class_counts(clips: Sequence[Clip]) -> list[report.ClassCount]:
     def count(label: str, split: str) -> int:
         return sum(label in clip.labels and clip.split == split for clip in clips)
 
-    return [report.ClassCount(label, count(label, "train"), count(label, "valid"), count(label, "test")) for label in labels]
+    return [
+        report.ClassCount(label, count(label, "train"), count(label, "valid"), count(label, "test")) for label in labels
+    ]
 
 
-def _rejected_files(pipeline: Pipeline) -> list[RejectedClip]:
-    path = pipeline.clips_folder.path / "rejected.jsonl"
+def _rejected_files(run: FinishedRun) -> list[RejectedClip]:
+    path = run.clips_folder.path / "rejected.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [RejectedClip.model_validate_json(line) for line in lines]

@@ -1,12 +1,12 @@
 """The run folder: JSONL manifests, atomic writes, done-marker last, resume after a kill at any instant.
 
-    run_folder/
-      stages/<stage>-<key>/   key = hash of the stage's config, its inputs' keys, its model's revision and the seed
-        items.jsonl           one line per finished item, appended as work goes on
-        manifest.jsonl        the finished records, in input order
-        done.json             written last: its presence means the stage is complete
-      dataset/                a Hugging Face audiofolder
-      report/index.html
+run_folder/
+  stages/<stage>-<key>/   key = hash of the stage's config, its inputs' keys, its model's revision and the seed
+    items.jsonl           one line per finished item, appended as work goes on
+    manifest.jsonl        the finished records, in input order
+    done.json             written last: its presence means the stage is complete
+  dataset/                a Hugging Face audiofolder
+  report/index.html
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class StageFolder:
     def summary(self) -> dict[str, Any]:
         """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
         if not self.done:
-            raise MissingArtefact(f"the results of stage `{self.stage}` are not there; run `synthio {self.stage}` first")
+            raise MissingArtefact(
+                f"the results of stage `{self.stage}` are not there; run `synthio {self.stage}` first"
+            )
         try:
             return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -132,7 +134,9 @@ class StageFolder:
             raise self._damaged("manifest.jsonl", error) from error
 
     def _damaged(self, name: str, error: Exception) -> StoreError:
-        return StoreError(f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again")
+        return StoreError(
+            f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again"
+        )
 
 
 def _lines(text: str) -> list[str]:

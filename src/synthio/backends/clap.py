@@ -88,12 +88,15 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
     try:
         kind = AutoConfig.from_pretrained(source, revision=config.revision).model_type
         if kind != "clap":
-            raise ModelError(f"clap.model {source!r} is a {kind!r} model; expected `clap`, such as laion/clap-htsat-unfused")
+            raise ModelError(
+                f"clap.model {source!r} is a {kind!r} model; expected `clap`, such as laion/clap-htsat-unfused"
+            )
         model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"clap.model {source!r} cannot be loaded ({error}); check the name and the network, or use clap.model=pocket"
+            f"clap.model {source!r} cannot be loaded ({error}); check the name and the network, "
+            "or use clap.model=pocket"
         ) from error
     return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

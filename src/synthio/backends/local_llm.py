@@ -211,11 +211,14 @@ class _AnswerEnd:
 
 
 def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     # Half precision is slow or inexact on CPUs; accelerators run the checkpoint's own type.
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            raise ValueError(f"a {config.model_type!r} model does not continue text")
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError) as error:

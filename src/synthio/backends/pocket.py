@@ -148,7 +148,9 @@ def _assemble_clap(folder: Path) -> None:
     shutil.copytree(SHIPPED / "clap", folder, dirs_exist_ok=True)
     shipped = load_file(str(folder / "model.safetensors"))
     text = {f"text_model.{k}": v for k, v in clap_text_weights(minilm_folder()).items()}
-    save_file({**text, **{k: v.float() for k, v in shipped.items()}}, str(folder / "model.safetensors"), {"format": "pt"})
+    save_file(
+        {**text, **{k: v.float() for k, v in shipped.items()}}, str(folder / "model.safetensors"), {"format": "pt"}
+    )
 
 
 def clap_text_weights(minilm: Path) -> dict[str, torch.Tensor]:

@@ -69,7 +69,7 @@ def make_request(
 
     After a refused answer a chat model is told why. A base model would not understand: it only gets the next seed.
     """
-    told = f"\n\nYour last answer was refused: {quote(refusal)}. Answer again." if refusal else ""
+    told = f"\n\nYour last answer was refused because: {quote(refusal)}\nAnswer again." if refusal else ""
     # The last line of the few-shot file is where the answer begins.
     question, _, start = template(f"{name}.fewshot").template.rpartition("\n")
     return Request(

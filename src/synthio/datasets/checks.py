@@ -20,6 +20,12 @@ def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
     return {label: {split: counts[label, split] for split in SPLITS} for label in sorted({name for name, _ in counts})}
 
 
+def split_counts(clips: Iterable[Clip]) -> dict[Split, int]:
+    """Clips per split, every split present."""
+    counts = Counter(clip.split for clip in clips)
+    return {split: counts[split] for split in SPLITS}
+
+
 def class_problems(clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]]) -> list[str]:
     """One class only; classes with no clip, one clip or no training clip.
 

@@ -52,8 +52,8 @@ def read_folder(config: DataConfig) -> list[Row]:
 
 def _are_splits(folders: list[Path]) -> bool:
     """Whether these are train/valid/test with class folders inside; a class may be called `train` (the vehicle)."""
-    splits = [folder for folder in folders if split_of(folder.name) and _folders(folder) and not _has_audio(folder)]
-    return bool(splits) and (len({split_of(f.name) for f in splits}) > 1 or all(split_of(f.name) for f in folders))
+    splits = [split for folder in folders if (split := split_of(folder.name)) and _folders(folder)]
+    return len(set(splits)) > 1 or (bool(splits) and all(split_of(folder.name) for folder in folders))
 
 
 def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
@@ -118,10 +118,6 @@ def _files(folder: Path) -> Iterator[Path]:
         seen.add(here)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield from (Path(parent) / name for name in sorted(names) if not _is_hidden(name))
-
-
-def _has_audio(folder: Path) -> bool:
-    return any(child.suffix.lower() in AUDIO_SUFFIXES and child.is_file() for child in folder.iterdir())
 
 
 def _is_hidden(name: str) -> bool:

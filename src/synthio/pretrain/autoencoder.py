@@ -136,7 +136,9 @@ def _stft_loss() -> torch.nn.Module:
     try:
         from auraloss.freq import MultiResolutionSTFTLoss
     except ImportError as error:
-        raise MissingDependency("pre-training the autoencoder needs auraloss: pip install 'synthio[pretrain]'") from error
+        raise MissingDependency(
+            "pre-training the autoencoder needs auraloss: pip install 'synthio[pretrain]'"
+        ) from error
     sizes = [2048, 1024, 512, 256, 128]
     loss: torch.nn.Module = MultiResolutionSTFTLoss(
         fft_sizes=sizes, hop_sizes=[s // 4 for s in sizes], win_lengths=sizes, w_sc=1.0, w_log_mag=1.0, eps=1e-5

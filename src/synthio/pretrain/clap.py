@@ -27,9 +27,9 @@ class ClapModelConfig(Section):
 
     spec_size: int = 128
     num_mel_bins: int = 64
-    patch_embeds_hidden_size: int = 32
-    depths: tuple[int, ...] = (2, 2, 2, 2)
-    num_attention_heads: tuple[int, ...] = (2, 4, 8, 16)
+    patch_embeds_hidden_size: int = 40
+    depths: tuple[int, ...] = (2, 2, 2)
+    num_attention_heads: tuple[int, ...] = (2, 4, 8)
     projection_dim: int = 192
     window_s: int = 2
     hop_length: int = 128
@@ -128,7 +128,9 @@ class ClapData:
         hidden: dict[str, torch.Tensor] = {}
         for start in range(0, len(captions), 128):
             chunk = captions[start : start + 128]
-            inputs = tokenizer(chunk, padding=True, truncation=True, max_length=64, return_tensors="pt").to(self._device)
+            inputs = tokenizer(chunk, padding=True, truncation=True, max_length=64, return_tensors="pt").to(
+                self._device
+            )
             output = model.text_model(inputs.input_ids, attention_mask=inputs.attention_mask)  # type: ignore[operator,union-attr]
             hidden |= dict(zip(chunk, output.last_hidden_state[:, 0].cpu(), strict=True))
         return hidden
@@ -163,12 +165,18 @@ class ClapData:
 
 def fits(clips: list[CorpusClip], captions: list[str]) -> torch.Tensor:
     """``[i, j] = 1`` when caption ``j`` also describes clip ``i``: its own, the same text, or one of its captions."""
-    rows = [[float(i == j or caption in clip.captions) for j, caption in enumerate(captions)] for i, clip in enumerate(clips)]
+    rows = [
+        [float(i == j or caption in clip.captions) for j, caption in enumerate(captions)]
+        for i, clip in enumerate(clips)
+    ]
     return torch.tensor(rows)
 
 
 def mask_features(features: torch.Tensor, share: float, generator: np.random.Generator) -> torch.Tensor:
-    """SpecAugment: one band of frames and one of mel bins per clip set to the clip's floor. ``(batch, 1, frames, mels)``"""
+    """SpecAugment: one band of frames and one of mel bins per clip set to the clip's floor.
+
+    In place on ``(batch, 1, frames, mels)``; returned for chaining.
+    """
     for clip in features:
         floor = clip.min()
         for axis, size in ((1, clip.shape[1]), (2, clip.shape[2])):

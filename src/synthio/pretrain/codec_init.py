@@ -45,7 +45,10 @@ def start_from_linear_codec(model: torch.nn.Module, waveforms: list[audio.Wavefo
     basis, _ = principal_components(windows.reshape(-1, width), attention.dim_heads)
     _set_encoder(encoder, basis)
     offset = _set_decoder(decoder, basis)
-    patches = model.patch_embed.encode(windows[:8192].reshape(-1, 1, windows.shape[1] * 8))  # type: ignore[union-attr,operator]
+    # In runs of eight windows, so that most have neighbours on both sides.
+    run = min(8, windows.shape[0])
+    joined = windows[: min(8192, windows.shape[0]) // run * run].reshape(-1, 1, windows.shape[1] * run)
+    patches = model.patch_embed.encode(joined)  # type: ignore[union-attr,operator]
     tokens = encoder(patches).transpose(1, 2).reshape(-1, width)
     mean = tokens.mean(dim=0)
     components, variances = principal_components(tokens - mean, config.latent_dim)  # type: ignore[union-attr,arg-type]

@@ -1,6 +1,6 @@
 """The pre-training corpus: permissively licensed clips and SoundFont renders -> 16 kHz FLAC with captions.
 
-The result is an audiofolder: ``clips/*.flac`` and ``metadata.jsonl`` with ``file_name, captions, tags, group, licence``.
+The result is an audiofolder: ``clips/*.flac`` and ``metadata.jsonl`` with file_name, captions, tags, group, licence.
 What is held out of pre-training is written to ``held_out.json`` beside it.
 """
 

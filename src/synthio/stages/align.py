@@ -55,18 +55,20 @@ class Errors:
 
 
 def align(
-    config: RunConfig, clips: Sequence[Clip], generator: TextToAudio, folder: StageFolder, reporter: Reporter
+    config: RunConfig,
+    clips: Sequence[Clip],
+    pairs: Sequence[PreferencePair],
+    pairs_folder: StageFolder,
+    generator: TextToAudio,
+    folder: StageFolder,
+    reporter: Reporter,
 ) -> None:
     """Train adapters and write the best into ``folder/adapter`` (absent when nothing beat the base model).
 
-    Raises: `DataError` with fewer than two training clips.
+    ``pairs_folder`` holds the losers of ``pairs`` and caches the latents.
     """
     started = time.monotonic()
-    training = [clip for clip in clips if clip.split == "train"]
-    if len(training) < 2:
-        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
-    pairs = make_pairs(config, training, generator, folder, reporter)
-    data = _load_pairs(config, training, pairs, generator, folder, reporter)
+    data = _load_pairs(clips, pairs, generator, pairs_folder, reporter)
     generator.add_adapter(config.align.lora_rank, derive_seed(config.seed, "align", "adapter"))
     curve, chosen = _train(config, data, generator, folder, reporter)
     warnings = diagnose(curve, chosen, config.align)
@@ -96,8 +98,15 @@ def read_curve(folder: StageFolder) -> list[Measurement]:
 def make_pairs(
     config: RunConfig, clips: Sequence[Clip], generator: TextToAudio, folder: StageFolder, reporter: Reporter
 ) -> list[PreferencePair]:
-    """Generate the losers with the unaligned model; finished ones are kept across kills."""
-    held_out = held_out_clips(clips, config.align.held_out_fraction, config.seed)
+    """Generate the losers with the unaligned model; finished ones are kept across kills.
+
+    A stage of its own: losers do not depend on how alignment is then done.
+    Raises: `DataError` with fewer than two training clips.
+    """
+    training = [clip for clip in clips if clip.split == "train"]
+    if len(training) < 2:
+        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
+    held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)
     wanted = [
         PreferencePair(
             id=f"{clip.id}-{j}",
@@ -107,7 +116,7 @@ def make_pairs(
             duration_s=bucket_duration_s(min(clip.duration_s, config.data.max_duration_s)),
             held_out=clip.id in held_out,
         )
-        for clip in clips
+        for clip in training
         for j in range(config.align.losers_per_clip)
     ]
     finished = folder.items(PreferencePair)
@@ -125,6 +134,7 @@ def make_pairs(
 
         for group in _by_duration([pair for pair in wanted if pair.id not in finished]).values():
             in_batches(group, config.t2a.batch_size, generate, reporter.warn)
+    folder.finish(wanted, {"losers": len(wanted)})
     return wanted
 
 
@@ -177,7 +187,6 @@ class _Pairs:
 
 
 def _load_pairs(
-    config: RunConfig,
     clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
     generator: TextToAudio,

@@ -36,6 +36,8 @@ class DataCheck:
 
     counts: dict[str, dict[Split, int]] = field(default_factory=dict)
     """Clips per class and split."""
+    splits: dict[Split, int] = field(default_factory=dict)
+    """Clips per split; a clip with several labels counts once."""
     duration_min_s: float = 0.0
     duration_median_s: float = 0.0
     duration_max_s: float = 0.0
@@ -73,7 +75,7 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
     write_text(rejected, "".join(clip.model_dump_json() + "\n" for clip in found.rejected))
     summary = {
         "clips": len(found.clips),
-        "splits": {split: sum(clip.split == split for clip in found.clips) for split in checks.SPLITS},
+        "splits": checks.split_counts(found.clips),
         "classes": checks.class_counts(found.clips),
         "rejected": len(found.rejected),
         "audio_s": round(sum(clip.duration_s for clip in found.clips), 3),
@@ -92,6 +94,7 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
     durations = [opened.duration_s for opened in found.opened]
     return DataCheck(
         counts=checks.class_counts(found.clips),
+        splits=checks.split_counts(found.clips),
         duration_min_s=min(durations, default=0.0),
         duration_median_s=statistics.median(durations or [0.0]),
         duration_max_s=max(durations, default=0.0),

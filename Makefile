@@ -1,0 +1,32 @@
+# Everything from a fresh clone: `make demo` runs the main job on the bundled data, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint docs clean
+
+demo: $(READY)
+	$(BIN)/synthio run recipes/demo.yaml
+
+test: $(READY) lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python scripts/make_configuration_docs.py
+
+# torch first: an unpinned requirement would take the registry's newest build with its CUDA packages.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[pocket,pretrain,dev]'
+	$(BIN)/synthio prepare
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,89 @@
+"""The house: imports point one way, stages do not import each other, importing synthio is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "src" / "synthio"
+LEVELS = [
+    {"errors", "seeds", "recipes"},
+    {"config", "records", "progress"},
+    {"store", "audio", "wording"},
+    {"metrics", "pools", "preference", "charts", "checkpoint", "datasets"},
+    {"backends"},
+    {"stages", "pretrain"},
+    {"results"},
+    {"pipeline"},
+    {"plan", "doctor", "api"},
+    {"cli"},
+]
+LEVEL = {name: depth for depth, names in enumerate(LEVELS) for name in names}
+
+
+def rooms() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith("synthio.")}
+
+
+def test_every_room_has_a_level() -> None:
+    assert {room_of(path) for path in rooms()} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    here = room_of(path)
+    upward = [name for name in imported(path) if LEVEL.get(name.split(".")[1], -1) > LEVEL[here]]
+    assert not upward, f"{path.name} imports {upward}, which are above it"
+    if here == "stages":
+        others = [n for n in imported(path) if n.startswith("synthio.stages.") and n.split(".")[2] != path.stem]
+        assert not others, f"stage {path.stem} imports {others}"
+
+
+def test_importing_synthio_loads_no_model_library() -> None:
+    code = (
+        "import sys, synthio; print([m for m in ('torch', 'transformers', 'diffusers', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom synthio.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\nprint('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_public_names_are_exactly_these_and_load() -> None:
+    import synthio
+
+    assert sorted(synthio.__all__) == sorted(
+        ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "run"]
+    )
+    assert all(getattr(synthio, name) is not None for name in synthio.__all__)
+
+
+def test_no_pickle_no_eval_no_unsafe_yaml() -> None:
+    banned = ("import pickle", "torch.load(", "yaml.load(", "eval(", "exec(", "weights_only=False")
+    for path in rooms():
+        text = path.read_text(encoding="utf-8").replace(".eval()", "").replace(".eval().", "")
+        assert not [word for word in banned if word in text.replace("model.eval(", "")], path

@@ -1,0 +1,196 @@
+"""The command line as a user runs it, on tiny models of the real classes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+
+
+def synthio(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "synthio.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    tmp_path_factory: pytest.TempPathFactory,
+    small_data: Path,
+    flow_model: Path,
+    clap_model: Path,
+    ast_model: Path,
+) -> Path:
+    from tiny_llm import tiny_llama
+
+    root = tmp_path_factory.mktemp("recipe")
+    content = {
+        "run_folder": str(root / "run"),
+        "data": {"path": str(small_data), "domain": "test tones"},
+        "t2a": {"model": str(flow_model), "num_inference_steps": 2, "batch_size": 4},
+        "clap": {"model": str(clap_model)},
+        "align": {"steps": 4, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1, "batch_size": 4},
+        "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1},
+        "reflect": {"rounds": 1},
+        "train": {"model": str(ast_model), "steps": 4, "evaluate_every": 2, "seeds": 2, "bootstrap_samples": 100},
+    }
+    path = root / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> tuple[Path, dict[str, Any]]:
+    result = synthio("run", recipe, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    return recipe.parent / "run", json.loads(result.stdout)
+
+
+def manifests(root: Path) -> dict[str, str]:
+    return {p.parent.name: p.read_text() for p in root.glob("stages/*/manifest.jsonl")}
+
+
+def test_run_makes_everything_it_promises(finished: tuple[Path, dict[str, Any]]) -> None:
+    root, result = finished
+    assert result["verdict"].startswith(("Synthetic data", "No comparison"))
+    assert {arm["arm"] for arm in result["comparison"]["arms"]} == {"gold", "synthio"}
+    assert result["funnel"][0]["captions"] == 16
+    assert (root / "report" / "index.html").is_file()
+    assert yaml.safe_load((root / "recipe.yaml").read_text())["train"]["steps"] == 4
+    assert not [p for p in root.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".partial"}]
+
+
+def test_the_random_language_model_is_topped_up_and_says_so(finished: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = finished
+    (manifest,) = root.glob("stages/imagine-*/manifest.jsonl")
+    prompts = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert len(prompts) == 16
+    assert all(p["source"] == "top-up" and p["failed"] and p["text"].startswith("Sound of a") for p in prompts)
+    assert "template top-ups" in (root / "report" / "index.html").read_text()
+
+
+def test_dataset_is_an_audiofolder(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    from datasets import Audio, load_dataset
+
+    root, result = finished
+    rows = load_dataset("audiofolder", data_dir=str(root / "dataset"), split="train", cache_dir=str(tmp_path))
+    rows = rows.cast_column("audio", Audio(decode=False))
+    accepted = sum(row["accepted"] for row in result["funnel"])
+    assert len(rows) == accepted > 0
+    assert {"label", "caption", "similarity", "round", "seed", "source_clip"} <= set(rows.column_names)
+
+
+def test_running_again_repeats_nothing(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
+    root, first = finished
+    stamps = {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")}
+    result = synthio("run", recipe, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["comparison"] == first["comparison"]
+    assert {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")} == stamps
+
+
+def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = finished
+    before = set(root.glob("stages/*"))
+    result = synthio("run", recipe, "train.steps=5", "t2a.batch_size=3", "--quiet")
+    assert result.returncode == 0, result.stderr
+    new = {p.name.rsplit("-", 1)[0] for p in set(root.glob("stages/*")) - before}
+    assert new == {"train"}
+
+
+def test_killed_at_any_moment_and_resumed_equals_undisturbed(
+    recipe: Path, finished: tuple[Path, dict[str, Any]]
+) -> None:
+    root, _ = finished
+    other = recipe.parent / "killed"
+    command = [sys.executable, "-m", "synthio.cli", "run", str(recipe), f"run_folder={other}", "--quiet"]
+    for lines in (3, 12, 20):
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Kill as soon as so many items are on disk: in a different stage each time, never after the end.
+        while process.poll() is None and _items(other) < lines:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    result = synthio("run", recipe, f"run_folder={other}", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert {k: v for k, v in manifests(other).items() if not k.startswith("train")} == {
+        k: v for k, v in manifests(root).items() if not k.startswith("train")
+    }
+    assert (other / "dataset" / "metadata.jsonl").read_text() == (root / "dataset" / "metadata.jsonl").read_text()
+
+
+def _items(root: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in root.glob("stages/*/items.jsonl"))
+
+
+def test_a_stage_alone_says_which_one_is_missing(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("generate", recipe, f"run_folder={tmp_path / 'fresh'}", "--quiet")
+    assert result.returncode == 6
+    assert "run `synthio align`" in result.stderr
+
+
+def test_every_config_problem_at_once(recipe: Path) -> None:
+    result = synthio("run", recipe, "train.sedes=3", "align.beta=-1", "t2a.guidance_scale=99")
+    assert result.returncode == 2
+    assert "did you mean 'seeds'" in result.stderr
+    assert "align.beta" in result.stderr and "t2a.guidance_scale" in result.stderr
+
+
+@pytest.mark.parametrize(("path", "words"), [("/no/such/folder", "no such file or folder"), (".", "problem")])
+def test_bad_data_is_exit_code_3(recipe: Path, path: str, words: str, tmp_path: Path) -> None:
+    result = synthio("run", recipe, f"data.path={path}", f"run_folder={tmp_path}/r", "--json", "--quiet", cwd=tmp_path)
+    assert result.returncode == 3
+    assert words in json.loads(result.stdout)["message"]
+
+
+def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> None:
+    missing = [f"{part}.model=/no/such/model" for part in ("t2a", "clap", "train")]
+    result = synthio("run", recipe, *missing, f"run_folder={tmp_path / 'dry'}", "--dry-run", "--json")
+    assert result.returncode == 0, result.stderr
+    stages = {row["stage"]: row["items"] for row in json.loads(result.stdout)["stages"]}
+    assert stages["generate"] == 16 and stages["train"] == 4
+    assert not (tmp_path / "dry").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_refused(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = synthio("run", recipe, f"run_folder={tmp_path / 'file'}", "--quiet")
+    assert result.returncode == 6 and "is a file" in result.stderr
+
+
+def test_one_prompt(recipe: Path, tmp_path: Path) -> None:
+    import soundfile as sf
+
+    result = synthio("generate", recipe, "--prompt", "a low tone", "-o", tmp_path / "clip.flac", "--duration-s", "0.5")
+    assert result.returncode == 0, result.stderr
+    assert sf.info(tmp_path / "clip.flac").frames == 8_000
+
+
+def test_doctor_and_data_check(recipe: Path) -> None:
+    doctor = synthio("doctor", recipe, "--json")
+    assert doctor.returncode == 0, doctor.stderr
+    found = json.loads(doctor.stdout)
+    assert {"versions", "devices", "pocket", "models"} <= set(found)
+    check = synthio("data", "check", recipe, "--json")
+    assert check.returncode == 0, check.stderr
+    assert json.loads(check.stdout)["counts"]["hiss"] == {"train": 4, "valid": 2, "test": 4}
+
+
+def test_no_key_is_ever_written(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    secret = "sk-not-to-be-written"
+    environment = {**ENVIRONMENT, "OPENAI_API_KEY": secret}
+    command = [sys.executable, "-m", "synthio.cli", "imagine", str(recipe), "imagine.kind=endpoint"]
+    command += ["imagine.endpoint.base_url=http://127.0.0.1:9/v1", "imagine.endpoint.max_retries=0", "--quiet"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert secret not in result.stdout + result.stderr
+    root = finished[0]
+    assert not [p for p in root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]

@@ -1,0 +1,179 @@
+"""The pre-training recipes on a handful of clips: corpus, loop, linear start, all four parts, and loading them back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from synthio import audio
+from synthio.errors import ConfigError, DataError
+from synthio.pretrain import autoencoder, corpus, general_midi, loop
+from synthio.pretrain.codec_init import principal_components, start_from_linear_codec
+from synthio.progress import Reporter
+
+
+@pytest.fixture(scope="module")
+def corpus_config(tmp_path_factory: pytest.TempPathFactory) -> corpus.CorpusConfig:
+    root = tmp_path_factory.mktemp("clips")
+    generator = np.random.default_rng(0)
+    time = np.arange(16_000) / 16_000
+    with (root / "clips.csv").open("w", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow("file,cls,label,caption,group,licence,permissive".split(","))
+        for index in range(24):
+            samples = 0.5 * np.sin(2 * np.pi * generator.uniform(100, 900) * time) * np.exp(-2 * time)
+            sf.write(root / f"{index}.wav", samples, 16_000)
+            label = "low_tone" if index % 2 else "bell"
+            writer.writerow([f"{index}.wav", label, label, f"a {label} ringing", "maker", "CC0", int(index != 5)])
+    return corpus.CorpusConfig(folder=root / "corpus", clips_csv=root / "clips.csv", mixtures=4)
+
+
+def test_corpus_keeps_only_permissive_clips_and_captions_mixtures(corpus_config: corpus.CorpusConfig) -> None:
+    clips = corpus.read_corpus(corpus.build_corpus(corpus_config))
+    recordings = [clip for clip in clips if "/rec_" in clip.file_name]
+    mixed = [clip for clip in clips if "/mix_" in clip.file_name]
+    assert len(recordings) == 23 and len(mixed) == 4
+    assert recordings[0].captions[0] == "Sound of a bell"
+    assert all(caption.endswith("in the background") for clip in mixed for caption in clip.captions)
+    assert "permissive=0" in (corpus_config.folder / "held_out.json").read_text()
+
+
+def test_corpus_without_a_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="corpus.soundfont"):
+        corpus.build_corpus(corpus.CorpusConfig(folder=tmp_path))
+
+
+def test_the_demo_is_held_out_of_pretraining() -> None:
+    for family, splits in general_midi.DEMO_PROGRAMS.items():
+        used = [set(programs) for programs in splits.values()]
+        assert not used[0] & used[1] and not used[0] & used[2] and not used[1] & used[2], family
+        assert set().union(*used) <= general_midi.HELD_OUT_PROGRAMS
+        assert set(general_midi.FAMILIES[family]) - general_midi.HELD_OUT_PROGRAMS, f"pre-training never hears {family}"
+
+
+def test_learning_rate_warms_up_and_decays_to_a_tenth() -> None:
+    config = loop.OptimiserConfig(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [loop.learning_rate_at(step, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[100] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_loop_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    def train(folder: Path, stops: list[int]) -> torch.Tensor:
+        for stop in stops:
+            torch.manual_seed(0)
+            module = torch.nn.Linear(3, 1)
+
+            def loss(step: int, module: torch.nn.Module = module, stop: int = stop) -> torch.Tensor:
+                if step == stop:
+                    raise KeyboardInterrupt
+                inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+                return (module(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+
+            config = loop.OptimiserConfig(steps=12, warmup_steps=2, checkpoint_every=4, learning_rate=0.05)
+            try:
+                loop.fit(module, loss, config, folder, dict, Reporter())
+            except KeyboardInterrupt:
+                continue
+            return module.weight.detach()
+        raise AssertionError("never finished")
+
+    whole = train(tmp_path / "a", [-1])
+    torch.testing.assert_close(train(tmp_path / "b", [6, 9, -1]), whole)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "b" / "curve.jsonl").read_text().splitlines()]
+    assert steps == [4, 8, 12]
+
+
+def test_principal_components_rebuild_what_they_span() -> None:
+    rows = torch.randn(200, 3) @ torch.randn(3, 10)
+    basis, values = principal_components(rows, 3)
+    torch.testing.assert_close(rows @ basis.T @ basis, rows, atol=1e-3, rtol=1e-3)
+    assert (values[:-1] >= values[1:]).all()
+
+
+def test_linear_start_beats_a_fresh_autoencoder() -> None:
+    from diffusers import AutoencoderSAME
+
+    generator = np.random.default_rng(0)
+    time = np.arange(16_384) / 16_000
+    sounds = [np.sin(2 * np.pi * generator.uniform(60, 500) * time).astype(np.float32) * 0.5 for _ in range(40)]
+    model = AutoencoderSAME(**autoencoder.AutoencoderModelConfig().model_dump(), sampling_rate=16_000)
+    batch = torch.from_numpy(np.stack(sounds[:8]))[:, None]
+
+    def error() -> float:
+        with torch.no_grad():
+            decoded = model(batch).sample[..., : batch.shape[-1]]
+        return float((decoded - batch).square().mean() / batch.square().mean())
+
+    fresh = error()
+    start_from_linear_codec(model, sounds)
+    assert error() < 0.35 < 0.9 < fresh
+    before = model.decode(model.encode(batch).latents).sample
+    autoencoder.whiten(model, batch)
+    latents = model.encode(batch).latents
+    torch.testing.assert_close(model.decode(latents).sample, before, atol=2e-3, rtol=1e-2)
+    torch.testing.assert_close(latents.mean(dim=(0, 2)), torch.zeros(64), atol=1e-2, rtol=0)
+    spread = latents.std(dim=(0, 2))
+    assert ((spread - 1).abs() < 0.02).float().mean() > 0.9
+
+
+def test_linear_start_says_what_it_needs() -> None:
+    from diffusers import AutoencoderSAME
+
+    settings = autoencoder.AutoencoderModelConfig(encoder_strides=(2,)).model_dump()
+    with pytest.raises(ConfigError, match=r"linear_start: false"):
+        start_from_linear_codec(AutoencoderSAME(**settings, sampling_rate=16_000), [np.zeros(4096, np.float32)])
+
+
+def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:
+    """Two steps each, through `train_part` as the command line calls it; the pipeline folder then generates."""
+    pytest.importorskip("auraloss")
+    pytest.importorskip("all_minilm_l6_v2")
+    import yaml
+    from diffusers import StableAudio3Pipeline
+    from transformers import AutoModelForAudioClassification, BertModel
+
+    from synthio.backends import pocket
+    from synthio.pretrain import train_part
+
+    corpus.build_corpus(corpus_config)
+    quick = {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2}
+    shared = {"corpus": corpus_config.model_dump(mode="json"), "optimiser": quick}
+    recipes = {
+        "autoencoder": {"model": {"encoder_transformer_depths": [1]}, "crop_samples": 4096},
+        "t2a": {
+            "autoencoder": str(tmp_path / "autoencoder" / "model"),
+            "model": {"embed_dim": 32, "depth": 1, "num_heads": 2},
+            "validation_fraction": 0.3,
+        },
+        "clap": {"model": {"patch_embeds_hidden_size": 8}, "validation_fraction": 0.3},
+        "classifier": {
+            "model": {"hidden_size": 24, "num_hidden_layers": 1}, "min_clips_per_tag": 2, "validation_fraction": 0.3,
+        },
+    }  # fmt: skip
+    for part, settings in recipes.items():
+        path = tmp_path / f"{part}.yaml"
+        path.write_text(yaml.safe_dump({"output": str(tmp_path / part), **shared, **settings}))
+        assert train_part(part, path, [], Reporter()) == tmp_path / part / "model"
+        assert (tmp_path / part / "training" / "curve.jsonl").is_file()
+    text_encoder = BertModel.from_pretrained(pocket.minilm_folder())
+    pipeline = StableAudio3Pipeline.from_pretrained(
+        tmp_path / "t2a" / "model", text_encoder=text_encoder, torch_dtype=torch.float32
+    )
+    clip = pipeline("Sound of a bell", duration=0.5, num_inference_steps=2).audios
+    assert clip.shape == (1, 1, 8_000) and torch.isfinite(clip).all()
+    assert AutoModelForAudioClassification.from_pretrained(tmp_path / "classifier" / "model").config.num_labels >= 2
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
+
+
+def test_captions_of_notes_start_with_the_label_template() -> None:
+    captions = general_midi.note_captions(73, 72, 45, 1.0)
+    assert captions[0] == "Sound of a flute"
+    assert "a high, soft flute note" in captions
+    assert audio.SILENCE_PEAK < 1
