@@ -272,13 +272,14 @@ def test_groups_never_straddle_splits_that_are_drawn(tmp_path: Path) -> None:
     assert all(summary["splits"].values())
 
 
-def test_leaking_copies_are_listed_or_dropped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_leaking_copies_are_listed_or_dropped(tmp_path: Path, split: str) -> None:
     root = dataset(tmp_path / "data", per_split=3)
     leak = sound("leak")
     train = clip(root / "train" / "dog" / "leak.wav", leak, subtype="PCM_16")
-    test = clip(root / "test" / "dog" / "other name.flac", np.stack([leak, leak], axis=1), subtype="PCM_16")
+    test = clip(root / split / "dog" / "other name.flac", np.stack([leak, leak], axis=1), subtype="PCM_16")
     text = problems(root, tmp_path / "run")
-    assert f"{str(train)!r} = {str(test)!r} (test)" in text
+    assert f"{str(train)!r} = {str(test)!r} ({split})" in text
     assert "data.duplicates=drop" in text
     clips, rejected, _ = collect(root, tmp_path / "run", duplicates="drop")
     assert str(train) not in {c.path for c in clips}

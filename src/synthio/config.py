@@ -110,16 +110,16 @@ class AlignConfig(Section):
         0.0,
         ge=0,
         le=10,
-        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2.",
+        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which here only made losers worse.",
     )
     learning_rate: float = Field(1e-4, gt=0, le=1, description="AdamW's.")
-    steps: int = Field(200, ge=1, description="At most; held-out pairs stop earlier.")
-    batch_size: int = Field(16, ge=1, description="Pairs per step.")
+    steps: int = Field(60, ge=1, description="At most; held-out pairs stop earlier.")
+    batch_size: int = Field(8, ge=1, description="Pairs per step.")
     lora_rank: int = Field(16, ge=1, le=1024, description="Rank (and alpha) of the adapters on all linear layers.")
     losers_per_clip: int = Field(2, ge=1, le=8, description="Generated clips per real clip (paper: 2).")
     held_out_fraction: float = Field(0.2, gt=0, lt=0.9, description="Share of clips whose pairs only measure.")
     evaluate_every: int = Field(10, ge=1, description="Steps between measurements on held-out pairs.")
-    patience: int = Field(5, ge=1, description="Measurements without improvement before stopping.")
+    patience: int = Field(3, ge=1, description="Measurements without improvement before stopping.")
 
 
 class ImagineConfig(Section):
@@ -193,7 +193,7 @@ class TrainConfig(Section):
         ("gold", "synthio"), min_length=1, description="Real only, and real plus synthetic."
     )
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
-    steps: int = Field(300, ge=1, description="Optimiser steps, the same for every arm.")
+    steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(5e-4, gt=0, le=1)
     evaluate_every: int = Field(

@@ -357,9 +357,11 @@ def _mean(values: list[float]) -> float | None:
 
 
 def best_step(curve: Sequence[Measurement]) -> int:
-    """The step with the lowest held-out loss among those that are no worse at real clips than the base model."""
-    eligible = [row for row in curve if row.winner_error_change <= 0]
-    return min(eligible, key=lambda row: (row.held_out_loss, row.step)).step
+    """The step with the lowest error on held-out real clips; ties go to the lower held-out loss, then the earlier.
+
+    Not the lowest held-out loss: the margin also grows when only the losers get worse (METHOD section 7).
+    """
+    return min(curve, key=lambda row: (row.winner_error_change, row.held_out_loss, row.step)).step
 
 
 def exhausted(curve: Sequence[Measurement], settings: AlignConfig) -> bool:
@@ -374,8 +376,8 @@ def diagnose(curve: Sequence[Measurement], chosen: int, settings: AlignConfig) -
     last = curve[-1]
     if chosen == 0:
         warnings.append(
-            "alignment did not help: no step lowered the held-out loss without raising the error on real clips; the "
-            "base model is used. Try a lower align.learning_rate, align.anchor=1 or align.method=erm"
+            "alignment did not help: no step lowered the error on held-out real clips; the base model is used. "
+            "Try a lower align.learning_rate, align.anchor=1 or align.method=erm"
         )
     if last.winner_error_change > 0 and settings.method == "dpo":
         warnings.append(
