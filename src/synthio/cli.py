@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from synthio.errors import ConfigError, SynthioError
@@ -235,7 +236,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
         console = Console()
         table = Table("class", "train", "valid", "test")
         for label, row in sorted(check.counts.items()):
-            table.add_row(label, *(str(row[split]) for split in ("train", "valid", "test")))
+            table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
         console.print(table)
         durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
         console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))

@@ -33,14 +33,18 @@ class DataConfig(Section):
         "group", description="Table column with a group (recorder, kit, patient) that must not straddle splits."
     )
     label_separator: str | None = Field(
-        None, description="Splits several labels in one cell, for example `|`; null means one label per clip."
+        None,
+        min_length=1,
+        description="Splits several labels in one cell, for example `|`; null means one label per clip.",
     )
     valid_fraction: Fraction = Field(0.2, description="Share of clips for validation when the data has no splits.")
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")
     domain: str = Field(
         "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
     )
-    max_duration_s: float = Field(10.0, gt=0, le=120, description="Longer clips are cropped to this.")
+    max_duration_s: float = Field(
+        10.0, gt=0, le=120, description="Longer clips are cropped to this; durations in manifests are capped at it."
+    )
     duplicates: Literal["error", "drop"] = Field(
         "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."
     )
@@ -107,7 +111,7 @@ class AlignConfig(Section):
     )
     beta: float = Field(2000.0, gt=0, description="DPO's inverse temperature (published: 2000).")
     anchor: float = Field(
-        0.0,
+        1.0,
         ge=0,
         le=10,
         description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which here only made losers worse.",

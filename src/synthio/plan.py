@@ -50,7 +50,7 @@ def make_plan(config: RunConfig) -> Plan:
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))
-    counts = {split: sum(row[split] for row in check.counts.values()) for split in ("train", "valid", "test")}
+    counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     wanted = counts["train"] * config.imagine.captions_per_clip
     asks = 0 if config.imagine.mode == "template" else counts["train"] * (2 if config.imagine.mode == "mixcap" else 1)
     losers = 0 if config.align.method == "none" else counts["train"] * config.align.losers_per_clip

@@ -17,7 +17,7 @@ Split = Literal["train", "valid", "test"]
 class Record(BaseModel):
     """Base: frozen, strict about unknown fields, identified."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     id: str
 
