@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "optional": optional,
         "cache": str(pocket.cache_folder()),
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
-        "pocket": {part: _state(lambda part=part: pocket.digest(part)) for part in ("t2a", "clap", "classifier")},
+        "pocket": {part: _state(part) for part in ("t2a", "clap", "classifier")},
         "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
     }
     if config is not None:
@@ -50,9 +49,9 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
     return found
 
 
-def _state(find: Callable[[], str]) -> str:
+def _state(part: str) -> str:
     try:
-        return f"shipped, {find()}"
+        return f"shipped, {pocket.digest(part)}"
     except SynthioError as error:
         return f"missing: {error}"
 

@@ -274,7 +274,10 @@ class StableAudio(_StableAudio):
         return predicted
 
 
-FAMILIES = {"StableAudio3Pipeline": StableAudio3, "StableAudioPipeline": StableAudio}
+FAMILIES: dict[str, type[StableAudio3] | type[StableAudio]] = {
+    "StableAudio3Pipeline": StableAudio3,
+    "StableAudioPipeline": StableAudio,
+}
 
 
 def load_text_to_audio(config: T2AConfig) -> TextToAudio:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,24 +106,24 @@ def crops(waveforms: list[audio.Waveform], config: loop.OptimiserConfig, length:
 
 
 @torch.no_grad()
-def whiten(model: torch.nn.Module, batch: torch.Tensor) -> None:
+def whiten(model: Any, batch: torch.Tensor) -> None:
     """Give every latent channel zero mean and unit variance on ``batch``, folded exactly into the linear layers."""
     model.eval()
-    latents = model.encode(batch).latents  # type: ignore[operator]
+    latents = model.encode(batch).latents
     mean, std = latents.mean(dim=(0, 2)), latents.std(dim=(0, 2)).clamp_min(1e-4)
-    encoder_out, decoder_in = model.encoder.proj, model.decoder.proj  # type: ignore[union-attr]
-    scale, bias = model.bottleneck.scale.flatten(), model.bottleneck.bias.flatten()  # type: ignore[union-attr,operator]
+    encoder_out, decoder_in = model.encoder.proj, model.decoder.proj
+    scale, bias = model.bottleneck.scale.flatten(), model.bottleneck.bias.flatten()
     # z' = (W x + b) * scale + bias, wanted (z' - mean) / std; the decoder undoes it.
-    encoder_out.weight.copy_(encoder_out.weight * (scale / std)[:, None])  # type: ignore[operator,union-attr]
-    encoder_out.bias.copy_((encoder_out.bias * scale + bias - mean) / std)  # type: ignore[operator,union-attr]
-    decoder_in.bias.add_(decoder_in.weight @ mean)  # type: ignore[operator,union-attr]
-    decoder_in.weight.mul_(std[None])  # type: ignore[operator,union-attr]
-    model.bottleneck.scale.fill_(1.0)  # type: ignore[union-attr,operator]
-    model.bottleneck.bias.zero_()  # type: ignore[union-attr,operator]
+    encoder_out.weight.copy_(encoder_out.weight * (scale / std)[:, None])
+    encoder_out.bias.copy_((encoder_out.bias * scale + bias - mean) / std)
+    decoder_in.bias.add_(decoder_in.weight @ mean)
+    decoder_in.weight.mul_(std[None])
+    model.bottleneck.scale.fill_(1.0)
+    model.bottleneck.bias.zero_()
 
 
 @torch.no_grad()
-def reconstruction_error_db(model: torch.nn.Module, waveforms: list[audio.Waveform], sample_rate_hz: int) -> float:
+def reconstruction_error_db(model: Any, waveforms: list[audio.Waveform], sample_rate_hz: int) -> float:
     """Mean absolute log-mel error in dB (64 mel, 80 dB range) of decode(encode(x)) over clips."""
     errors = []
     for samples in waveforms:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,34 +74,34 @@ def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
     return _save(recipe, model.eval())
 
 
-def contrastive_loss(
-    model: torch.nn.Module, features: torch.Tensor, hidden: torch.Tensor, shared: torch.Tensor
-) -> torch.Tensor:
+def contrastive_loss(model: Any, features: torch.Tensor, hidden: torch.Tensor, shared: torch.Tensor) -> torch.Tensor:
     """Symmetric cross-entropy against ``shared / shared.sum()``, ``(batch, batch)``: which captions fit which clips."""
     audio_rows, text_rows = _embed_audio(model, features), _embed_pooled(model, hidden)
-    logits = model.logit_scale_a.exp().clamp(max=100) * audio_rows @ text_rows.T  # type: ignore[operator,union-attr]
+    logits = model.logit_scale_a.exp().clamp(max=100) * audio_rows @ text_rows.T
     by_audio = -(shared / shared.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
     by_text = -(shared / shared.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-    return 0.5 * (by_audio + by_text)
+    loss: torch.Tensor = 0.5 * (by_audio + by_text)
+    return loss
 
 
-def _embed_audio(model: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
-    output = model.get_audio_features(features)  # type: ignore[operator]
+def _embed_audio(model: Any, features: torch.Tensor) -> torch.Tensor:
+    output = model.get_audio_features(features)
     rows = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return torch.nn.functional.normalize(rows, dim=-1)
+    normalised: torch.Tensor = torch.nn.functional.normalize(rows, dim=-1)
+    return normalised
 
 
-def _embed_pooled(model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+def _embed_pooled(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Text rows from the frozen encoder's cached first hidden state ``(batch, width)``: pooler and projection only."""
-    pooler = model.text_model.pooler  # type: ignore[union-attr]
-    pooled = pooler.activation(pooler.dense(hidden))  # type: ignore[operator,union-attr]
-    return torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)  # type: ignore[operator]
+    pooler = model.text_model.pooler
+    pooled = pooler.activation(pooler.dense(hidden))
+    return torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)
 
 
 class ClapData:
     """Mel features of every clip and the text tower's state of every caption, computed once."""
 
-    def __init__(self, recipe: ClapRecipe, model: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, recipe: ClapRecipe, model: Any, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
         folder = build_corpus(recipe.corpus)
         self._clips = read_corpus(folder)
@@ -118,7 +119,7 @@ class ClapData:
         self._validation = np.flatnonzero(held_out)
 
     @torch.no_grad()
-    def _encode_captions(self, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    def _encode_captions(self, model: Any) -> dict[str, torch.Tensor]:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(pocket.minilm_folder())
@@ -131,7 +132,7 @@ class ClapData:
             inputs = tokenizer(chunk, padding=True, truncation=True, max_length=64, return_tensors="pt").to(
                 self._device
             )
-            output = model.text_model(inputs.input_ids, attention_mask=inputs.attention_mask)  # type: ignore[operator,union-attr]
+            output = model.text_model(inputs.input_ids, attention_mask=inputs.attention_mask)
             hidden |= dict(zip(chunk, output.last_hidden_state[:, 0].cpu(), strict=True))
         return hidden
 
@@ -149,14 +150,17 @@ class ClapData:
         hidden = torch.stack([self._hidden[caption] for caption in captions])
         return features.to(self._device), hidden.to(self._device), fits(clips, captions).to(self._device)
 
-    def validation_accuracy(self, model: torch.nn.Module) -> dict[str, float]:
+    def validation_accuracy(self, model: Any) -> dict[str, float]:
         """Share of held-out clips whose own label template is the nearest of all label templates."""
         clips = [self._clips[i] for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
-        index = [i for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
+        index = [int(i) for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
         templates = sorted({clip.captions[0] for clip in clips})
         text = _embed_pooled(model, torch.stack([self._hidden[t] for t in templates]).to(self._device))
         rows = torch.cat(
-            [_embed_audio(model, self._features[index[i : i + 64]].to(self._device)) for i in range(0, len(index), 64)]
+            [
+                _embed_audio(model, self._features[torch.tensor(index[i : i + 64])].to(self._device))
+                for i in range(0, len(index), 64)
+            ]
         )
         best = (rows @ text.T).argmax(1).tolist()
         right = [templates[b] == clip.captions[0] for b, clip in zip(best, clips, strict=True)]
@@ -186,7 +190,7 @@ def mask_features(features: torch.Tensor, share: float, generator: np.random.Gen
     return features
 
 
-def build_extractor(recipe: ClapRecipe) -> object:
+def build_extractor(recipe: ClapRecipe) -> Any:
     """`ClapFeatureExtractor` at the corpus' rate; clips over the window are cut, shorter ones padded with silence."""
     from transformers import ClapFeatureExtractor
 
@@ -203,7 +207,7 @@ def build_extractor(recipe: ClapRecipe) -> object:
     )
 
 
-def build_clap(recipe: ClapRecipe) -> torch.nn.Module:
+def build_clap(recipe: ClapRecipe) -> Any:
     """A `ClapModel` whose text tower holds MiniLM's weights."""
     from transformers import BertConfig, ClapConfig, ClapModel
 
@@ -238,7 +242,7 @@ def build_clap(recipe: ClapRecipe) -> torch.nn.Module:
     return model
 
 
-def _save(recipe: ClapRecipe, model: torch.nn.Module) -> Path:
+def _save(recipe: ClapRecipe, model: Any) -> Path:
     from safetensors.torch import save_file
     from transformers import AutoTokenizer
 
@@ -251,7 +255,7 @@ def _save(recipe: ClapRecipe, model: torch.nn.Module) -> Path:
         if key not in minilm or key.startswith("text_model.pooler")
     }
     save_file(kept, str(folder / "model.safetensors"), {"format": "pt"})
-    model.config.save_pretrained(folder)  # type: ignore[union-attr,operator]
-    build_extractor(recipe).save_pretrained(folder)  # type: ignore[attr-defined]
+    model.config.save_pretrained(folder)
+    build_extractor(recipe).save_pretrained(folder)
     AutoTokenizer.from_pretrained(pocket.minilm_folder(), model_max_length=64).save_pretrained(folder)
     return folder

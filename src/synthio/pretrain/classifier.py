@@ -125,7 +125,7 @@ class TagData:
 
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
         """Share of held-out clips whose best tag is one of theirs."""
-        index = [i for i in self._validation if self._targets[i].sum() > 0]
+        index = torch.tensor([int(i) for i in self._validation if self._targets[i].sum() > 0])
         logits = torch.cat(
             [model(self._features[index[i : i + 64]].to(self._device)).logits.cpu() for i in range(0, len(index), 64)]
         )

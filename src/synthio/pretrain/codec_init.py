@@ -10,6 +10,7 @@ projections hold the principal components of the copies. Every later layer start
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +26,18 @@ _ROTARY_PAIRS = 3
 
 
 @torch.no_grad()
-def start_from_linear_codec(model: torch.nn.Module, waveforms: list[audio.Waveform], frames: int = 60_000) -> None:
+def start_from_linear_codec(model: Any, waveforms: list[audio.Waveform], frames: int = 60_000) -> None:
     """Set the weights from the principal components of ``frames`` random latent-sized windows of the waveforms.
 
     Raises: `ConfigError` unless there is one level whose stride equals its number of heads and whose width equals
     the patch (then the copies of all patches fit side by side).
     """
     config = model.config
-    encoder, decoder = model.encoder.blocks[0], model.decoder.blocks[0]  # type: ignore[index,union-attr]
+    encoder, decoder = model.encoder.blocks[0], model.decoder.blocks[0]
     attention = encoder.transformers[0].attn
     heads, width = attention.heads, attention.heads * attention.dim_heads
-    strides = list(config.encoder_strides)  # type: ignore[union-attr,arg-type]
-    if strides != [heads] or width != config.patch_size or config.audio_channels != 1:  # type: ignore[union-attr]
+    strides = list(config.encoder_strides)
+    if strides != [heads] or width != config.patch_size or config.audio_channels != 1:
         raise ConfigError(
             f"the linear start needs mono, one level, stride = heads and width = patch_size; found strides {strides}, "
             f"{heads} heads, width {width}: change the model or set linear_start: false"
@@ -48,17 +49,17 @@ def start_from_linear_codec(model: torch.nn.Module, waveforms: list[audio.Wavefo
     # In runs of eight windows, so that most have neighbours on both sides.
     run = min(8, windows.shape[0])
     joined = windows[: min(8192, windows.shape[0]) // run * run].reshape(-1, 1, windows.shape[1] * run)
-    patches = model.patch_embed.encode(joined)  # type: ignore[union-attr,operator]
+    patches = model.patch_embed.encode(joined)
     tokens = encoder(patches).transpose(1, 2).reshape(-1, width)
     mean = tokens.mean(dim=0)
-    components, variances = principal_components(tokens - mean, config.latent_dim)  # type: ignore[union-attr,arg-type]
+    components, variances = principal_components(tokens - mean, config.latent_dim)
     spread = variances.sqrt().clamp_min(1e-4)
     # Head h of the encoder holds the patch h + 1 back from the segment's end; head h of the decoder writes patch h.
     order = torch.arange(width).reshape(heads, -1).flip(0).flatten()
-    model.encoder.proj.weight.copy_(components / spread[:, None])  # type: ignore[union-attr,operator]
-    model.encoder.proj.bias.copy_(-(components @ mean) / spread)  # type: ignore[union-attr,operator]
-    model.decoder.proj.weight.copy_((components.T * spread)[order])  # type: ignore[union-attr,operator]
-    model.decoder.proj.bias.copy_((mean - offset)[order])  # type: ignore[union-attr,operator]
+    model.encoder.proj.weight.copy_(components / spread[:, None])
+    model.encoder.proj.bias.copy_(-(components @ mean) / spread)
+    model.decoder.proj.weight.copy_((components.T * spread)[order])
+    model.decoder.proj.bias.copy_((mean - offset)[order])
 
 
 def principal_components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +74,7 @@ def _windows(waveforms: list[audio.Waveform], length: int, count: int) -> torch.
     return torch.from_numpy(rows[np.random.default_rng(0).permutation(len(rows))[:count]])
 
 
-def _set_encoder(block: torch.nn.Module, basis: torch.Tensor) -> None:
+def _set_encoder(block: Any, basis: torch.Tensor) -> None:
     attention, _, unseen = _look_back(block)
     size = attention.dim_heads
     values = attention.to_qkv.weight[2 * unseen.shape[0] :]
@@ -82,7 +83,7 @@ def _set_encoder(block: torch.nn.Module, basis: torch.Tensor) -> None:
     attention.to_out.weight.copy_(torch.eye(unseen.shape[0]))
 
 
-def _set_decoder(block: torch.nn.Module, basis: torch.Tensor) -> torch.Tensor:
+def _set_decoder(block: Any, basis: torch.Tensor) -> torch.Tensor:
     """Returns the constant that new tokens carry; the last layer's bias takes it out of the audio."""
     attention, token, unseen = _look_back(block)
     size, width = attention.dim_heads, unseen.shape[0]
@@ -91,22 +92,22 @@ def _set_decoder(block: torch.nn.Module, basis: torch.Tensor) -> torch.Tensor:
         rows = slice(head * size, (head + 1) * size)
         values[rows] = torch.eye(width)[rows] @ unseen
         attention.to_out.weight[:, rows] = basis.T
-    block.transformers[-1].ff.proj_out.bias.copy_(-token)  # type: ignore[index,union-attr,operator]
+    block.transformers[-1].ff.proj_out.bias.copy_(-token)
     return token
 
 
-def _look_back(block: torch.nn.Module) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
+def _look_back(block: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """Make head ``h`` of new tokens attend ``h + 1`` positions back.
 
     Returns: the attention, the constant new token, and the projector that blinds values to that token.
     """
-    layer = block.transformers[0]  # type: ignore[index]
+    layer = block.transformers[0]
     attention, norm = layer.attn, layer.norm_attn
     size, width = attention.dim_heads, attention.heads * attention.dim_heads
     norm.alpha.fill_(_SLOPE)
     norm.gamma.fill_(1 / _SLOPE)
     token = 0.02 * torch.tensor([(-1.0) ** i for i in range(width)])
-    block.new_tokens.copy_(token.view(1, 1, -1))  # type: ignore[operator]
+    block.new_tokens.copy_(token.view(1, 1, -1))
     seen = torch.tanh(_SLOPE * token) / _SLOPE
     amplitude = math.sqrt(_SHARPNESS)
     key = torch.zeros(size)

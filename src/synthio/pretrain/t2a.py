@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,9 +98,9 @@ def flow_loss(both: torch.nn.ModuleDict, batch: Batch, step: int) -> torch.Tenso
 class LatentData:
     """Every clip encoded once, every caption embedded once; batches are drawn by step."""
 
-    def __init__(self, recipe: T2ARecipe, vae: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, recipe: T2ARecipe, vae: Any, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
-        self._ratio = int(vae.downsampling_ratio)  # type: ignore[arg-type]
+        self._ratio = int(vae.downsampling_ratio)
         folder = build_corpus(recipe.corpus)
         clips = read_corpus(folder)
         self._captions = [clip.captions for clip in clips]
@@ -117,14 +118,14 @@ class LatentData:
         self._weights = counts / counts.sum()
 
     @torch.no_grad()
-    def _encode(self, vae: torch.nn.Module, path: Path) -> torch.Tensor:
+    def _encode(self, vae: Any, path: Path) -> torch.Tensor:
         """Latents of one clip padded with silence to the first trained length that holds it."""
         rate, ratio = self._recipe.corpus.sample_rate_hz, self._ratio
         samples = audio.load(path, rate)
         frames = -(-samples.shape[0] // ratio)
         frames = next((f for f in self._recipe.frames if f >= frames), frames)
         waveform = torch.from_numpy(audio.fit(samples, frames * ratio)).to(self._device)
-        latents: torch.Tensor = vae.encode(waveform[None, None]).latents[0]  # type: ignore[operator]
+        latents: torch.Tensor = vae.encode(waveform[None, None]).latents[0]
         return latents
 
     def batch(self, step: int) -> Batch:
@@ -192,9 +193,7 @@ def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.
     return transformer, StableAudio3DurationEmbedder(output_dim=text_width, max_val=16.0)
 
 
-def save_pipeline(
-    recipe: T2ARecipe, vae: torch.nn.Module, transformer: torch.nn.Module, embedder: torch.nn.Module
-) -> Path:
+def save_pipeline(recipe: T2ARecipe, vae: Any, transformer: torch.nn.Module, embedder: torch.nn.Module) -> Path:
     """Save as a `StableAudio3Pipeline` folder in half precision, its text encoder left for `pocket` to add."""
     import shutil
 
