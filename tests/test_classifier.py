@@ -345,13 +345,15 @@ def no_progress(count: int) -> None:
 @pytest.mark.parametrize("kind", [SINGLE, MULTI])
 def test_accumulated_small_passes_are_one_batch(ast_folder: Path, kind: str) -> None:
     order = np.random.default_rng(0).integers(12, size=4 * 8)
-    trained = []
+    trained, losses = [], []
     for micro_batch in (8, 2):
         model, examples = problem(ast_folder, kind)
-        fine_tune(model, examples, order, None, settings(steps=4, micro_batch=micro_batch), no_progress)
+        kept, _ = fine_tune(model, examples, order, None, settings(steps=4, micro_batch=micro_batch), no_progress)
         trained.append(predict(model, examples.inputs, 4, CPU))
-    # AdamW divides by tiny gradients' size, so rounding shows a little; a wrong loss scale is 100 times larger.
+        losses.append(kept.train_loss)
+    # AdamW does not see the scale of a loss, so the loss itself is compared too: a wrong scale is four times off.
     np.testing.assert_allclose(trained[0], trained[1], atol=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_other_families_learn_several_labels_per_clip(wav2vec2_folder: Path) -> None:

@@ -140,7 +140,7 @@ def test_each_reason_for_refusing_a_caption() -> None:
 
 
 def test_phrases_leave_out_the_label_and_repeats() -> None:
-    found = phrases(["a soft flute", "Rain ", "rain", "", "FLUTES", "a bright tone"], ["flute"])
+    found = phrases(["a soft flute", "Rain in the background ", "rain", "", "FLUTES", "a bright tone"], ["flute"])
     assert found == ("Rain", "a bright tone")
     with pytest.raises(AnswerError, match="at most 10 words"):
         phrases(["word " * 11], ["flute"])

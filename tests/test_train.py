@@ -438,8 +438,10 @@ def test_batches(n_real: int, n_synthetic: int, share: float, seed: int) -> None
 
 
 def test_other_seeds_draw_other_batches() -> None:
-    assert (draw_batches(20, 20, 0.5, 100, 0, 1) != draw_batches(20, 20, 0.5, 100, 0, 2)).any()
-    assert (draw_batches(20, 20, 0.5, 100, 0, 1) != draw_batches(20, 20, 0.5, 100, 1, 1)).any()
+    for n_synthetic, share in ((0, 0.0), (20, 1.0)):
+        first, second, other_run = (draw_batches(20, n_synthetic, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1)))
+        assert (first != second).any()
+        assert (first != other_run).any()
 
 
 @given(st.integers(2, 256))

@@ -26,7 +26,7 @@ def save_checkpoint(
 ) -> None:
     """Write atomically. ``extra`` are further tensors (an average, the best weights); ``notes`` is JSON-able."""
     tensors = {f"weight/{name}": p.detach().contiguous() for name, p in parameters.items()}
-    tensors |= {f"extra/{name}": tensor.detach().contiguous() for name, tensor in extra.items()}
+    tensors |= {f"extra/{name}": tensor.detach().clone().contiguous() for name, tensor in extra.items()}
     for name, parameter in parameters.items():
         # A parameter that never had a gradient (an unused conditioning path) has no moments.
         moments = optimiser.state.get(parameter, {})

@@ -199,9 +199,9 @@ class TrainConfig(Section):
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(5e-4, gt=0, le=1)
+    learning_rate: float = Field(2e-4, gt=0, le=1)
     evaluate_every: int = Field(
-        30, ge=1, description="Steps between validations; the best validation score picks the weights."
+        25, ge=1, description="Steps between validations; the best validation score picks the weights."
     )
     synthetic_share: float = Field(
         0.5, ge=0, le=1, description="Expected share of synthetic clips in a batch of the synthio arm."

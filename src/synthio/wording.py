@@ -12,6 +12,7 @@ from synthio.records import readable
 _WORD = "0-9A-Za-z\u00c0-\u052f"
 #: Longer "phrases" are whole captions.
 MAX_PHRASE_WORDS = 10
+_AROUND = " in the background"
 
 
 class AnswerError(ValueError):
@@ -65,12 +66,13 @@ def check_caption(text: str, labels: Sequence[str], max_words: int, taken: Itera
 
 
 def phrases(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
-    """Cleaned phrases, each once, without those that mean a label itself.
+    """Cleaned phrases, each once, without "in the background" and without those that mean a label itself.
 
     Raises: `AnswerError` for a phrase of more than `MAX_PHRASE_WORDS` words.
     """
     kept: dict[str, str] = {}
-    for phrase in map(clean, texts):
+    for text in texts:
+        phrase = clean(clean(text).removesuffix(_AROUND))
         if len(phrase.split()) > MAX_PHRASE_WORDS:
             raise AnswerError(f"expected phrases of at most {MAX_PHRASE_WORDS} words, found {phrase!r}")
         if phrase and not any(mentions(label, phrase) for label in labels):

@@ -163,12 +163,17 @@ def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[P
 
     def request(attempt: int, refusal: str | None) -> Request:
         seed = derive_seed(config.seed, "extract", clip.id, attempt)
-        options = RequestOptions(clip.id, config.imagine.temperature, _EXTRACT_TOKENS, seed)
+        # Reading wants the likeliest answer; METHOD's temperature is for writing. A second try must differ, though.
+        temperature = 0.0 if attempt == 1 else config.imagine.temperature
+        options = RequestOptions(clip.id, temperature, _EXTRACT_TOKENS, seed)
         return make_request("extract", ExtractAnswer, values, refusal, options)
 
     def accept(text: str) -> Pool:
         answer = parse(text, ExtractAnswer)
-        return Pool(phrases(answer.events, clip.labels), phrases(answer.scenes, clip.labels))
+        scenes = phrases(answer.scenes, clip.labels)
+        backgrounds = set(map(key, scenes))
+        events = phrases(answer.events, clip.labels)
+        return Pool(tuple(event for event in events if key(event) not in backgrounds), scenes)
 
     return Question(clip.id, request, accept)
 
