@@ -51,7 +51,7 @@ class Pipeline:
     def __init__(self, config: RunConfig, reporter: Reporter, may_run: Sequence[str] = STAGES) -> None:
         """``may_run``: stages that may do work; the others must be finished already.
 
-        Raises: `StoreError` when the run folder is a file or is in use by another recipe's path that is not a folder.
+        Raises: `StoreError` when the run folder is a file.
         """
         if config.run_folder.exists() and not config.run_folder.is_dir():
             raise StoreError(f"{config.run_folder}: is a file; expected a folder, or a path where none is yet")

