@@ -307,7 +307,7 @@ def reflect_prompts(
 
     The model may give up on a caption: then no prompt is returned for it, and the summary counts it. An answer that
     fails ``imagine.max_tries`` times becomes a template top-up. ``template`` returns the same text: a new id is a new
-    seed for the generator.
+    seed for the generator. Base models are not shown the rejected caption, which they would copy, and never give up.
     Raises: what the language model raises.
     """
     pools = pools_by_label([(prompt.clip_id, prompt.labels) for prompt in accepted], components)
