@@ -9,14 +9,14 @@ from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.stages.clips import check_data
 
-#: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (docs/pocket.md).
+#: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README).
 _POCKET_SECONDS = {
-    "caption": 0.05,
-    "align": 0.10,
-    "imagine": 1.5,
-    "generate": 0.15,
-    "filter": 0.05,
-    "train": 0.12,
+    "caption": 0.07,
+    "align": 0.46,
+    "imagine": 0.62,
+    "generate": 0.24,
+    "filter": 0.03,
+    "train": 0.09,
 }
 
 
