@@ -392,7 +392,8 @@ def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
 def test_the_recipe_picks_the_model(tmp_path: Path, gemma: Path) -> None:
     assert isinstance(load_language_model(ImagineConfig(mode="template"), tmp_path), NoLanguageModel)
     local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), tmp_path / "cache")
-    assert local.complete([request()]) and list((tmp_path / "cache").rglob("*.json"))
+    assert local.complete([request()])[0].failed is None
+    assert any((tmp_path / "cache").rglob("*.json"))
     remote = load_language_model(ImagineConfig(kind="endpoint"), tmp_path)
     assert remote.name == "http://localhost:8000/v1 default"
     with pytest.raises(BackendError, match="template"):

@@ -52,7 +52,8 @@ def make_plan(config: RunConfig) -> Plan:
         raise DataError("\n".join(check.problems))
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     wanted = counts["train"] * config.imagine.captions_per_clip
-    asks = 0 if config.imagine.mode == "template" else counts["train"] * (2 if config.imagine.mode == "mixcap" else 1)
+    extractions = counts["train"] if config.imagine.mode == "mixcap" else 0
+    asks = 0 if config.imagine.mode == "template" else extractions + wanted
     losers = 0 if config.align.method == "none" else counts["train"] * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
     pocket_llm = config.imagine.kind == "local" and config.imagine.model == "pocket"

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (compared with, never bound)
 _MAX_REASON_CHARACTERS = 300
+#: Local servers want some key and take any.
+_NO_KEY = "none"
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ class ChatEndpoint:
     def _reason(self, error: BaseException) -> str:
         """One line; a server that repeats the key back must not get it into a manifest."""
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return text.replace(self._key, "***")[:_MAX_REASON_CHARACTERS]
+        shown = text if self._key == _NO_KEY else text.replace(self._key, "***")
+        return shown[:_MAX_REASON_CHARACTERS]
 
 
 def _key(config: EndpointConfig) -> str:
@@ -153,7 +156,7 @@ def _key(config: EndpointConfig) -> str:
     if key:
         return key
     if _is_local(config):
-        return "none"
+        return _NO_KEY
     raise ConfigError(
         f"{config.base_url} needs a key: set the environment variable {config.api_key_variable} "
         "(endpoint.api_key_variable names another one); a server on localhost needs none"
