@@ -13,7 +13,7 @@ from synthio.stages.clips import check_data
 _POCKET_SECONDS = {
     "caption": 0.07,
     "align": 0.46,
-    "imagine": 0.62,
+    "imagine": 0.41,
     "generate": 0.24,
     "filter": 0.03,
     "train": 0.09,
