@@ -8,6 +8,7 @@ Both runs go to temporary folders. Prints whether the dataset's manifest and eve
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,10 +33,12 @@ def main(recipe: str, kills: int) -> None:
         seconds = time.monotonic() - started
         dice = random.Random(0)
         done = 0
-        for _ in range(kills):
+        while done < kills:
             process = run(recipe, broken)
             try:
-                process.wait(timeout=dice.uniform(0.1, 0.6) * seconds)
+                process.wait(timeout=dice.uniform(0.15, 0.4) * seconds)
+                # It finished before its kill: begin another run to go on killing.
+                shutil.rmtree(broken)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
