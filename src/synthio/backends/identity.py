@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synthio.backends import pocket
 
-_SHIPPED = {"t2a": "t2a", "clap": "clap", "classifier": "classifier"}
+_SHIPPED = frozenset({"t2a", "clap", "classifier"})
 
 
 def model_identity(part: str, model: str, revision: str | None = None) -> str:

@@ -8,7 +8,6 @@ pocket model is a folder like any other: nothing downstream knows the word.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -171,9 +170,3 @@ def clap_text_weights(minilm: Path) -> dict[str, torch.Tensor]:
     positions = weights["embeddings.position_embeddings.weight"]
     weights["embeddings.position_embeddings.weight"] = torch.cat([torch.zeros_like(positions[:1]), positions])
     return weights
-
-
-def describe() -> dict[str, str]:
-    """What the shipped pocket models are, for `synthio doctor`."""
-    card = SHIPPED / "pocket.json"
-    return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}
