@@ -133,10 +133,10 @@ def power_spectrogram(samples: Waveform, n_fft: int = 512, hop: int = 160) -> np
 
 
 def log_mel_db(
-    samples: Waveform, sample_rate_hz: int, n_mels: int = 64, range_db: float = 80.0
+    samples: Waveform, sample_rate_hz: int, n_mels: int = 64, range_db: float = 80.0, n_fft: int = 512, hop: int = 160
 ) -> npt.NDArray[np.float32]:
     """Log-mel spectrogram in dB under the clip's own peak, floored at ``-range_db``. Shape ``(frames, n_mels)``."""
-    mel = power_spectrogram(samples) @ _mel_filters(sample_rate_hz, 512, n_mels)
+    mel = power_spectrogram(samples, n_fft, hop) @ _mel_filters(sample_rate_hz, n_fft, n_mels)
     decibels = 10 * np.log10(np.maximum(mel, 1e-10))
     return np.asarray(np.maximum(decibels - decibels.max(), -range_db), dtype=np.float32)
 

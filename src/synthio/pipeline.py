@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthio.backends.identity import model_identity
 from synthio.config import RunConfig
@@ -21,6 +21,9 @@ from synthio.progress import Reporter
 from synthio.records import Candidate, Caption, Clip, Components, Prediction, PreferencePair, Prompt, Verdict
 from synthio.results import FinishedRun, Round
 from synthio.store import StageFolder, fingerprint, write_text
+
+if TYPE_CHECKING:
+    from synthio.stages.dataset import Accepted
 
 #: In order. `synthio STAGE RECIPE` runs one of them.
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "report")
@@ -177,15 +180,9 @@ class Pipeline:
 
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""
-        from synthio.stages.dataset import Accepted, write_dataset
+        from synthio.stages.dataset import write_dataset
 
-        accepted = [
-            Accepted(prompt, candidate, verdict, r.generated.path / candidate.path)
-            for r in self.rounds()
-            for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
-            if verdict.accepted and candidate.path is not None
-        ]
-        write_dataset(accepted, self.root / "dataset")
+        write_dataset(_accepted(self.rounds()), self.root / "dataset")
         return self.root / "dataset"
 
     def predictions(self) -> tuple[list[Prediction], StageFolder]:
@@ -194,10 +191,8 @@ class Pipeline:
 
         clips, rounds = self.clips(), self.rounds()
         synthetic = [
-            SyntheticClip(path=str(r.generated.path / c.path), labels=p.labels, clip_id=p.clip_id)
-            for r in rounds
-            for p, c, v in zip(r.prompts, r.candidates, r.verdicts, strict=True)
-            if v.accepted and c.path is not None
+            SyntheticClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
+            for item in _accepted(rounds)
         ]
         identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
         key = fingerprint(
@@ -407,6 +402,18 @@ class Pipeline:
     @cached_property
     def _models(self) -> Models:
         return Models(self.config, self.root, self._align_folder, self.reporter)
+
+
+def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
+    """The accepted clips of all rounds: what the dataset holds and the classifier trains on."""
+    from synthio.stages.dataset import Accepted
+
+    return [
+        Accepted(prompt, candidate, verdict, r.generated.path / candidate.path)
+        for r in rounds
+        for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
+        if verdict.accepted and candidate.path is not None
+    ]
 
 
 class Models:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from synthio import audio
 from synthio.errors import DataError
@@ -30,13 +31,16 @@ class CorpusConfig(Section):
     """FluidR3_GM.sf2 (Debian package fluid-soundfont-gm, MIT)."""
     clips_csv: Path | None = None
     """A table with columns file, label, caption, group, licence, permissive; only permissive=1 rows are used."""
-    notes_per_program: int = 40
+    notes_per_program: int = Field(60, ge=1)
+    """Of the 11 families; the others (pads, effects, ethnic instruments) get 40% of it."""
     note_duration_s: float = 1.5
     mixtures: int = 700
     """Clips that mix an event with a background recording, so that captions with a context mean something."""
     max_clip_duration_s: float = 5.0
     sample_rate_hz: int = 16_000
     seed: int = 0
+
+_VELOCITIES = (45, 70, 95, 120)
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:
     for program in sorted(set(range(128)) - gm.HELD_OUT_PROGRAMS):
         generator = numpy_generator(config.seed, "notes", program)
         low, high = gm.pitch_range(program)
-        pitches = np.sort(generator.permutation(np.arange(low, high + 1))[: config.notes_per_program])
-        for pitch in map(int, pitches):
-            velocity = int(generator.choice([45, 70, 95, 120]))
+        wanted = config.notes_per_program if program in gm.FAMILY_OF else max(1, 2 * config.notes_per_program // 5)
+        drawn = generator.permutation((high - low + 1) * len(_VELOCITIES))[:wanted]
+        for number in sorted(map(int, drawn)):
+            pitch, velocity = low + number // len(_VELOCITIES), _VELOCITIES[number % len(_VELOCITIES)]
             hold_s = config.note_duration_s * float(generator.choice([0.4, 0.7, 0.7, 1.0]))
             samples = font.note(program, pitch, velocity, hold_s, config.note_duration_s)
             name = f"clips/gm_{program:03d}_{pitch:03d}_{velocity:03d}.flac"
@@ -112,9 +117,32 @@ def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:
             for velocity in (60, 90, 120):
                 samples = font.note(kit, key, velocity, 0.3, 1.0, bank=128)
                 name = f"clips/kit_{kit:03d}_{key:03d}_{velocity:03d}.flac"
-                if _write(config, name, samples):
-                    captions = (f"Sound of a {label}", f"a {label} hit", f"a {gm.loudness(velocity)} {label}")
-                    yield CorpusClip(name, captions, (label, "percussion"), f"fluidr3_kit_{kit:03d}", "MIT")
+                if not _write(config, name, trim_silence(samples, config.sample_rate_hz)):
+                    continue
+                kind = gm.DRUM_CLASSES.get(label, label)
+                hit = f"a {gm.loudness(velocity)}, {describe(samples, config.sample_rate_hz)} {label}"
+                captions = _distinct(f"Sound of a {kind}", f"Sound of a {label}", f"a {label} hit", hit)
+                tags = _distinct(label, kind, "percussion")
+                yield CorpusClip(name, captions, tags, f"fluidr3_kit_{kit:03d}", "MIT")
+
+
+def trim_silence(samples: audio.Waveform, sample_rate_hz: int, floor_db: float = -50.0) -> audio.Waveform:
+    """Cut the tail that stays under ``floor_db`` of the peak; at least 0.1 s is left."""
+    loud = np.flatnonzero(np.abs(samples) > 10 ** (floor_db / 20) * np.abs(samples).max(initial=0.0))
+    return samples[: max(sample_rate_hz // 10, int(loud[-1]) + 1 if loud.size else 0)]
+
+
+def describe(samples: audio.Waveform, sample_rate_hz: int) -> str:
+    """Words for length and brightness, measured: ``short, bright``."""
+    centroid_hz = audio.spectral_features(samples, sample_rate_hz).centroid_hz
+    brightness = "dark" if centroid_hz < 900 else "bright" if centroid_hz > 2800 else "warm"
+    duration_s = trim_silence(samples, sample_rate_hz, -30.0).shape[0] / sample_rate_hz
+    return f"{'short' if duration_s < 0.4 else 'long' if duration_s > 1.5 else 'medium-length'}, {brightness}"
+
+
+def _distinct(*texts: str) -> tuple[str, ...]:
+    """Without empty ones and repetitions, in order."""
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
@@ -127,11 +155,11 @@ def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
         name = f"clips/rec_{index:05d}.flac"
         if not _write(config, name, samples):
             continue
-        label = row["label"].replace("_", " ")
-        template = f"Sound of a {label}" if label else row["caption"]
-        captions = tuple(dict.fromkeys((template, row["caption"], *([label] if label else []))))
-        tags = tuple(dict.fromkeys(t for t in (label, row["cls"].replace("_", " ")) if t))
-        yield CorpusClip(name, captions, tags, row["group"], row["licence"])
+        label, kind = row["label"].replace("_", " "), row["cls"].replace("_", " ")
+        templates = [f"Sound of a {name}" for name in (kind, label) if name]
+        described = f"a {describe(samples, config.sample_rate_hz)} {label}" if label else ""
+        captions = _distinct(*templates, row["caption"], described)
+        yield CorpusClip(name, captions, _distinct(label, kind), row["group"], row["licence"])
 
 
 def _mixtures(config: CorpusConfig, clips: list[CorpusClip]) -> list[CorpusClip]:
@@ -148,9 +176,9 @@ def _mixtures(config: CorpusConfig, clips: list[CorpusClip]) -> list[CorpusClip]
         samples = front + 10 ** (level_db / 20) * np.resize(back, front.shape[0])
         if not _write(config, name := f"clips/mix_{index:05d}.flac", samples.astype(np.float32)):
             continue
-        context = background.captions[min(1, len(background.captions) - 1)]
+        context = next((c for c in background.captions if not c.startswith("Sound of")), background.captions[0])
         captions = tuple(f"{caption} with {context} in the background" for caption in event.captions[:4])
-        tags = tuple(dict.fromkeys((*event.tags, *background.tags)))
+        tags = _distinct(*event.tags, *background.tags)
         group, licence = f"{event.group}+{background.group}", f"{event.licence} and {background.licence}"
         mixed.append(CorpusClip(name, captions, tags, group, licence))
     return mixed

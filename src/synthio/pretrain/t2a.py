@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,10 @@ from pydantic import Field
 
 from synthio import audio
 from synthio.backends import pocket
+from synthio.backends.mel_codec import MelCodec
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.variation import draw_variation, vary
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -42,8 +45,10 @@ class T2ARecipe(Section):
     corpus: CorpusConfig = CorpusConfig()
     model: DiTConfig = DiTConfig()
     optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
-    frames: tuple[int, ...] = (4, 8, 16, 24, 32, 48)
-    """Latent lengths trained on; a clip goes to the first that holds it, longer clips are cropped."""
+    durations_s: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)
+    """Clip lengths trained on; a clip goes to the first that holds it, longer clips are cropped."""
+    variations: int = Field(3, ge=0)
+    """Varied copies of every clip beside the original (see `variation`): against learning 7,000 clips by heart."""
     max_prompt_tokens: int = Field(32, ge=8)
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of empty prompts, for classifier-free guidance."""
@@ -54,10 +59,8 @@ class T2ARecipe(Section):
 
 def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     """Train and save a whole pipeline folder (without text-encoder weights). Returns the folder."""
-    from diffusers import AutoencoderSAME
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vae = AutoencoderSAME.from_pretrained(recipe.autoencoder).to(device).eval()
+    vae = MelCodec.from_pretrained(recipe.autoencoder).to(device).eval()
     data = LatentData(recipe, vae, device)
     torch.manual_seed(recipe.optimiser.seed)
     transformer, embedder = _build(recipe, vae.config.latent_dim, data.text_width)
@@ -101,31 +104,39 @@ class LatentData:
     def __init__(self, recipe: T2ARecipe, vae: Any, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
         self._ratio = int(vae.downsampling_ratio)
+        self._lengths_trained = [self._frames(duration_s) for duration_s in sorted(recipe.durations_s)]
         folder = build_corpus(recipe.corpus)
         clips = read_corpus(folder)
         self._captions = [clip.captions for clip in clips]
-        self._latents = [self._encode(vae, folder / clip.file_name) for clip in clips]
+        self._latents = [self._encode(vae, folder / clip.file_name, index) for index, clip in enumerate(clips)]
         self._embedded = embed_captions(sorted({c for captions in self._captions for c in captions} | {""}), recipe)
         self.text_width = next(iter(self._embedded.values())).shape[1]
         held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
         self._by_frames: dict[int, list[int]] = defaultdict(list)
         self._validation: dict[int, list[int]] = defaultdict(list)
         for index, latents in enumerate(self._latents):
-            frames = min(latents.shape[1], max(recipe.frames))
+            frames = min(latents.shape[2], self._lengths_trained[-1])
             (self._validation if held_out[index] else self._by_frames)[frames].append(index)
         self._lengths = sorted(self._by_frames)
         counts = np.array([len(self._by_frames[length]) for length in self._lengths], dtype=float)
         self._weights = counts / counts.sum()
 
+    def _frames(self, duration_s: float) -> int:
+        """As `StableAudio3Pipeline` counts them."""
+        return math.ceil(duration_s * self._recipe.corpus.sample_rate_hz / self._ratio)
+
     @torch.no_grad()
-    def _encode(self, vae: Any, path: Path) -> torch.Tensor:
-        """Latents of one clip padded with silence to the first trained length that holds it."""
-        rate, ratio = self._recipe.corpus.sample_rate_hz, self._ratio
-        samples = audio.load(path, rate)
-        frames = -(-samples.shape[0] // ratio)
-        frames = next((f for f in self._recipe.frames if f >= frames), frames)
-        waveform = torch.from_numpy(audio.fit(samples, frames * ratio)).to(self._device)
-        latents: torch.Tensor = vae.encode(waveform[None, None]).latents[0]
+    def _encode(self, vae: Any, path: Path, index: int) -> torch.Tensor:
+        """Latents ``(1 + variations, channels, frames)`` of one clip, padded with silence to the first trained length
+        that holds it; the original comes first."""
+        rate_hz = self._recipe.corpus.sample_rate_hz
+        samples = audio.load(path, rate_hz)
+        frames = self._frames(samples.shape[0] / rate_hz)
+        frames = next((length for length in self._lengths_trained if length >= frames), frames)
+        generator = numpy_generator(self._recipe.optimiser.seed, "variation", index)
+        copies = [vary(samples, rate_hz, draw_variation(generator)) for _ in range(self._recipe.variations)]
+        fitted = np.stack([audio.fit(copy, frames * self._ratio) for copy in (samples, *copies)])
+        latents: torch.Tensor = vae.encode(torch.from_numpy(fitted)[:, None].to(self._device)).latents
         return latents
 
     def batch(self, step: int) -> Batch:
@@ -134,31 +145,37 @@ class LatentData:
         generator = numpy_generator(recipe.optimiser.seed, "batch", step)
         length = int(generator.choice(self._lengths, p=self._weights))
         chosen = generator.choice(self._by_frames[length], recipe.optimiser.batch_size)
-        return self._collate([int(i) for i in chosen], length, generator, recipe.caption_dropout)
+        copies = generator.integers(1 + recipe.variations, size=recipe.optimiser.batch_size)
+        items = [(int(index), int(copy)) for index, copy in zip(chosen, copies, strict=True)]
+        return self._collate(items, length, generator, recipe.caption_dropout)
 
     def validation_batches(self) -> list[Batch]:
         """The same batches every time."""
         return [
-            self._collate(indices, length, numpy_generator(0, "validation", length), 0.0)
+            self._collate([(index, 0) for index in indices], length, numpy_generator(0, "validation", length), 0.0)
             for length, indices in sorted(self._validation.items())
         ]
 
-    def _collate(self, indices: list[int], length: int, generator: np.random.Generator, dropout: float) -> Batch:
+    def _collate(
+        self, items: list[tuple[int, int]], length: int, generator: np.random.Generator, dropout: float
+    ) -> Batch:
+        """Items are clip and copy; the copy 0 is the original."""
         latents, captions = [], []
-        for index in indices:
-            start = int(generator.integers(self._latents[index].shape[1] - length + 1))
-            latents.append(self._latents[index][:, start : start + length])
+        for index, copy in items:
+            start = int(generator.integers(self._latents[index].shape[2] - length + 1))
+            latents.append(self._latents[index][copy, :, start : start + length])
             options = self._captions[index]
             pick = 0 if generator.random() < self._recipe.template_share else int(generator.integers(len(options)))
             captions.append("" if generator.random() < dropout else options[pick])
         tokens = self._recipe.max_prompt_tokens
-        embedded = torch.zeros(len(indices), tokens, self.text_width)
-        mask = torch.zeros(len(indices), tokens, dtype=torch.long)
+        embedded = torch.zeros(len(items), tokens, self.text_width)
+        mask = torch.zeros(len(items), tokens, dtype=torch.long)
         for row, caption in enumerate(captions):
             vectors = self._embedded[caption]
             embedded[row, : vectors.shape[0]] = vectors.float()
             mask[row, : vectors.shape[0]] = 1
-        duration_s = length * self._ratio / self._recipe.corpus.sample_rate_hz
+        # Any duration that takes this many frames: the embedder must not know the trained ones only.
+        duration_s = (length - float(generator.random())) * self._ratio / self._recipe.corpus.sample_rate_hz
         return torch.stack(latents), embedded.to(self._device), mask.to(self._device), duration_s
 
 

@@ -1,0 +1,158 @@
+"""Real clips that pre-training never heard, as tables for recipes: instruments (TimGM6mb) and percussion.
+
+    python scripts/make_evaluation_sets.py work/pretrain/TimGM6mb.sf2 work/pretrain/clips/clips.csv work/evaluation
+
+Neither the GPL SoundFont's notes nor the GPL and CC-BY-SA recordings may be shipped or train what ships: they stay in
+the ignored folder. Writes:
+
+    instruments.csv   11 families from TimGM6mb; a group is a program
+    percussion.csv    13 classes, the rows with permissive=0; a group is a drum kit or its maker
+    generator.csv     both together, with as "train" split the clips that pre-training did hear (FluidR3, permissive
+                      kits): `synthio evaluate t2a` then judges the generator with a judge of other groups
+    <set>-n<N>-s<S>.csv   N training clips of the set, drawn by seed S, and its validation and test groups
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from synthio import audio
+from synthio.pretrain import general_midi as gm
+from synthio.pretrain.corpus import read_corpus
+from synthio.seeds import numpy_generator
+
+RATE_HZ = 16_000
+NOTES_PER_PROGRAM = 24
+SIZES, SEEDS = (50, 100), 5
+#: Shares of the groups; the rest is for training.
+VALID_SHARE, TEST_SHARE = 0.2, 0.4
+MAX_PER_CLASS_IN_TEST = 40
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip."""
+
+    path: str
+    label: str
+    group: str
+
+
+def main(soundfont: Path, clips_csv: Path, folder: Path) -> None:
+    """Render, list and split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sets = {"instruments": instruments(soundfont, folder), "percussion": percussion(clips_csv)}
+    for name, rows in sets.items():
+        write(folder / f"{name}.csv", [(row, "") for row in rows])
+        for seed in range(SEEDS):
+            for size in SIZES:
+                write(folder / f"{name}-n{size}-s{seed}.csv", low_resource(rows, size, seed))
+    heard = heard_clips(folder.parent / "pretrain" / "corpus", {row.label for rows in sets.values() for row in rows})
+    unheard = [(row, "test") for rows in sets.values() for row in rows]
+    write(folder / "generator.csv", [(row, "train") for row in heard] + unheard)
+
+
+def instruments(soundfont: Path, folder: Path) -> list[Row]:
+    """Notes of every program of the 11 families."""
+    font = gm.SoundFont(soundfont, RATE_HZ)
+    rows = []
+    (folder / "notes").mkdir(exist_ok=True)
+    for family, programs in gm.FAMILIES.items():
+        for program in programs:
+            generator = numpy_generator(0, "evaluation", program)
+            low, high = gm.pitch_range(program)
+            for pitch in sorted(map(int, generator.permutation(np.arange(low, high + 1))[:NOTES_PER_PROGRAM])):
+                velocity, share = int(generator.choice([45, 70, 95, 120])), float(generator.choice([0.4, 0.7, 1.0]))
+                path = folder / "notes" / f"{program:03d}_{pitch:03d}_{velocity:03d}.flac"
+                samples = font.note(program, pitch, velocity, 1.5 * share, 1.5)
+                if np.abs(samples).max() < 1e-3:
+                    continue
+                audio.write_flac(path, audio.peak_normalise(samples), RATE_HZ)
+                rows.append(Row(str(path.relative_to(folder)), family.replace(" ", "_"), f"timgm6mb_{program:03d}"))
+    return rows
+
+
+def percussion(clips_csv: Path) -> list[Row]:
+    """The recordings whose licence keeps them out of pre-training."""
+    with clips_csv.open(encoding="utf-8", newline="") as table:
+        return [
+            Row(str((clips_csv.parent / row["file"]).resolve()), row["cls"], row["group"])
+            for row in csv.DictReader(table)
+            if row["dataset"] == "percussion" and row["permissive"] == "0" and row["cls"]
+        ]
+
+
+def heard_clips(corpus: Path, labels: set[str]) -> list[Row]:
+    """Up to 20 clips per class of the pre-training corpus, mixtures left out."""
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for clip in read_corpus(corpus):
+        label = clip.captions[0].removeprefix("Sound of a ").replace(" ", "_")
+        if label in labels and not clip.file_name.startswith("clips/mix_"):
+            by_label[label].append(Row(str((corpus / clip.file_name).resolve()), label, clip.group))
+    drawn = []
+    for label, rows in sorted(by_label.items()):
+        order = numpy_generator(0, "heard", label).permutation(len(rows))[:20]
+        drawn += [rows[i] for i in sorted(order)]
+    return drawn
+
+
+def low_resource(rows: Sequence[Row], size: int, seed: int) -> list[tuple[Row, str]]:
+    """Groups go to one split each, so that every class is in training and test; then ``size`` training clips, at least
+    one per class, as evenly as the classes allow. The same seed gives the same test split for every size."""
+    generator = numpy_generator(seed, "split")
+    split_of = split_groups(rows, generator)
+    of: dict[str, dict[str, list[Row]]] = {split: defaultdict(list) for split in ("train", "valid", "test")}
+    for index in generator.permutation(len(rows)):
+        row = rows[int(index)]
+        of[split_of[row.group]][row.label].append(row)
+    labels = sorted({row.label for row in rows})
+    chosen: list[tuple[Row, str]] = []
+    turn = 0
+    while len(chosen) < size and any(turn < len(of["train"][label]) for label in labels):
+        ordered = [labels[int(i)] for i in numpy_generator(seed, "turn", turn).permutation(len(labels))]
+        chosen += [(of["train"][label][turn], "train") for label in ordered if turn < len(of["train"][label])]
+        turn += 1
+    chosen = chosen[:size]
+    per_class = max(2, size // len(labels))
+    chosen += [(row, "valid") for label in labels for row in of["valid"][label][:per_class]]
+    chosen += [(row, "test") for label in labels for row in of["test"][label][:MAX_PER_CLASS_IN_TEST]]
+    return chosen
+
+
+def split_groups(rows: Sequence[Row], generator: np.random.Generator) -> dict[str, str]:
+    """The best of 2,000 random assignments: every class in training and test, shares of clips near the wanted ones."""
+    groups, labels = sorted({row.group for row in rows}), sorted({row.label for row in rows})
+    counts = np.zeros((len(groups), len(labels)))
+    for row in rows:
+        counts[groups.index(row.group), labels.index(row.label)] += 1
+    wanted = np.array([1 - VALID_SHARE - TEST_SHARE, VALID_SHARE, TEST_SHARE])
+    best, best_cost = None, np.inf
+    for _ in range(2000):
+        split = generator.choice(3, size=len(groups), p=wanted)
+        totals = np.stack([counts[split == k].sum(axis=0) for k in range(3)])
+        shares = totals / counts.sum(axis=0)
+        cost = float(np.square(shares - wanted[:, None]).sum()) + 10.0 * int((totals < 3).sum())
+        if cost < best_cost:
+            best, best_cost = split, cost
+    assert best is not None
+    return {group: ("train", "valid", "test")[int(k)] for group, k in zip(groups, best, strict=True)}
+
+
+def write(path: Path, rows: Sequence[tuple[Row, str]]) -> None:
+    """A table that the `table` reader reads; an empty split column is left out."""
+    with path.open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        splits = any(split for _, split in rows)
+        writer.writerow(["path", "label", "group", *(["split"] if splits else [])])
+        writer.writerows([row.path, row.label, row.group, *([split] if splits else [])] for row, split in rows)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

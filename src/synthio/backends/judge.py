@@ -1,0 +1,114 @@
+"""An independent judge of generated clips: a small ResNet on a spectrogram that no other model here looks at.
+
+It is trained from nothing on real clips that neither the alignment nor the filter saw, so it shares neither weights nor
+features nor clips with what it judges; the CLAP that filtered never judges (METHOD, hard facts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends.classifier import Examples, Optimisation, fine_tune, predict
+from synthio.progress import Reporter
+from synthio.seeds import derive_seed, numpy_generator
+
+SAMPLE_RATE_HZ = 16_000
+#: Long windows and fine bands, where the AST takes 25 ms and the CLAP 32 ms windows with 64 bands.
+_N_FFT, _HOP, _BANDS, _RANGE_DB = 1024, 320, 96, 80.0
+_BATCH_SIZE, _LEARNING_RATE = 32, 2e-3
+_MAX_SHIFT_S = 0.1
+
+
+class Judge:
+    """Class probabilities and embeddings of clips; made by `train_judge`."""
+
+    def __init__(self, model: ResNetForImageClassification, window_s: float) -> None:
+        self._model, self._window_s = model.eval(), window_s
+
+    def scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
+        """Probabilities, ``(clips, classes)``, of clips at `SAMPLE_RATE_HZ`."""
+        return predict(self._model, features(waveforms, self._window_s), _BATCH_SIZE, torch.device("cpu"))
+
+    @torch.inference_mode()
+    def embed(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
+        """The pooled last features, ``(clips, width)``."""
+        inputs = features(waveforms, self._window_s)
+        rows = [self._model.resnet(inputs[i : i + _BATCH_SIZE]).pooler_output for i in range(0, len(inputs), 32)]
+        return np.asarray(torch.cat(rows).flatten(1).double().numpy())
+
+
+def train_judge(
+    waveforms: Sequence[Waveform],
+    labels: Sequence[str],
+    classes: Sequence[str],
+    window_s: float,
+    steps: int,
+    seed: int,
+    reporter: Reporter,
+) -> Judge:
+    """Train on clips at `SAMPLE_RATE_HZ` with one label each; every clip also comes shifted by up to 0.1 s."""
+    generator = numpy_generator(seed, "judge")
+    shifts = generator.integers(1, int(_MAX_SHIFT_S * SAMPLE_RATE_HZ), len(waveforms))
+    shifted = [np.pad(w, (int(shift), 0)) for w, shift in zip(waveforms, shifts, strict=True)]
+    inputs = features([*waveforms, *shifted], window_s)
+    targets = torch.tensor([classes.index(label) for label in labels] * 2)
+    unit_seed = derive_seed(seed, "judge") % 2**32
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(unit_seed)
+        model = ResNetForImageClassification(_config(classes))
+    order = balanced_order(targets.numpy(), steps * _BATCH_SIZE, generator)
+    optimisation = Optimisation(
+        steps=steps,
+        batch_size=_BATCH_SIZE,
+        micro_batch=_BATCH_SIZE,
+        learning_rate=_LEARNING_RATE,
+        evaluate_every=steps,
+        device=torch.device("cpu"),
+        seed=unit_seed,
+    )
+    with reporter.task("judge", steps) as advance:
+        fine_tune(model, Examples(inputs, targets), order, None, optimisation, advance)
+    return Judge(model, window_s)
+
+
+def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of clips, ``(draws,)``: every class equally often, so that a rare one is not judged away."""
+    present = np.unique(targets)
+    drawn = generator.choice(present, draws)
+    order = np.empty(draws, dtype=np.int64)
+    for value in present:
+        slots, clips = np.flatnonzero(drawn == value), np.flatnonzero(targets == value)
+        passes = [generator.permutation(clips) for _ in range(-(-len(slots) // len(clips)))]
+        order[slots] = np.concatenate(passes)[: len(slots)] if passes else slots
+    return order
+
+
+def features(waveforms: Sequence[Waveform], window_s: float) -> torch.Tensor:
+    """Log-mel images in [-1, 1] under each clip's own peak, ``(clips, 1, bands, frames)``."""
+    length = max(2 * _N_FFT, round(window_s * SAMPLE_RATE_HZ))
+    images = [
+        audio.log_mel_db(audio.fit(w, length), SAMPLE_RATE_HZ, _BANDS, _RANGE_DB, n_fft=_N_FFT, hop=_HOP)
+        for w in waveforms
+    ]
+    stacked = torch.from_numpy(np.stack(images)) if images else torch.zeros(0, 1, _BANDS)
+    return (stacked.transpose(1, 2)[:, None] / (_RANGE_DB / 2) + 1).float()
+
+
+def _config(classes: Sequence[str]) -> ResNetConfig:
+    return ResNetConfig(
+        num_channels=1,
+        embedding_size=24,
+        hidden_sizes=[32, 64, 128],
+        depths=[1, 1, 1],
+        layer_type="basic",
+        id2label=dict(enumerate(classes)),
+        label2id={label: index for index, label in enumerate(classes)},
+        problem_type="single_label_classification",
+    )

@@ -1,0 +1,50 @@
+"""Variations of a clip that keep its captions true: a random equaliser, a little speed, a little delay.
+
+The parameters are drawn apart from applying them, so that a clip's variations depend on its number alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthio import audio
+
+_BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)
+_MAX_GAIN_DB = 6.0
+_MAX_SPEED_CHANGE = 0.02
+_MAX_DELAY_S = 0.03
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One draw."""
+
+    gains_db: tuple[float, ...]
+    """At `_BANDS_HZ`, interpolated over log frequency."""
+    speed: float
+    """Above 1 is faster and higher."""
+    delay_s: float
+
+
+def draw_variation(generator: np.random.Generator) -> Variation:
+    """Gains up to 6 dB, speed up to 2% (a third of a semitone), delay up to 30 ms."""
+    return Variation(
+        gains_db=tuple(generator.uniform(-_MAX_GAIN_DB, _MAX_GAIN_DB, len(_BANDS_HZ))),
+        speed=float(generator.uniform(1 - _MAX_SPEED_CHANGE, 1 + _MAX_SPEED_CHANGE)),
+        delay_s=float(generator.uniform(0, _MAX_DELAY_S)),
+    )
+
+
+def vary(samples: audio.Waveform, sample_rate_hz: int, variation: Variation) -> audio.Waveform:
+    """The varied clip, ``(samples,)``, as long as the original and at its peak."""
+    fast = audio.resample(samples, round(sample_rate_hz * variation.speed), sample_rate_hz)
+    delayed = np.pad(fast, (round(variation.delay_s * sample_rate_hz), 0))
+    fitted = audio.fit(delayed, samples.shape[0])
+    frequencies = np.fft.rfftfreq(2 * fitted.shape[0], 1 / sample_rate_hz)
+    gains_db = np.interp(np.log(np.maximum(frequencies, 20.0)), np.log(_BANDS_HZ), variation.gains_db)
+    # Twice the length: the equaliser's ringing must not wrap around to the start.
+    spectrum = np.fft.rfft(fitted, 2 * fitted.shape[0]) * 10 ** (gains_db / 20)
+    equalised = np.fft.irfft(spectrum)[: fitted.shape[0]].astype(np.float32)
+    return audio.peak_normalise(equalised, float(np.abs(samples).max(initial=0.0)))
