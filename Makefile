@@ -24,7 +24,7 @@ docs: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[pocket,pretrain,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[augment,pocket,dev]'
 	$(BIN)/synthio prepare
 	touch $(READY)
 

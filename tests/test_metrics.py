@@ -267,7 +267,7 @@ def test_nearest_of_empty_sets() -> None:
 # ------------------------------------------------------------------------------------------------------- verdict
 
 
-def comparison(points: float, low: float, high: float, n_synthetic: int = 20) -> metrics.Comparison:
+def comparison(points: float, low: float, high: float, n_added: int = 20) -> metrics.Comparison:
     def arm(name: str, added: int) -> metrics.ArmResult:
         return metrics.ArmResult(
             arm=name,
@@ -276,7 +276,7 @@ def comparison(points: float, low: float, high: float, n_synthetic: int = 20) ->
             std=0.0,
             macro_f1=0.4,
             n_train=10,
-            n_synthetic=added,
+            n_added=added,
             steps=5,
             seconds=1.0,
         )
@@ -288,7 +288,7 @@ def comparison(points: float, low: float, high: float, n_synthetic: int = 20) ->
         metric="accuracy",
         n_valid=3,
         n_test=5,
-        arms=(arm("gold", 0), arm("synthio", n_synthetic)),
+        arms=(arm("gold", 0), arm("synthio", n_added)),
         difference=difference,
         classes=(metrics.ClassResult(label="a", n_train=5, support=0, is_tail=True, scores={"gold": None}),),
     )
@@ -315,7 +315,7 @@ def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
 
 
 def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> None:
-    assert "no synthetic clip" in metrics.verdict(comparison(0, 0, 0, n_synthetic=0))
+    assert "no synthetic clip" in metrics.verdict(comparison(0, 0, 0, n_added=0))
     whole = comparison(0, 0, 0)
     alone = whole.model_copy(update={"arms": whole.arms[:1], "difference": None})
     assert metrics.verdict(alone) == "No comparison: only gold was trained."

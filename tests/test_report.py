@@ -128,10 +128,10 @@ def tone(path: Path, frequency_hz: float = 440.0, duration_s: float = 0.3, **opt
     return path
 
 
-def arm(name: str, mean: float, n_synthetic: int, per_seed: tuple[float, ...] = (), **more: float) -> ArmResult:
+def arm(name: str, mean: float, n_added: int, per_seed: tuple[float, ...] = (), **more: float) -> ArmResult:
     scores = {"std": 0.0, "macro_f1": mean, "seconds": 12.0} | more
     return ArmResult(
-        arm=name, mean=mean, per_seed=per_seed, n_train=55, n_synthetic=n_synthetic, steps=300, **scores
+        arm=name, mean=mean, per_seed=per_seed, n_train=55, n_added=n_added, steps=300, **scores
     )  # fmt: skip
 
 
@@ -768,7 +768,7 @@ def test_a_spectrogram_takes_missing_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "n_synthetic", "expected"),
+    ("low", "high", "n_added", "expected"),
     [
         (1.0, 7.0, 9, "helped"),
         (-7.0, -1.0, 9, "hurt"),
@@ -778,11 +778,9 @@ def test_a_spectrogram_takes_missing_values() -> None:
         (1.0, 7.0, 0, "unknown"),
     ],
 )
-def test_the_effect_follows_the_interval(
-    tmp_path: Path, low: float, high: float, n_synthetic: int, expected: str
-) -> None:
+def test_the_effect_follows_the_interval(tmp_path: Path, low: float, high: float, n_added: int, expected: str) -> None:
     compared = comparison(
-        arm("gold", 0.5, 0), arm("synthio", 0.53, n_synthetic), between=difference((low + high) / 2, low, high)
+        arm("gold", 0.5, 0), arm("synthio", 0.53, n_added), between=difference((low + high) / 2, low, high)
     )
     assert effect(compared) == expected
     page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")

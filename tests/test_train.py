@@ -187,7 +187,7 @@ def test_the_arms_share_everything_but_the_synthetic_clips(project: Project) -> 
     trainings = [Training.model_validate(t) for t in json.loads((project.folder().path / "curves.json").read_text())]
     assert sorted(t.name for t in trainings) == ["gold/0", "gold/1", "synthio/0", "synthio/1"]
     assert {(t.steps, t.n_train) for t in trainings} == {(24, 8)}
-    assert {t.name: t.n_synthetic for t in trainings} == {"gold/0": 0, "gold/1": 0, "synthio/0": 8, "synthio/1": 8}
+    assert {t.name: t.n_added for t in trainings} == {"gold/0": 0, "gold/1": 0, "synthio/0": 8, "synthio/1": 8}
     for training in trainings:
         assert [point.step for point in training.curve] == [10, 20, 24]
         assert training.best.rank == max(point.rank for point in training.curve)
@@ -416,30 +416,30 @@ def test_an_unreadable_synthetic_clip_is_named(project: Project) -> None:
 
 @given(
     n_real=st.integers(1, 40),
-    n_synthetic=st.integers(0, 60),
+    n_added=st.integers(0, 60),
     share=st.floats(0, 1),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=50, deadline=None)
-def test_batches(n_real: int, n_synthetic: int, share: float, seed: int) -> None:
+def test_batches(n_real: int, n_added: int, share: float, seed: int) -> None:
     draws = 400
     gold = draw_batches(n_real, 0, share, draws, 0, seed)
-    mixed = draw_batches(n_real, n_synthetic, share, draws, 0, seed)
+    mixed = draw_batches(n_real, n_added, share, draws, 0, seed)
     assert gold.shape == mixed.shape == (draws,)
     counts = np.bincount(gold, minlength=n_real)
     assert len(counts) == n_real
     assert counts.max() - counts.min() <= 1
     made = mixed >= n_real
     np.testing.assert_array_equal(mixed[~made], gold[~made])
-    assert mixed.max() < n_real + n_synthetic
-    expected = share if n_synthetic else 0.0
+    assert mixed.max() < n_real + n_added
+    expected = share if n_added else 0.0
     # Five standard deviations of a binomial share.
     assert abs(made.mean() - expected) <= 5 * np.sqrt(expected * (1 - expected) / draws) + 1e-9
 
 
 def test_other_seeds_draw_other_batches() -> None:
-    for n_synthetic, share in ((0, 0.0), (20, 1.0)):
-        first, second, other_run = (draw_batches(20, n_synthetic, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1)))
+    for n_added, share in ((0, 0.0), (20, 1.0)):
+        first, second, other_run = (draw_batches(20, n_added, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1)))
         assert (first != second).any()
         assert (first != other_run).any()
 
@@ -469,7 +469,7 @@ def handmade(right: dict[str, list[list[bool]]], clips: Sequence[Clip]) -> tuple
                         "arm": arm,
                         "seed": seed,
                         "n_train": 6,
-                        "n_synthetic": 4 * (arm == "synthio"),
+                        "n_added": 4 * (arm == "synthio"),
                         "steps": 9,
                         "seconds": 2.0,
                         "best": point,
@@ -515,7 +515,7 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
     assert gold.std == pytest.approx(0.25 / np.sqrt(2))
     # Seed 0 of synthio: a has F1 2*2/(2*2+1) = 0.8, b 2*1/(2*1+1) = 2/3; c is neither there nor named.
     assert synthio.macro_f1 == pytest.approx((0.8 + 2 / 3) / 2)
-    assert (gold.n_train, gold.n_synthetic, synthio.n_synthetic, gold.steps, gold.seconds) == (6, 0, 4, 9, 4.0)
+    assert (gold.n_train, gold.n_added, synthio.n_added, gold.steps, gold.seconds) == (6, 0, 4, 9, 4.0)
     assert found.difference is not None
     assert found.difference.points == pytest.approx(37.5)
     assert 0 <= found.difference.low < 37.5 < found.difference.high <= 100

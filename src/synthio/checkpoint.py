@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from synthio.store import replacing
 
@@ -33,6 +33,16 @@ def save_checkpoint(
         tensors |= {f"{key}/{name}": moments[key].contiguous() for key in _MOMENTS if key in moments}
     with replacing(path) as partial:
         save_file(tensors, str(partial), metadata={"step": str(step), "notes": json.dumps(notes)})
+
+
+def cached_tensors(folder: Path, key: str, make: Callable[[], Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """``make()``, kept as ``folder/<key>.safetensors``; ``key`` must change with whatever the tensors depend on."""
+    path = folder / f"{key}.safetensors"
+    if not path.is_file():
+        made = {name: tensor.contiguous() for name, tensor in make().items()}
+        with replacing(path) as partial:
+            save_file(made, str(partial))
+    return load_file(str(path))
 
 
 def restore_checkpoint(

@@ -29,6 +29,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at the data before a run
 pretrain_app = typer.Typer(no_args_is_help=True, help="Train the pocket models from a captioned corpus.")
 app.add_typer(data_app, name="data")
 app.add_typer(pretrain_app, name="pretrain")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Measure one part alone.")
+app.add_typer(evaluate_app, name="evaluate")
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.seeds=5")]
@@ -140,10 +142,10 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
 
     def text() -> None:
         console = Console()
-        table = Table("arm", comparison.metric, "macro-F1", "real clips", "synthetic clips")
+        table = Table("arm", comparison.metric, "macro-F1", "real clips", "added clips")
         for arm in comparison.arms:
             score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
-            table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_synthetic))
+            table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
         console.print(table)
         console.print(verdict, style="bold", markup=False)
         console.print(f"report:  {page}\ndataset: {pipeline.root / 'dataset'}", markup=False, highlight=False)
@@ -222,6 +224,31 @@ def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_
 def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Write the report page."""
     _stage("report", recipe, overrides, quiet, as_json)
+
+
+@evaluate_app.command("t2a")
+def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """The generator on template prompts, base and aligned side by side, by an independent judge. Aligns first."""
+    from synthio.evaluation_page import change, table_rows
+    from synthio.pipeline import Pipeline
+    from synthio.stages.evaluate import Evaluation
+
+    _silence_library_bars()
+    pipeline = Pipeline(_config(recipe, overrides), _reporter(quiet), may_run=("clips", "align", "evaluate"))
+    page = pipeline.run_stage("evaluate")
+    evaluation = Evaluation.model_validate(pipeline.evaluation_folder.summary())
+
+    def text() -> None:
+        console = Console()
+        table = Table("measure", "real", *evaluation.generated)
+        for row in table_rows(evaluation):
+            table.add_row(row.measure, *row.values)
+        console.print(table)
+        if "aligned" in evaluation.generated:
+            console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]), markup=False)
+        console.print(f"samples: {page}", markup=False, highlight=False)
+
+    _print({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)
 
 
 @data_app.command("check")

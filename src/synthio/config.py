@@ -193,8 +193,10 @@ class TrainConfig(Section):
 
     model: str = Field("pocket", description="`pocket`, a local folder or a hub id of an audio-classification model.")
     revision: str | None = None
-    arms: tuple[Literal["gold", "synthio"], ...] = Field(
-        ("gold", "synthio"), min_length=1, description="Real only, and real plus synthetic."
+    arms: tuple[Literal["gold", "noise", "pitch_shift", "specaugment", "synthio"], ...] = Field(
+        ("gold", "synthio"),
+        min_length=1,
+        description="Real only; real plus as many copies with noise, at other pitches (needs librosa) or masked; real plus synthetic.",
     )
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
@@ -211,6 +213,15 @@ class TrainConfig(Section):
         0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
     )
     device: str = "auto"
+
+
+class EvaluateConfig(Section):
+    """`synthio evaluate t2a`: the generator alone, judged on template prompts."""
+
+    clips_per_class: int = Field(10, ge=2, le=1000, description="Generated clips per class and model.")
+    judge_steps: int = Field(
+        500, ge=1, description="Training steps of the judge, which learns from validation and test clips only."
+    )
 
 
 class ReportConfig(Section):
@@ -235,6 +246,7 @@ class RunConfig(Section):
     filter: FilterConfig = FilterConfig()
     reflect: ReflectConfig = ReflectConfig()
     train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
     @model_validator(mode="after")

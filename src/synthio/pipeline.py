@@ -18,7 +18,17 @@ from synthio.backends.identity import model_identity
 from synthio.config import RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
-from synthio.records import Candidate, Caption, Clip, Components, Prediction, PreferencePair, Prompt, Verdict
+from synthio.records import (
+    Candidate,
+    Caption,
+    Clip,
+    Components,
+    EvaluatedClip,
+    Prediction,
+    PreferencePair,
+    Prompt,
+    Verdict,
+)
 from synthio.results import FinishedRun, Round
 from synthio.store import StageFolder, fingerprint, write_text
 
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
     from synthio.stages.dataset import Accepted
 
 #: In order. `synthio STAGE RECIPE` runs one of them.
-STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "report")
+STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "evaluate", "report")
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -211,6 +221,34 @@ class Pipeline:
         )
         return predictions, folder
 
+    def evaluation(self) -> Path:
+        """Evaluate the generator before and after alignment; returns the page of samples."""
+        from synthio.evaluation_page import write_page
+        from synthio.stages.evaluate import Evaluation, check_clips, evaluate_generator
+
+        clips = self.clips()
+        check_clips(clips)
+        self.alignment()
+
+        def work(folder: StageFolder) -> None:
+            models: dict[Any, Any] = {"base": self._models.base_generator}
+            if self._models.is_aligned:
+                models["aligned"] = self._models.generator
+            evaluate_generator(self.config, clips, models, self._models.clap, folder, self.reporter)
+
+        folder = self.evaluation_folder
+        made = self._once(folder, "evaluate", EvaluatedClip, work)
+        evaluation = Evaluation.model_validate(folder.summary())
+        return write_page(evaluation, made, folder.path, self.root / "evaluation" / "index.html", self.root.name)
+
+    @cached_property
+    def evaluation_folder(self) -> StageFolder:
+        """Where `evaluation` keeps its clips and figures."""
+        section = self._section("evaluate")
+        inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self.clips_folder.key]
+        limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
+        return self._folder("evaluate", fingerprint([section, inputs, limits, self.config.seed]))
+
     def report(self) -> Path:
         """Write the page. Always written anew: it is cheap, and its inputs are all on disk."""
         from synthio.results import collect_report
@@ -258,6 +296,7 @@ class Pipeline:
             "generate": self.first_candidates,
             "filter": self.dataset,
             "train": self.predictions,
+            "evaluate": self.evaluation,
             "report": self.report,
         }
         result = actions[stage]()
@@ -329,6 +368,10 @@ class Pipeline:
         parts = [self._section("align"), self._losers_folder.key, self.config.seed]
         return self._folder("align", fingerprint(parts))
 
+    @property
+    def _align_identity(self) -> str | None:
+        return None if self.config.align.method == "none" else self._align_folder.key
+
     @cached_property
     def _imagine_key(self) -> str:
         section = self._section("imagine")
@@ -364,8 +407,7 @@ class Pipeline:
     ) -> tuple[list[Candidate], StageFolder]:
         from synthio.stages.generate import generate_candidates
 
-        aligned = None if self.config.align.method == "none" else self._align_folder.key
-        key = fingerprint([self._t2a_identity, aligned, prompts_key, self.config.seed])
+        key = fingerprint([self._t2a_identity, self._align_identity, prompts_key, self.config.seed])
         folder = self._folder("generate" if number == 0 else f"generate-{number}", key)
 
         def work(folder: StageFolder) -> None:
@@ -433,10 +475,14 @@ class Models:
     def generator(self) -> Any:
         """The text-to-audio model with the run's adapter merged, when alignment chose one."""
         generator = self.base_generator
-        adapter = self._align_folder.path / "adapter"
-        if self._config.align.method != "none" and adapter.is_dir():
-            generator.load_adapter(adapter)
+        if self.is_aligned:
+            generator.load_adapter(self._align_folder.path / "adapter")
         return generator
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether alignment kept an adapter."""
+        return self._config.align.method != "none" and (self._align_folder.path / "adapter").is_dir()
 
     @cached_property
     def clap(self) -> Any:

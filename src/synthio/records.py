@@ -115,6 +115,18 @@ class PreferencePair(Record):
     """Held-out pairs measure alignment and stop it; they are never trained on."""
 
 
+class EvaluatedClip(Record):
+    """A clip that was generated only to evaluate the generator. ``id`` is ``model/label/number``."""
+
+    model: Literal["base", "aligned"]
+    label: str
+    path: str
+    """Audio file inside the stage folder."""
+    duration_s: float
+    seed: int
+    """The same for the base and the aligned model: the same dice, before and after."""
+
+
 class Prediction(Record):
     """One test (or validation) clip under one trained classifier. ``id`` is ``arm/seed/clip id``."""
 

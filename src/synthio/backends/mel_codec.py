@@ -44,7 +44,7 @@ class MelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     `fit` sets the arrays; `from_pretrained` loads them.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sampling_rate: int = 16_000,
@@ -79,7 +79,7 @@ class MelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scaled = latents.float().transpose(1, 2) * self.scale.float()
         patches = scaled @ self.components.float() + self.mean.float()
         batch, frames, _ = patches.shape
-        log_mel = patches.unflatten(2, (self.config.n_mels, -1)).permute(0, 2, 1, 3).flatten(2)
+        log_mel = patches.reshape(batch, frames, self.config.n_mels, -1).permute(0, 2, 1, 3).flatten(2)
         magnitude = self._magnitude(log_mel)
         samples = self._griffin_lim(magnitude, frames * self.downsampling_ratio)
         return DecodedMel(samples[:, None].to(latents.dtype))
@@ -113,12 +113,12 @@ class MelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         samples = pad(samples, (0, -samples.shape[1] % ratio))
         power = self._stft(samples).abs().square()[..., :-1]
         log_mel = 10 * torch.log10((self._filters.T.to(power) @ power).clamp_min(10 ** (self.config.floor_db / 10)))
-        patches = log_mel.unflatten(2, (-1, self.config.frames_per_latent)).permute(0, 2, 1, 3)
-        return patches.flatten(2)
+        patches = log_mel.reshape(*log_mel.shape[:2], -1, self.config.frames_per_latent)
+        return patches.permute(0, 2, 1, 3).flatten(2)
 
     def _magnitude(self, log_mel: Tensor) -> Tensor:
         """FFT magnitudes ``(batch, bins, frames)`` whose mel power is the given one, by non-negative factorisation."""
-        silent = log_mel < self.config.floor_db + _GATE_DB
+        silent: Tensor = log_mel < self.config.floor_db + _GATE_DB
         power = 10 ** ((log_mel - _GATE_DEPTH_DB * silent).clamp(max=60.0) / 10)
         filters = self._filters.to(power)
         bins = torch.linalg.pinv(filters.T) @ power
@@ -126,7 +126,8 @@ class MelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
         wanted = filters @ power
         for _ in range(_MEL_INVERSION_UPDATES):
             bins = bins * (wanted / (filters @ (filters.T @ bins) + 1e-20))
-        return bins.sqrt()
+        magnitude: Tensor = bins.sqrt()
+        return magnitude
 
     def _griffin_lim(self, magnitude: Tensor, length: int) -> Tensor:
         """Waveforms ``(batch, length)`` by fast Griffin-Lim (Perraudin et al. 2013)."""

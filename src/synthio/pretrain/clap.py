@@ -15,9 +15,11 @@ import torch
 from pydantic import Field
 
 from synthio import audio
+from synthio.augment import mask_features
 from synthio.backends import pocket
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.features import corpus_features
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -28,9 +30,10 @@ class ClapModelConfig(Section):
 
     spec_size: int = 128
     num_mel_bins: int = 64
-    patch_embeds_hidden_size: int = 40
-    depths: tuple[int, ...] = (2, 2, 2)
-    num_attention_heads: tuple[int, ...] = (2, 4, 8)
+    patch_size: int = 8
+    patch_embeds_hidden_size: int = 96
+    depths: tuple[int, ...] = (2, 4)
+    num_attention_heads: tuple[int, ...] = (4, 8)
     projection_dim: int = 192
     window_s: int = 2
     hop_length: int = 128
@@ -42,6 +45,9 @@ class ClapRecipe(Section):
 
     output: Path
     corpus: CorpusConfig = CorpusConfig()
+    autoencoder: Path | None = None
+    """With it, some copies of clips go through the autoencoder, as generated clips do."""
+    variations: int = Field(3, ge=0)
     model: ClapModelConfig = ClapModelConfig()
     optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
     template_share: float = Field(0.5, ge=0, le=1)
@@ -107,12 +113,15 @@ class ClapData:
         self._clips = read_corpus(folder)
         extractor = build_extractor(recipe)
         rate, window = recipe.corpus.sample_rate_hz, recipe.model.window_s * recipe.corpus.sample_rate_hz
-        waveforms = [audio.load(folder / clip.file_name, rate)[:window] for clip in self._clips]
-        chunks = [
-            extractor(waveforms[i : i + 64], sampling_rate=rate, return_tensors="pt")["input_features"]
-            for i in range(0, len(waveforms), 64)
-        ]
-        self._features = torch.cat(chunks)
+
+        def extract(samples: audio.Waveform) -> torch.Tensor:
+            features: torch.Tensor = extractor(samples, sampling_rate=rate, return_tensors="pt")["input_features"][0, 0]
+            return features
+
+        cache, depends = recipe.output / "cache", extractor.to_json_string()
+        self._features = corpus_features(
+            folder, self._clips, rate, window, extract, recipe.variations, recipe.autoencoder, cache, depends
+        )
         self._hidden = self._encode_captions(model)
         held_out = numpy_generator(0, "validation").random(len(self._clips)) < recipe.validation_fraction
         self._training = np.flatnonzero(~held_out)
@@ -146,7 +155,9 @@ class ClapData:
         for clip in clips:
             pick = 0 if generator.random() < recipe.template_share else int(generator.integers(len(clip.captions)))
             captions.append(clip.captions[pick])
-        features = mask_features(self._features[chosen].clone(), recipe.masked_share, generator)
+        copies = generator.integers(self._features.shape[1], size=len(chosen))
+        drawn = self._features[chosen, copies][:, None].float()
+        features = mask_features(drawn, recipe.masked_share, generator)
         hidden = torch.stack([self._hidden[caption] for caption in captions])
         return features.to(self._device), hidden.to(self._device), fits(clips, captions).to(self._device)
 
@@ -158,7 +169,7 @@ class ClapData:
         text = _embed_pooled(model, torch.stack([self._hidden[t] for t in templates]).to(self._device))
         rows = torch.cat(
             [
-                _embed_audio(model, self._features[torch.tensor(index[i : i + 64])].to(self._device))
+                _embed_audio(model, self._features[index[i : i + 64], 0][:, None].float().to(self._device))
                 for i in range(0, len(index), 64)
             ]
         )
@@ -174,20 +185,6 @@ def fits(clips: list[CorpusClip], captions: list[str]) -> torch.Tensor:
         for i, clip in enumerate(clips)
     ]
     return torch.tensor(rows)
-
-
-def mask_features(features: torch.Tensor, share: float, generator: np.random.Generator) -> torch.Tensor:
-    """SpecAugment: one band of frames and one of mel bins per clip set to the clip's floor.
-
-    In place on ``(batch, 1, frames, mels)``; returned for chaining.
-    """
-    for clip in features:
-        floor = clip.min()
-        for axis, size in ((1, clip.shape[1]), (2, clip.shape[2])):
-            width = int(generator.integers(0, int(share * size) + 1))
-            start = int(generator.integers(0, size - width + 1))
-            clip.narrow(axis, start, width).fill_(floor)
-    return features
 
 
 def build_extractor(recipe: ClapRecipe) -> Any:
@@ -229,6 +226,8 @@ def build_clap(recipe: ClapRecipe) -> Any:
         audio_config={
             "spec_size": small.spec_size,
             "num_mel_bins": small.num_mel_bins,
+            "patch_size": small.patch_size,
+            "patch_stride": [small.patch_size, small.patch_size],
             "patch_embeds_hidden_size": small.patch_embeds_hidden_size,
             "hidden_size": small.patch_embeds_hidden_size * 2 ** (len(small.depths) - 1),
             "depths": list(small.depths),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from synthio import audio
+from synthio.augment import mask_features
 from synthio.pretrain import loop
-from synthio.pretrain.clap import mask_features
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.features import corpus_features
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -38,6 +40,9 @@ class ClassifierRecipe(Section):
 
     output: Path
     corpus: CorpusConfig = CorpusConfig()
+    autoencoder: Path | None = None
+    """With it, some copies of clips go through the autoencoder, as generated clips do."""
+    variations: int = Field(3, ge=0)
     model: ASTModelConfig = ASTModelConfig()
     optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
     min_clips_per_tag: int = Field(8, ge=1)
@@ -100,14 +105,20 @@ class TagData:
             sampling_rate=rate, num_mel_bins=model.num_mel_bins, max_length=model.max_length, do_normalize=False
         )
         window = int(model.max_length * 0.01 * rate)
-        waveforms = [audio.load(folder / clip.file_name, rate)[:window] for clip in clips]
-        raw = [self.extractor(w, sampling_rate=rate, return_tensors="pt")["input_values"][0] for w in waveforms]
-        features = torch.stack(raw)
+
+        def extract(samples: audio.Waveform) -> torch.Tensor:
+            features: torch.Tensor = self.extractor(samples, sampling_rate=rate, return_tensors="pt")["input_values"][0]
+            return features
+
+        cache, depends = recipe.output / "cache", self.extractor.to_json_string()
+        self._features = corpus_features(
+            folder, clips, rate, window, extract, recipe.variations, recipe.autoencoder, cache, depends
+        )
         held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
         self._training, self._validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        mean, std = float(features[self._training].mean()), float(features[self._training].std())
-        self._features = (features - mean) / (2 * std)
-        self.extractor.mean, self.extractor.std, self.extractor.do_normalize = mean, std, True
+        originals = self._features[self._training, 0].float()
+        self.extractor.mean, self.extractor.std = float(originals.mean()), float(originals.std())
+        self.extractor.do_normalize = True
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mixed-up, masked features ``(batch, frames, mels)`` and targets ``(batch, tags)``."""
@@ -117,17 +128,22 @@ class TagData:
         share = generator.beta(5.0, 5.0, recipe.optimiser.batch_size)
         share[generator.random(share.shape[0]) >= recipe.mixup_share] = 1.0
         weight = torch.from_numpy(share.astype(np.float32))[:, None]
-        features = torch.lerp(self._features[chosen[1]], self._features[chosen[0]], weight[..., None])
+        copies = generator.integers(self._features.shape[1], size=chosen.shape)
+        first, second = (self._normalised(chosen[row], copies[row]) for row in (0, 1))
+        features = torch.lerp(second, first, weight[..., None])
         # Both sounds are there, so both tags hold (Gong et al. 2021 mix targets likewise, softly).
         targets = torch.lerp(self._targets[chosen[1]], self._targets[chosen[0]], weight)
         masked = mask_features(features[:, None].clone(), recipe.masked_share, generator)[:, 0]
         return masked.to(self._device), targets.to(self._device)
 
+    def _normalised(self, clips: Any, copies: Any) -> torch.Tensor:
+        """As the extractor normalises, ``(batch, frames, mels)``."""
+        return (self._features[clips, copies].float() - self.extractor.mean) / (2 * self.extractor.std)
+
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
         """Share of held-out clips whose best tag is one of theirs."""
-        index = torch.tensor([int(i) for i in self._validation if self._targets[i].sum() > 0])
-        logits = torch.cat(
-            [model(self._features[index[i : i + 64]].to(self._device)).logits.cpu() for i in range(0, len(index), 64)]
-        )
+        index = [int(i) for i in self._validation if self._targets[i].sum() > 0]
+        parts = [self._normalised(index[i : i + 64], 0) for i in range(0, len(index), 64)]
+        logits = torch.cat([model(part.to(self._device)).logits.cpu() for part in parts])
         right = self._targets[index].gather(1, logits.argmax(1, keepdim=True))
         return {"top_tag_accuracy": float(right.mean()), "tags": float(len(self.tags))}

@@ -40,6 +40,7 @@ class CorpusConfig(Section):
     sample_rate_hz: int = 16_000
     seed: int = 0
 
+
 _VELOCITIES = (45, 70, 95, 120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from pydantic import Field
 from synthio import audio
 from synthio.backends import pocket
 from synthio.backends.mel_codec import MelCodec
+from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.variation import draw_variation, vary
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
+from synthio.store import fingerprint
 
 
 class DiTConfig(Section):
@@ -108,8 +111,23 @@ class LatentData:
         folder = build_corpus(recipe.corpus)
         clips = read_corpus(folder)
         self._captions = [clip.captions for clip in clips]
-        self._latents = [self._encode(vae, folder / clip.file_name, index) for index, clip in enumerate(clips)]
-        self._embedded = embed_captions(sorted({c for captions in self._captions for c in captions} | {""}), recipe)
+        listed = hashlib.sha256((folder / "metadata.jsonl").read_bytes()).hexdigest()
+        weights = [float(p.double().abs().sum()) for p in vae.parameters()]
+        depends = [listed, weights, dict(vae.config), recipe.durations_s, recipe.variations, recipe.optimiser.seed]
+        cache = recipe.output / "cache"
+        encoded = cached_tensors(
+            cache,
+            f"latents-{fingerprint(depends)}",
+            lambda: {str(i): self._encode(vae, folder / clip.file_name, i) for i, clip in enumerate(clips)},
+        )
+        self._latents = [encoded[str(index)] for index in range(len(clips))]
+        captions = sorted({caption for clip in clips for caption in clip.captions} | {""})
+        embedded = cached_tensors(
+            cache,
+            f"captions-{fingerprint([captions, recipe.max_prompt_tokens])}",
+            lambda: {str(i): rows for i, rows in enumerate(embed_captions(captions, recipe))},
+        )
+        self._embedded = {caption: embedded[str(index)] for index, caption in enumerate(captions)}
         self.text_width = next(iter(self._embedded.values())).shape[1]
         held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
         self._by_frames: dict[int, list[int]] = defaultdict(list)
@@ -180,8 +198,8 @@ class LatentData:
 
 
 @torch.no_grad()
-def embed_captions(captions: list[str], recipe: T2ARecipe) -> dict[str, torch.Tensor]:
-    """MiniLM token embeddings of each caption, ``(tokens, width)`` in half precision."""
+def embed_captions(captions: list[str], recipe: T2ARecipe) -> list[torch.Tensor]:
+    """MiniLM token embeddings of each caption, ``(tokens, width)`` in half precision, in order."""
     from transformers import AutoTokenizer, BertModel
 
     folder = pocket.minilm_folder()
@@ -197,7 +215,7 @@ def embed_captions(captions: list[str], recipe: T2ARecipe) -> dict[str, torch.Te
         hidden = model(inputs.input_ids, attention_mask=inputs.attention_mask).last_hidden_state
         for caption, vectors, mask in zip(chunk, hidden, inputs.attention_mask, strict=True):
             embedded[caption] = vectors[: int(mask.sum())].half().clone()
-    return embedded
+    return [embedded[caption] for caption in captions]
 
 
 def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.Module, torch.nn.Module]:

@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from synthio import audio, metrics
+from synthio import audio
 from synthio.backends.clap import Clap
 from synthio.config import FilterConfig, RunConfig
+from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Verdict, label_template
 from synthio.store import StageFolder
 
-#: Working rate of the filter; both CLAP and the copy check see the same samples.
-_SAMPLE_RATE_HZ = 16_000
 Floats = npt.NDArray[np.float64]
 
 
@@ -36,11 +35,7 @@ class Calibration:
     fallback: float
     """For label sets that no real clip carries (multi-label mixes)."""
     clip_ids: tuple[str, ...]
-    spectra: Floats
-    """Log-mel vectors of the training clips, ``(clips, values)``."""
-    copy_distance: float
-    window_s: float
-    """Stretch of each clip that the copy check compares."""
+    copies: CopyCheck
 
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
@@ -52,21 +47,17 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     with reporter.task("filter: real clips", len(training)) as advance:
         waveforms = []
         for clip in training:
-            waveforms.append(_crop(audio.load(Path(clip.path), _SAMPLE_RATE_HZ), limit))
+            waveforms.append(_crop(audio.load(Path(clip.path), SAMPLE_RATE_HZ), limit))
             advance(1)
     labels = [clip.labels for clip in training]
     scores = score(cosines(clap, waveforms, labels), config.filter, clap.logit_scale)
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
     window_s = float(np.median([clip.duration_s for clip in training]))
-    spectra = np.stack([spectrum(waveform, window_s) for waveform in waveforms])
-    nearest = metrics.leave_one_out_nearest(spectra)[0] if len(training) > 1 else np.zeros(1)
     return Calibration(
         thresholds=thresholds,
         fallback=fallback,
         clip_ids=tuple(clip.id for clip in training),
-        spectra=spectra,
-        copy_distance=float(np.quantile(nearest, config.filter.copy_quantile)),
-        window_s=window_s,
+        copies=fit_copy_check(waveforms, window_s, config.filter.copy_quantile),
     )
 
 
@@ -74,7 +65,7 @@ def cosines(clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tu
     """Cosine of each clip with the template of its own labels, ``(clips,)``."""
     texts = sorted({label_template(label) for label in labels})
     text_rows = dict(zip(texts, clap.embed_text(texts), strict=True))
-    audio_rows = clap.embed_audio(waveforms, _SAMPLE_RATE_HZ)
+    audio_rows = clap.embed_audio(waveforms, SAMPLE_RATE_HZ)
     own = np.stack([text_rows[label_template(label)] for label in labels])
     return np.asarray((audio_rows * own).sum(axis=1), dtype=np.float64)
 
@@ -112,14 +103,8 @@ def class_thresholds(
     return thresholds, float(np.quantile(scores, settings.quantile))
 
 
-def spectrum(samples: audio.Waveform, window_s: float) -> Floats:
-    """Log-mel vector of a clip's first ``window_s`` seconds: what the copy check compares."""
-    window = audio.fit(samples, max(1, round(window_s * _SAMPLE_RATE_HZ)))
-    return np.asarray(audio.log_mel_db(window, _SAMPLE_RATE_HZ).ravel(), dtype=np.float64)
-
-
 def _crop(samples: audio.Waveform, duration_s: float) -> audio.Waveform:
-    return samples[: max(1, round(duration_s * _SAMPLE_RATE_HZ))]
+    return samples[: max(1, round(duration_s * SAMPLE_RATE_HZ))]
 
 
 def judge_candidates(
@@ -158,7 +143,7 @@ def judge_candidates(
 def _load(folder: Path, candidate: Candidate) -> audio.Waveform:
     if candidate.path is None:
         raise DataError("no audio")
-    return audio.load(folder / candidate.path, _SAMPLE_RATE_HZ)
+    return audio.load(folder / candidate.path, SAMPLE_RATE_HZ)
 
 
 def _unheard(candidate: Candidate, threshold: float, reason: str) -> Verdict:
@@ -179,12 +164,11 @@ def _judge_heard(
     own = [labels[candidate.prompt_id] for candidate, _ in heard]
     cosine = cosines(clap, [waveform for _, waveform in heard], own)
     scores = score(cosine, settings, clap.logit_scale)
-    spectra = np.stack([spectrum(waveform, calibration.window_s) for _, waveform in heard])
-    distances, nearest = metrics.nearest_distances(spectra, calibration.spectra)
+    distances, nearest = calibration.copies.nearest([waveform for _, waveform in heard])
     verdicts = []
     for row, (candidate, _) in enumerate(heard):
         threshold = calibration.thresholds.get(own[row], calibration.fallback)
-        is_copy = settings.copies != "ignore" and bool(distances[row] < calibration.copy_distance)
+        is_copy = settings.copies != "ignore" and bool(distances[row] < calibration.copies.distance)
         dropped_copy = is_copy and settings.copies == "drop"
         passed = bool(scores[row] >= threshold)
         verdicts.append(

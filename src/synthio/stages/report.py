@@ -39,7 +39,13 @@ _FUNNEL_PARTS = {
 }
 _METRICS = {"accuracy": "accuracy", "mAP": "mean average precision"}
 _CLASS_METRICS = {"accuracy": "accuracy on the class's own clips", "mAP": "average precision of the class"}
-_ARM_MEANINGS = {"gold": "real clips only", "synthio": "real and synthetic clips"}
+_ARM_MEANINGS = {
+    "gold": "real clips only",
+    "noise": "real clips and copies with white noise",
+    "pitch_shift": "real clips and copies at other pitches",
+    "specaugment": "real clips and copies with masked frames and bands",
+    "synthio": "real and synthetic clips",
+}
 _REASONS = {
     "accepted": "accepted",
     "below-threshold": "similarity under the threshold",
@@ -384,7 +390,7 @@ def effect(comparison: Comparison | None) -> Effect:
     `unknown` when there is no interval, or no synthetic clip that could have had an effect.
     """
     difference = comparison.difference if comparison else None
-    if comparison is None or difference is None or not any(arm.n_synthetic for arm in comparison.arms):
+    if comparison is None or difference is None or not any(arm.n_added for arm in comparison.arms):
         return "unknown"
     low, high = charts.finite(difference.low), charts.finite(difference.high)
     if low is None or high is None:
@@ -412,7 +418,7 @@ def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
 def _difference_chart(comparison: Comparison) -> _Inline | None:
     """None also when no arm had synthetic clips: a picture of two equal arms would only mislead."""
     difference = comparison.difference
-    if difference is None or not any(arm.n_synthetic for arm in comparison.arms):
+    if difference is None or not any(arm.n_added for arm in comparison.arms):
         return None
     return _inline(charts.difference_chart(difference.points, difference.low, difference.high))
 

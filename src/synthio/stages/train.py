@@ -1,7 +1,10 @@
 """Train and compare the classifiers (METHOD section 5): the same model, seeds and optimiser steps for every arm.
 
-    gold      the real training clips
-    synthio   the real training clips and the synthetic ones
+    gold          the real training clips
+    noise         the real ones and copies of them with white noise
+    pitch_shift   the real ones and copies of them at other pitches
+    specaugment   the real ones and copies of them with masked frames and bands
+    synthio       the real training clips and the synthetic ones
 
 Classes, clip length and normalisation come from the training split, the best weights of a training from the validation
 split, and the figures from the test split, which nothing else ever sees (the published code selects on it).
@@ -27,7 +30,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from synthio import metrics
+from synthio import augment, metrics
 from synthio.audio import Waveform, load
 from synthio.backends.classifier import (
     NO_CLASS,
@@ -52,7 +55,7 @@ from synthio.records import Clip, Prediction, Split
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder, write_text
 
-Arm = Literal["gold", "synthio"]
+Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "synthio"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 PREDICTED_SPLITS: tuple[Split, ...] = ("valid", "test")
 
@@ -75,7 +78,7 @@ class Training(BaseModel):
     arm: Arm
     seed: int
     n_train: int
-    n_synthetic: int
+    n_added: int
     steps: int
     seconds: float
     best: CurvePoint
@@ -184,7 +187,8 @@ class Material:
     classes: tuple[str, ...]
     clips: Mapping[Split, Sequence[Clip]]
     examples: Mapping[Split, Examples]
-    synthetic: Examples
+    added: Mapping[Arm, Examples]
+    """What each arm adds to the real training clips; the same number of clips for every arm that adds any."""
 
 
 def prepare(
@@ -211,7 +215,46 @@ def prepare(
             return Examples(torch.stack(features) if features else torch.zeros(0), targets)
 
         made = {split: examples(splits[split]) for split in SPLITS}
-        return Material(source, frontend, problem, classes, splits, made, examples(synthetic))
+        nothing = Examples(torch.zeros(0), made["train"].targets[:0])
+        added: dict[Arm, Examples] = {"gold": nothing, "synthio": examples(synthetic)}
+    wanted = len(synthetic) or config.imagine.captions_per_clip * len(splits["train"])
+    for arm in config.train.arms:
+        if arm in added:
+            continue
+        added[arm] = _augmented(config, arm, splits["train"], made["train"], wanted, source, frontend, reporter)
+    return Material(source, frontend, problem, classes, splits, made, added)
+
+
+def _augmented(
+    config: RunConfig,
+    arm: Arm,
+    clips: Sequence[Clip],
+    real: Examples,
+    wanted: int,
+    source: Source,
+    frontend: Frontend,
+    reporter: Reporter,
+) -> Examples:
+    """``wanted`` augmented copies of the real training clips, taken in turn; each draws from its own generator."""
+    rate_hz = source.sample_rate_hz
+    features = []
+    with reporter.task(f"{arm} copies", wanted) as advance:
+        for number in range(wanted):
+            index = number % len(clips)
+            generator = numpy_generator(config.seed, "train", arm, clips[index].id, number // len(clips))
+            if arm == "specaugment":
+                copy = real.inputs[index].clone().reshape(1, 1, *real.inputs.shape[-2:])
+                features.append(augment.mask_features(copy, augment.MASKED_SHARE, generator)[0, 0])
+            else:
+                samples = _waveform(clips[index].path, rate_hz, config.data.max_duration_s)
+                if arm == "noise":
+                    samples = augment.add_noise(samples, generator.uniform(*augment.SNR_RANGE_DB), generator)
+                else:
+                    samples = augment.pitch_shift(samples, rate_hz, generator.uniform(*augment.SEMITONE_RANGE))
+                features.append(torch.from_numpy(frontend.features(samples)))
+            advance(1)
+    stacked = torch.stack(features).reshape(wanted, *real.inputs.shape[1:])
+    return Examples(stacked, real.targets[torch.arange(wanted) % len(clips)])
 
 
 def _waveform(path: str, sample_rate_hz: int, max_duration_s: float) -> Waveform:
@@ -244,7 +287,7 @@ def _warn(
 
 
 def draw_batches(
-    n_real: int, n_synthetic: int, synthetic_share: float, draws: int, run_seed: int, seed: int
+    n_real: int, n_added: int, synthetic_share: float, draws: int, run_seed: int, seed: int
 ) -> npt.NDArray[np.int64]:
     """Which example each of the ``draws`` slots of a training takes; synthetic ones count from ``n_real`` on.
 
@@ -253,9 +296,9 @@ def draw_batches(
     take the same real clip in every slot that they fill with a real one.
     """
     real = _passes(n_real, draws, numpy_generator(run_seed, "train", seed, "real"))
-    if n_synthetic == 0:
+    if n_added == 0:
         return real
-    made = n_real + _passes(n_synthetic, draws, numpy_generator(run_seed, "train", seed, "synthetic"))
+    made = n_real + _passes(n_added, draws, numpy_generator(run_seed, "train", seed, "synthetic"))
     drawn = numpy_generator(run_seed, "train", seed, "share").random(draws)
     return np.where(drawn < synthetic_share, made, real)
 
@@ -327,10 +370,11 @@ def fit_arm(
     """
     started = time.monotonic()
     real, valid = material.examples["train"], material.examples["valid"]
-    n_synthetic = len(material.synthetic.inputs) if arm == "synthio" else 0
+    added = material.added[arm]
+    n_added = len(added.inputs)
     order = draw_batches(
         len(real.inputs),
-        n_synthetic,
+        n_added,
         config.train.synthetic_share,
         config.train.steps * config.train.batch_size,
         config.seed,
@@ -348,13 +392,13 @@ def fit_arm(
         device=resolve_device(config.train.device),
         seed=unit_seed,
     )
-    examples = _joined(real, material.synthetic) if n_synthetic else real
+    examples = _joined(real, added) if n_added else real
     best, curve = fine_tune(model, examples, order, valid if len(valid.inputs) else None, optimisation, advance)
     training = Training(
         arm=arm,
         seed=seed,
         n_train=len(real.inputs),
-        n_synthetic=n_synthetic,
+        n_added=n_added,
         steps=config.train.steps,
         seconds=time.monotonic() - started,
         best=best,
@@ -479,7 +523,7 @@ def _arm_result(
         std=statistics.stdev(values) if len(values) > 1 else 0.0,
         macro_f1=statistics.fmean(metrics.macro_f1(targets, measure.decide(of_seed)) for of_seed in scores),
         n_train=trainings[0].n_train,
-        n_synthetic=trainings[0].n_synthetic,
+        n_added=trainings[0].n_added,
         steps=trainings[0].steps,
         seconds=sum(training.seconds for training in trainings),
     )

@@ -1,0 +1,83 @@
+"""`synthio evaluate t2a` for people: the rows of its table, and its page of samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from synthio import charts
+from synthio.records import EvaluatedClip
+from synthio.stages.evaluate import Evaluation, GeneratorScores
+from synthio.store import inside, write_text
+
+_SAMPLES_PER_CLASS = 2
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One measure: the real clips' value, then one per model; words, ready to print."""
+
+    measure: str
+    values: tuple[str, ...]
+
+
+def table_rows(evaluation: Evaluation) -> list[TableRow]:
+    """The table of the command line and of the page."""
+    sets = [evaluation.real, *evaluation.generated.values()]
+
+    def row(measure: str, field: str, form: str) -> TableRow:
+        return TableRow(measure, tuple(_word(getattr(scores, field), form) for scores in sets))
+
+    rows = [
+        row("clips", "clips", "d"),
+        row("judge accuracy", "judge_accuracy", ".1%"),
+        row("Frechet distance", "frechet_distance", ".3g"),
+        row("kernel distance", "kernel_distance", ".3g"),
+        row("relative diversity", "relative_diversity", ".2f"),
+        row("copy rate", "copy_rate", ".1%"),
+        row("CLAP retrieval", "retrieval", ".1%"),
+    ]
+    for name, unit in (("centroid_hz", " (Hz)"), ("bandwidth_hz", " (Hz)"), ("flatness", "")):
+        values = tuple(f"{scores.features[name]:.3g}" for scores in sets)
+        rows.append(TableRow(f"median {name.removesuffix('_hz')}{unit}", values))
+    return rows
+
+
+def _word(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
+    """What alignment did to the distance and to the diversity, in words."""
+    assert base.frechet_distance is not None and aligned.frechet_distance is not None
+    nearer = 100 * (1 - aligned.frechet_distance / max(base.frechet_distance, 1e-12))
+    said = f"Aligned clips are {abs(nearer):.0f}% {'nearer to' if nearer >= 0 else 'farther from'} the real ones"
+    if base.relative_diversity and aligned.relative_diversity:
+        said += f"; diversity changed by {100 * (aligned.relative_diversity / base.relative_diversity - 1):+.0f}%"
+    return f"{said}; the judge recognises {aligned.judge_accuracy:.0%} instead of {base.judge_accuracy:.0%}."
+
+
+def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Path, page: Path, name: str) -> Path:
+    """Write the page; it plays the clips where they lie in the ``stage`` folder. Returns ``page``.
+
+    Raises: `StoreError` when it cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(charts.FORMATTERS)
+    samples = []
+    for label in evaluation.real.per_class:
+        of_label = [clip for clip in clips if clip.label == label]
+        numbers = list(dict.fromkeys(clip.id.rpartition("/")[2] for clip in of_label))[:_SAMPLES_PER_CLASS]
+        for number in numbers:
+            paths = [inside(stage, clip.path) for clip in of_label if clip.id.rpartition("/")[2] == number]
+            sources = [Path(os.path.relpath(path, page.parent.resolve())).as_posix() for path in paths]
+            samples.append({"label": label, "sources": sources})
+    view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}
+    write_text(page, environment.get_template("evaluation.html.j2").render(**view))
+    return page

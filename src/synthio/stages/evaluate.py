@@ -1,0 +1,263 @@
+"""Evaluate the generator alone on the target dataset, before and after alignment (the paper's first experiment).
+
+Template prompts, the same seeds for the base and the aligned model, and an independent judge: it learns from validation
+and test clips only, which neither the alignment nor the filter saw, and its accuracy on the real training clips, which
+it never heard, stands beside every figure. Nothing may be chosen by these figures: the judge knows the test clips.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from synthio import audio, metrics
+from synthio.backends.clap import Clap
+from synthio.backends.devices import in_batches
+from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
+from synthio.backends.text_to_audio import TextToAudio
+from synthio.config import RunConfig
+from synthio.copies import CopyCheck, fit_copy_check
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.records import Clip, EvaluatedClip, bucket_duration_s, label_template
+from synthio.seeds import derive_seed
+from synthio.store import StageFolder, replacing
+
+Model = Literal["base", "aligned"]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GeneratorScores(_Result):
+    """One set of clips. Shares are fractions."""
+
+    clips: int
+    judge_accuracy: float
+    """Mean over classes of the share that the judge takes for their class."""
+    frechet_distance: float | None
+    """To the real training clips, on the judge's embeddings; None for these clips themselves."""
+    kernel_distance: float | None
+    relative_diversity: float | None
+    """Mean distance within a class over that of the real training clips; None without two clips of a class."""
+    copy_rate: float | None
+    retrieval: float
+    """Share whose own class template is the nearest by CLAP, which also filters: an indication only."""
+    features: dict[str, float]
+    """Medians of spectral features."""
+    per_class: dict[str, float]
+    """The judge's accuracy by class."""
+
+
+class Evaluation(_Result):
+    """The stage's summary."""
+
+    judge_training_clips: int
+    chance: float
+    real: GeneratorScores
+    """The real training clips, unseen by the judge: what a perfect generator would score."""
+    generated: dict[str, GeneratorScores]
+    """`base`, and `aligned` when alignment kept an adapter."""
+    seconds: float
+
+
+def evaluate_generator(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    generators: Mapping[Model, TextToAudio],
+    clap: Clap,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> Evaluation:
+    """Generate, judge and finish the stage. Generated clips are kept across kills.
+
+    Raises: `DataError` for clips with several labels, or without validation and test clips for the judge.
+    """
+    started = time.monotonic()
+    check_clips(clips)
+    training = [clip for clip in clips if clip.split == "train"]
+    judged_by = [clip for clip in clips if clip.split != "train"]
+    wanted = plan_clips(config, training, tuple(generators))
+    _generate(config, wanted, generators, folder, reporter)
+    real = [_load(Path(clip.path), config) for clip in training]
+    classes = sorted({clip.labels[0] for clip in training})
+    window_s = float(np.quantile([clip.duration_s for clip in training], 0.9))
+    known = [clip for clip in judged_by if clip.labels[0] in classes]
+    judge = train_judge(
+        [_load(Path(clip.path), config) for clip in known],
+        [clip.labels[0] for clip in known],
+        classes,
+        min(window_s, config.data.max_duration_s),
+        config.evaluate.judge_steps,
+        config.seed,
+        reporter,
+    )
+    labels = [clip.labels[0] for clip in training]
+    copies = fit_copy_check(real, float(np.median([c.duration_s for c in training])), config.filter.copy_quantile)
+    scorer = _Scorer(judge, clap, classes, judge.embed(real), labels, copies)
+    generated = {
+        model: scorer.score_generated(
+            [audio.load(folder.path / clip.path, SAMPLE_RATE_HZ) for clip in wanted if clip.model == model],
+            [clip.label for clip in wanted if clip.model == model],
+        )
+        for model in generators
+    }
+    evaluation = Evaluation(
+        judge_training_clips=len(known),
+        chance=1 / len(classes),
+        real=scorer.score_real(real),
+        generated=dict(generated),
+        seconds=time.monotonic() - started,
+    )
+    folder.finish(wanted, evaluation.model_dump(mode="json"))
+    return evaluation
+
+
+def check_clips(clips: Sequence[Clip]) -> None:
+    """Whether a judge can be trained. Raises: `DataError` saying what is missing."""
+    if any(len(clip.labels) != 1 for clip in clips):
+        raise DataError("the judge names one class per clip; found clips with several labels or none")
+    trained = {clip.labels[0] for clip in clips if clip.split == "train"}
+    heard = {clip.labels[0] for clip in clips if clip.split != "train"}
+    if len(trained & heard) < 2:
+        raise DataError(
+            f"the judge learns from validation and test clips of the training classes; found {sorted(trained & heard)} "
+            "there; expected at least 2 classes: set data.valid_fraction and data.test_fraction"
+        )
+    if missing := sorted(trained - heard):
+        raise DataError(
+            f"no validation or test clip has {missing}: the judge cannot know these classes; add such clips, "
+            "or leave the classes out"
+        )
+
+
+def plan_clips(config: RunConfig, training: Sequence[Clip], models: Sequence[Model]) -> list[EvaluatedClip]:
+    """The clips to generate: each follows the duration of a training clip of its class, in turn."""
+    durations: dict[str, list[float]] = defaultdict(list)
+    for clip in training:
+        durations[clip.labels[0]].append(min(clip.duration_s, config.data.max_duration_s))
+    return [
+        EvaluatedClip(
+            id=f"{model}/{label}/{number}",
+            model=model,
+            label=label,
+            # Labels may hold anything; a file name may not.
+            path=f"audio/{model}/{index:03d}-{number:03d}.flac",
+            duration_s=of_label[number % len(of_label)],
+            seed=derive_seed(config.seed, "evaluate", label, number),
+        )
+        for model in models
+        for index, (label, of_label) in enumerate(sorted(durations.items()))
+        for number in range(config.evaluate.clips_per_class)
+    ]
+
+
+def _generate(
+    config: RunConfig,
+    wanted: Sequence[EvaluatedClip],
+    generators: Mapping[Model, TextToAudio],
+    folder: StageFolder,
+    reporter: Reporter,
+) -> None:
+    finished = folder.items(EvaluatedClip)
+    groups: dict[tuple[Model, float], list[EvaluatedClip]] = defaultdict(list)
+    for clip in wanted:
+        if clip.id not in finished:
+            groups[clip.model, bucket_duration_s(clip.duration_s)].append(clip)
+    with reporter.task("evaluate: generate", len(wanted), len(finished)) as advance:
+        for (model, duration_s), group in groups.items():
+
+            def call(
+                batch: Sequence[EvaluatedClip], generator: TextToAudio = generators[model], length_s: float = duration_s
+            ) -> Sequence[EvaluatedClip]:
+                prompts = [label_template((clip.label,)) for clip in batch]
+                waveforms = generator.generate(prompts, length_s, [clip.seed for clip in batch])
+                for clip, samples in zip(batch, waveforms, strict=True):
+                    cut = audio.fit(samples, max(1, round(clip.duration_s * generator.sample_rate_hz)))
+                    with replacing(folder.path / clip.path) as partial:
+                        audio.write_flac(partial, cut, generator.sample_rate_hz)
+                folder.append(batch)
+                advance(len(batch))
+                return batch
+
+            in_batches(group, config.t2a.batch_size, call, reporter.warn)
+
+
+def _load(path: Path, config: RunConfig) -> audio.Waveform:
+    samples = audio.load(path, SAMPLE_RATE_HZ)
+    return samples[: max(1, round(config.data.max_duration_s * SAMPLE_RATE_HZ))]
+
+
+class _Scorer:
+    """Scores sets of clips against the real training clips."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        clap: Clap,
+        classes: Sequence[str],
+        real_embeddings: npt.NDArray[np.float64],
+        real_labels: Sequence[str],
+        copies: CopyCheck,
+    ) -> None:
+        self._judge, self._clap, self._classes, self._copies = judge, clap, list(classes), copies
+        self._real, self._real_labels = real_embeddings, list(real_labels)
+        self._templates = clap.embed_text([label_template((name,)) for name in classes])
+
+    def score_real(self, waveforms: Sequence[audio.Waveform]) -> GeneratorScores:
+        """The reference row."""
+        return self._scores(waveforms, self._real_labels, None, None, 1.0, None)
+
+    def score_generated(self, waveforms: Sequence[audio.Waveform], labels: Sequence[str]) -> GeneratorScores:
+        """A row of generated clips."""
+        rows = self._judge.embed(waveforms)
+        diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
+        distances, _ = self._copies.nearest(waveforms)
+        return self._scores(
+            waveforms,
+            labels,
+            metrics.frechet_distance(rows, self._real),
+            metrics.kernel_distance(rows, self._real),
+            None if np.isnan(diversity) else diversity,
+            float((distances < self._copies.distance).mean()),
+        )
+
+    def _scores(
+        self,
+        waveforms: Sequence[audio.Waveform],
+        labels: Sequence[str],
+        frechet_distance: float | None,
+        kernel_distance: float | None,
+        diversity: float | None,
+        copy_rate: float | None,
+    ) -> GeneratorScores:
+        right = self._named(self._judge.scores(waveforms)) == np.array(labels)
+        found = self._named(self._clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ self._templates.T)
+        per_class = {name: float(right[[label == name for label in labels]].mean()) for name in sorted(set(labels))}
+        spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
+        return GeneratorScores(
+            clips=len(waveforms),
+            judge_accuracy=float(np.mean(list(per_class.values()))),
+            frechet_distance=frechet_distance,
+            kernel_distance=kernel_distance,
+            relative_diversity=diversity,
+            copy_rate=copy_rate,
+            retrieval=float((found == np.array(labels)).mean()),
+            features={
+                name: float(np.median([getattr(row, name) for row in spectral]))
+                for name in ("centroid_hz", "bandwidth_hz", "flatness")
+            },
+            per_class=per_class,
+        )
+
+    def _named(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.str_]:
+        named: npt.NDArray[np.str_] = np.array(self._classes)[scores.argmax(axis=1)]
+        return named

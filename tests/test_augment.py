@@ -1,0 +1,42 @@
+"""Classical augmentations do what their numbers say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthio import audio, augment
+
+RATE_HZ = 16_000
+
+
+@given(snr_db=st.floats(0, 40), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_noise_has_the_wanted_level(snr_db: float, seed: int) -> None:
+    clip = np.sin(np.arange(RATE_HZ) / 7).astype(np.float32)
+    noisy = augment.add_noise(clip, snr_db, np.random.default_rng(seed))
+    measured = audio.rms_db(clip) - audio.rms_db((noisy - clip).astype(np.float32))
+    assert measured == pytest.approx(snr_db, abs=0.3)
+
+
+def test_pitch_moves_and_length_stays() -> None:
+    pytest.importorskip("librosa")
+    time = np.arange(RATE_HZ) / RATE_HZ
+    clip = (0.5 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+    shifted = augment.pitch_shift(clip, RATE_HZ, 12.0)
+    assert shifted.shape == clip.shape
+    assert audio.pitch_hz(shifted, RATE_HZ) == pytest.approx(440, rel=0.02)
+    assert augment.pitch_shift(clip[:300], RATE_HZ, 2.0).shape == (300,)
+
+
+def test_masks_are_at_the_floor_and_no_wider_than_allowed() -> None:
+    features = torch.rand(8, 1, 40, 20, generator=torch.Generator().manual_seed(0)) + 1
+    masked = augment.mask_features(features.clone(), 0.25, np.random.default_rng(0))
+    for before, after in zip(features[:, 0], masked[:, 0], strict=True):
+        changed = before != after
+        assert (after[changed] == before.min()).all()
+        whole_frames, whole_bands = changed.all(dim=1).sum(), changed.all(dim=0).sum()
+        assert whole_frames <= 10 and whole_bands <= 5

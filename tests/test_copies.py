@@ -1,0 +1,29 @@
+"""The copy check finds copies, and only copies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synthio.copies import fit_copy_check
+
+RATE_HZ = 16_000
+
+
+def tones(frequencies: list[float]) -> list[np.ndarray]:
+    time = np.arange(RATE_HZ) / RATE_HZ
+    return [(0.5 * np.sin(2 * np.pi * f * time)).astype(np.float32) for f in frequencies]
+
+
+def test_a_copy_is_nearer_than_training_clips_are_to_each_other() -> None:
+    training = tones([200.0, 400.0, 800.0, 1600.0])
+    check = fit_copy_check(training, window_s=1.0, quantile=0.01)
+    noise = (0.1 * np.random.default_rng(0).standard_normal(RATE_HZ)).astype(np.float32)
+    distances, nearest = check.nearest([training[2] * 0.5, noise])
+    assert distances[0] < check.distance < distances[1]
+    assert nearest[0] == 2
+
+
+def test_one_training_clip_leaves_only_itself_as_a_copy() -> None:
+    (clip,) = tones([300.0])
+    check = fit_copy_check([clip], window_s=0.5, quantile=0.01)
+    assert check.distance == 0.0
