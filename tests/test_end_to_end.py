@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,3 +199,20 @@ def test_no_key_is_ever_written(recipe: Path, finished: tuple[Path, dict[str, An
     assert secret not in result.stdout + result.stderr
     root = finished[0]
     assert not [p for p in root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+
+
+def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[str, Any]], recipe: Path) -> None:
+    root, _ = finished
+    options = ["evaluate.clips_per_class=2", "evaluate.judge_steps=10"]
+    result = synthio("evaluate", "t2a", recipe, *options, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    value = json.loads(result.stdout)
+    assert value["real"]["clips"] == 8 and value["judge_training_clips"] == 12
+    assert set(value["generated"]) <= {"base", "aligned"} and value["generated"]["base"]["clips"] == 4
+    assert value["generated"]["base"]["frechet_distance"] > 0
+    page = Path(value["page"])
+    assert page == root / "evaluation" / "index.html"
+    sources = re.findall(r'src="([^"]+)"', page.read_text())
+    assert sources and all((page.parent / source).is_file() for source in sources)
+    shown = synthio("evaluate", "t2a", recipe, *options)
+    assert "judge accuracy" in shown.stdout and "relative diversity" in shown.stdout

@@ -224,6 +224,38 @@ def test_frechet_distance_of_a_set_with_itself_is_nothing_even_with_few_points()
         metrics.frechet_distance(a[:1], a)
 
 
+def test_kernel_distance_equals_its_definition() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(9, 4)), generator.normal(size=(7, 4)) + 0.5
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / 4 + 1) ** 3)
+
+    within_a = np.mean([kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
+    within_b = np.mean([kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
+    across = np.mean([kernel(x, y) for x in a for y in b])
+    assert metrics.kernel_distance(a, b) == pytest.approx(within_a + within_b - 2 * across)
+    assert metrics.kernel_distance(b, a) == pytest.approx(metrics.kernel_distance(a, b))
+    with pytest.raises(DataError, match="at least 2"):
+        metrics.kernel_distance(a[:1], b)
+
+
+def test_kernel_distance_has_no_bias_for_small_sets() -> None:
+    generator = np.random.default_rng(0)
+    values = [
+        metrics.kernel_distance(generator.normal(size=(8, 3)), generator.normal(size=(8, 3))) for _ in range(2000)
+    ]
+    assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
+
+
+def test_relative_diversity_compares_within_classes() -> None:
+    real = np.array([[0.0, 0], [2, 0], [10, 0], [14, 0]])
+    made = np.array([[0.0, 0], [1, 0], [10, 0], [18, 0], [5, 5]])
+    value = metrics.relative_diversity(made, ["a", "a", "b", "b", "c"], real, ["a", "a", "b", "b"])
+    assert value == pytest.approx((0.5 + 2.0) / 2)
+    assert np.isnan(metrics.relative_diversity(made[:1], ["a"], real, ["a", "a", "b", "b"]))
+
+
 def test_diversity_of_a_simplex() -> None:
     assert metrics.diversity(np.eye(6)) == pytest.approx(np.sqrt(2))
     with pytest.raises(DataError, match="at least 2"):

@@ -6,11 +6,12 @@ import csv
 import json
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from synthio import audio
@@ -92,7 +93,7 @@ def test_loop_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 2**31), samples=st.integers(2_000, 20_000))
-@settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25, deadline=None)
 def test_variations_keep_length_and_peak(seed: int, samples: int) -> None:
     clip = np.random.default_rng(seed).uniform(-0.8, 0.8, samples).astype(np.float32)
     varied = variation.vary(clip, 16_000, variation.draw_variation(np.random.default_rng(seed)))
@@ -145,7 +146,8 @@ def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, 
         },
         "clap": {"autoencoder": codec, "model": {"patch_embeds_hidden_size": 8}, "validation_fraction": 0.3},
         "classifier": {
-            "autoencoder": codec, "model": {"hidden_size": 24, "num_hidden_layers": 1}, "min_clips_per_tag": 2, "validation_fraction": 0.3,
+            "autoencoder": codec, "model": {"hidden_size": 24, "num_hidden_layers": 1}, "min_clips_per_tag": 2,
+            "validation_fraction": 0.3,
         },
     }  # fmt: skip
     for part, settings in recipes.items():

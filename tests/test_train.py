@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tiny_ast
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
@@ -542,3 +543,30 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
 )
 def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> None:
     assert tail_classes(counts, fraction) == tail
+
+
+def test_classical_arms_add_as_many_clips_as_there_are_synthetic_ones(project: Project) -> None:
+    pytest.importorskip("librosa")
+    arms = ("gold", "noise", "pitch_shift", "specaugment", "synthio")
+    train = project.config.train.model_copy(update={"arms": arms})
+    config = project.config.model_copy(update={"train": train})
+    material = prepare(config, project.clips, project.synthetic, Listener())
+    real = material.examples["train"]
+    assert len(material.added["gold"].inputs) == 0
+    for arm in arms[1:]:
+        added = material.added[arm]
+        assert added.inputs.shape == (len(project.synthetic), *real.inputs.shape[1:])
+        if arm != "synthio":
+            assert torch.equal(added.targets, real.targets[torch.arange(len(added.targets)) % len(real.targets)])
+            copied = real.inputs[torch.arange(len(added.inputs)) % len(real.inputs)]
+            assert not torch.allclose(added.inputs, copied)
+    again = prepare(config, project.clips, project.synthetic, Listener())
+    assert torch.equal(again.added["noise"].inputs, material.added["noise"].inputs)
+
+
+def test_without_synthetic_clips_the_augmentation_factor_says_how_many(project: Project) -> None:
+    train = project.config.train.model_copy(update={"arms": ("gold", "noise")})
+    config = project.config.model_copy(update={"train": train})
+    material = prepare(config, project.clips, [], Listener())
+    n_train = sum(clip.split == "train" for clip in project.clips)
+    assert len(material.added["noise"].inputs) == config.imagine.captions_per_clip * n_train

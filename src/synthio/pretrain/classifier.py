@@ -138,7 +138,8 @@ class TagData:
 
     def _normalised(self, clips: Any, copies: Any) -> torch.Tensor:
         """As the extractor normalises, ``(batch, frames, mels)``."""
-        return (self._features[clips, copies].float() - self.extractor.mean) / (2 * self.extractor.std)
+        centred: torch.Tensor = self._features[clips, copies].float() - self.extractor.mean
+        return centred / (2 * self.extractor.std)
 
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
         """Share of held-out clips whose best tag is one of theirs."""

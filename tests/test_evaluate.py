@@ -1,0 +1,70 @@
+"""What the evaluation of the generator plans and refuses; the command itself is in the end-to-end tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synthio.config import RunConfig
+from synthio.errors import DataError
+from synthio.evaluation_page import change, table_rows, write_page
+from synthio.records import Clip, Split
+from synthio.stages.evaluate import Evaluation, GeneratorScores, check_clips, plan_clips
+from synthio.store import StoreError
+
+
+def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip:
+    return Clip(
+        id=name, path=f"/{name}", labels=labels, split=split, duration_s=duration_s, sample_rate_hz=16_000, sha256="0"
+    )
+
+
+def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:
+    return GeneratorScores(
+        clips=2, judge_accuracy=0.5, frechet_distance=frechet, kernel_distance=frechet, relative_diversity=diversity,
+        copy_rate=None if frechet is None else 0.0, retrieval=0.5,
+        features={"centroid_hz": 1000.0, "bandwidth_hz": 500.0, "flatness": 0.1}, per_class={"<b>bell</b>": 0.5},
+    )  # fmt: skip
+
+
+def test_the_judge_needs_every_class_outside_training() -> None:
+    training = [clip("1", "train", "a"), clip("2", "train", "b"), clip("3", "train", "c")]
+    check_clips([*training, clip("4", "valid", "a"), clip("5", "test", "b"), clip("6", "test", "c")])
+    with pytest.raises(DataError, match=r"no validation or test clip has \['c'\]"):
+        check_clips([*training, clip("4", "valid", "a"), clip("5", "test", "b")])
+    with pytest.raises(DataError, match="at least 2 classes"):
+        check_clips([*training, clip("4", "valid", "a")])
+    with pytest.raises(DataError, match="one class per clip"):
+        check_clips([clip("1", "train", "a", "b")])
+
+
+def test_base_and_aligned_get_the_same_seeds_and_real_durations() -> None:
+    config = RunConfig.model_validate({"data": {"path": "x", "max_duration_s": 2}, "evaluate": {"clips_per_class": 3}})
+    training = [clip("1", "train", "a", duration_s=0.7), clip("2", "train", "a", duration_s=9.0)]
+    planned = plan_clips(config, training, ("base", "aligned"))
+    base, aligned = ([c for c in planned if c.model == model] for model in ("base", "aligned"))
+    assert [c.seed for c in base] == [c.seed for c in aligned] and len({c.seed for c in base}) == 3
+    assert [c.duration_s for c in base] == [0.7, 2.0, 0.7]
+    assert len({c.path for c in planned}) == len(planned)
+
+
+def test_change_says_what_alignment_did() -> None:
+    said = change(scores(10.0), scores(7.5, 0.72))
+    assert said.startswith("Aligned clips are 25% nearer to the real ones; diversity changed by -10%")
+    assert "20% farther from" in change(scores(10.0), scores(12.0))
+
+
+def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
+    evaluation = Evaluation(
+        judge_training_clips=4, chance=0.5, real=scores(None, None), generated={"base": scores(3.0)}, seconds=1.0
+    )
+    config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
+    made = plan_clips(config, [clip("1", "train", "<b>bell</b>")], ("base",))
+    page = write_page(evaluation, made, tmp_path / "stage", tmp_path / "evaluation" / "index.html", "run")
+    text = page.read_text()
+    assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
+    assert [row.values[0] for row in table_rows(evaluation)][2] == "-"
+    outside = [made[0].model_copy(update={"path": "../../secret.flac"})]
+    with pytest.raises(StoreError, match="leaves"):
+        write_page(evaluation, outside, tmp_path / "stage", page, "run")

@@ -1,0 +1,61 @@
+"""The judge learns to tell sounds apart, fairly across classes, and the same way every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthio.backends import judge
+from synthio.progress import Reporter
+
+RATE_HZ = judge.SAMPLE_RATE_HZ
+
+
+def sounds(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
+    """Tones and hisses in turn, half a second."""
+    generator = np.random.default_rng(seed)
+    time = np.arange(RATE_HZ // 2) / RATE_HZ
+    clips, labels = [], []
+    for index in range(count):
+        tone = np.sin(2 * np.pi * generator.uniform(150, 600) * time)
+        clips.append((tone if index % 2 else generator.normal(size=time.shape[0])).astype(np.float32))
+        labels.append("tone" if index % 2 else "hiss")
+    return clips, labels
+
+
+@pytest.fixture(scope="module")
+def trained() -> judge.Judge:
+    return judge.train_judge(*sounds(24, 0), ["hiss", "tone"], 0.5, 30, 0, Reporter())
+
+
+def test_it_tells_unheard_sounds_apart(trained: judge.Judge) -> None:
+    clips, labels = sounds(12, 1)
+    scores = trained.scores(clips)
+    assert scores.shape == (12, 2)
+    assert [("hiss", "tone")[i] for i in scores.argmax(axis=1)] == labels
+
+
+def test_embeddings_are_nearer_within_a_class(trained: judge.Judge) -> None:
+    rows = trained.embed(sounds(12, 2)[0])
+    assert rows.shape[0] == 12 and np.isfinite(rows).all()
+    within = np.linalg.norm(rows[0] - rows[2])
+    assert within < np.linalg.norm(rows[0] - rows[1])
+
+
+def test_the_same_seed_makes_the_same_judge(trained: judge.Judge) -> None:
+    again = judge.train_judge(*sounds(24, 0), ["hiss", "tone"], 0.5, 30, 0, Reporter())
+    clips, _ = sounds(4, 3)
+    np.testing.assert_allclose(again.scores(clips), trained.scores(clips), atol=1e-5)
+
+
+@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), draws=st.integers(1, 400), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_every_class_is_drawn_about_equally_often(targets: list[int], draws: int, seed: int) -> None:
+    array = np.array(targets)
+    order = judge.balanced_order(array, draws, np.random.default_rng(seed))
+    assert order.shape == (draws,) and ((order >= 0) & (order < len(array))).all()
+    counts = np.array([(array[order] == value).sum() for value in np.unique(array)])
+    expected = draws / len(counts)
+    assert (np.abs(counts - expected) <= 5 * np.sqrt(expected) + 1).all()
