@@ -1,104 +1,170 @@
-"""Quality of the shipped pocket models on the demo's clips, which pre-training never heard.
+"""Quality of the shipped pocket models on clips of groups that pre-training never heard.
 
-    python benchmarks/pocket_quality.py
+    python scripts/make_evaluation_sets.py ...       # once
+    python benchmarks/pocket_quality.py              # all; or some of: size autoencoder clap probe speed steps
 
-Prints one JSON line per figure. The tagger that recognises generated clips took no part in filtering; it is not the
-independent judge that a strong claim needs (it shares pre-training clips with the generator), so real clips through the
-same tagger are printed beside.
+Prints one JSON line per figure. The generator itself is judged by `synthio evaluate t2a recipes/pocket-t2a.yaml`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from synthio import audio
+from synthio import audio, metrics
 from synthio.backends import pocket
 from synthio.backends.clap import load_clap
+from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
+from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import ClapConfig, T2AConfig
 from synthio.datasets.demo import demo_folder
-from synthio.pretrain.general_midi import FAMILIES
 from synthio.progress import Reporter
 
 RATE_HZ = 16_000
-CLIPS_PER_FAMILY = 6
+SETS = Path("work/evaluation")
+SEEDS = range(5)
 
 
-def demo_clips() -> tuple[list[audio.Waveform], list[str]]:
-    """The demo's test clips and their families."""
-    paths = sorted((demo_folder() / "test").rglob("*.ogg"))
-    return [audio.load(path, RATE_HZ) for path in paths], [path.parent.name.replace("_", " ") for path in paths]
+def show(measure: str, value: float, **more: object) -> None:
+    """One line."""
+    print(json.dumps({"measure": measure, "value": round(float(value), 4), **more}), flush=True)
 
 
-def autoencoder_error_db(waveforms: list[audio.Waveform]) -> float:
-    """Mean absolute log-mel error, 64 mel, 80 dB range."""
-    from diffusers import AutoencoderSAME
+def read_set(name: str, split: str | None = None) -> tuple[list[audio.Waveform], list[str]]:
+    """Clips (at most 5 s) and readable labels of one table."""
+    with (SETS / f"{name}.csv").open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if split is None or row["split"] == split]
+    waveforms = [audio.load(SETS / row["path"], RATE_HZ)[: 5 * RATE_HZ] for row in rows]
+    return waveforms, [row["label"].replace("_", " ") for row in rows]
 
+
+def size() -> None:
+    """All weights that ship."""
+    files = list(pocket.SHIPPED.rglob("*.safetensors"))
+    show("shipped weights, MB", sum(path.stat().st_size for path in files) / 1e6)
+
+
+def autoencoder() -> None:
+    """Mean absolute log-mel error, 64 mel, 80 dB range, on demo test clips and on held-out percussion."""
+    from synthio.backends.mel_codec import MelCodec
     from synthio.pretrain.autoencoder import reconstruction_error_db
 
-    model = AutoencoderSAME.from_pretrained(pocket.t2a_folder() / "vae", torch_dtype=torch.float32)
-    return reconstruction_error_db(model, waveforms, RATE_HZ)
+    codec = MelCodec.from_pretrained(pocket.t2a_folder() / "vae", torch_dtype=torch.float32)
+    demo = [audio.load(path, RATE_HZ) for path in sorted((demo_folder() / "test").rglob("*.ogg"))]
+    show("autoencoder: log-mel error, demo test clips, dB", reconstruction_error_db(codec, demo, RATE_HZ))
+    for name in ("instruments", "percussion"):
+        clips = [audio.peak_normalise(clip) for clip in read_set(name)[0][::4]]
+        show(f"autoencoder: log-mel error, {name}, dB", reconstruction_error_db(codec, clips, RATE_HZ))
 
 
-def clap_accuracy(waveforms: list[audio.Waveform], families: list[str]) -> float:
-    """Zero-shot over the 11 family templates."""
-    clap = load_clap(ClapConfig(), Reporter())
-    names = list(FAMILIES)
-    text = clap.embed_text([f"Sound of a {name}" for name in names])
-    best = (clap.embed_audio(waveforms, RATE_HZ) @ text.T).argmax(axis=1)
-    return float(np.mean([names[i] == family for i, family in zip(best, families, strict=True)]))
+def clap() -> None:
+    """Zero-shot accuracy, mean over classes, over the 24 classes together, and over each set's own classes."""
+    model = load_clap(ClapConfig(), Reporter())
+    sets = {name: read_set(name) for name in ("instruments", "percussion")}
+    rows = {name: model.embed_audio(waveforms, RATE_HZ) for name, (waveforms, _) in sets.items()}
+    every = sorted({label for _, labels in sets.values() for label in labels})
+    for among, names in (("24 classes", every), ("the set's own classes", None)):
+        means = []
+        for name, (_, labels) in sets.items():
+            classes = names or sorted(set(labels))
+            text = model.embed_text([f"Sound of a {label}" for label in classes])
+            right = np.array(classes)[(rows[name] @ text.T).argmax(axis=1)] == np.array(labels)
+            per_class = [float(right[np.array(labels) == label].mean()) for label in sorted(set(labels))]
+            means += per_class
+            show(f"clap: zero-shot accuracy on {name}, among {among}", np.mean(per_class))
+        if names:
+            show("clap: zero-shot accuracy, 24 classes, mean over classes", np.mean(means))
 
 
 @torch.no_grad()
-def tagger_accuracy(waveforms: list[audio.Waveform], families: list[str]) -> float:
-    """The pocket tagger, its best tag among the 11 families."""
-    from transformers import ASTFeatureExtractor, ASTForAudioClassification
+def probe() -> None:
+    """Logistic regression on the AST's pooled features, n = 100: pre-trained against random weights."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    folder = pocket.classifier_folder()
-    model = ASTForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    extractor = ASTFeatureExtractor.from_pretrained(folder)
-    names = list(FAMILIES)
-    columns = [model.config.label2id[name] for name in names]
-    inputs = extractor(waveforms, sampling_rate=RATE_HZ, return_tensors="pt")["input_values"]
-    best = model(inputs).logits[:, columns].argmax(dim=1).tolist()
-    return float(np.mean([names[i] == family for i, family in zip(best, families, strict=True)]))
+    source = find_classifier("pocket")
+    for name in ("instruments", "percussion"):
+        scores: dict[str, list[float]] = {"pre-trained": [], "random": []}
+        for seed in SEEDS:
+            splits = {split: read_set(f"{name}-n100-s{seed}", split) for split in ("train", "test")}
+            frontend = fit_frontend(source, splits["train"][0])
+            trained = load_classifier(source, frontend, ["a", "b"], "single_label_classification", seed)
+            torch.manual_seed(seed)
+            fresh = type(trained)(trained.config)
+            fit_positions(fresh, frontend.extractor.max_length)
+            for kind, model in (("pre-trained", trained), ("random", fresh)):
+                encoder = model.eval().audio_spectrogram_transformer
+                rows = {split: _pooled(encoder, frontend, clips) for split, (clips, _) in splits.items()}
+                fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
+                fitted.fit(rows["train"], splits["train"][1])
+                scores[kind].append(fitted.score(rows["test"], splits["test"][1]))
+        for kind, values in scores.items():
+            per_seed = np.round(values, 3).tolist()
+            show(f"classifier: linear probe, {name}, n=100, {kind}", np.mean(values), per_seed=per_seed)
 
 
-def generated_clips(guidance_scale: float, steps: int) -> tuple[list[audio.Waveform], list[str], float]:
-    """Template prompts; also seconds per clip."""
-    generator = load_text_to_audio(T2AConfig(guidance_scale=guidance_scale, num_inference_steps=steps))
-    families = [name for name in FAMILIES for _ in range(CLIPS_PER_FAMILY)]
-    waveforms: list[audio.Waveform] = []
-    started = time.perf_counter()
-    for start in range(0, len(families), 16):
-        chunk = families[start : start + 16]
-        prompts = [f"Sound of a {name}" for name in chunk]
-        waveforms += generator.generate(prompts, 1.5, list(range(start, start + len(chunk))))
-    return waveforms, families, (time.perf_counter() - started) / len(families)
+def _pooled(encoder: torch.nn.Module, frontend: Frontend, waveforms: list[audio.Waveform]) -> np.ndarray:
+    features = torch.from_numpy(np.stack([frontend.features(waveform) for waveform in waveforms]))
+    return torch.cat([encoder(part).pooler_output for part in features.split(64)]).numpy()
 
 
-def main() -> None:
-    """Print every figure."""
-    waveforms, families = demo_clips()
+def speed() -> None:
+    """A 2 s clip in a batch of 8, all threads; the median of five batches."""
+    generator = load_text_to_audio(T2AConfig())
+    seconds = []
+    for batch in range(6):
+        started = time.perf_counter()
+        generator.generate(["Sound of a flute"] * 8, 2.0, list(range(8 * batch, 8 * batch + 8)))
+        seconds.append((time.perf_counter() - started) / 8)
+    show("t2a: seconds per 2 s clip, batch 8", np.median(seconds[1:]), threads=torch.get_num_threads())
 
-    def show(measure: str, value: float) -> None:
-        print(json.dumps({"measure": measure, "value": round(value, 4)}), flush=True)
 
-    show("autoencoder: log-mel error on demo test clips, dB", autoencoder_error_db(waveforms[::5]))
-    show("clap: zero-shot accuracy, 11 families, real demo test clips", clap_accuracy(waveforms, families))
-    show("tagger: accuracy among 11 families, real demo test clips", tagger_accuracy(waveforms, families))
-    for guidance_scale in (1.0, 2.5, 4.0, 6.0):
-        generated, wanted, seconds = generated_clips(guidance_scale, 25)
-        show(f"t2a: tagger accuracy on generated clips, guidance {guidance_scale}", tagger_accuracy(generated, wanted))
-        show(f"t2a: clap accuracy on generated clips, guidance {guidance_scale}", clap_accuracy(generated, wanted))
-        show(f"t2a: seconds per 1.5 s clip, 25 steps, guidance {guidance_scale}", seconds)
+def steps() -> None:
+    """Frechet distance to the corpus' clips by sampler steps and guidance, on a judge trained on the corpus itself.
 
+    This is what chose the defaults: it sees pre-training clips only, none of the evaluation sets.
+    """
+    waveforms, labels = read_set("generator", "train")
+    classes = sorted(set(labels))
+    judge = train_judge(waveforms, labels, classes, 1.5, 300, 0, Reporter())
+    real = judge.embed(waveforms)
+    for guidance in (1.5, 2.5, 4.0, 6.0):
+        for count in (10, 15, 25, 50, 100) if guidance == 4.0 else (25,):
+            made = _generated(classes, guidance, count)
+            rows = judge.embed(made)
+            names = [label for label in classes for _ in range(6)]
+            accuracy = np.mean(np.array(classes)[judge.scores(made).argmax(axis=1)] == np.array(names))
+            show(
+                f"t2a: Frechet distance, guidance {guidance}, {count} steps",
+                metrics.frechet_distance(rows, real),
+                judge_accuracy=round(float(accuracy), 3),
+                diversity=round(metrics.relative_diversity(rows, names, real, labels), 3),
+            )
+
+
+def _generated(classes: list[str], guidance: float, count: int) -> list[audio.Waveform]:
+    generator = load_text_to_audio(T2AConfig(guidance_scale=guidance, num_inference_steps=count))
+    prompts = [f"Sound of a {label}" for label in classes for _ in range(6)]
+    made: list[audio.Waveform] = []
+    for start in range(0, len(prompts), 24):
+        chunk = prompts[start : start + 24]
+        made += generator.generate(chunk, 1.5, list(range(start, start + len(chunk))))
+    return made
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "size": size, "autoencoder": autoencoder, "clap": clap, "probe": probe, "speed": speed, "steps": steps,
+}  # fmt: skip
 
 if __name__ == "__main__":
-    assert Path(pocket.SHIPPED).is_dir()
-    main()
+    for part in sys.argv[1:] or list(PARTS):
+        PARTS[part]()

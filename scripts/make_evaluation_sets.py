@@ -15,6 +15,7 @@ the ignored folder. Writes:
 from __future__ import annotations
 
 import csv
+import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -55,7 +56,10 @@ def main(soundfont: Path, clips_csv: Path, folder: Path) -> None:
             for size in SIZES:
                 write(folder / f"{name}-n{size}-s{seed}.csv", low_resource(rows, size, seed))
     heard = heard_clips(folder.parent / "pretrain" / "corpus", {row.label for rows in sets.values() for row in rows})
-    unheard = [(row, "test") for rows in sets.values() for row in rows]
+    # A judge learns from both; a table needs both splits.
+    unheard = [
+        (row, "valid" if i % 5 == 0 else "test") for i, row in enumerate(r for rows in sets.values() for r in rows)
+    ]
     write(folder / "generator.csv", [(row, "train") for row in heard] + unheard)
 
 
@@ -92,10 +96,15 @@ def percussion(clips_csv: Path) -> list[Row]:
 def heard_clips(corpus: Path, labels: set[str]) -> list[Row]:
     """Up to 20 clips per class of the pre-training corpus, mixtures left out."""
     by_label: dict[str, list[Row]] = defaultdict(list)
+    seen: set[bytes] = set()
     for clip in read_corpus(corpus):
         label = clip.captions[0].removeprefix("Sound of a ").replace(" ", "_")
         if label in labels and not clip.file_name.startswith("clips/mix_"):
-            by_label[label].append(Row(str((corpus / clip.file_name).resolve()), label, clip.group))
+            # FluidR3's kits share samples: the same hit must not count twice.
+            content = hashlib.sha256(audio.load(corpus / clip.file_name, RATE_HZ).tobytes()).digest()
+            if content not in seen:
+                by_label[label].append(Row(str((corpus / clip.file_name).resolve()), label, clip.group))
+            seen.add(content)
     drawn = []
     for label, rows in sorted(by_label.items()):
         order = numpy_generator(0, "heard", label).permutation(len(rows))[:20]

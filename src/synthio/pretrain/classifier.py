@@ -139,7 +139,8 @@ class TagData:
     def _normalised(self, clips: Any, copies: Any) -> torch.Tensor:
         """As the extractor normalises, ``(batch, frames, mels)``."""
         centred: torch.Tensor = self._features[clips, copies].float() - self.extractor.mean
-        return centred / (2 * self.extractor.std)
+        normalised: torch.Tensor = centred / (2 * self.extractor.std)
+        return normalised
 
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
         """Share of held-out clips whose best tag is one of theirs."""
