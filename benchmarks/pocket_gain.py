@@ -37,15 +37,23 @@ def run_cell(name: str, size: int, seed: int, overrides: list[str]) -> None:
     arms = {arm["arm"]: {"mean": arm["mean"], "added": arm["n_added"]} for arm in value["comparison"]["arms"]}
     funnel = [{key: row[key] for key in ("captions", "accepted")} for row in value["funnel"]]
     seconds = {stage: round(spent, 1) for stage, spent in value["seconds"].items()}
-    row = {"set": name, "n": size, "seed": seed, "arms": arms, "funnel": funnel, "seconds": seconds}
+    row = {
+        "set": name,
+        "n": size,
+        "seed": seed,
+        "overrides": overrides,
+        "arms": arms,
+        "funnel": funnel,
+        "seconds": seconds,
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as log:
         log.write(json.dumps(row) + "\n")
     print(cell, {arm: round(100 * of["mean"], 1) for arm, of in arms.items()}, flush=True)
 
 
-def finished() -> dict[tuple[str, int, int], dict[str, float]]:
-    """Accuracy per arm of every finished cell; the last line of a cell counts."""
+def finished(overrides: list[str]) -> dict[tuple[str, int, int], dict[str, float]]:
+    """Accuracy per arm of every cell finished with these overrides."""
     lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.is_file() else []
     rows = [json.loads(line) for line in lines]
     return {(row["set"], row["n"], row["seed"]): {arm: of["mean"] for arm, of in row["arms"].items()} for row in rows}
@@ -60,12 +68,12 @@ def interval(differences: list[float]) -> str:
     return f"{points.mean():+.1f} ({points.mean() - half:.1f} to {points.mean() + half:.1f})"
 
 
-def show() -> None:
+def show(overrides: list[str]) -> None:
     """The table, in Markdown."""
     groups: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
-    for (name, size, _), arms in sorted(finished().items()):
+    for (name, size, _), arms in sorted(finished(overrides).items()):
         groups[name, size].append(arms)
-    names = ("set", "n", "seeds", "gold", *BASELINES, "synthio", "synthio minus gold", "minus the best other")
+    names = ("set", "n", "seeds", "gold", *BASELINES, "synthio", "synthio minus gold", "minus the best classical")
     print(f"| {' | '.join(names)} |")
     print("|---" * len(names) + "|")
     for (name, size), cells in groups.items():
@@ -89,12 +97,12 @@ def main() -> None:
     parser.add_argument("--override", action="append", default=[], help="key=value for every cell")
     arguments = parser.parse_args()
     if arguments.action == "show":
-        show()
+        show(arguments.override)
         return
     index, count = map(int, arguments.shard.split("/"))
     cells = [(n, name, seed) for n in arguments.sizes for seed in arguments.seeds for name in arguments.sets]
     for size, name, seed in cells[index::count]:
-        if (name, size, seed) not in finished():
+        if (name, size, seed) not in finished(arguments.override):
             run_cell(name, size, seed, arguments.override)
 
 

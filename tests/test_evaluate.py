@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.records import Clip, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, check_clips, plan_clips
+from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, plan_clips
 from synthio.store import StoreError
 
 
@@ -22,8 +23,8 @@ def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip
 
 def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:
     return GeneratorScores(
-        clips=2, judge_accuracy=0.5, frechet_distance=frechet, kernel_distance=frechet, relative_diversity=diversity,
-        copy_rate=None if frechet is None else 0.0, retrieval=0.5,
+        clips=2, silent=0, judge_accuracy=0.5, frechet_distance=frechet, kernel_distance=frechet,
+        relative_diversity=diversity, copy_rate=None if frechet is None else 0.0, retrieval=0.5,
         features={"centroid_hz": 1000.0, "bandwidth_hz": 500.0, "flatness": 0.1}, per_class={"<b>bell</b>": 0.5},
     )  # fmt: skip
 
@@ -64,7 +65,23 @@ def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
     page = write_page(evaluation, made, tmp_path / "stage", tmp_path / "evaluation" / "index.html", "run")
     text = page.read_text()
     assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
-    assert [row.values[0] for row in table_rows(evaluation)][2] == "-"
+    assert [row.values[0] for row in table_rows(evaluation)][3] == "-"
     outside = [made[0].model_copy(update={"path": "../../secret.flac"})]
     with pytest.raises(StoreError, match="leaves"):
         write_page(evaluation, outside, tmp_path / "stage", page, "run")
+
+
+def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
+    """Summaries are read back with sorted keys: `aligned` came before `base`, under the wrong headings."""
+    both = {"aligned": scores(2.0), "base": scores(3.0)}
+    evaluation = Evaluation(judge_training_clips=4, chance=0.5, real=scores(None, None), generated=both, seconds=1.0)
+    assert list(evaluation.generated) == ["base", "aligned"]
+    config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
+    made = plan_clips(config, [clip("1", "train", "<b>bell</b>")], ("aligned", "base"))
+    text = write_page(evaluation, made, tmp_path / "stage", tmp_path / "page.html", "run").read_text()
+    assert text.index("audio/base/") < text.index("audio/aligned/")
+
+
+def test_balanced_gives_every_class_the_same_weight() -> None:
+    rows = balanced(np.arange(5.0)[:, None], ["a", "a", "a", "b", "b"])
+    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4, 3]

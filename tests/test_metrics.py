@@ -348,6 +348,9 @@ def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
 
 def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> None:
     assert "no synthetic clip" in metrics.verdict(comparison(0, 0, 0, n_added=0))
+    noisy = comparison(0, 0, 0, n_added=0)
+    copies = noisy.arms[1].model_copy(update={"arm": "noise", "n_added": 20})
+    assert "no synthetic clip" in metrics.verdict(noisy.model_copy(update={"arms": (*noisy.arms, copies)}))
     whole = comparison(0, 0, 0)
     alone = whole.model_copy(update={"arms": whole.arms[:1], "difference": None})
     assert metrics.verdict(alone) == "No comparison: only gold was trained."

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthio import audio
-from synthio.errors import DataError
-from synthio.pretrain import corpus, general_midi, loop, variation
+from synthio.errors import ConfigError, DataError
+from synthio.pretrain import clap, corpus, general_midi, loop, variation
 from synthio.progress import Reporter
 
 
@@ -80,7 +80,7 @@ def test_loop_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
             config = loop.OptimiserConfig(steps=12, warmup_steps=2, checkpoint_every=4, learning_rate=0.05)
             try:
-                loop.fit(module, loss, config, folder, dict, Reporter())
+                loop.fit(module, loss, config, folder, dict, "same", Reporter())
             except KeyboardInterrupt:
                 continue
             return module.weight.detach()
@@ -121,6 +121,33 @@ def test_trimming_and_describing() -> None:
     assert corpus.trim_silence(np.zeros(16_000, np.float32), 16_000).shape[0] == 1_600
     assert corpus.describe(clip, 16_000) == "short, warm"
     assert corpus.describe(np.sin(np.arange(32_000) / 50).astype(np.float32), 16_000) == "long, dark"
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 1)
+    config = loop.OptimiserConfig(steps=2, warmup_steps=1, checkpoint_every=1)
+
+    def loss(step: int) -> torch.Tensor:
+        return module(torch.ones(1, 2)).square().mean()
+
+    loop.fit(module, loss, config, tmp_path, dict, "one", Reporter())
+    with pytest.raises(ConfigError, match="choose another output"):
+        loop.fit(module, loss, config, tmp_path, dict, "two", Reporter())
+
+
+def test_a_longer_schedule_is_the_same_training_and_another_rate_is_not() -> None:
+    short, long, other = (
+        clap.ClapRecipe(output=Path("x"), optimiser=loop.OptimiserConfig(**changed))
+        for changed in ({"steps": 5}, {"steps": 9}, {"steps": 5, "learning_rate": 0.1})
+    )
+    assert loop.depends_on(short, 0) == loop.depends_on(long, 0) != loop.depends_on(other, 0)
+    assert loop.depends_on(short, 0) != loop.depends_on(short, 1)
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("file,label\na.wav,bell\n")
+    with pytest.raises(DataError, match="has no column"):
+        corpus.build_corpus(corpus.CorpusConfig(folder=tmp_path / "corpus", clips_csv=tmp_path / "clips.csv"))
 
 
 def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:

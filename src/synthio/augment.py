@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import torch
 
@@ -21,12 +23,17 @@ def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) 
     return np.asarray(samples + noise, dtype=np.float32)
 
 
+def check_pitch_shift() -> None:
+    """Whether `pitch_shift` can run. Raises: `MissingDependency` without librosa."""
+    if find_spec("librosa") is None:
+        raise MissingDependency("the pitch_shift arm needs librosa: pip install 'synthio[augment]'")
+
+
 def pitch_shift(samples: Waveform, sample_rate_hz: int, semitones: float) -> Waveform:
     """Shift by ``semitones`` at the same length (librosa). Raises: `MissingDependency` without librosa."""
-    try:
-        from librosa.effects import pitch_shift as shift
-    except ImportError as error:
-        raise MissingDependency("the pitch_shift arm needs librosa: pip install 'synthio[augment]'") from error
+    check_pitch_shift()
+    from librosa.effects import pitch_shift as shift
+
     n_fft = min(2048, 2 ** int(np.log2(max(2, samples.shape[0]))))
     return np.asarray(shift(samples, sr=sample_rate_hz, n_steps=semitones, n_fft=n_fft), dtype=np.float32)
 

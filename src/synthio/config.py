@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from synthio.recipes import Section
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 

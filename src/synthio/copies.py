@@ -15,6 +15,8 @@ from synthio import audio, metrics
 
 #: Working rate of the check, in Hz.
 SAMPLE_RATE_HZ = 16_000
+#: Two clips this near are the same clip.
+_SAME_DB = 0.1
 Floats = npt.NDArray[np.float64]
 
 
@@ -39,11 +41,12 @@ class CopyCheck:
 def fit_copy_check(waveforms: Sequence[audio.Waveform], window_s: float, quantile: float) -> CopyCheck:
     """The threshold is the ``quantile`` of the distances of training clips to their nearest other one.
 
-    ``waveforms`` are at `SAMPLE_RATE_HZ`. With a single clip nothing is a copy but the clip itself.
+    ``waveforms`` are at `SAMPLE_RATE_HZ`. With a single clip, or with repeated ones, only what is within 0.1 dB is a
+    copy.
     """
     spectra = np.stack([spectrum(waveform, window_s) for waveform in waveforms])
     nearest = metrics.leave_one_out_nearest(spectra)[0] if len(waveforms) > 1 else np.zeros(1)
-    return CopyCheck(spectra, float(np.quantile(nearest, quantile)), window_s)
+    return CopyCheck(spectra, max(_SAME_DB, float(np.quantile(nearest, quantile))), window_s)
 
 
 def spectrum(samples: audio.Waveform, window_s: float) -> Floats:

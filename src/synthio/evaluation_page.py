@@ -34,6 +34,7 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
 
     rows = [
         row("clips", "clips", "d"),
+        row("silent clips", "silent", "d"),
         row("judge accuracy", "judge_accuracy", ".1%"),
         row("Frechet distance", "frechet_distance", ".3g"),
         row("kernel distance", "kernel_distance", ".3g"),
@@ -70,12 +71,13 @@ def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Pa
         loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters.update(charts.FORMATTERS)
+    of_id = {clip.id: clip for clip in clips}
     samples = []
     for label in evaluation.real.per_class:
-        of_label = [clip for clip in clips if clip.label == label]
-        numbers = list(dict.fromkeys(clip.id.rpartition("/")[2] for clip in of_label))[:_SAMPLES_PER_CLASS]
-        for number in numbers:
-            paths = [inside(stage, clip.path) for clip in of_label if clip.id.rpartition("/")[2] == number]
+        for number in range(_SAMPLES_PER_CLASS):
+            # In the order of the table's columns.
+            ids = [f"{model}/{label}/{number}" for model in evaluation.generated]
+            paths = [inside(stage, of_id[name].path) for name in ids if name in of_id]
             sources = [Path(os.path.relpath(path, page.parent.resolve())).as_posix() for path in paths]
             samples.append({"label": label, "sources": sources})
     view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}

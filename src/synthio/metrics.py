@@ -359,13 +359,18 @@ class Comparison(_Result):
     """None unless both arms were trained."""
     classes: tuple[ClassResult, ...]
 
+    @property
+    def n_synthetic(self) -> int:
+        """Clips that the synthio arm added; augmented copies of other arms are not synthetic."""
+        return sum(arm.n_added for arm in self.arms if arm.arm == "synthio")
+
 
 def verdict(comparison: Comparison) -> str:
     """The result in plain words. It helped, or hurt, only where the whole interval is on one side of 0."""
     difference = comparison.difference
     if difference is None:
         return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
-    if all(arm.n_added == 0 for arm in comparison.arms):
+    if not comparison.n_synthetic:
         return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
     interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"

@@ -35,7 +35,7 @@ from synthio.store import StageFolder, fingerprint, write_text
 if TYPE_CHECKING:
     from synthio.stages.dataset import Accepted
 
-#: In order. `synthio STAGE RECIPE` runs one of them.
+#: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "evaluate", "report")
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
@@ -231,9 +231,9 @@ class Pipeline:
         self.alignment()
 
         def work(folder: StageFolder) -> None:
-            models: dict[Any, Any] = {"base": self._models.base_generator}
+            models: dict[Any, Any] = {"base": lambda: self._models.base_generator}
             if self._models.is_aligned:
-                models["aligned"] = self._models.generator
+                models["aligned"] = lambda: self._models.generator
             evaluate_generator(self.config, clips, models, self._models.clap, folder, self.reporter)
 
         folder = self.evaluation_folder
@@ -275,7 +275,10 @@ class Pipeline:
 
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
+        from synthio.stages.train import check_arms
+
         self.write_recipe()
+        check_arms(self.config)
         self.clips()
         self.captions()
         self.alignment()

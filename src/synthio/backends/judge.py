@@ -40,7 +40,7 @@ class Judge:
     def embed(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The pooled last features, ``(clips, width)``."""
         inputs = features(waveforms, self._window_s)
-        rows = [self._model.resnet(inputs[i : i + _BATCH_SIZE]).pooler_output for i in range(0, len(inputs), 32)]
+        rows = [self._model.resnet(batch).pooler_output for batch in inputs.split(_BATCH_SIZE)]
         return np.asarray(torch.cat(rows).flatten(1).double().numpy())
 
 
@@ -79,7 +79,7 @@ def train_judge(
 
 
 def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Indices of clips, ``(draws,)``: every class equally often, so that a rare one is not judged away."""
+    """Indices of clips, ``(draws,)``: every class as likely as any other, so that a rare one is not judged away."""
     present = np.unique(targets)
     drawn = generator.choice(present, draws)
     order = np.empty(draws, dtype=np.int64)

@@ -46,7 +46,8 @@ def train_autoencoder(recipe: AutoencoderRecipe, reporter: Reporter) -> Path:
     training, validation = split_clips(build_corpus(recipe.corpus), rate_hz, recipe.validation_fraction)
     codec = MelCodec(sampling_rate=rate_hz, **recipe.model.model_dump())
     codec.fit([torch.from_numpy(samples) for samples in training])
-    error_db = reconstruction_error_db(codec, validation[:100], rate_hz)
+    drawn = numpy_generator(0, "measured").permutation(len(validation))[:100]
+    error_db = reconstruction_error_db(codec, [validation[int(i)] for i in drawn], rate_hz)
     log = recipe.output / "training" / "curve.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
     row = {"clips": len(training), "seconds": round(time.monotonic() - started, 1), "log_mel_error_db": error_db}

@@ -1,7 +1,7 @@
 """Train the pocket CLAP: a small HTSAT audio tower against a frozen MiniLM text tower.
 
-Symmetric contrastive loss with soft targets: clips that share a caption's tags are all positives (several "kick" clips
-in a batch are not each other's negatives), as in supervised contrastive learning (Khosla et al. 2020).
+Symmetric contrastive loss with soft targets: a caption's positives are all clips that have it (several "kick" clips in
+a batch are not each other's negatives), as in supervised contrastive learning (Khosla et al. 2020).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from synthio.augment import mask_features
 from synthio.backends import pocket
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, read_corpus
-from synthio.pretrain.features import corpus_features
+from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -76,7 +76,7 @@ def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
         with torch.no_grad():
             return data.validation_accuracy(model)
 
-    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
+    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, data.depends, reporter)
     return _save(recipe, model.eval())
 
 
@@ -118,10 +118,9 @@ class ClapData:
             features: torch.Tensor = extractor(samples, sampling_rate=rate, return_tensors="pt")["input_features"][0, 0]
             return features
 
-        cache, depends = recipe.output / "cache", extractor.to_json_string()
-        self._features = corpus_features(
-            folder, self._clips, rate, window, extract, recipe.variations, recipe.autoencoder, cache, depends
-        )
+        heard = HeardClips(folder, self._clips, rate, window, recipe.variations, recipe.autoencoder)
+        self._features = heard.features(extract, recipe.output / "cache", extractor.to_json_string())
+        self.depends = loop.depends_on(recipe, heard.digest)
         self._hidden = self._encode_captions(model)
         held_out = numpy_generator(0, "validation").random(len(self._clips)) < recipe.validation_fraction
         self._training = np.flatnonzero(~held_out)
@@ -133,7 +132,6 @@ class ClapData:
 
         tokenizer = AutoTokenizer.from_pretrained(pocket.minilm_folder())
         captions = sorted({c for clip in self._clips for c in clip.captions}, key=len)
-        captions += [f"Sound of a {tag}" for tag in sorted({t for clip in self._clips for t in clip.tags})]
         model.eval()
         hidden: dict[str, torch.Tensor] = {}
         for start in range(0, len(captions), 128):
@@ -163,8 +161,8 @@ class ClapData:
 
     def validation_accuracy(self, model: Any) -> dict[str, float]:
         """Share of held-out clips whose own label template is the nearest of all label templates."""
-        clips = [self._clips[i] for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
-        index = [int(i) for i in self._validation if self._clips[i].captions[0].startswith("Sound of")]
+        index = [int(i) for i in self._validation if self._clips[i].has_template]
+        clips = [self._clips[i] for i in index]
         templates = sorted({clip.captions[0] for clip in clips})
         text = _embed_pooled(model, torch.stack([self._hidden[t] for t in templates]).to(self._device))
         rows = torch.cat(

@@ -15,7 +15,7 @@ from synthio import audio
 from synthio.augment import mask_features
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
-from synthio.pretrain.features import corpus_features
+from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -78,7 +78,7 @@ def train_classifier(recipe: ClassifierRecipe, reporter: Reporter) -> Path:
         with torch.no_grad():
             return data.validation_scores(model)
 
-    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
+    loop.fit(model, loss, recipe.optimiser, recipe.output / "training", evaluate, data.depends, reporter)
     folder = recipe.output / "model"
     model.half().save_pretrained(folder)
     data.extractor.save_pretrained(folder)
@@ -110,10 +110,9 @@ class TagData:
             features: torch.Tensor = self.extractor(samples, sampling_rate=rate, return_tensors="pt")["input_values"][0]
             return features
 
-        cache, depends = recipe.output / "cache", self.extractor.to_json_string()
-        self._features = corpus_features(
-            folder, clips, rate, window, extract, recipe.variations, recipe.autoencoder, cache, depends
-        )
+        heard = HeardClips(folder, clips, rate, window, recipe.variations, recipe.autoencoder)
+        self._features = heard.features(extract, recipe.output / "cache", self.extractor.to_json_string())
+        self.depends = loop.depends_on(recipe, heard.digest)
         held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
         self._training, self._validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         originals = self._features[self._training, 0].float()

@@ -30,7 +30,7 @@ class CorpusConfig(Section):
     soundfont: Path | None = None
     """FluidR3_GM.sf2 (Debian package fluid-soundfont-gm, MIT)."""
     clips_csv: Path | None = None
-    """A table with columns file, label, caption, group, licence, permissive; only permissive=1 rows are used."""
+    """A table with columns file, cls, label, caption, group, licence, permissive; only permissive=1 rows are used."""
     notes_per_program: int = Field(60, ge=1)
     """Of the 11 families; the others (pads, effects, ethnic instruments) get 40% of it."""
     note_duration_s: float = 1.5
@@ -41,18 +41,24 @@ class CorpusConfig(Section):
     seed: int = 0
 
 
+_COLUMNS = frozenset({"file", "cls", "label", "caption", "group", "licence", "permissive"})
 _VELOCITIES = (45, 70, 95, 120)
 
 
 @dataclass(frozen=True)
 class CorpusClip:
-    """One captioned clip of the corpus. Caption 0 is always the label template."""
+    """One captioned clip of the corpus. Caption 0 is the template of its class, where it has one."""
 
     file_name: str
     captions: tuple[str, ...]
     tags: tuple[str, ...]
     group: str
     licence: str
+
+    @property
+    def has_template(self) -> bool:
+        """Whether caption 0 is the plain label template; not of mixtures, nor of recordings without a label."""
+        return self.captions[0].startswith("Sound of") and not self.file_name.startswith("clips/mix_")
 
 
 def build_corpus(config: CorpusConfig) -> Path:
@@ -150,7 +156,10 @@ def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
     if config.clips_csv is None:
         return
     with config.clips_csv.open(encoding="utf-8", newline="") as table:
-        rows = [row for row in csv.DictReader(table) if row["permissive"] == "1"]
+        reader = csv.DictReader(table)
+        if missing := sorted(_COLUMNS - set(reader.fieldnames or ())):
+            raise DataError(f"{config.clips_csv}: has no column {missing}; expected {sorted(_COLUMNS)}")
+        rows = [row for row in reader if row["permissive"] == "1"]
     for index, row in enumerate(rows):
         samples = audio.load(config.clips_csv.parent / row["file"], config.sample_rate_hz)
         name = f"clips/rec_{index:05d}.flac"

@@ -27,37 +27,59 @@ Extract = Callable[[audio.Waveform], torch.Tensor]
 _DECODED_EVERY = 3
 
 
-def corpus_features(
-    corpus: Path,
-    clips: Sequence[CorpusClip],
-    sample_rate_hz: int,
-    window_samples: int,
-    extract: Extract,
-    variations: int,
-    autoencoder: Path | None,
-    cache: Path,
-    depends: object,
-) -> torch.Tensor:
-    """``(clips, 1 + variations, frames, mels)`` in half precision; copy 0 is the clip itself.
+class HeardClips:
+    """The clips of a corpus and ``variations`` copies of each, cut to ``window_samples``."""
 
-    Clips are cut to ``window_samples`` first. ``depends``: what ``extract`` depends on, for the cache's key.
-    """
-    codec = None if autoencoder is None or variations == 0 else MelCodec.from_pretrained(autoencoder)
+    def __init__(
+        self,
+        corpus: Path,
+        clips: Sequence[CorpusClip],
+        sample_rate_hz: int,
+        window_samples: int,
+        variations: int,
+        autoencoder: Path | None,
+    ) -> None:
+        self._paths, self._rate_hz = [corpus / clip.file_name for clip in clips], sample_rate_hz
+        self._window, self._variations = window_samples, variations
+        self._codec = None if autoencoder is None or variations == 0 else MelCodec.from_pretrained(autoencoder)
+        codec = None if self._codec is None else codec_digest(self._codec)
+        self.digest = fingerprint([corpus_digest(corpus, clips), codec, window_samples, variations])
 
-    def make() -> dict[str, torch.Tensor]:
-        rows = []
-        for index, clip in enumerate(clips):
-            samples = audio.load(corpus / clip.file_name, sample_rate_hz)[:window_samples]
-            generator = numpy_generator(0, "variation", index)
-            heard = [samples, *(vary(samples, sample_rate_hz, draw_variation(generator)) for _ in range(variations))]
-            if codec is not None and index % _DECODED_EVERY == 0:
-                heard[-1] = through(codec, samples)
-            rows.append(torch.stack([extract(copy) for copy in heard]).half())
-        return {"features": torch.stack(rows)}
+    def features(self, extract: Extract, cache: Path, depends: str) -> torch.Tensor:
+        """``(clips, 1 + variations, frames, mels)`` in half precision; copy 0 is the clip itself.
 
-    listed = hashlib.sha256((corpus / "metadata.jsonl").read_bytes()).hexdigest()
-    key = fingerprint([listed, window_samples, variations, str(autoencoder), depends])
-    return cached_tensors(cache, f"features-{key}", make)["features"]
+        ``depends``: what ``extract`` depends on, for the cache's key.
+        """
+
+        def make() -> dict[str, torch.Tensor]:
+            rows = [
+                torch.stack([extract(copy) for copy in self._copies(index)]).half() for index in range(len(self._paths))
+            ]
+            return {"features": torch.stack(rows)}
+
+        return cached_tensors(cache, f"features-{fingerprint([self.digest, depends])}", make)["features"]
+
+    def _copies(self, index: int) -> list[audio.Waveform]:
+        samples = audio.load(self._paths[index], self._rate_hz)[: self._window]
+        generator = numpy_generator(0, "variation", index)
+        varied = [vary(samples, self._rate_hz, draw_variation(generator)) for _ in range(self._variations)]
+        if self._codec is not None and index % _DECODED_EVERY == 0:
+            varied[-1] = through(self._codec, samples)
+        return [samples, *varied]
+
+
+def corpus_digest(corpus: Path, clips: Sequence[CorpusClip]) -> str:
+    """Of the table and of the sizes of its files, for cache keys."""
+    sizes = [(corpus / clip.file_name).stat().st_size for clip in clips]
+    return hashlib.sha256((corpus / "metadata.jsonl").read_bytes() + repr(sizes).encode()).hexdigest()
+
+
+def codec_digest(codec: MelCodec) -> str:
+    """Of an autoencoder's weights and settings, for cache keys."""
+    digest = hashlib.sha256(repr(sorted((k, v) for k, v in codec.config.items() if k[0] != "_")).encode())
+    for parameter in codec.parameters():
+        digest.update(parameter.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @torch.no_grad()

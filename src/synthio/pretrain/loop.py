@@ -16,8 +16,10 @@ import torch
 from pydantic import Field
 
 from synthio.checkpoint import restore_checkpoint, save_checkpoint
+from synthio.errors import ConfigError
 from synthio.progress import Reporter
 from synthio.recipes import Section
+from synthio.store import fingerprint
 
 
 class OptimiserConfig(Section):
@@ -41,6 +43,13 @@ Loss = Callable[[int], torch.Tensor]
 Evaluate = Callable[[], Mapping[str, float]]
 
 
+def depends_on(recipe: Section, made_of: object) -> str:
+    """Digest of everything that a training depends on but its length: a longer schedule may go on from a checkpoint."""
+    content = recipe.model_dump(mode="json", exclude={"output", "corpus", "autoencoder"})
+    content["optimiser"] = {k: v for k, v in content["optimiser"].items() if k not in {"steps", "checkpoint_every"}}
+    return fingerprint([content, made_of])
+
+
 def learning_rate_at(step: int, config: OptimiserConfig) -> float:
     """Linear warm-up, then cosine decay to a tenth of the peak."""
     if step < config.warmup_steps:
@@ -55,11 +64,13 @@ def fit(
     config: OptimiserConfig,
     folder: Path,
     evaluate: Evaluate,
+    depends: str,
     reporter: Reporter,
 ) -> None:
     """Train ``module`` in place to its averaged weights; resumes from ``folder`` and logs ``curve.jsonl`` there.
 
     Every ``checkpoint_every`` steps the state is saved, and ``evaluate`` runs on the averaged weights.
+    Raises: `ConfigError` when ``folder`` holds a training whose ``depends`` (see `depends_on`) was another one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -68,7 +79,12 @@ def fit(
     )
     average = {name: p.detach().clone() for name, p in parameters.items()}
     checkpoint = folder / "checkpoint.safetensors"
-    first, restored, _ = restore_checkpoint(checkpoint, parameters, optimiser)
+    first, restored, notes = restore_checkpoint(checkpoint, parameters, optimiser)
+    if notes.get("depends", depends) != depends:
+        raise ConfigError(
+            f"{checkpoint}: was trained with another recipe, corpus or autoencoder; expected the same but for "
+            "optimiser.steps and optimiser.checkpoint_every: choose another output, or delete this folder"
+        )
     average |= {name: tensor.to(parameters[name].device) for name, tensor in restored.items()}
     recent: list[float] = []
     started = time.monotonic()
@@ -81,7 +97,7 @@ def fit(
                 with averaged(parameters, average):
                     measured = dict(evaluate())
                 _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
-                save_checkpoint(checkpoint, step + 1, parameters, optimiser, average, {})
+                save_checkpoint(checkpoint, step + 1, parameters, optimiser, average, {"depends": depends})
                 recent = []
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from synthio.backends.mel_codec import MelCodec
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.features import codec_digest, corpus_digest
 from synthio.pretrain.variation import draw_variation, vary
 from synthio.progress import Reporter
 from synthio.recipes import Section
@@ -77,7 +77,7 @@ def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
             losses = [float(flow_loss(both, batch, -1 - i)) for i, batch in enumerate(data.validation_batches())]
         return {"validation_loss": float(np.mean(losses))}
 
-    loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, reporter)
+    loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, data.depends, reporter)
     return save_pipeline(recipe, vae, transformer, embedder)
 
 
@@ -111,9 +111,9 @@ class LatentData:
         folder = build_corpus(recipe.corpus)
         clips = read_corpus(folder)
         self._captions = [clip.captions for clip in clips]
-        listed = hashlib.sha256((folder / "metadata.jsonl").read_bytes()).hexdigest()
-        weights = [float(p.double().abs().sum()) for p in vae.parameters()]
-        depends = [listed, weights, dict(vae.config), recipe.durations_s, recipe.variations, recipe.optimiser.seed]
+        made_of = [corpus_digest(folder, clips), codec_digest(vae)]
+        self.depends = loop.depends_on(recipe, made_of)
+        depends = [made_of, recipe.durations_s, recipe.variations, recipe.optimiser.seed]
         cache = recipe.output / "cache"
         encoded = cached_tensors(
             cache,
@@ -194,7 +194,7 @@ class LatentData:
             mask[row, : vectors.shape[0]] = 1
         # Any duration that takes this many frames: the embedder must not know the trained ones only.
         duration_s = (length - float(generator.random())) * self._ratio / self._recipe.corpus.sample_rate_hz
-        return torch.stack(latents), embedded.to(self._device), mask.to(self._device), duration_s
+        return torch.stack(latents).to(self._device), embedded.to(self._device), mask.to(self._device), duration_s
 
 
 @torch.no_grad()

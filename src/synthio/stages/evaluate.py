@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+import soundfile as sf
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from synthio import audio, metrics
 from synthio.backends.clap import Clap
@@ -25,7 +26,7 @@ from synthio.backends.text_to_audio import TextToAudio
 from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
-from synthio.progress import Reporter
+from synthio.progress import Advance, Reporter
 from synthio.records import Clip, EvaluatedClip, bucket_duration_s, label_template
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder, replacing
@@ -41,16 +42,19 @@ class GeneratorScores(_Result):
     """One set of clips. Shares are fractions."""
 
     clips: int
+    silent: int
+    """Of these; a silent clip counts as not recognised and has no other measures."""
     judge_accuracy: float
     """Mean over classes of the share that the judge takes for their class."""
     frechet_distance: float | None
-    """To the real training clips, on the judge's embeddings; None for these clips themselves."""
+    """To the real training clips, all classes weighing the same, on the judge's embeddings; None for these clips."""
     kernel_distance: float | None
     relative_diversity: float | None
     """Mean distance within a class over that of the real training clips; None without two clips of a class."""
     copy_rate: float | None
     retrieval: float
-    """Share whose own class template is the nearest by CLAP, which also filters: an indication only."""
+    """Mean over classes of the share whose own class template is the nearest by CLAP, which also filters: an
+    indication only."""
     features: dict[str, float]
     """Medians of spectral features."""
     per_class: dict[str, float]
@@ -65,19 +69,25 @@ class Evaluation(_Result):
     real: GeneratorScores
     """The real training clips, unseen by the judge: what a perfect generator would score."""
     generated: dict[str, GeneratorScores]
-    """`base`, and `aligned` when alignment kept an adapter."""
+    """`base`, then `aligned` when alignment kept an adapter."""
     seconds: float
+
+    @field_validator("generated")
+    @classmethod
+    def _base_first(cls, generated: dict[str, GeneratorScores]) -> dict[str, GeneratorScores]:
+        # The summary on disk has its keys sorted.
+        return {name: generated[name] for name in ("base", "aligned") if name in generated}
 
 
 def evaluate_generator(
     config: RunConfig,
     clips: Sequence[Clip],
-    generators: Mapping[Model, TextToAudio],
+    generators: Mapping[Model, Callable[[], TextToAudio]],
     clap: Clap,
     folder: StageFolder,
     reporter: Reporter,
 ) -> Evaluation:
-    """Generate, judge and finish the stage. Generated clips are kept across kills.
+    """Generate, judge and finish the stage. Generated clips are kept across kills; models load one after the other.
 
     Raises: `DataError` for clips with several labels, or without validation and test clips for the judge.
     """
@@ -104,10 +114,7 @@ def evaluate_generator(
     copies = fit_copy_check(real, float(np.median([c.duration_s for c in training])), config.filter.copy_quantile)
     scorer = _Scorer(judge, clap, classes, judge.embed(real), labels, copies)
     generated = {
-        model: scorer.score_generated(
-            [audio.load(folder.path / clip.path, SAMPLE_RATE_HZ) for clip in wanted if clip.model == model],
-            [clip.label for clip in wanted if clip.model == model],
-        )
+        model: scorer.score_generated(folder.path, [clip for clip in wanted if clip.model == model])
         for model in generators
     }
     evaluation = Evaluation(
@@ -163,32 +170,43 @@ def plan_clips(config: RunConfig, training: Sequence[Clip], models: Sequence[Mod
 def _generate(
     config: RunConfig,
     wanted: Sequence[EvaluatedClip],
-    generators: Mapping[Model, TextToAudio],
+    generators: Mapping[Model, Callable[[], TextToAudio]],
     folder: StageFolder,
     reporter: Reporter,
 ) -> None:
     finished = folder.items(EvaluatedClip)
-    groups: dict[tuple[Model, float], list[EvaluatedClip]] = defaultdict(list)
-    for clip in wanted:
-        if clip.id not in finished:
-            groups[clip.model, bucket_duration_s(clip.duration_s)].append(clip)
     with reporter.task("evaluate: generate", len(wanted), len(finished)) as advance:
-        for (model, duration_s), group in groups.items():
+        for model, load in generators.items():
+            groups: dict[float, list[EvaluatedClip]] = defaultdict(list)
+            for clip in wanted:
+                if clip.model == model and clip.id not in finished:
+                    groups[bucket_duration_s(clip.duration_s)].append(clip)
+            if groups:
+                _generate_with(config, load(), groups, folder, reporter, advance)
 
-            def call(
-                batch: Sequence[EvaluatedClip], generator: TextToAudio = generators[model], length_s: float = duration_s
-            ) -> Sequence[EvaluatedClip]:
-                prompts = [label_template((clip.label,)) for clip in batch]
-                waveforms = generator.generate(prompts, length_s, [clip.seed for clip in batch])
-                for clip, samples in zip(batch, waveforms, strict=True):
-                    cut = audio.fit(samples, max(1, round(clip.duration_s * generator.sample_rate_hz)))
-                    with replacing(folder.path / clip.path) as partial:
-                        audio.write_flac(partial, cut, generator.sample_rate_hz)
-                folder.append(batch)
-                advance(len(batch))
-                return batch
 
-            in_batches(group, config.t2a.batch_size, call, reporter.warn)
+def _generate_with(
+    config: RunConfig,
+    generator: TextToAudio,
+    groups: Mapping[float, Sequence[EvaluatedClip]],
+    folder: StageFolder,
+    reporter: Reporter,
+    advance: Advance,
+) -> None:
+    def call(batch: Sequence[EvaluatedClip]) -> Sequence[EvaluatedClip]:
+        prompts = [label_template((clip.label,)) for clip in batch]
+        length_s = bucket_duration_s(batch[0].duration_s)
+        waveforms = generator.generate(prompts, length_s, [clip.seed for clip in batch])
+        for clip, samples in zip(batch, waveforms, strict=True):
+            cut = audio.fit(samples, max(1, round(clip.duration_s * generator.sample_rate_hz)))
+            with replacing(folder.path / clip.path) as partial:
+                audio.write_flac(partial, cut, generator.sample_rate_hz)
+        folder.append(batch)
+        advance(len(batch))
+        return batch
+
+    for group in groups.values():
+        in_batches(group, config.t2a.batch_size, call, reporter.warn)
 
 
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
@@ -214,43 +232,56 @@ class _Scorer:
 
     def score_real(self, waveforms: Sequence[audio.Waveform]) -> GeneratorScores:
         """The reference row."""
-        return self._scores(waveforms, self._real_labels, None, None, 1.0, None)
+        return self._scores(waveforms, self._real_labels, [], relative_diversity=1.0)
 
-    def score_generated(self, waveforms: Sequence[audio.Waveform], labels: Sequence[str]) -> GeneratorScores:
-        """A row of generated clips."""
-        rows = self._judge.embed(waveforms)
+    def score_generated(self, folder: Path, clips: Sequence[EvaluatedClip]) -> GeneratorScores:
+        """A row of generated clips; a silent one is nobody's sound."""
+        heard: list[audio.Waveform] = []
+        labels, silent = [], []
+        for clip in clips:
+            samples, rate_hz = sf.read(str(folder / clip.path), dtype="float32")
+            if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
+                silent.append(clip.label)
+                continue
+            heard.append(audio.resample(samples, rate_hz, SAMPLE_RATE_HZ))
+            labels.append(clip.label)
+        if len(heard) < 2:
+            raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent; there is nothing to measure")
+        rows, real = self._judge.embed(heard), balanced(self._real, self._real_labels)
         diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
-        distances, _ = self._copies.nearest(waveforms)
         return self._scores(
-            waveforms,
+            heard,
             labels,
-            metrics.frechet_distance(rows, self._real),
-            metrics.kernel_distance(rows, self._real),
-            None if np.isnan(diversity) else diversity,
-            float((distances < self._copies.distance).mean()),
+            silent,
+            frechet_distance=metrics.frechet_distance(rows, real),
+            kernel_distance=metrics.kernel_distance(rows, real),
+            relative_diversity=None if np.isnan(diversity) else diversity,
+            copy_rate=float((self._copies.nearest(heard)[0] < self._copies.distance).mean()),
         )
 
     def _scores(
         self,
         waveforms: Sequence[audio.Waveform],
         labels: Sequence[str],
-        frechet_distance: float | None,
-        kernel_distance: float | None,
-        diversity: float | None,
-        copy_rate: float | None,
+        silent: Sequence[str],
+        frechet_distance: float | None = None,
+        kernel_distance: float | None = None,
+        relative_diversity: float | None = None,
+        copy_rate: float | None = None,
     ) -> GeneratorScores:
-        right = self._named(self._judge.scores(waveforms)) == np.array(labels)
+        judged = self._named(self._judge.scores(waveforms))
         found = self._named(self._clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ self._templates.T)
-        per_class = {name: float(right[[label == name for label in labels]].mean()) for name in sorted(set(labels))}
+        per_class = _share_per_class(judged, labels, silent)
         spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
         return GeneratorScores(
-            clips=len(waveforms),
+            clips=len(waveforms) + len(silent),
+            silent=len(silent),
             judge_accuracy=float(np.mean(list(per_class.values()))),
             frechet_distance=frechet_distance,
             kernel_distance=kernel_distance,
-            relative_diversity=diversity,
+            relative_diversity=relative_diversity,
             copy_rate=copy_rate,
-            retrieval=float((found == np.array(labels)).mean()),
+            retrieval=float(np.mean(list(_share_per_class(found, labels, silent).values()))),
             features={
                 name: float(np.median([getattr(row, name) for row in spectral]))
                 for name in ("centroid_hz", "bandwidth_hz", "flatness")
@@ -261,3 +292,20 @@ class _Scorer:
     def _named(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.str_]:
         named: npt.NDArray[np.str_] = np.array(self._classes)[scores.argmax(axis=1)]
         return named
+
+
+def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent: Sequence[str]) -> dict[str, float]:
+    right: dict[str, list[bool]] = defaultdict(list)
+    for name, label in zip(named.tolist(), labels, strict=True):
+        right[label].append(name == label)
+    for label in silent:
+        right[label].append(False)
+    return {label: float(np.mean(right[label])) for label in sorted(right)}
+
+
+def balanced(rows: npt.NDArray[np.float64], labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Rows repeated in turn until every class has as many as the largest one: a set in which classes weigh the same,
+    as in the generated one. Shape ``(clips, width)``."""
+    index = {label: [i for i, own in enumerate(labels) if own == label] for label in sorted(set(labels))}
+    most = max(len(of_label) for of_label in index.values())
+    return rows[[of_label[i % len(of_label)] for of_label in index.values() for i in range(most)]]

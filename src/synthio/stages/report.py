@@ -390,7 +390,7 @@ def effect(comparison: Comparison | None) -> Effect:
     `unknown` when there is no interval, or no synthetic clip that could have had an effect.
     """
     difference = comparison.difference if comparison else None
-    if comparison is None or difference is None or not any(arm.n_added for arm in comparison.arms):
+    if comparison is None or difference is None or not comparison.n_synthetic:
         return "unknown"
     low, high = charts.finite(difference.low), charts.finite(difference.high)
     if low is None or high is None:
@@ -418,7 +418,7 @@ def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
 def _difference_chart(comparison: Comparison) -> _Inline | None:
     """None also when no arm had synthetic clips: a picture of two equal arms would only mislead."""
     difference = comparison.difference
-    if difference is None or not any(arm.n_added for arm in comparison.arms):
+    if difference is None or not comparison.n_synthetic:
         return None
     return _inline(charts.difference_chart(difference.points, difference.low, difference.high))
 

@@ -49,7 +49,7 @@ from synthio.backends.classifier import (
 )
 from synthio.backends.devices import resolve_device
 from synthio.config import RunConfig
-from synthio.errors import BackendError, DataError
+from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
 from synthio.seeds import derive_seed, numpy_generator
@@ -112,6 +112,7 @@ def train_arms(
     if folder.done:
         return folder.manifest(Prediction)
     check_clips(clips, synthetic)
+    check_arms(config)
     units = [(arm, seed) for arm in dict.fromkeys(config.train.arms) for seed in range(config.train.seeds)]
     wanted = [clip for split in PREDICTED_SPLITS for clip in clips if clip.split == split]
     trainings, predictions = _finished(folder, wanted)
@@ -154,6 +155,23 @@ def check_clips(clips: Sequence[Clip], synthetic: Sequence[SyntheticClip]) -> No
 
 def _classes(clips: Iterable[Clip]) -> tuple[str, ...]:
     return tuple(sorted({label for clip in clips if clip.split == "train" for label in clip.labels}))
+
+
+def check_arms(config: RunConfig) -> None:
+    """Whether the arms can be made here; cheap, for before anything else runs.
+
+    Raises: `MissingDependency` without librosa for `pitch_shift`, `ConfigError` when `specaugment` meets a model that
+    reads waveforms, `ModelError` as `find_classifier` does.
+    """
+    if "pitch_shift" in config.train.arms:
+        augment.check_pitch_shift()
+    if "specaugment" in config.train.arms:
+        source = find_classifier(config.train.model, config.train.revision)
+        if not hasattr(source.config, "num_mel_bins"):
+            raise ConfigError(
+                f"train.arms has specaugment, which masks spectrograms; train.model {config.train.model!r} is a "
+                f"{source.config.model_type!r} model, which reads waveforms: leave the arm out"
+            )
 
 
 def problem_type(config: RunConfig, clips: Sequence[Clip]) -> ProblemType:
