@@ -40,7 +40,7 @@ class Judge:
     def embed(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The pooled last features, ``(clips, width)``."""
         inputs = features(waveforms, self._window_s)
-        rows = [self._model.resnet(batch).pooler_output for batch in inputs.split(_BATCH_SIZE)]
+        rows = [self._model.resnet(batch).pooler_output for batch in torch.split(inputs, _BATCH_SIZE)]
         return np.asarray(torch.cat(rows).flatten(1).double().numpy())
 
 
