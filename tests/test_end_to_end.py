@@ -216,3 +216,12 @@ def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[
     assert sources and all((page.parent / source).is_file() for source in sources)
     shown = synthio("evaluate", "t2a", recipe, *options)
     assert "judge accuracy" in shown.stdout and "relative diversity" in shown.stdout
+
+
+def test_the_pocket_generator_loads_in_a_fresh_process(tmp_path: Path) -> None:
+    """Its autoencoder is a class of ours, which diffusers refuses to load unless the module is imported."""
+    pytest.importorskip("all_minilm_l6_v2")
+    clip = tmp_path / "clip.flac"
+    result = synthio("generate", "--prompt", "Sound of a flute", "--output", clip, "--duration-s", "0.5")
+    assert result.returncode == 0, result.stderr
+    assert clip.stat().st_size > 1000

@@ -20,7 +20,10 @@ from torch import Tensor
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends import pocket
+from synthio.backends import (
+    mel_codec,  # noqa: F401  (diffusers loads a component's class only from modules that are imported already)
+    pocket,
+)
 from synthio.backends.devices import resolve_device
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, MissingDependency, ModelError
