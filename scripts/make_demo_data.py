@@ -1,4 +1,4 @@
-"""Render the bundled demo: 11 NSynth-style families from FluidR3 programs that pre-training never hears.
+"""Render the bundled demo: 11 NSynth-style families from FluidR3; pre-training hears only the training programs.
 
 python scripts/make_demo_data.py work/pretrain/FluidR3_GM.sf2 src/synthio/demo/instruments
 """
