@@ -41,6 +41,12 @@ def load(path: Path, sample_rate_hz: int) -> Waveform:
     return samples
 
 
+def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
+    """Like `load`, for files of our own: a generated clip may be silent, and that is no error here."""
+    samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
+    return resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
+
+
 def decode(path: Path) -> tuple[Waveform, int]:
     """Decode any libsndfile format and mix to mono at the file's own rate.
 

@@ -17,7 +17,7 @@ from synthio import audio
 from synthio.backends.mel_codec import MelCodec
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain.corpus import CorpusClip
-from synthio.pretrain.variation import draw_variation, vary
+from synthio.pretrain.variation import varied_copies
 from synthio.seeds import numpy_generator
 from synthio.store import fingerprint
 
@@ -62,7 +62,7 @@ class HeardClips:
     def _copies(self, index: int) -> list[audio.Waveform]:
         samples = audio.load(self._paths[index], self._rate_hz)[: self._window]
         generator = numpy_generator(0, "variation", index)
-        varied = [vary(samples, self._rate_hz, draw_variation(generator)) for _ in range(self._variations)]
+        varied = varied_copies(samples, self._rate_hz, self._variations, generator)
         if self._codec is not None and index % _DECODED_EVERY == 0:
             varied[-1] = through(self._codec, samples)
         return [samples, *varied]

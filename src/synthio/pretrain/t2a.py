@@ -19,7 +19,7 @@ from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
-from synthio.pretrain.variation import draw_variation, vary
+from synthio.pretrain.variation import varied_copies
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
@@ -152,7 +152,7 @@ class LatentData:
         frames = self._frames(samples.shape[0] / rate_hz)
         frames = next((length for length in self._lengths_trained if length >= frames), frames)
         generator = numpy_generator(self._recipe.optimiser.seed, "variation", index)
-        copies = [vary(samples, rate_hz, draw_variation(generator)) for _ in range(self._recipe.variations)]
+        copies = varied_copies(samples, rate_hz, self._recipe.variations, generator)
         fitted = np.stack([audio.fit(copy, frames * self._ratio) for copy in (samples, *copies)])
         latents: torch.Tensor = vae.encode(torch.from_numpy(fitted)[:, None].to(self._device)).latents
         return latents

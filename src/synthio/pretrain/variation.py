@@ -37,6 +37,13 @@ def draw_variation(generator: np.random.Generator) -> Variation:
     )
 
 
+def varied_copies(
+    samples: audio.Waveform, sample_rate_hz: int, count: int, generator: np.random.Generator
+) -> list[audio.Waveform]:
+    """``count`` copies, each with its own draw."""
+    return [vary(samples, sample_rate_hz, draw_variation(generator)) for _ in range(count)]
+
+
 def vary(samples: audio.Waveform, sample_rate_hz: int, variation: Variation) -> audio.Waveform:
     """The varied clip, ``(samples,)``, as long as the original and at its peak."""
     fast = audio.resample(samples, round(sample_rate_hz * variation.speed), sample_rate_hz)

@@ -220,18 +220,10 @@ def _encode_all(
     with reporter.task("align: latents", len(wanted)) as advance:
         for name, (path, duration_s) in wanted.items():
             # One at a time: padding never depends on the company a clip keeps.
-            samples = _decode(path, generator.sample_rate_hz)
+            samples = audio.load_generated(path, generator.sample_rate_hz)
             latents[name] = generator.encode([samples], duration_s)[0].float().cpu().contiguous()
             advance(1)
     return latents
-
-
-def _decode(path: Path, sample_rate_hz: int) -> audio.Waveform:
-    """Like `audio.load`, but a generated clip may be silent: a base model's failure is a valid loser."""
-    import soundfile as sf
-
-    samples, rate = sf.read(str(path), dtype="float32", always_2d=True)
-    return audio.resample(samples.mean(axis=1), rate, sample_rate_hz)
 
 
 def _train(

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import soundfile as sf
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from synthio import audio, metrics
@@ -239,11 +238,11 @@ class _Scorer:
         heard: list[audio.Waveform] = []
         labels, silent = [], []
         for clip in clips:
-            samples, rate_hz = sf.read(str(folder / clip.path), dtype="float32")
+            samples = audio.load_generated(folder / clip.path, SAMPLE_RATE_HZ)
             if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
                 silent.append(clip.label)
                 continue
-            heard.append(audio.resample(samples, rate_hz, SAMPLE_RATE_HZ))
+            heard.append(samples)
             labels.append(clip.label)
         if len(heard) < 2:
             raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent; there is nothing to measure")
