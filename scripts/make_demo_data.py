@@ -1,6 +1,9 @@
 """Render the bundled demo: 11 NSynth-style families from FluidR3; pre-training hears only the training programs.
 
-python scripts/make_demo_data.py work/pretrain/FluidR3_GM.sf2 src/synthio/demo/instruments
+    python scripts/make_demo_data.py work/pretrain/FluidR3_GM.sf2 src/synthio/demo
+
+Writes ``instruments/``, the labelled clips, and ``corpus/``, unlabelled ones to retrieve from: a note of every program
+that pre-training hears, and drum hits.
 """
 
 from __future__ import annotations
@@ -22,8 +25,33 @@ DURATION_S = 1.5
 
 
 def main(soundfont: Path, folder: Path) -> None:
-    """Write ``folder/<split>/<family>/*.ogg`` (Vorbis at its best quality: 5 MB, FLAC takes 10) and provenance.csv."""
+    """Both."""
     font = gm.SoundFont(soundfont, SAMPLE_RATE_HZ)
+    write_instruments(font, folder / "instruments")
+    write_corpus(font, folder / "corpus")
+
+
+def write_corpus(font: gm.SoundFont, folder: Path) -> None:
+    """Write ``folder/*.ogg``."""
+    notes = {
+        f"program_{program:03d}": (program, int(np.mean(gm.pitch_range(program))), 0)
+        for program in sorted(set(range(128)) - gm.HELD_OUT_PROGRAMS)
+    }
+    hits = {f"drum_{key:03d}": (0, key, 128) for key in sorted(gm.DRUM_KEYS)[::2]}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (program, pitch, bank) in (notes | hits).items():
+        samples = font.note(program, pitch, 90, 0.7 * DURATION_S, DURATION_S, bank)
+        if np.abs(samples).max() >= 1e-3:
+            write(folder / f"{name}.ogg", samples)
+
+
+def write(path: Path, samples: audio.Waveform) -> None:
+    """Vorbis at its best quality: 5 MB for the labelled clips, where FLAC takes 10."""
+    sf.write(str(path), audio.peak_normalise(samples), SAMPLE_RATE_HZ, format="OGG", compression_level=0.0)
+
+
+def write_instruments(font: gm.SoundFont, folder: Path) -> None:
+    """Write ``folder/<split>/<family>/*.ogg`` and provenance.csv."""
     rows = []
     for family, splits in gm.DEMO_PROGRAMS.items():
         for split, programs in splits.items():
@@ -41,7 +69,7 @@ def main(soundfont: Path, folder: Path) -> None:
                     raise SystemExit(f"program {program} pitch {pitch} renders silence: choose another")
                 path = folder / split / family.replace(" ", "_") / f"{program:03d}_{pitch:03d}_{velocity:03d}.ogg"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                sf.write(str(path), audio.peak_normalise(samples), SAMPLE_RATE_HZ, format="OGG", compression_level=0.0)
+                write(path, samples)
                 rows.append([path.relative_to(folder), family, split, program, gm.NAMES[program], pitch, velocity])
     with (folder / "provenance.csv").open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")

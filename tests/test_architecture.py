@@ -16,10 +16,12 @@ LEVELS = [
     {"store", "audio", "wording"},
     {"metrics", "pools", "copies", "augment", "preference", "charts", "checkpoint", "datasets"},
     {"backends"},
+    {"arms"},
+    {"comparison"},
     {"stages", "pretrain"},
     {"results", "evaluation_page"},
     {"pipeline"},
-    {"plan", "doctor", "api"},
+    {"plan", "doctor", "api", "bench"},
     {"cli"},
 ]
 LEVEL = {name: depth for depth, names in enumerate(LEVELS) for name in names}

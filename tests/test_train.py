@@ -18,23 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from synthio.arms import AddedClip, Training, draw_batches, fit_arm, prepare, smaller_divisor
 from synthio.backends.classifier import CurvePoint
+from synthio.comparison import compare, tail_classes
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.metrics import Comparison, verdict
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
-from synthio.stages.train import (
-    SyntheticClip,
-    Training,
-    compare,
-    draw_batches,
-    fit_arm,
-    prepare,
-    smaller_divisor,
-    tail_classes,
-    train_arms,
-)
+from synthio.stages.train import train_arms
 from synthio.store import StageFolder
 
 RATE_HZ = 16000
@@ -102,14 +94,14 @@ def make_clips(
     return clips
 
 
-def make_synthetic(folder: Path, clips: Sequence[Clip]) -> list[SyntheticClip]:
+def make_synthetic(folder: Path, clips: Sequence[Clip]) -> list[AddedClip]:
     """Another tone of the same kind for every training clip."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number, clip in enumerate(clip for clip in clips if clip.split == "train"):
         path = folder / f"{number}.wav"
         sf.write(path, tones(clip.labels, seed=1000 + number), RATE_HZ)
-        made.append(SyntheticClip(str(path), clip.labels, clip.id))
+        made.append(AddedClip(str(path), clip.labels, clip.id))
     return made
 
 
@@ -117,14 +109,15 @@ def make_synthetic(folder: Path, clips: Sequence[Clip]) -> list[SyntheticClip]:
 class Project:
     config: RunConfig
     clips: list[Clip]
-    synthetic: list[SyntheticClip]
+    synthetic: list[AddedClip]
     root: Path
 
     def folder(self, key: str = "key") -> StageFolder:
         return StageFolder(self.root, "train", key)
 
     def run(self, key: str = "key", reporter: Reporter | None = None) -> list[Prediction]:
-        return train_arms(self.config, self.clips, self.synthetic, self.folder(key), reporter or Listener())
+        pools = {"synthio": self.synthetic}
+        return train_arms(self.config, self.clips, pools, {}, self.folder(key), reporter or Listener())
 
 
 def make_config(ast: Path, root: Path, **train: object) -> RunConfig:
@@ -291,11 +284,11 @@ def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_p
 
 def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_path: Path) -> None:
     made = small(ast, tmp_path)
-    first = prepare(made.config, made.clips, [], Listener())
+    first = prepare(made.config, made.clips, {}, Listener())
     for clip in made.clips:
         if clip.split == "valid":
             sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
-    second = prepare(made.config, made.clips, [], Listener())
+    second = prepare(made.config, made.clips, {}, Listener())
     assert first.frontend.extractor.to_dict() == second.frontend.extractor.to_dict()
     assert (first.examples["train"].inputs == second.examples["train"].inputs).all()
     assert not (first.examples["valid"].inputs == second.examples["valid"].inputs).all()
@@ -304,12 +297,12 @@ def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_
 def test_clips_are_cropped_to_the_recipes_length(ast: Path, tmp_path: Path) -> None:
     made = small(ast, tmp_path)
     config = made.config.model_copy(update={"data": made.config.data.model_copy(update={"max_duration_s": 0.1})})
-    frames = prepare(config, made.clips, [], Listener()).frontend.extractor.max_length
+    frames = prepare(config, made.clips, {}, Listener()).frontend.extractor.max_length
     assert frames == 8  # 0.1 s are 8 frames of 25 ms every 10 ms.
 
 
 def test_results_do_not_depend_on_how_many_clips_are_predicted_at_once(project: Project) -> None:
-    material = prepare(project.config, project.clips, project.synthetic, Listener())
+    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     _, whole = fit_arm(project.config, material, "synthio", 0, 8, lambda count: None)
     _, parts = fit_arm(project.config, material, "synthio", 0, 2, lambda count: None)
     assert whole.best.valid_score == parts.best.valid_score
@@ -545,28 +538,20 @@ def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> No
     assert tail_classes(counts, fraction) == tail
 
 
-def test_classical_arms_add_as_many_clips_as_there_are_synthetic_ones(project: Project) -> None:
-    pytest.importorskip("librosa")
-    arms = ("gold", "noise", "pitch_shift", "specaugment", "synthio")
+def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project: Project) -> None:
+    pytest.importorskip("audiomentations")
+    arms = ("gold", "noise", "pitch_shift", "specaugment", "audiomentations")
     train = project.config.train.model_copy(update={"arms": arms})
     config = project.config.model_copy(update={"train": train})
-    material = prepare(config, project.clips, project.synthetic, Listener())
+    material = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
     real = material.examples["train"]
     assert len(material.added["gold"].inputs) == 0
     for arm in arms[1:]:
         added = material.added[arm]
-        assert added.inputs.shape == (len(project.synthetic), *real.inputs.shape[1:])
-        if arm != "synthio":
-            assert torch.equal(added.targets, real.targets[torch.arange(len(added.targets)) % len(real.targets)])
-            copied = real.inputs[torch.arange(len(added.inputs)) % len(real.inputs)]
-            assert not torch.allclose(added.inputs, copied)
-    again = prepare(config, project.clips, project.synthetic, Listener())
-    assert torch.equal(again.added["noise"].inputs, material.added["noise"].inputs)
-
-
-def test_without_synthetic_clips_the_augmentation_factor_says_how_many(project: Project) -> None:
-    train = project.config.train.model_copy(update={"arms": ("gold", "noise")})
-    config = project.config.model_copy(update={"train": train})
-    material = prepare(config, project.clips, [], Listener())
-    n_train = sum(clip.split == "train" for clip in project.clips)
-    assert len(material.added["noise"].inputs) == config.imagine.captions_per_clip * n_train
+        assert len(added.inputs) == config.imagine.captions_per_clip * len(real.inputs)
+        assert torch.equal(added.targets, real.targets[torch.arange(len(added.targets)) % len(real.targets)])
+        copied = real.inputs[torch.arange(len(added.inputs)) % len(real.inputs)]
+        assert not torch.allclose(added.inputs, copied)
+    again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
+    for arm in arms[1:]:
+        assert torch.equal(again.added[arm].inputs, material.added[arm].inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +40,12 @@ def load(path: Path, sample_rate_hz: int) -> Waveform:
     if samples.size == 0:
         raise DataError(f"{path}: is too short ({mono.size} samples at {source_rate_hz} Hz)")
     return samples
+
+
+def sha256(samples: Waveform) -> str:
+    """Hex digest of decoded samples, as 16-bit ones, so that a WAV and its FLAC copy are the same audio."""
+    quantised = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
+    return hashlib.sha256(quantised.tobytes()).hexdigest()
 
 
 def load_generated(path: Path, sample_rate_hz: int) -> Waveform:

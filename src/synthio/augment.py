@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +19,15 @@ SNR_RANGE_DB = (10.0, 30.0)
 SEMITONE_RANGE = (-4.0, 4.0)
 MASKED_SHARE = 0.25
 
+_LIBRARIES = {"pitch_shift": "librosa", "audiomentations": "audiomentations"}
+
+
+def check_library(arm: str) -> None:
+    """Whether the library that an arm needs is here. Raises: `MissingDependency` naming the extra that brings it."""
+    library = _LIBRARIES.get(arm)
+    if library is not None and find_spec(library) is None:
+        raise MissingDependency(f"the {arm} arm needs {library}: pip install 'synthio[augment]'")
+
 
 def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) -> Waveform:
     """White Gaussian noise at ``snr_db`` under the clip's mean power. Shape ``(samples,)``."""
@@ -23,19 +36,66 @@ def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) 
     return np.asarray(samples + noise, dtype=np.float32)
 
 
-def check_pitch_shift() -> None:
-    """Whether `pitch_shift` can run. Raises: `MissingDependency` without librosa."""
-    if find_spec("librosa") is None:
-        raise MissingDependency("the pitch_shift arm needs librosa: pip install 'synthio[augment]'")
-
-
 def pitch_shift(samples: Waveform, sample_rate_hz: int, semitones: float) -> Waveform:
     """Shift by ``semitones`` at the same length (librosa). Raises: `MissingDependency` without librosa."""
-    check_pitch_shift()
+    check_library("pitch_shift")
     from librosa.effects import pitch_shift as shift
 
     n_fft = min(2048, 2 ** int(np.log2(max(2, samples.shape[0]))))
     return np.asarray(shift(samples, sr=sample_rate_hz, n_steps=semitones, n_fft=n_fft), dtype=np.float32)
+
+
+def chain_of_transforms(samples: Waveform, sample_rate_hz: int, seed: int) -> Waveform:
+    """The chain that the audiomentations library's own README shows: noise, time stretch, pitch shift, shift in time;
+    each with probability one half, at its documented range. Same length. Raises: `MissingDependency` without it."""
+    check_library("audiomentations")
+    from audiomentations import AddGaussianNoise, Compose, PitchShift, Shift, TimeStretch
+
+    chain = Compose(
+        [
+            AddGaussianNoise(min_amplitude=0.001, max_amplitude=0.015, p=0.5),
+            TimeStretch(min_rate=0.8, max_rate=1.25, p=0.5),
+            PitchShift(min_semitones=-4, max_semitones=4, p=0.5),
+            Shift(p=0.5),
+        ]
+    )
+    with _global_randomness(seed):
+        return np.asarray(chain(samples=samples, sample_rate=sample_rate_hz), dtype=np.float32)
+
+
+@contextmanager
+def _global_randomness(seed: int) -> Iterator[None]:
+    """The library draws from the global generators only: seeded for the block, and put back."""
+    kept, kept_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(kept)
+        np.random.set_state(kept_numpy)
+
+
+Augmentation = Callable[[Waveform, int, np.random.Generator], Waveform]
+"""A clip ``(samples,)``, its sample rate in Hz and its own generator, to a varied clip."""
+
+
+def _noise(samples: Waveform, _: int, generator: np.random.Generator) -> Waveform:
+    return add_noise(samples, generator.uniform(*SNR_RANGE_DB), generator)
+
+
+def _pitch(samples: Waveform, sample_rate_hz: int, generator: np.random.Generator) -> Waveform:
+    return pitch_shift(samples, sample_rate_hz, generator.uniform(*SEMITONE_RANGE))
+
+
+def _chain(samples: Waveform, sample_rate_hz: int, generator: np.random.Generator) -> Waveform:
+    return chain_of_transforms(samples, sample_rate_hz, int(generator.integers(2**63)))
+
+
+#: The arms that vary waveforms; SpecAugment varies features instead (`mask_features`).
+AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
+    {"noise": _noise, "pitch_shift": _pitch, "audiomentations": _chain}
+)
 
 
 def mask_features(features: torch.Tensor, share: float, generator: np.random.Generator) -> torch.Tensor:

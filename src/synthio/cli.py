@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
-from synthio.errors import ConfigError, SynthioError
+from synthio.errors import BenchIncomplete, ConfigError, SynthioError
 
 if TYPE_CHECKING:
     from synthio.config import RunConfig
@@ -31,6 +32,21 @@ app.add_typer(data_app, name="data")
 app.add_typer(pretrain_app, name="pretrain")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure one part alone.")
 app.add_typer(evaluate_app, name="evaluate")
+
+
+class _RunByDefault(TyperGroup):
+    """`synthio bench RECIPE` is `synthio bench run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+bench_app = typer.Typer(
+    cls=_RunByDefault, no_args_is_help=True, help="The comparison table: datasets x sizes x arms x seeds."
+)
+app.add_typer(bench_app, name="bench")
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.seeds=5")]
@@ -215,6 +231,12 @@ def filter_(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, a
 
 
 @app.command()
+def retrieve(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Find the clips of the retrieval arm in another corpus."""
+    _stage("retrieve", recipe, overrides, quiet, as_json)
+
+
+@app.command()
 def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Train and compare the classifiers."""
     _stage("train", recipe, overrides, quiet, as_json)
@@ -251,6 +273,58 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
     _print({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)
 
 
+@bench_app.command("run")
+def bench_run(
+    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML); see docs/benchmark.md.")],
+    overrides: Overrides = None,
+    shard: Annotated[str, typer.Option(help="i/k: every k-th draw of data from the i-th on.")] = "0/1",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run what is not finished, then write the tables. Resumes where it stopped."""
+    from synthio.bench.recipe import BenchRecipe
+    from synthio.bench.runner import parse_shard, run_cells
+    from synthio.bench.show import show
+    from synthio.recipes import load_recipe
+
+    part = parse_shard(shard)
+    bench = load_recipe(recipe, overrides or [], BenchRecipe)
+    _silence_library_bars()
+    failed = run_cells(bench, part, _reporter(quiet))
+    _show_bench(show(bench), as_json)
+    if failed:
+        lines = [f"{name}: {reason}" for name, reason in failed.items()]
+        raise BenchIncomplete("\n".join([f"{len(failed)} cell(s) failed; the tables are without them", *lines]))
+
+
+@bench_app.command("show")
+def bench_show(
+    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML).")],
+    overrides: Overrides = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="results.csv of shards to join, instead of the bench's own folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The tables of what is finished so far; nothing runs."""
+    from synthio.bench.recipe import BenchRecipe
+    from synthio.bench.show import show
+    from synthio.recipes import load_recipe
+
+    _show_bench(show(load_recipe(recipe, overrides or [], BenchRecipe), results or []), as_json)
+
+
+def _show_bench(shown: Any, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    def text() -> None:
+        print(shown.markdown)
+        for path in shown.files:
+            Console(stderr=True).print(str(path), markup=False, highlight=False)
+
+    _print({**asdict(shown.tables), "files": list(map(str, shown.files))}, as_json, text)
+
+
 @data_app.command("check")
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
     """Counts, durations, unusable files and everything that would stop a run."""
@@ -280,12 +354,56 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
 
 
 @data_app.command("list")
-def data_list() -> None:
-    """The readers that this installation knows."""
-    from synthio.datasets import READERS
+def data_list(as_json: Json = False) -> None:
+    """The readers that this installation knows, and the official datasets among them."""
+    from synthio.datasets import OFFICIAL, READERS
 
-    for name in READERS:
-        print(name)
+    own = [name for name in READERS if name not in OFFICIAL]
+    facts = ("title", "column", "metric", "domain", "licence", "homepage")
+    value = {
+        "readers": list(READERS),
+        "official": {name: {fact: getattr(found, fact) for fact in facts} for name, found in OFFICIAL.items()},
+    }
+
+    def text() -> None:
+        console = Console()
+        console.print(f"readers: auto, {', '.join(own)}, and the official datasets of the paper:")
+        table = Table("reader", "dataset", "table 1", "licence", "homepage")
+        for name, found in OFFICIAL.items():
+            table.add_row(name, *map(escape, (found.title, found.column, found.licence, found.homepage)))
+        console.print(table)
+
+    _print(value, as_json, text)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="An official dataset; `synthio data list` names them.")],
+    root: Annotated[Path, typer.Option(help="The folder with its archives, or with the unpacked dataset.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Verify and unpack the archives of an official dataset, and count what it holds. Downloads nothing."""
+    from synthio.datasets.prepare import prepare as prepare_dataset
+
+    prepared = prepare_dataset(name, root, _reporter(quiet or as_json))
+    _print(prepared.as_dict(), as_json, lambda: _show_prepared(prepared))
+
+
+def _show_prepared(prepared: Any) -> None:
+    console = Console(soft_wrap=True)
+    for archive, what in prepared.archives.items():
+        console.print(f"{archive}: {what}", markup=False, highlight=False)
+    table = Table("class", *prepared.splits)
+    for label, counts in prepared.counts.items():
+        table.add_row(escape(label), *map(str, counts.values()))
+    table.add_section()
+    table.add_row("files", *map(str, prepared.splits.values()))
+    console.print(table)
+    for reason, count in prepared.rejected.items():
+        console.print(f"{count} rejected: {reason}", style="yellow", markup=False)
+    console.print(f"recipe (or include recipes/datasets/{prepared.name}.yaml and set data.path):", highlight=False)
+    console.print(prepared.recipe, markup=False, highlight=False)
 
 
 @app.command()

@@ -13,6 +13,26 @@ from synthio.recipes import Section
 FINGERPRINT_VERSION = 2
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
+
+
+class SampleConfig(Section):
+    """Low-resource sampling: fewer clips than the data has, drawn by the run's seed after the splits are known."""
+
+    train: int | None = Field(
+        None, ge=2, description="Training clips in total, at least one per class; null keeps all."
+    )
+    valid: int | None = Field(
+        None, ge=0, description="Validation clips at most; null means as many as `train` (all, when that is null too)."
+    )
+    test: int | None = Field(None, ge=1, description="Test clips at most; null keeps all.")
+    shape: Literal["stratified", "balanced", "long_tail"] = Field(
+        "stratified",
+        description="Of the training clips: classes as frequent as in the data, equally many of each, or exponentially fewer.",
+    )
+    imbalance_factor: float = Field(
+        10.0, ge=1, description="For `long_tail`: clips of the most frequent class over those of the rarest."
+    )
 
 
 class DataConfig(Section):
@@ -21,8 +41,28 @@ class DataConfig(Section):
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
     )
-    reader: Literal["auto", "folder", "table"] = Field(
-        "auto", description="How to read `path`; `auto` goes by what is there."
+    reader: Literal[
+        "auto",
+        "folder",
+        "table",
+        "esc50",
+        "urbansound8k",
+        "gtzan",
+        "medley_solos_db",
+        "tut_urban_2018",
+        "nsynth",
+        "vocalsound",
+        "musdb18",
+        "dcase2017_task4",
+        "fsd50k",
+    ] = Field(
+        "auto",
+        description="How to read `path`; `auto` goes by what is there, the named ones read a dataset's official release (docs/datasets.md).",
+    )
+    fold: int | None = Field(
+        None,
+        ge=1,
+        description="The test fold, for readers of datasets with official folds (`esc50`, `urbansound8k`); null is the first. The other folds are training.",
     )
     path_column: str = Field("path", description="Table column with the file, relative to the table.")
     label_column: str = Field("label", description="Table column with the label.")
@@ -48,6 +88,7 @@ class DataConfig(Section):
     duplicates: Literal["error", "drop"] = Field(
         "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."
     )
+    sample: SampleConfig = SampleConfig()
 
 
 class T2AConfig(Section):
@@ -193,10 +234,10 @@ class TrainConfig(Section):
 
     model: str = Field("pocket", description="`pocket`, a local folder or a hub id of an audio-classification model.")
     revision: str | None = None
-    arms: tuple[Literal["gold", "noise", "pitch_shift", "specaugment", "synthio"], ...] = Field(
+    arms: tuple[Arm, ...] = Field(
         ("gold", "synthio"),
         min_length=1,
-        description="Real only; real plus as many copies with noise, at other pitches (needs librosa) or masked; real plus synthetic.",
+        description="Real only; real plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through audiomentations; real plus retrieved clips; real plus synthetic.",
     )
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
@@ -208,11 +249,42 @@ class TrainConfig(Section):
     synthetic_share: float = Field(
         0.5, ge=0, le=1, description="Expected share of synthetic clips in a batch of the synthio arm."
     )
+    use_synthetic: Literal["always", "auto"] = Field(
+        "always",
+        description="`auto` asks the gate: cross-validation on the training clips decides whether, and with which share of the batch, synthetic clips join.",
+    )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples for intervals.")
     tail_fraction: float = Field(
         0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
     )
     device: str = "auto"
+
+
+class GateConfig(Section):
+    """Whether synthetic clips join the training (`train.use_synthetic: auto`)."""
+
+    folds: int = Field(3, ge=2, le=20, description="Of the cross-validation on the real training clips.")
+    shares: tuple[Fraction, ...] = Field(
+        (0.25, 0.5), min_length=1, description="Shares of the batch to try beside 0; real clips only is always tried."
+    )
+    level: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="Synthetic clips join only when the paired test on held-out clips is below this, Holm-adjusted over the shares.",
+    )
+
+
+class RetrieveConfig(Section):
+    """The retrieval arm: nearest clips of another corpus, by CLAP, under the real clip's labels."""
+
+    corpus: str | None = Field(
+        None,
+        description="A folder, or `demo`; every audio file below it may be retrieved, but not copies of the data's own clips. `retrieval` cannot be an arm without it.",
+    )
+    cache: Path | None = Field(
+        None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."
+    )
 
 
 class EvaluateConfig(Section):
@@ -245,7 +317,9 @@ class RunConfig(Section):
     imagine: ImagineConfig = ImagineConfig()
     filter: FilterConfig = FilterConfig()
     reflect: ReflectConfig = ReflectConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
     train: TrainConfig = TrainConfig()
+    gate: GateConfig = GateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
@@ -256,6 +330,8 @@ class RunConfig(Section):
             problems.append("data.valid_fraction + data.test_fraction leave no training clips")
         if self.t2a.negative_prompt and self.t2a.guidance_scale <= 1:
             problems.append("t2a.negative_prompt needs t2a.guidance_scale above 1")
+        if "retrieval" in self.train.arms and self.retrieve.corpus is None:
+            problems.append("train.arms has retrieval: set retrieve.corpus, the clips to retrieve from")
         if problems:
             raise ValueError("; ".join(problems))
         return self

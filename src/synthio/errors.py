@@ -7,7 +7,8 @@
     ├── BackendError      a model or endpoint failed while running
     ├── StoreError        the run folder cannot be read or written
     ├── MissingArtefact   a stage was asked for before the one that makes its input
-    └── MissingDependency an optional package is needed
+    ├── MissingDependency an optional package is needed
+    └── BenchIncomplete   some cells of a bench failed; the others are finished
 
 Messages say what was found, what was expected and what to do next.
 """
@@ -57,3 +58,9 @@ class MissingDependency(SynthioError):
     """An optional package is needed; the message says which extra to install."""
 
     exit_code = 7
+
+
+class BenchIncomplete(SynthioError):
+    """Cells of a bench failed; the message lists them with their reasons, and a second run tries them again."""
+
+    exit_code = 8

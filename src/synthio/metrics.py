@@ -197,6 +197,33 @@ def bootstrap_difference(
     return Interval(observed, float(low), float(high))
 
 
+def log_losses(targets: BoolArray, scores: FloatArray) -> FloatArray:
+    """Negative log-likelihood of every clip's label in nats, shape ``(clips,)``.
+
+    ``targets`` (one-hot) and ``scores`` (softmax) have shape ``(clips, classes)``; probabilities are clipped to 1e-7.
+    """
+    return np.asarray(-np.where(targets, np.log(np.clip(scores, 1e-7, 1.0)), 0.0).sum(axis=1))
+
+
+def binary_log_losses(targets: BoolArray, scores: FloatArray) -> FloatArray:
+    """As `log_losses`, for several labels per clip: independent (sigmoid) probabilities, summed over classes."""
+    probable = np.clip(scores, 1e-7, 1 - 1e-7)
+    return np.asarray(-np.where(targets, np.log(probable), np.log1p(-probable)).sum(axis=1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order (Holm 1979).
+
+    The i-th smallest of m becomes ``max over j <= i of (m - j + 1) p_j``, at most 1. When those below ``alpha`` are
+    called significant, the chance of any false call is at most ``alpha``, however the tests depend on each other.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order])
+    return [float(value) for value in np.minimum(adjusted, 1.0)]
+
+
 # --------------------------------------------------------------------------------------------------- sets of clips
 
 

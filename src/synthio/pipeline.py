@@ -24,19 +24,25 @@ from synthio.records import (
     Clip,
     Components,
     EvaluatedClip,
+    GatedClip,
     Prediction,
     PreferencePair,
     Prompt,
+    RetrievedClip,
     Verdict,
 )
 from synthio.results import FinishedRun, Round
 from synthio.store import StageFolder, fingerprint, write_text
 
 if TYPE_CHECKING:
+    from synthio.arms import AddedClip
     from synthio.stages.dataset import Accepted
 
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
-STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "train", "evaluate", "report")
+STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
+
+#: Arms made of varied copies of the real clips, so their number matters to them.
+AUGMENTED_ARMS = frozenset({"noise", "pitch_shift", "specaugment", "audiomentations"})
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -71,6 +77,7 @@ class Pipeline:
         self.config, self.reporter = config, reporter
         self.root = config.run_folder
         self._may_run = frozenset(may_run)
+        self._used: set[str] = set()
 
     # Stages -------------------------------------------------------------------------------------------------------
 
@@ -195,31 +202,59 @@ class Pipeline:
         write_dataset(_accepted(self.rounds()), self.root / "dataset")
         return self.root / "dataset"
 
-    def predictions(self) -> tuple[list[Prediction], StageFolder]:
-        """Test and validation predictions of every arm and seed."""
-        from synthio.stages.train import SyntheticClip, train_arms
+    def retrieved(self) -> list[RetrievedClip]:
+        """Corpus clips near the real training clips."""
+        from synthio.stages.retrieve import corpus_digest, retrieve_clips
+
+        clips, identity = self.clips(), self._clap_identity
+        parts = [corpus_digest(self.config), identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
+        folder = self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
+
+        def work(folder: StageFolder) -> None:
+            retrieve_clips(self.config, clips, self._models.clap, identity, folder, self.reporter)
+
+        return self._once(folder, "retrieve", RetrievedClip, work)
+
+    def gate(self) -> float:
+        """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
+        from synthio.stages.gate import GateDecision, decide
 
         clips, rounds = self.clips(), self.rounds()
-        synthetic = [
-            SyntheticClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
-            for item in _accepted(rounds)
-        ]
-        identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
-        key = fingerprint(
-            [
-                self._section("train"),
-                identity,
-                self.clips_folder.key,
-                [r.judged.key for r in rounds],
-                self.config.data.max_duration_s,
-                self.config.seed,
-            ]
-        )
-        folder = self._folder("train", key)
+        synthetic = _synthetic(rounds)
+        section = {**self._section("train"), "arms": None, "seeds": None, "synthetic_share": None}
+        folder = self._folder("gate", self._training_key([section, self._section("gate")], rounds))
+        self._once(folder, "train", GatedClip, lambda f: decide(self.config, clips, synthetic, f, self.reporter))
+        return GateDecision.model_validate(folder.summary()).share
+
+    def predictions(self) -> tuple[list[Prediction], StageFolder]:
+        """Test and validation predictions of every arm and seed."""
+        from synthio.arms import AddedClip
+        from synthio.stages.train import train_arms
+
+        clips, arms = self.clips(), self.config.train.arms
+        pools: dict[Any, list[AddedClip]] = {}
+        shares: dict[Any, float] = {}
+        rounds = self.rounds() if "synthio" in arms else []
+        retrieved = self.retrieved() if "retrieval" in arms else []
+        if rounds:
+            pools["synthio"] = _synthetic(rounds)
+            if self.config.train.use_synthetic == "auto":
+                shares["synthio"] = self.gate()
+                pools["synthio"] = pools["synthio"] if shares["synthio"] else []
+        if retrieved:
+            pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
+        copies = self.config.imagine.captions_per_clip if AUGMENTED_ARMS & set(arms) else None
+        parts = [self._section("train"), copies, [(r.id, r.path) for r in retrieved], shares]
+        folder = self._folder("train", self._training_key(parts, rounds))
         predictions = self._once(
-            folder, "train", Prediction, lambda f: train_arms(self.config, clips, synthetic, f, self.reporter)
+            folder, "train", Prediction, lambda f: train_arms(self.config, clips, pools, shares, f, self.reporter)
         )
         return predictions, folder
+
+    def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
+        identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
+        inputs = [identity, self.clips_folder.key, [r.judged.key for r in rounds]]
+        return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
@@ -275,7 +310,7 @@ class Pipeline:
 
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
-        from synthio.stages.train import check_arms
+        from synthio.arms import check_arms
 
         self.write_recipe()
         check_arms(self.config)
@@ -298,6 +333,7 @@ class Pipeline:
             "imagine": self.prompts,
             "generate": self.first_candidates,
             "filter": self.dataset,
+            "retrieve": self.retrieved,
             "train": self.predictions,
             "evaluate": self.evaluation,
             "report": self.report,
@@ -314,11 +350,18 @@ class Pipeline:
 
     def timings(self) -> dict[str, float]:
         """Seconds spent per stage in this run folder, over all sittings."""
+        return self._sum_timings("stage")
+
+    def seconds_by_folder(self) -> dict[str, float]:
+        """Seconds spent on every stage folder that this object has used, over all sittings."""
+        return {name: spent for name, spent in self._sum_timings("folder").items() if name in self._used}
+
+    def _sum_timings(self, field: str) -> dict[str, float]:
         path = self.root / "timings.jsonl"
         total: dict[str, float] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             row = json.loads(line)
-            total[row["stage"]] = total.get(row["stage"], 0.0) + row["seconds"]
+            total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
         return total
 
     def generator(self) -> Any:
@@ -386,22 +429,23 @@ class Pipeline:
 
     def _once(self, folder: StageFolder, stage: str, kind: Any, work: Callable[[StageFolder], Any]) -> list[Any]:
         """The folder's records; does the work first when it is not finished and this run may do it."""
+        self._used.add(folder.path.name)
         if not folder.done:
             if stage not in self._may_run:
                 raise MissingArtefact(
                     f"stage `{stage}` is not finished for this recipe in {self.root}; run `synthio {stage}` "
                     "with the same recipe and overrides first, or `synthio run` for all stages"
                 )
-            with self._timed(folder.stage):
+            with self._timed(folder.stage, folder.path.name):
                 work(folder)
         records: list[Any] = folder.manifest(kind)
         return records
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str, folder: str = "") -> Iterator[None]:
         started = time.monotonic()
         yield
-        row = json.dumps({"stage": stage, "seconds": round(time.monotonic() - started, 3)})
+        row = json.dumps({"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)})
         with (self.root / "timings.jsonl").open("a", encoding="utf-8") as log:
             log.write(row + "\n")
 
@@ -447,6 +491,16 @@ class Pipeline:
     @cached_property
     def _models(self) -> Models:
         return Models(self.config, self.root, self._align_folder, self.reporter)
+
+
+def _synthetic(rounds: Sequence[Round]) -> list[AddedClip]:
+    """The accepted clips, for the classifier."""
+    from synthio.arms import AddedClip
+
+    return [
+        AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
+        for item in _accepted(rounds)
+    ]
 
 
 def _accepted(rounds: Sequence[Round]) -> list[Accepted]:

@@ -104,6 +104,19 @@ class Verdict(Record):
     is_copy: bool = False
 
 
+class RetrievedClip(Record):
+    """A corpus clip near a real training clip. ``id`` is ``clip id/rank``."""
+
+    clip_id: str
+    """The real training clip."""
+    labels: tuple[str, ...]
+    """The real clip's."""
+    path: str
+    """Absolute path of the corpus clip."""
+    similarity: float
+    """Cosine of the CLAP embeddings of both clips."""
+
+
 class PreferencePair(Record):
     """Real clip preferred over a generated one, for one template prompt (METHOD section 2)."""
 
@@ -113,6 +126,17 @@ class PreferencePair(Record):
     duration_s: float
     held_out: bool
     """Held-out pairs measure alignment and stop it; they are never trained on."""
+
+
+class GatedClip(Record):
+    """One real training clip, held out, under a classifier of the gate. ``id`` is ``share/clip id``."""
+
+    clip_id: str
+    share: float
+    """Expected share of synthetic clips in the batches of that training; 0 is real clips alone."""
+    fold: int
+    log_loss: float
+    """In nats."""
 
 
 class EvaluatedClip(Record):

@@ -1,6 +1,7 @@
 """Dataset readers: `DataConfig` in, one `Row` per file out, before any audio is opened.
 
-To add a dataset, write a small file beside `folder.py` with a function of that type and name it in `READERS`.
+To add a dataset, write a small file beside `folder.py` with a function of that type and name it in `READERS`; one with
+an official release (`esc50.py`) also gets an entry in `official.py`.
 """
 
 from __future__ import annotations
@@ -12,24 +13,37 @@ from types import MappingProxyType
 from synthio.config import DataConfig
 from synthio.datasets.demo import read_demo
 from synthio.datasets.folder import read_folder
+from synthio.datasets.official import OFFICIAL
 from synthio.datasets.rows import Row, in_order
 from synthio.datasets.table import read_table
 from synthio.errors import DataError
 
-__all__ = ["READERS", "Reader", "Row", "read_rows"]
+__all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "Row", "read_rows"]
 
 Reader = Callable[[DataConfig], list[Row]]
 
-READERS: Mapping[str, Reader] = MappingProxyType({"demo": read_demo, "folder": read_folder, "table": read_table})
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "demo": read_demo,
+        "folder": read_folder,
+        "table": read_table,
+        **{name: dataset.read for name, dataset in OFFICIAL.items()},
+    }
+)
+#: Readers that know `DataConfig.fold`.
+FOLDED = frozenset({"esc50", "urbansound8k"})
 
 
 def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
-    Raises: `DataError` when ``config.path`` does not exist or cannot be read.
+    Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named.
     """
+    name = _reader_name(config)
+    if config.fold is not None and name not in FOLDED:
+        raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
     try:
-        return in_order(READERS[_reader_name(config)](config))
+        return in_order(READERS[name](config))
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 

@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from synthio import audio
-from synthio.config import RunConfig
+from synthio.config import RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows
 from synthio.datasets.rows import clean
+from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -160,6 +159,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         clips = [clip for clip in clips if clip.id not in copies]
         rejected += copies.values()
         warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
+    clips = _sampled(clips, config)
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons), *checks.split_problems(clips)]
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     durations_s = {o.row.name: o.duration_s for o in opened}
@@ -190,9 +190,7 @@ def _open(row: Row) -> _Opened | str:
         samples, rate_hz = audio.decode(row.path)
     except DataError as error:
         return str(error).removeprefix(f"{row.path}: ")
-    # Of 16-bit samples, so that a WAV and its FLAC copy are the same audio.
-    quantised = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
-    return _Opened(row, samples.size / rate_hz, rate_hz, hashlib.sha256(quantised.tobytes()).hexdigest())
+    return _Opened(row, samples.size / rate_hz, rate_hz, audio.sha256(samples))
 
 
 def _is_utf8(text: str) -> bool:
@@ -213,6 +211,17 @@ def _place(opened: Sequence[_Opened], config: RunConfig) -> dict[str, Split]:
         training = [o for o in opened if o.row.split == "train"]
         return given | assign_splits(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
     return given
+
+
+def _sampled(clips: Sequence[Clip], config: RunConfig) -> list[Clip]:
+    """Those that `data.sample` keeps, in order. Raises: `DataError` when it asks for more than there is."""
+    if config.data.sample == SampleConfig():
+        return list(clips)
+    items: dict[Split, list[Item]] = {"train": [], "valid": [], "test": []}
+    for clip in clips:
+        items[clip.split].append(Item(clip.id, clip.labels, clip.group or clip.sha256))
+    kept = {id_ for ids in sample(items, config.data.sample, config.seed).values() for id_ in ids}
+    return [clip for clip in clips if clip.id in kept]
 
 
 def _items(opened: Iterable[_Opened]) -> list[Item]:

@@ -1,0 +1,91 @@
+"""A bench recipe: datasets x sizes x arms x seeds, and how each cell's run recipe is made from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, resolve_arms
+from synthio.config import RunConfig
+from synthio.errors import ConfigError
+from synthio.recipes import Section, merge, validate
+
+
+class BenchRecipe(Section):
+    """`synthio bench`."""
+
+    version: Literal[1] = 1
+    output: Path
+    """Run folders, finished cells, results.csv and the tables go here."""
+    datasets: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By name (one of the paper's ten readers' names brings its numbers): what it sets of a run recipe, ``data`` above
+    all."""
+    sizes: tuple[int, ...] = Field(min_length=1)
+    """n: real training clips in total."""
+    seeds: int = Field(5, ge=1)
+    """Each draws the splits (where the data has none), the training clips, and all that follows."""
+    arms: tuple[str, ...] = Field(PAPER_ARMS, min_length=1)
+    own_arms: dict[str, OwnArm] = Field(default_factory=dict)
+    base: dict[str, Any] = Field(default_factory=dict)
+    """What every cell's run recipe sets."""
+    reference: str = "gold"
+    """The arm that the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm on one draw of one dataset."""
+
+    dataset: str
+    n: int
+    seed: int
+    arm: str
+
+    @property
+    def draw(self) -> str:
+        """What its arms share: data, captions, adapters, generated clips, and so the run folder."""
+        return f"{self.dataset}-n{self.n}-s{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """Unique in a bench."""
+        return f"{self.draw}-{self.arm}"
+
+
+def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
+    """All cells, by draw; the smallest sizes and one seed of everything first, so that a half-done table is a fair one.
+
+    Raises: `ConfigError` for an unknown arm or a reference that is no arm.
+    """
+    resolve_arms(recipe.arms, recipe.own_arms)
+    if recipe.reference not in recipe.arms:
+        raise ConfigError(f"reference is {recipe.reference!r}; expected one of arms: {', '.join(recipe.arms)}")
+    if bad := [name for name in recipe.datasets if not name.replace("_", "").replace("-", "").isalnum()]:
+        raise ConfigError(f"datasets: {bad}; expected names of letters, digits, hyphens and underscores")
+    cells: dict[str, list[Cell]] = defaultdict(list)
+    for size in recipe.sizes:
+        for seed in range(recipe.seeds):
+            for dataset in recipe.datasets:
+                for arm in recipe.arms:
+                    cell = Cell(dataset, size, seed, arm)
+                    cells[cell.draw].append(cell)
+    return dict(cells)
+
+
+def run_config(recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell) -> RunConfig:
+    """The run recipe of one cell. Raises: `ConfigError` as `validate` does."""
+    own = {
+        "run_folder": str(recipe.output / "runs" / cell.draw),
+        "seed": cell.seed,
+        "data": {"sample": {"train": cell.n}},
+        "train": {"seeds": 1},
+        "retrieve": {"cache": str(recipe.output / "cache")},
+    }
+    content = merge(merge(own, recipe.base), recipe.datasets[cell.dataset])
+    content = merge(content, arms[cell.arm].run)
+    return validate(content, RunConfig, f"{cell.name} (from the bench recipe)")

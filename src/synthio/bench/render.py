@@ -1,0 +1,321 @@
+"""Tables of the benchmark for people: Markdown, LaTeX and HTML.
+
+`_section` puts the numbers into words once, and the three renderers only lay words out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from synthio.bench.statistics import CONFIDENCE, Estimate
+from synthio.bench.tables import BINS, BenchTable, BenchTables, Cell, Comparison, Mark, Row, in_paper, percent
+
+MISSING = "."
+_VERDICT_ARM = "synthio"
+
+
+def verdict(comparison: Comparison) -> str:
+    """The comparison in a sentence or two. It helped, or hurt, only where the whole interval is on one side of 0."""
+    c = comparison
+    where = c.datasets[0] if len(c.datasets) == 1 else f"mean over {len(c.datasets)} datasets"
+    found = f"{where}, n = {c.n}: {c.arm} minus {c.reference}: {_points(c.difference.mean)} points"
+    low, high = c.difference.low, c.difference.high
+    if c.adjusted_p is None or low is None or high is None:
+        reason = "one common seed" if c.seeds == 1 else f"the same in all {c.seeds} seeds"
+        return f"{found} ({reason}, so no interval). No claim."
+    interval = f"{100 * CONFIDENCE:.0f}% CI {percent(low)} to {percent(high)}"
+    found += f" ({interval}; Holm-adjusted {_p_words(c.adjusted_p)}; {_seeds(c.seeds)}). "
+    if low <= 0 <= high:
+        return f"{found}Not shown to help or to hurt."
+    effect = "helped" if low > 0 else "hurt"
+    if c.significant:
+        return f"{found}{c.arm} {effect}."
+    return f"{found}{c.arm} {effect} by this comparison alone; not shown after correction for all {c.family} of them."
+
+
+def _points(fraction: float) -> str:
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
+
+
+def _p_words(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table's field in words: ``text``, set by ``mark``, and what follows it."""
+
+    text: str
+    mark: Mark = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table in words."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One n in words."""
+
+    heading: str
+    grids: tuple[Grid, ...]
+    sentences: tuple[str, ...]
+
+
+def _section(table: BenchTable, reference_title: str) -> Section:
+    grids = [_score_grid(table)]
+    if table.pooled:
+        grids.append(_pooled_grid(table, reference_title))
+    if table.frequency:
+        grids.append(_frequency_grid(table))
+    told = [*table.pooled, *table.comparisons]
+    sentences = [verdict(comparison) for comparison in told if comparison.arm == _VERDICT_ARM]
+    if table.ranking is not None:
+        sentences.append(
+            f"Order of the arms against the paper's: Spearman {table.ranking.spearman:.2f}, Kendall "
+            f"{table.ranking.kendall:.2f} over {table.ranking.arms} arms, by their means over "
+            f"{len(in_paper(table.n, table.columns))} of the paper's ten datasets."
+        )
+    return Section(f"n = {table.n}", tuple(grids), tuple(sentences))
+
+
+def _score_grid(table: BenchTable) -> Grid:
+    means = len(table.columns) > 1
+    heads = [f"{c.dataset} ({c.metric}, {_seeds(c.seeds)})" for c in table.columns]
+    header = ("arm", *heads, *(["mean over datasets"] if means else []), "added clips", "cost (s)")
+    rows = []
+    for row in table.rows:
+        most = [column.seeds for column in table.columns]
+        entries = [_entry(cell, seeds) for cell, seeds in zip(row.cells, most, strict=True)]
+        if means:
+            entries.append(_entry(row.mean, min(most)))
+        effort = [Entry(MISSING if value is None else f"{value:,.0f}") for value in (row.added, row.cost_s)]
+        rows.append((Entry(row.title), *entries, *effort))
+    return Grid(f"Scores in percent, n = {table.n}", header, tuple(rows))
+
+
+def _entry(cell: Cell | None, seeds: int) -> Entry:
+    if cell is None:
+        return Entry(MISSING)
+    after = []
+    if cell.score.half_width is not None:
+        after.append(f"± {percent(cell.score.half_width)}")
+    if cell.versus is not None and cell.versus.significant:
+        after.append("↑" if cell.versus.significant == "better" else "↓")
+    if not cell.complete:
+        after.append(f"({cell.seeds} of {_seeds(seeds)})" if cell.seeds < seeds else "(partial)")
+    if cell.paper is not None:
+        after.append(f"[{100 * cell.paper:.2f}]")  # As the paper prints it.
+    return Entry(percent(cell.score.mean), cell.mark, " ".join(after))
+
+
+def _pooled_grid(table: BenchTable, reference_title: str) -> Grid:
+    header = (
+        "arm",
+        "difference (points)",
+        f"{100 * CONFIDENCE:.0f}% interval",
+        "p",
+        "p after Holm",
+        "datasets",
+        "fewest seeds",
+    )
+    titles = {row.arm: row.title for row in table.rows}
+    rows = []
+    for c in table.pooled:
+        low, high, p = c.difference.low, c.difference.high, c.difference.p_value
+        tested = [MISSING] * 3
+        if c.adjusted_p is not None and low is not None and high is not None and p is not None:
+            tested = [f"{_points(low)} to {_points(high)}", _p(p), _p(c.adjusted_p)]
+        words = (_points(c.difference.mean), *tested, f"{len(c.datasets)} of {len(table.columns)}", str(c.seeds))
+        rows.append((Entry(titles[c.arm]), *(Entry(word) for word in words)))
+    return Grid(f"Mean difference from {reference_title} over datasets, n = {table.n}", header, tuple(rows))
+
+
+def _p(p: float) -> str:
+    return _p_words(p).removeprefix("p ").removeprefix("= ")
+
+
+def _frequency_grid(table: BenchTable) -> Grid:
+    def entry(score: Estimate | None) -> Entry:
+        if score is None:
+            return Entry(MISSING)
+        return Entry(percent(score.mean), "", "" if (half := score.half_width) is None else f"± {percent(half)}")
+
+    rows = tuple(
+        (Entry(row.dataset), Entry(row.title), *(entry(row.scores[name]) for name in BINS)) for row in table.frequency
+    )
+    caption = f"Mean score per class in percent, by frequency of the class in training, n = {table.n}"
+    return Grid(caption, ("dataset", "arm", *BINS), rows)
+
+
+def _progress(tables: BenchTables) -> str:
+    if tables.expected is None:
+        return f"{tables.finished} cells finished."
+    return f"{tables.finished} of {tables.expected} cells finished."
+
+
+def _shown(table: BenchTable, row: Row) -> tuple[Cell | None, ...]:
+    return row.cells if len(table.columns) == 1 else (*row.cells, row.mean)
+
+
+def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
+    """How to read the tables; ``best`` and ``second`` say how the renderer sets the marks."""
+    cells = [cell for table in tables.tables for row in table.rows for cell in _shown(table, row)]
+    scores = (
+        f"Scores are percent on the test split, means over seeds; ± is half of the {100 * CONFIDENCE:.0f}% Student's t "
+        "interval over seeds. It covers what changes with the seed, so neither other test clips where the split is "
+        "fixed nor other datasets."
+    )
+    marks = (
+        f"{best}: best mean of a column; {second}: second-best. Numbers that print alike share a mark, and only arms "
+        "with all seeds of the column compete (for the mean, of all columns)."
+    )
+    notes = [scores, marks, *_comparison_notes(tables)]
+    if any(cell is None or not cell.complete for cell in cells) and tables.finished:
+        notes.append(f"{MISSING}: nothing to show yet. (k of m seeds), (partial): some seeds are missing.")
+    if any(cell is not None and cell.paper is not None for cell in cells):
+        notes.append("[x]: Table 1 of the paper, arXiv:2410.02056; its splits, seeds and metric may differ from ours.")
+    notes.append(
+        "Added clips and cost are medians over cells. Cost is the seconds of the arm's own trainings and of every "
+        "stage that it needed, counted in full even when other arms share it."
+    )
+    if any(table.frequency for table in tables.tables):
+        notes.append("Head, medium and tail: the classes that are most, middling and least frequent in training.")
+    return notes
+
+
+def _comparison_notes(tables: BenchTables) -> list[str]:
+    compared = [comparison for table in tables.tables for comparison in (*table.comparisons, *table.pooled)]
+    name = tables.reference_title
+    if not compared:
+        return [f"No comparisons: no other arm shares a finished seed with the reference, {name}."]
+    tested = ", ".join(f"{t.comparisons[0].family} for n = {t.n}" for t in tables.tables if t.comparisons)
+    alpha = f"{1 - CONFIDENCE:.2f}"
+    notes = [
+        f"↑ better, ↓ worse than {name}: paired t-test on the seeds that both have (at least "
+        f"{min(comparison.seeds for comparison in compared)}), p < {alpha} after Holm's correction over all tested "
+        f"comparisons of the table ({tested}). Differences that do not vary over seeds are not tested. With few seeds, "
+        "only large differences can show, and the test leans on normal differences."
+    ]
+    if any(table.pooled for table in tables.tables):
+        notes.append(
+            "Over datasets, every dataset's mean difference weighs the same; the variance is the sum of the datasets' "
+            "own over their number squared, with Welch-Satterthwaite degrees of freedom, and Holm's correction is over "
+            "the arms. Datasets with one common seed are left out while others have more. The datasets are taken as "
+            "given: this says nothing about others. Metrics are averaged as they are."
+        )
+    return notes
+
+
+# ----------------------------------------------------------------------------------------------------------- renderers
+
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "} | {c: f"\\{c}" for c in "\\`*_[]|#~$"}
+)
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+    # Braced, since a row may not begin with a bracket: \\ would take it for its argument.
+    | {"[": "{[}", "]": "{]}", "\n": " ", "\r": " "}
+)
+
+
+def to_markdown(tables: BenchTables) -> str:
+    """For GitHub; names are escaped."""
+    blocks = ["# Benchmark", _progress(tables)]
+    for section in (_section(table, tables.reference_title) for table in tables.tables):
+        blocks.append(f"## {section.heading}")
+        blocks += [f"{_markdown(grid.caption)}:\n\n{_markdown_grid(grid)}" for grid in section.grids]
+        if section.sentences:
+            blocks.append("\n".join(f"- {_markdown(sentence)}" for sentence in section.sentences))
+    blocks.append("## How to read this")
+    blocks.append("\n".join(f"- {_markdown(note)}" for note in _notes(tables, "Bold", "italic")))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown(text: str) -> str:
+    return text.translate(_MARKDOWN)
+
+
+def _markdown_grid(grid: Grid) -> str:
+    lines = [[_markdown(name) for name in grid.header], ["---", *["---:"] * (len(grid.header) - 1)]]
+    lines += [[_markdown_entry(entry) for entry in row] for row in grid.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_entry(entry: Entry) -> str:
+    form = {"best": "**{}**", "second": "_{}_", "": "{}"}[entry.mark]
+    return f"{form.format(_markdown(entry.text))} {_markdown(entry.after)}".rstrip()
+
+
+def to_latex(tables: BenchTables) -> str:
+    """To ``\\input`` into a document with the package booktabs; names are escaped."""
+    blocks = [r"% Needs \usepackage{booktabs}.", _latex(_progress(tables))]
+    for section in (_section(table, tables.reference_title) for table in tables.tables):
+        blocks += [_latex_grid(grid) for grid in section.grids]
+        if section.sentences:
+            blocks.append(_latex_list(section.sentences))
+    blocks.append(_latex_list(_notes(tables, "Bold", "underlined")))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _latex(text: str) -> str:
+    signed = re.sub(r"(?<![\w$])-(?=\d)", "−", text).translate(_LATEX)
+    return signed.replace("−", "$-$")
+
+
+def _latex_list(sentences: Sequence[str]) -> str:
+    items = "\n".join(rf"\item {_latex(sentence)}" for sentence in sentences)
+    return f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
+
+
+def _latex_grid(grid: Grid) -> str:
+    lines = [
+        r"\begin{table*}\centering\small\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{_latex(grid.caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(grid.header) - 1)}}}",
+        r"\toprule",
+        _latex_row(_latex(name) for name in grid.header),
+        r"\midrule",
+        *(_latex_row(_latex_entry(entry) for entry in row) for row in grid.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_row(fields: Iterable[str]) -> str:
+    return rf"{' & '.join(fields)} \\"
+
+
+def _latex_entry(entry: Entry) -> str:
+    before, behind = {"best": (r"\textbf{", "}"), "second": (r"\underline{", "}"), "": ("", "")}[entry.mark]
+    return f"{before}{_latex(entry.text)}{behind} {_latex(entry.after)}".rstrip()
+
+
+def to_html(tables: BenchTables) -> str:
+    """A page that needs nothing else; everything is escaped."""
+    environment = Environment(
+        loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("bench.html.j2").render(
+        progress=_progress(tables),
+        sections=[_section(table, tables.reference_title) for table in tables.tables],
+        notes=_notes(tables, "Bold", "underlined"),
+    )

@@ -1,0 +1,135 @@
+"""Run the cells of a bench, one draw after the other, resumably; a finished cell is one small file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthio import metrics
+from synthio.backends.identity import model_identity
+from synthio.bench.arms import resolve_arms
+from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.results import Result
+from synthio.config import RunConfig
+from synthio.datasets.sampling import frequency_thirds
+from synthio.errors import ConfigError, SynthioError
+from synthio.pipeline import Pipeline
+from synthio.progress import Reporter
+from synthio.stages.clips import data_fingerprint
+from synthio.store import fingerprint, write_text
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every ``count``-th draw from ``index`` on: machines or processes share a bench without talking."""
+
+    index: int = 0
+    count: int = 1
+
+
+def parse_shard(text: str) -> Shard:
+    """``0/2`` is the first of two. Raises: `ConfigError` for anything else."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise ConfigError(f"--shard is {text!r}; expected i/k with 0 <= i < k, for example 0/2 and 1/2")
+    return Shard(int(index), int(count))
+
+
+def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> dict[str, str]:
+    """Run what is not finished. A cell that fails is told, kept as a reason, and does not stop the others.
+
+    Returns: reasons of the failed cells, by name.
+    Raises: `ConfigError` for a recipe that cannot be planned, before anything runs.
+    """
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    draws = list(plan(recipe).values())[shard.index :: shard.count]
+    configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
+    failed = {}
+    for cells in draws:
+        for cell in cells:
+            try:
+                run_cell(recipe, configs[cell], cell, reporter)
+            except SynthioError as error:
+                failed[cell.name] = f"{type(error).__name__}: {error}"
+                reporter.warn(f"{cell.name} failed: {failed[cell.name]}")
+    return failed
+
+
+def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:
+    """One arm's run as far as its test predictions; a finished one of the same content is only read."""
+    path = _file(recipe, cell)
+    key = content_key(config)
+    if path.is_file():
+        result = Result.model_validate_json(path.read_text(encoding="utf-8"))
+        if result.recipe == key:
+            return result
+    pipeline = Pipeline(config, reporter)
+    _, folder = pipeline.predictions()
+    comparison = metrics.Comparison.model_validate(folder.summary())
+    seconds = pipeline.seconds_by_folder()
+    train_s = sum(arm.seconds for arm in comparison.arms)
+    result = _result(cell, comparison, key, train_s, sum(seconds.values()) - seconds.get(folder.path.name, 0.0))
+    write_text(path, result.model_dump_json(indent=1))
+    reporter.note(f"{cell.name}: {comparison.metric} {100 * result.value:.1f}")
+    return result
+
+
+def content_key(config: RunConfig) -> str:
+    """Of everything that a cell's figures depend on: its recipe, the weights of every model, and the data's files."""
+    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate"})
+    content["retrieve"].pop("cache")
+    models = [
+        model_identity("t2a", config.t2a.model, config.t2a.revision),
+        model_identity("clap", config.clap.model, config.clap.revision),
+        model_identity("classifier", config.train.model, config.train.revision),
+        model_identity("llm", config.imagine.model) if config.imagine.kind == "local" else None,
+    ]
+    return fingerprint([content, models, data_fingerprint(config)])
+
+
+def _result(cell: Cell, comparison: metrics.Comparison, key: str, train_s: float, shared_s: float) -> Result:
+    (arm,) = comparison.arms
+    thirds = _thirds(comparison, arm.arm)
+    return Result(
+        dataset=cell.dataset,
+        n=cell.n,
+        arm=cell.arm,
+        seed=cell.seed,
+        metric=comparison.metric,
+        value=arm.mean,
+        macro_f1=arm.macro_f1,
+        head=thirds["head"],
+        medium=thirds["medium"],
+        tail=thirds["tail"],
+        n_train=arm.n_train,
+        n_added=arm.n_added,
+        n_valid=comparison.n_valid,
+        n_test=comparison.n_test,
+        train_s=round(train_s, 3),
+        shared_s=round(shared_s, 3),
+        recipe=key,
+    )
+
+
+def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]:
+    """Mean score of the classes in each third by training clips; None where the classes are about equally frequent."""
+    counts = {row.label: row.n_train for row in comparison.classes if row.n_train}
+    if max(counts.values()) < 2 * min(counts.values()):
+        return {"head": None, "medium": None, "tail": None}
+    scores = {row.label: row.scores[arm] for row in comparison.classes}
+    means: dict[str, float | None] = {}
+    for name, labels in frequency_thirds(counts).items():
+        known = [score for label in labels if (score := scores[label]) is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return means
+
+
+def finished_cells(recipe: BenchRecipe) -> list[Result]:
+    """Results of the recipe's cells that are on disk, whoever made them. Cells of other models or settings are told
+    apart only when they are run again: nothing is loaded here."""
+    paths = (_file(recipe, cell) for cells in plan(recipe).values() for cell in cells)
+    return [Result.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+
+
+def _file(recipe: BenchRecipe, cell: Cell) -> Path:
+    return recipe.output / "cells" / f"{cell.name}.json"

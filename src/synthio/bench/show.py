@@ -1,0 +1,46 @@
+"""Collect what a bench has finished and write its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthio.bench.arms import resolve_arms
+from synthio.bench.recipe import BenchRecipe, plan
+from synthio.bench.render import to_html, to_latex, to_markdown
+from synthio.bench.results import Result, read_results, write_results
+from synthio.bench.runner import finished_cells
+from synthio.bench.tables import BenchTables, make_tables
+from synthio.store import write_text
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The tables and where they were written."""
+
+    tables: BenchTables
+    markdown: str
+    files: tuple[Path, ...]
+
+
+def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
+    """Write results.csv and the tables to the bench's folder: of its finished cells, or of the CSV files in ``results``.
+
+    Raises: `DataError` for files that cannot be read or contradict each other.
+    """
+    found: list[Result] = read_results(results) if results else finished_cells(recipe)
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    tables = make_tables(
+        found,
+        recipe.reference,
+        {name: arm.title for name, arm in arms.items()},
+        sum(map(len, plan(recipe).values())),
+    )
+    markdown = to_markdown(tables)
+    table = recipe.output / "results.csv"
+    write_results(table, found)
+    pages = {"tables.md": markdown, "tables.tex": to_latex(tables), "tables.html": to_html(tables)}
+    for name, text in pages.items():
+        write_text(recipe.output / name, text)
+    return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)))

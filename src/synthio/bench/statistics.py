@@ -1,0 +1,137 @@
+"""Arrays in, numbers out: means over seeds, paired comparisons of arms, Holm's correction, ranks and regret.
+
+The seed is the unit of repetition. An interval here covers what changes with the seed and nothing else: neither
+other test clips where the split is fixed nor other datasets. All values are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+#: A standard error below this is rounding of equal values.
+_NO_SPREAD = 1e-12
+
+Cell = TypeVar("Cell", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with what its Student's t interval and test need."""
+
+    mean: float
+    standard_error: float | None
+    """None when a group has one value only."""
+    freedom: float | None
+    """Degrees of freedom; None with ``standard_error``."""
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval of `CONFIDENCE`."""
+        from scipy.special import stdtrit
+
+        if self.standard_error is None or self.freedom is None:
+            return None
+        return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * self.standard_error)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return None if self.half_width is None else self.mean - self.half_width
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return None if self.half_width is None else self.mean + self.half_width
+
+    @property
+    def p_value(self) -> float | None:
+        """Two-sided, for a true mean of 0. Below ``1 - CONFIDENCE`` exactly when the interval leaves out 0.
+
+        None when the values do not vary: two seeds whose scores are counts of the same few test clips often differ by
+        the same amount, and a t-test would then be certain.
+        """
+        from scipy.special import stdtr
+
+        if self.standard_error is None or self.standard_error < _NO_SPREAD:
+            return None
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.standard_error))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean over seeds; at least one value."""
+    return stratified([values])
+
+
+def stratified(groups: Sequence[Sequence[float]]) -> Estimate:
+    """The mean of the groups' means; at least one group, and one value in each.
+
+    Every group weighs the same, however many values it has, and is taken as fixed: only the values vary. The variance
+    is ``sum_d v_d / D^2`` with ``v_d = s_d^2 / m_d``, and the degrees of freedom are Welch's and Satterthwaite's,
+    ``(sum v_d)^2 / sum(v_d^2 / (m_d - 1))`` (Satterthwaite 1946). For one group it is the usual t interval.
+    """
+    arrays = [np.asarray(group, dtype=np.float64) for group in groups]
+    mean = float(np.mean([array.mean() for array in arrays]))
+    counts = np.array([len(array) for array in arrays])
+    if (counts < 2).any():
+        return Estimate(mean, None, None)
+    variances = np.array([array.var(ddof=1) for array in arrays]) / counts
+    return Estimate(mean, float(np.sqrt(variances.sum())) / len(arrays), _freedom(variances, counts))
+
+
+def _freedom(variances: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> float:
+    largest = variances.max()
+    if np.sqrt(largest) < _NO_SPREAD:
+        return float((counts - 1).sum())
+    shares = variances / largest  # Squares of tiny variances would underflow.
+    return float(shares.sum() ** 2 / (shares**2 / (counts - 1)).sum())
+
+
+def paired_differences(arm: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
+    """``arm - reference`` by seed, for the seeds that both have.
+
+    Their `estimate` has the interval and the p-value of the paired t-test; over datasets, see `stratified`.
+    """
+    return {seed: arm[seed] - reference[seed] for seed in sorted(arm.keys() & reference.keys())}
+
+
+@dataclass(frozen=True)
+class RankAgreement:
+    """How alike two rankings of the same arms are: 1 is the same order, -1 the reverse."""
+
+    spearman: float
+    kendall: float
+    """tau-b: ties count for neither side."""
+    arms: int
+
+
+def rank_agreement(ours: Mapping[str, float], paper: Mapping[str, float]) -> RankAgreement | None:
+    """Of the means per arm, over the arms that both have.
+
+    None for fewer than 3 arms, which can hardly disagree, and when all arms of a side are equal.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    arms = sorted(ours.keys() & paper.keys())
+    a, b = [ours[arm] for arm in arms], [paper[arm] for arm in arms]
+    if len(arms) < 3 or len(set(a)) < 2 or len(set(b)) < 2:
+        return None
+    return RankAgreement(float(spearmanr(a, b).statistic), float(kendalltau(a, b).statistic), len(arms))
+
+
+def regret(values: Mapping[str, Mapping[Cell, float]]) -> dict[str, dict[Cell, float]]:
+    """By arm and cell (dataset, n, seed), what choosing the arm gives away: the best arm's value minus its own.
+
+    Only over cells that all arms have: the best of some arms is no measure for the others.
+    """
+    if not values:
+        return {}
+    first = next(iter(values.values()))
+    shared = [cell for cell in first if all(cell in own for own in values.values())]
+    best = {cell: max(own[cell] for own in values.values()) for cell in shared}
+    return {arm: {cell: best[cell] - own[cell] for cell in shared} for arm, own in values.items()}

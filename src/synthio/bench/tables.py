@@ -1,0 +1,321 @@
+"""From results to tables: one per n, with arms as rows and datasets as columns. `bench.render` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Literal
+
+from synthio.bench import paper
+from synthio.bench.results import Result
+from synthio.bench.statistics import (
+    CONFIDENCE,
+    Estimate,
+    RankAgreement,
+    estimate,
+    paired_differences,
+    rank_agreement,
+    stratified,
+)
+from synthio.errors import DataError
+from synthio.metrics import holm
+
+Mark = Literal["best", "second", ""]
+Bin = Literal["head", "medium", "tail"]
+
+BINS: tuple[Bin, ...] = ("head", "medium", "tail")
+
+
+# --------------------------------------------------------------------------------------------------------- the values
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm minus the reference, paired by seed: within a dataset, or over datasets that weigh the same each."""
+
+    arm: str
+    reference: str
+    n: int
+    datasets: tuple[str, ...]
+    """The only one, or those pooled."""
+    difference: Estimate
+    """In fractions."""
+    seeds: int
+    """That both arms have; over several datasets, the fewest."""
+    adjusted_p: float | None = None
+    """By Holm over ``family``; None when there is no test."""
+    family: int = 0
+    """Comparisons that were tested together."""
+
+    @property
+    def significant(self) -> Literal["better", "worse", ""]:
+        """After Holm's correction."""
+        if self.adjusted_p is None or self.adjusted_p >= 1 - CONFIDENCE:
+            return ""
+        return "better" if self.difference.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm on a dataset, or its mean over datasets."""
+
+    score: Estimate
+    """Fraction; of a mean over datasets, `stratified`."""
+    seeds: int
+    complete: bool
+    """Whether the arm has every seed that any arm of the column has."""
+    versus: Comparison | None
+    """Against the reference; None for itself and without common seeds."""
+    paper: float | None
+    """The paper's number, a fraction."""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dataset."""
+
+    dataset: str
+    metric: str
+    seeds: int
+    """That any arm has."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm."""
+
+    arm: str
+    title: str
+    cells: tuple[Cell | None, ...]
+    """One per column; None where nothing is finished."""
+    mean: Cell | None
+    """Over the datasets; None when there is one only, or one is missing."""
+    added: float | None
+    """Clips added to training, median over the cells."""
+    cost_s: float | None
+    """The arm's own trainings and every stage it needed, median over the cells."""
+
+
+@dataclass(frozen=True)
+class FrequencyRow:
+    """An arm's mean score per class, by how frequent the classes are in long-tailed training data."""
+
+    dataset: str
+    arm: str
+    title: str
+    scores: Mapping[Bin, Estimate | None]
+
+
+@dataclass(frozen=True)
+class BenchTable:
+    """Everything about one n."""
+
+    n: int
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    """Every arm against the reference on every dataset, one family."""
+    pooled: tuple[Comparison, ...]
+    """Every arm against the reference over at least two datasets, a family of its own."""
+    ranking: RankAgreement | None
+    """Order of the arms' means over the paper's datasets, against the paper's."""
+    frequency: tuple[FrequencyRow, ...]
+
+
+@dataclass(frozen=True)
+class BenchTables:
+    """The benchmark as far as it is finished."""
+
+    reference: str
+    reference_title: str
+    finished: int
+    """Cells (dataset, n, arm, seed)."""
+    expected: int | None
+    tables: tuple[BenchTable, ...]
+
+
+_Scores = Mapping[tuple[str, str], Mapping[int, Result]]
+"""Results of one n by (dataset, arm), then by seed."""
+
+
+def make_tables(
+    results: Sequence[Result],
+    reference: str = "gold",
+    arm_titles: Mapping[str, str] | None = None,
+    expected_cells: int | None = None,
+) -> BenchTables:
+    """Tables of results with at most one row per cell, as `read_results` gives them.
+
+    ``arm_titles`` gives the arms' names for people, in the order of the rows; arms without a title follow by name, arms
+    without a result are left out. Raises: `DataError` when a dataset has two metrics.
+    """
+    _check_metrics(results)
+    given = arm_titles or {}
+    present = {result.arm for result in results}
+    titles = {arm: given.get(arm, arm) for arm in [*given, *sorted(present - given.keys())] if arm in present}
+    tables = tuple(
+        _table(n, [result for result in results if result.n == n], reference, titles)
+        for n in sorted({result.n for result in results})
+    )
+    return BenchTables(reference, given.get(reference, reference), len(results), expected_cells, tables)
+
+
+def _check_metrics(results: Iterable[Result]) -> None:
+    metrics: dict[str, set[str]] = {}
+    for result in results:
+        metrics.setdefault(result.dataset, set()).add(result.metric)
+    for dataset, found in metrics.items():
+        if len(found) > 1:
+            raise DataError(
+                f"dataset {dataset!r} has results in {' and '.join(sorted(found))}; expected one metric per dataset; "
+                "leave out the files with the other one"
+            )
+
+
+def _table(n: int, results: Sequence[Result], reference: str, titles: Mapping[str, str]) -> BenchTable:
+    scores: dict[tuple[str, str], dict[int, Result]] = {}
+    for result in results:
+        scores.setdefault((result.dataset, result.arm), {})[result.seed] = result
+    columns = _columns(results)
+    datasets = [column.dataset for column in columns]
+    comparisons = _adjusted(_compare(scores, n, arm, reference, [name]) for name in datasets for arm in titles)
+    pooled = _adjusted(_compare(scores, n, arm, reference, datasets) for arm in titles if len(datasets) > 1)
+    rows = _rows(scores, n, columns, titles, [*comparisons, *pooled])
+    return BenchTable(
+        n, columns, rows, comparisons, pooled, _ranking(n, columns, rows), _frequency(scores, datasets, titles)
+    )
+
+
+def _columns(results: Iterable[Result]) -> tuple[Column, ...]:
+    """The paper's datasets in its order, then others by name."""
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for result in results:
+        seeds.setdefault((result.dataset, result.metric), set()).add(result.seed)
+    order = list(paper.DATASETS)
+    place = {key: (order.index(key[0]) if key[0] in order else len(order), key[0]) for key in seeds}
+    return tuple(Column(*key, len(seeds[key])) for key in sorted(seeds, key=place.__getitem__))
+
+
+def _values(scores: _Scores, dataset: str, arm: str) -> dict[int, float]:
+    return {seed: result.value for seed, result in scores.get((dataset, arm), {}).items()}
+
+
+def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequence[str]) -> Comparison | None:
+    """None for the reference itself and without common seeds.
+
+    Over several datasets, those with one common seed are left out while others have more, as they have no variance;
+    None when fewer than two are left.
+    """
+    if arm == reference:
+        return None
+    paired = {
+        name: paired_differences(_values(scores, name, arm), _values(scores, name, reference)) for name in datasets
+    }
+    fewest = 2 if any(len(found) > 1 for found in paired.values()) else 1
+    used = {name: list(found.values()) for name, found in paired.items() if len(found) >= fewest}
+    if len(used) < min(2, len(datasets)):
+        return None
+    return Comparison(arm, reference, n, tuple(used), stratified(list(used.values())), min(map(len, used.values())))
+
+
+def _adjusted(comparisons: Iterable[Comparison | None]) -> tuple[Comparison, ...]:
+    """One family: Holm's correction over those that can be tested."""
+    there = [comparison for comparison in comparisons if comparison is not None]
+    p_values = {index: p for index, c in enumerate(there) if (p := c.difference.p_value) is not None}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return tuple(replace(c, adjusted_p=adjusted.get(index), family=len(p_values)) for index, c in enumerate(there))
+
+
+def _rows(
+    scores: _Scores, n: int, columns: Sequence[Column], titles: Mapping[str, str], comparisons: Sequence[Comparison]
+) -> tuple[Row, ...]:
+    versus = {(c.arm, c.datasets): c for c in comparisons}
+    cells = {
+        arm: [_cell(scores, n, column, arm, versus.get((arm, (column.dataset,)))) for column in columns]
+        for arm in titles
+    }
+    every = tuple(column.dataset for column in columns)
+    means = [_mean(scores, every, arm, cells[arm], versus.get((arm, every))) for arm in titles]
+    # Marks are by column, rows by arm.
+    marked = list(zip(*(_marked(column) for column in zip(*cells.values(), strict=True)), strict=True))
+    return tuple(
+        Row(arm, titles[arm], own, mean, *_effort(scores, every, arm))
+        for arm, own, mean in zip(titles, marked, _marked(means), strict=True)
+    )
+
+
+def _cell(scores: _Scores, n: int, column: Column, arm: str, versus: Comparison | None) -> Cell | None:
+    values = list(_values(scores, column.dataset, arm).values())
+    if not values:
+        return None
+    number = paper.paper_value(n, arm, column.dataset)
+    return Cell(estimate(values), len(values), len(values) == column.seeds, versus, number)
+
+
+def _mean(
+    scores: _Scores, datasets: Sequence[str], arm: str, cells: Sequence[Cell | None], versus: Comparison | None
+) -> Cell | None:
+    there = [cell for cell in cells if cell is not None]
+    if len(datasets) < 2 or len(there) < len(datasets):
+        return None
+    score = stratified([list(_values(scores, name, arm).values()) for name in datasets])
+    numbers = [cell.paper for cell in there if cell.paper is not None]
+    number = sum(numbers) / len(numbers) if len(numbers) == len(datasets) else None
+    return Cell(score, min(cell.seeds for cell in there), all(cell.complete for cell in there), versus, number)
+
+
+def _marked(column: Sequence[Cell | None]) -> list[Cell | None]:
+    """Best and second-best of the complete cells, compared as printed, so that equal numbers have equal marks."""
+    ranked = sorted({percent(cell.score.mean) for cell in column if cell and cell.complete}, key=float, reverse=True)
+    if len(ranked) < 2:
+        return list(column)
+    marks: dict[str, Mark] = {ranked[0]: "best", ranked[1]: "second"}
+    return [
+        cell and (replace(cell, mark=marks.get(percent(cell.score.mean), "")) if cell.complete else cell)
+        for cell in column
+    ]
+
+
+def _effort(scores: _Scores, datasets: Sequence[str], arm: str) -> tuple[float | None, float | None]:
+    """Added clips and seconds, medians over the cells."""
+    own = [result for name in datasets for result in scores.get((name, arm), {}).values()]
+    if not own:
+        return None, None
+    return median(result.n_added for result in own), median(result.train_s + result.shared_s for result in own)
+
+
+def _ranking(n: int, columns: Sequence[Column], rows: Sequence[Row]) -> RankAgreement | None:
+    """Over the datasets that the paper has, and the arms that have all of them here and there."""
+    shared = in_paper(n, columns)
+    ours, papers = {}, {}
+    for row in rows:
+        cells = [row.cells[index] for index in shared]
+        means = [cell.score.mean for cell in cells if cell is not None]
+        numbers = [cell.paper for cell in cells if cell is not None and cell.paper is not None]
+        if len(means) == len(numbers) == len(shared) > 0:
+            ours[row.arm], papers[row.arm] = sum(means) / len(means), sum(numbers) / len(numbers)
+    return rank_agreement(ours, papers)
+
+
+def in_paper(n: int, columns: Sequence[Column]) -> list[int]:
+    """Indices of the columns that the paper has numbers for."""
+    return [index for index, c in enumerate(columns) if paper.paper_value(n, "gold", c.dataset) is not None]
+
+
+def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, str]) -> tuple[FrequencyRow, ...]:
+    rows = []
+    for dataset in datasets:
+        for arm, title in titles.items():
+            own = scores.get((dataset, arm), {}).values()
+            values = {name: [v for result in own if (v := getattr(result, name)) is not None] for name in BINS}
+            if any(values.values()):
+                means = {name: estimate(found) if found else None for name, found in values.items()}
+                rows.append(FrequencyRow(dataset, arm, title, means))
+    return tuple(rows)
+
+
+def percent(fraction: float) -> str:
+    """As scores are printed, and so as they are compared for marks."""
+    return f"{round(100 * fraction, 1) + 0.0:.1f}"

@@ -1,0 +1,172 @@
+"""Compare trained arms on the test clips: figures per seed, the difference with its interval, and every class. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from synthio import metrics
+from synthio.arms import Training, classes_of, problem_type
+from synthio.backends.classifier import ProblemType
+from synthio.config import RunConfig
+from synthio.records import Clip, Prediction
+from synthio.seeds import numpy_generator
+
+
+def compare(
+    predictions: Sequence[Prediction], clips: Sequence[Clip], config: RunConfig, trainings: Sequence[Training]
+) -> metrics.Comparison:
+    """Compare the arms on the test clips: figures per seed, the difference with its interval, and every class.
+
+    Pure. ``predictions`` holds every test clip for every training in ``trainings``.
+    """
+    test = [clip for clip in clips if clip.split == "test"]
+    classes = sorted({*classes_of(clips), *(label for clip in test for label in clip.labels)})
+    targets = metrics.multi_hot([clip.labels for clip in test], classes)
+    scores = _score_arrays(predictions, test, classes)
+    measure = _MEASURES[problem_type(config, clips)]
+    arms = [
+        _arm_result(arm, scores[arm], targets, measure, [t for t in trainings if t.arm == arm])
+        for arm in dict.fromkeys(t.arm for t in trainings)
+    ]
+    return metrics.Comparison(
+        metric=measure.name,
+        n_valid=sum(clip.split == "valid" for clip in clips),
+        n_test=len(test),
+        arms=tuple(arms),
+        difference=_difference(scores, targets, measure, config),
+        classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
+    )
+
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """How one kind of problem is scored."""
+
+    name: Literal["accuracy", "mAP"]
+    weighted: metrics.WeightedMetric
+    decide: Callable[[Scores], metrics.BoolArray]
+    per_class: Callable[[metrics.BoolArray, Scores], metrics.FloatArray]
+
+    def value(self, targets: metrics.BoolArray, scores: Scores) -> float:
+        """The metric with every clip counted once."""
+        return float(self.weighted(targets, scores, np.ones((1, len(targets))))[0])
+
+
+def _recall(targets: metrics.BoolArray, scores: Scores) -> metrics.FloatArray:
+    return metrics.class_scores(targets, metrics.top_class(scores)).recall
+
+
+_MEASURES: Mapping[ProblemType, _Measure] = {
+    "single_label_classification": _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _recall),
+    "multi_label_classification": _Measure(
+        "mAP", metrics.weighted_mean_average_precision, metrics.above_half, metrics.average_precision
+    ),
+}
+
+
+def _score_arrays(predictions: Sequence[Prediction], test: Sequence[Clip], classes: Sequence[str]) -> dict[str, Scores]:
+    """Scores per arm, shape ``(seeds, clips, classes)``; 0 for classes that training never saw."""
+    by_key = {(p.arm, p.seed, p.clip_id): p.scores for p in predictions if p.split == "test"}
+    seeds: dict[str, list[int]] = {}
+    for arm, seed, _ in by_key:
+        if seed not in seeds.setdefault(arm, []):
+            seeds[arm].append(seed)
+    return {
+        arm: np.array(
+            [[[by_key[arm, seed, clip.id].get(c, 0.0) for c in classes] for clip in test] for seed in sorted(of_arm)]
+        )
+        for arm, of_arm in seeds.items()
+    }
+
+
+def _arm_result(
+    arm: str, scores: Scores, targets: metrics.BoolArray, measure: _Measure, trainings: Sequence[Training]
+) -> metrics.ArmResult:
+    values = [measure.value(targets, of_seed) for of_seed in scores]
+    return metrics.ArmResult(
+        arm=arm,
+        per_seed=tuple(values),
+        mean=statistics.fmean(values),
+        std=statistics.stdev(values) if len(values) > 1 else 0.0,
+        macro_f1=statistics.fmean(metrics.macro_f1(targets, measure.decide(of_seed)) for of_seed in scores),
+        n_train=trainings[0].n_train,
+        n_added=trainings[0].n_added,
+        steps=trainings[0].steps,
+        seconds=sum(training.seconds for training in trainings),
+    )
+
+
+def _difference(
+    scores: Mapping[str, Scores], targets: metrics.BoolArray, measure: _Measure, config: RunConfig
+) -> metrics.Difference | None:
+    if not {"gold", "synthio"} <= set(scores):
+        return None
+    confidence, resamples = 0.95, config.train.bootstrap_samples
+    interval = metrics.bootstrap_difference(
+        measure.weighted,
+        targets,
+        scores["gold"],
+        scores["synthio"],
+        resamples,
+        numpy_generator(config.seed, "train", "bootstrap"),
+        confidence,
+    )
+    return metrics.Difference(
+        arm="synthio",
+        baseline="gold",
+        points=100 * interval.mean,
+        low=100 * interval.low,
+        high=100 * interval.high,
+        confidence=confidence,
+        resamples=resamples,
+    )
+
+
+def _class_results(
+    classes: Sequence[str],
+    clips: Sequence[Clip],
+    scores: Mapping[str, Scores],
+    targets: metrics.BoolArray,
+    measure: _Measure,
+    tail_fraction: float,
+) -> tuple[metrics.ClassResult, ...]:
+    counted = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
+    counts = {label: counted[label] for label in classes}
+    tail = tail_classes(counts, tail_fraction)
+    means = {
+        arm: np.mean([measure.per_class(targets, of_seed) for of_seed in of_arm], axis=0)
+        for arm, of_arm in scores.items()
+    }
+    support = targets.sum(axis=0)
+    return tuple(
+        metrics.ClassResult(
+            label=label,
+            n_train=counts[label],
+            support=int(support[k]),
+            is_tail=label in tail,
+            scores={arm: float(values[k]) if support[k] else None for arm, values in means.items()},
+        )
+        for k, label in enumerate(classes)
+    )
+
+
+def tail_classes(counts: Mapping[str, int], fraction: float) -> frozenset[str]:
+    """The rarest ``fraction`` of the classes, rounded down; classes as rare as the last of them belong to it too.
+
+    None are when that would reach the most frequent classes: with equal counts there is no tail.
+    """
+    ordered = sorted(counts.values())
+    size = int(fraction * len(ordered))
+    if size == 0 or ordered[size - 1] == ordered[-1]:
+        return frozenset()
+    return frozenset(label for label, count in counts.items() if count <= ordered[size - 1])

@@ -1,0 +1,149 @@
+"""What the readers of official datasets share: the official tree, errors about a wrong root, rows of listed files."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthio.audio import AUDIO_SUFFIXES
+from synthio.config import DataConfig
+from synthio.datasets.rows import Row, clean
+from synthio.datasets.table import EXTRA, parse
+from synthio.errors import DataError
+from synthio.records import Split
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The official tree of one dataset."""
+
+    name: str
+    """Of the reader."""
+    title: str
+    source: str
+    """Where to get it."""
+    tree: tuple[str, ...]
+    """What the root holds, with ``/``; ``a|b`` when official copies differ."""
+
+    def is_root(self, folder: Path) -> bool:
+        """Whether ``folder`` holds everything in ``tree``."""
+        return all(find(folder, item) is not None for item in self.tree)
+
+    def root(self, config: DataConfig) -> Path:
+        """``config.path``. Raises: `DataError` when it is not the dataset's root."""
+        return self.check(Path(config.path).expanduser().absolute())
+
+    def check(self, folder: Path) -> Path:
+        """``folder`` itself. Raises: `DataError` that says what is there, what was expected and what to do next."""
+        if self.is_root(folder):
+            return folder
+        expected = ", ".join(item.replace("|", " or ") for item in self.tree)
+        found = _listing(folder) if folder.is_dir() else "no such folder"
+        near = self.near(folder)
+        cure = (
+            f"{near} is that root: set data.path to it"
+            if near is not None
+            else f"get it from {self.source} and run `synthio data prepare {self.name} --root FOLDER`"
+        )
+        raise DataError(f"{folder}: is not the root of {self.title}; found {found}; expected {expected}; {cure}")
+
+    def near(self, folder: Path) -> Path | None:
+        """The root when ``folder`` is one level off: its only fitting sub-folder, or its parent."""
+        if not folder.is_dir():
+            return None
+        below = [child for child in sorted(folder.iterdir()) if child.is_dir() and self.is_root(child)]
+        if len(below) == 1:
+            return below[0]
+        return folder.parent if not below and self.is_root(folder.parent) else None
+
+
+def find(folder: Path, alternatives: str) -> Path | None:
+    """The first of ``a|b`` that exists in ``folder``."""
+    return next((path for item in alternatives.split("|") if (path := folder / item).exists()), None)
+
+
+def listed(root: Path, path: Path, table: Path, labels: Iterable[str], split: Split | None, group: str | None) -> Row:
+    """The row of one line of an official ``table``; a file that is not there is rejected."""
+    missing = f"is listed in {table.name} but not in its folder; unpack or download the audio again"
+    return Row(
+        path=path,
+        name=name_in(root, path),
+        labels=tuple(dict.fromkeys(text for label in labels if (text := clean(label).strip()))),
+        split=split,
+        group=group or None,
+        rejected=None if path.is_file() else missing,
+    )
+
+
+def unlisted(root: Path, folders: Iterable[Path], rows: Iterable[Row], reason: str) -> list[Row]:
+    """A rejected row for every audio file in ``folders`` that has no row yet."""
+    known = {row.path for row in rows}
+    strays = (path for folder in folders for path in audio_files(folder) if path not in known)
+    return [Row(path, name_in(root, path), (), rejected=reason) for path in strays]
+
+
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Audio files under ``folder`` in a fixed order; hidden ones (``._a.wav`` of macOS archives) are none."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(parent) / name
+
+
+def index_audio(folder: Path, key: Callable[[str], str]) -> dict[str, Path]:
+    """Audio files anywhere under ``folder`` by ``key`` of their names, for releases that fix no folder names."""
+    return {key(path.name): path for path in audio_files(folder)}
+
+
+def table_of(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """These columns of an official table with a header. Raises: `DataError` for missing ones, lists those found."""
+    rows = parse(table)
+    found = sorted({column for row in rows for column in row} - {EXTRA})
+    if missing := [column for column in columns if column not in found]:
+        raise DataError(
+            f"{table}: has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}; "
+            "expected the official file; get it again"
+        )
+    return [{column: str(row[column] or "").strip() for column in columns} for row in rows]
+
+
+def cells_of(table: Path, least: int, delimiter: str = "\t") -> list[list[str]]:
+    """An official table without a header, quotes as they are. Raises: `DataError` for lines of too few cells."""
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table}: is not UTF-8 (byte {error.start}); get the official file again") from error
+    rows = list(csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE))
+    rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    if short := [row for row in rows if len(row) < least]:
+        raise DataError(
+            f"{table}: {len(short)} line(s) have under {least} cells (the first: {short[0]}); "
+            "expected the official file; get it again"
+        )
+    return rows
+
+
+def held_out_fold(config: DataConfig, folds: Iterable[str], layout: Layout) -> str:
+    """``config.fold``, or the first, as the table writes it. Raises: `DataError` when there is no such fold."""
+    known = sorted(set(folds), key=lambda fold: (len(fold), fold))
+    fold = known[0] if config.fold is None else str(config.fold)
+    if fold not in known:
+        raise DataError(f"data.fold is {fold}; {layout.title} has the folds {', '.join(known)}; set one of these")
+    return fold
+
+
+def name_in(root: Path, path: Path) -> str:
+    """The name of a row: its path inside the dataset."""
+    return clean((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(clean(child.name) + "/" * child.is_dir() for child in folder.iterdir())
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "an empty folder") + more

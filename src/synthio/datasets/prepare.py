@@ -1,0 +1,197 @@
+"""`synthio data prepare`: check the archives of an official dataset, unpack them, read what came out. No downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from synthio.config import DataConfig
+from synthio.datasets import checks, read_rows
+from synthio.datasets.excerpts import cut_excerpts
+from synthio.datasets.official import OFFICIAL, Archive, OfficialDataset
+from synthio.datasets.rows import Row
+from synthio.errors import DataError
+from synthio.progress import Reporter
+
+#: What a dataset needs besides unpacking.
+_CONVERT: Mapping[str, Callable[[Path, Reporter], None]] = {"musdb18": cut_excerpts}
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What lies in the folder now."""
+
+    name: str
+    root: str
+    """What `data.path` is to be."""
+    archives: dict[str, str]
+    """Per archive of the release: what was found and done."""
+    counts: dict[str, dict[str, int]]
+    """Usable files per class and split; files without an official split are under ``drawn``."""
+    splits: dict[str, int]
+    """Usable files per split; one with several labels counts once."""
+    rejected: dict[str, int]
+    """Files per reason."""
+    recipe: str
+    """The line for a recipe."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def prepare(name: str, folder: Path, reporter: Reporter) -> Prepared:
+    """Verify and unpack the archives in ``folder``, convert what needs it, and read the dataset.
+
+    Every step can be repeated: files that are already there with the right size are left alone.
+
+    Raises: `DataError` for an unknown name, a damaged or unsafe archive, or a folder that holds no such dataset.
+    """
+    if name not in OFFICIAL:
+        raise DataError(f"{name!r} is no official dataset; known are {', '.join(OFFICIAL)}")
+    dataset, folder = OFFICIAL[name], folder.expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; make it and put the archives of {dataset.title} there")
+    archives = {archive.name: _archive(folder, archive, dataset, reporter) for archive in dataset.archives}
+    root = _root(dataset, folder, archives)
+    if name in _CONVERT:
+        _CONVERT[name](root, reporter)
+    rows = read_rows(DataConfig.model_validate({"path": str(root), "reader": name}))
+    return Prepared(name, str(root), archives, *_counts(rows), _reasons(rows), recipe_line(dataset, root))
+
+
+def recipe_line(dataset: OfficialDataset, root: Path) -> str:
+    """The ``data`` section of a recipe, as one line of YAML."""
+    separator = "" if dataset.label_separator is None else f", label_separator: {_quoted(dataset.label_separator)}"
+    path = _quoted(str(root))
+    return (
+        f"data: {{reader: {dataset.layout.name}, path: {path}, domain: {dataset.domain}{separator}, duplicates: drop}}"
+    )
+
+
+def verify(path: Path, md5: str, reporter: Reporter) -> None:
+    """Raises: `DataError` when a file does not have the published checksum."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file, reporter.task(f"check {path.name}", path.stat().st_size) as advance:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            advance(len(chunk))
+    if digest.hexdigest() != md5:
+        raise DataError(
+            f"{path}: its MD5 is {digest.hexdigest()}; the makers published {md5}; "
+            "the download is damaged or of another version: get it again"
+        )
+
+
+def unpack(path: Path, target: Path) -> int:
+    """Unpack a tar or zip into ``target``; nothing is ever written outside. Returns: how many files were written.
+
+    Raises: `DataError` for a damaged archive, one with a password, or one with a member that leaves ``target``.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        return _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target)
+    except tarfile.FilterError as error:
+        raise DataError(f"{path}: refused: {error}; expected members inside the folder only") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{path}: cannot be unpacked ({error}); get it again, or unpack it yourself") from error
+
+
+def _unzip(path: Path, target: Path) -> int:
+    base, written = target.resolve(), 0
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            if not (base / member.filename).resolve().is_relative_to(base):
+                raise DataError(f"{path}: refused: {member.filename!r} would be written outside {target}")
+        for member in members:
+            if not member.is_dir() and not _is_there(target / member.filename, member.file_size):
+                archive.extract(member, target)
+                written += 1
+    return written
+
+
+def _untar(path: Path, target: Path) -> int:
+    written = 0
+    with tarfile.open(path) as archive:
+        for member in archive:
+            safe = tarfile.data_filter(member, str(target))
+            if not (safe.isfile() and _is_there(target / safe.name, safe.size)):
+                archive.extract(member, target, filter="data")
+                written += safe.isfile()
+    return written
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _archive(folder: Path, archive: Archive, dataset: OfficialDataset, reporter: Reporter) -> str:
+    """Verify and unpack one archive; what came of it, in words."""
+    path = folder / archive.name
+    if not path.is_file():
+        return "not here"
+    if archive.md5:
+        verify(path, archive.md5, reporter)
+    state = "verified" if archive.md5 else "no checksum is published"
+    if archive.name.endswith(".csv"):
+        return state
+    if whole := _part_of(archive, dataset):
+        if (folder / whole).is_dir():
+            return f"{state}; part of a split zip, and {whole}/ is there"
+        return f"{state}; part of a split zip: run `zip -s 0 {whole}.zip --out whole.zip && unzip whole.zip`"
+    reporter.note(f"unpacking {archive.name}")
+    return f"{state}; unpacked {unpack(path, folder / archive.into)} new file(s)"
+
+
+def _part_of(archive: Archive, dataset: OfficialDataset) -> str | None:
+    """The stem of a zip that is split into ``.z01``, ``.z02``, ...: the standard library cannot read those."""
+    stem, _, _ = archive.name.rpartition(".")
+    parts = [other.name for other in dataset.archives if re.fullmatch(re.escape(stem) + r"\.z\d\d", other.name)]
+    return stem if parts else None
+
+
+def _root(dataset: OfficialDataset, folder: Path, archives: Mapping[str, str]) -> Path:
+    """The dataset's root: the folder, or its one fitting sub-folder."""
+    if dataset.layout.is_root(folder):
+        return folder
+    near = dataset.layout.near(folder)
+    if near is not None and near.parent == folder:
+        return near
+    try:
+        return dataset.layout.check(folder)
+    except DataError as error:
+        done = "".join(f"\n  {name}: {what}" for name, what in archives.items())
+        raise DataError(f"{error}\narchives of the release:{done or ' none; see the source'}") from error
+
+
+def _counts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Usable files per class and split, and per split."""
+    usable = [(row.labels, str(row.split or "drawn")) for row in rows if row.rejected is None]
+    per_class = Counter((label, split) for labels, split in usable for label in labels)
+    per_split = Counter(split for _, split in usable)
+    columns = [split for split in (*checks.SPLITS, "drawn") if split in per_split]
+    return (
+        {
+            name: {split: per_class[name, split] for split in columns}
+            for name in sorted({label for label, _ in per_class})
+        },
+        {split: per_split[split] for split in columns},
+    )
+
+
+def _reasons(rows: Iterable[Row]) -> dict[str, int]:
+    return dict(Counter(row.rejected for row in rows if row.rejected is not None).most_common())
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

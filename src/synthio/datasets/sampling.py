@@ -1,0 +1,100 @@
+"""Low-resource sampling: n clips in total, seeded, stratified as the published code does it, balanced, or long-tailed.
+
+Within a class, clips come in an order drawn from the seed and their own ids, so that the n = 50 clips of a seed are
+among its n = 100, and the order of files never matters.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from synthio.config import SampleConfig
+from synthio.datasets.splits import Item
+from synthio.errors import DataError
+from synthio.records import Split
+from synthio.seeds import derive_seed
+
+
+def sample(items: Mapping[Split, Sequence[Item]], config: SampleConfig, seed: int) -> dict[Split, list[str]]:
+    """Ids of the clips to keep, by split.
+
+    Training: ``config.train`` clips in ``config.shape``. Validation: as many at most as ``config.valid``, or as the
+    training clips; test: ``config.test``; both as frequent by class as they are. A clip with several labels counts for
+    its rarest one.
+    Raises: `DataError` when the training clips cannot be drawn so.
+    """
+    kept = {split: [item.id for item in of_split] for split, of_split in items.items()}
+    if config.train is not None:
+        kept["train"] = _draw_training(items["train"], config, seed)
+    limits = {"valid": config.train if config.valid is None else config.valid, "test": config.test}
+    for split in ("valid", "test"):
+        limit = limits[split]
+        if limit is not None and len(items.get(split, ())) > limit:
+            queues = _queues(items[split], seed)
+            kept[split] = _take(queues, proportional({k: len(v) for k, v in queues.items()}, limit))
+    return kept
+
+
+def _draw_training(items: Sequence[Item], config: SampleConfig, seed: int) -> list[str]:
+    assert config.train is not None
+    queues = _queues(items, seed)
+    sizes = {label: len(queue) for label, queue in queues.items()}
+    if config.train > len(items) or config.train < len(queues):
+        raise DataError(
+            f"data.sample.train is {config.train}; the training split has {len(items)} clips of {len(queues)} classes; "
+            "expected a number between these two: one clip per class at least"
+        )
+    if config.shape == "stratified":
+        return _take(queues, proportional(sizes, config.train, least=1))
+    if config.shape == "balanced":
+        return _take(queues, proportional(dict.fromkeys(sizes, 1), config.train, least=1, most=sizes))
+    order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
+    wanted = long_tail_weights(len(order), config.imbalance_factor)
+    return _take(queues, proportional(dict(zip(order, wanted, strict=True)), config.train, least=1, most=sizes))
+
+
+def long_tail_weights(classes: int, imbalance_factor: float) -> list[float]:
+    """Exponential decay ``f^(-k / (K - 1))`` (Cui et al. 2019): the first class weighs ``f`` times the last."""
+    return [imbalance_factor ** (-k / max(1, classes - 1)) for k in range(classes)]
+
+
+def proportional(
+    weights: Mapping[str, float], total: int, least: int = 0, most: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """``total`` seats in proportion to ``weights``: one by one to the largest quotient (Webster's method), with at
+    least ``least`` and at most ``most`` each (without ``most``, at most the weight itself); fewer when all are full."""
+    limits = {name: int(weight) for name, weight in weights.items()} if most is None else dict(most)
+    seats = {name: min(least, limits[name]) for name in weights}
+    while sum(seats.values()) < total and any(seats[name] < limits[name] for name in seats):
+        open_names = [name for name in seats if seats[name] < limits[name]]
+        chosen = max(open_names, key=lambda name: (weights[name] / (seats[name] + 0.5), name))
+        seats[chosen] += 1
+    return seats
+
+
+def _queues(items: Sequence[Item], seed: int) -> dict[str, list[str]]:
+    """Ids by class, each class in its drawn order."""
+    counts: dict[str, int] = defaultdict(int)
+    for item in items:
+        for label in item.labels:
+            counts[label] += 1
+    queues: dict[str, list[str]] = defaultdict(list)
+    for item in sorted(items, key=lambda item: derive_seed(seed, "sample", item.id)):
+        queues[min(item.labels, key=lambda label: (counts[label], label))].append(item.id)
+    return dict(sorted(queues.items()))
+
+
+def _take(queues: Mapping[str, Sequence[str]], seats: Mapping[str, int]) -> list[str]:
+    return [item for label, queue in queues.items() for item in queue[: seats[label]]]
+
+
+def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name)."""
+    ordered = sorted(counts, key=lambda label: (-counts[label], label))
+    return {
+        name: [str(label) for label in part]
+        for name, part in zip(("head", "medium", "tail"), np.array_split(np.array(ordered), 3), strict=True)
+    }

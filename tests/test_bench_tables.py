@@ -1,0 +1,327 @@
+"""Tables of the benchmark: what is marked, compared, left out and escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from synthio.bench.render import to_html, to_latex, to_markdown, verdict
+from synthio.bench.results import Result
+from synthio.bench.tables import BenchTables, Comparison, make_tables
+from synthio.errors import DataError
+
+TITLES = {"gold": "Gold-only", "noise": "Noise", "synthio": "Synthio", "erm": "ERM"}
+RENDERERS = [to_markdown, to_latex, to_html]
+GOLD = [0.50, 0.52, 0.49, 0.51]
+BETTER = [0.60, 0.63, 0.59, 0.61]
+
+
+def result(dataset: str, arm: str, seed: int, value: float, **changes: Any) -> Result:
+    row: dict[str, Any] = {
+        "dataset": dataset, "n": 50, "arm": arm, "seed": seed, "metric": "accuracy", "value": value, "macro_f1": value,
+        "n_train": 50, "n_added": 0, "n_valid": 20, "n_test": 400, "train_s": 10.0, "shared_s": 0.0, "recipe": "abc",
+    }  # fmt: skip
+    return Result(**(row | changes))
+
+
+def results(scores: Mapping[str, Mapping[str, Sequence[float]]], **changes: Any) -> list[Result]:
+    """By dataset and arm, the values of seeds 0, 1, ..."""
+    return [
+        result(dataset, arm, seed, value, **changes)
+        for dataset, arms in scores.items()
+        for arm, values in arms.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def marks(tables: BenchTables, column: int = 0) -> dict[str, str]:
+    return {row.arm: cell.mark for row in tables.tables[0].rows if (cell := row.cells[column]) is not None}
+
+
+# -------------------------------------------------------------------------------------------------------- the numbers
+
+
+def test_rows_follow_the_titles_and_columns_the_paper() -> None:
+    found = results({name: {"zzz": [0.1], "synthio": [0.2], "gold": [0.3]} for name in ("birds", "gtzan", "esc50")})
+    tables = make_tables([*found, result("esc50", "gold", 0, 0.1, n=9)], "gold", TITLES, 20)
+    assert [table.n for table in tables.tables] == [9, 50]
+    table = tables.tables[1]
+    assert [row.title for row in table.rows] == ["Gold-only", "Synthio", "zzz"]
+    assert [column.dataset for column in table.columns] == ["esc50", "gtzan", "birds"]
+    assert [cell and cell.paper for cell in table.rows[1].cells] == [0.495, pytest.approx(0.682), None]
+    assert [cell and cell.paper for cell in table.rows[2].cells] == [None, None, None]
+    assert all(cell is None or cell.paper is None for row in tables.tables[0].rows for cell in row.cells)
+
+
+def test_comparisons_are_paired_tests_on_the_common_seeds() -> None:
+    rows = results({"esc50": {"gold": GOLD, "synthio": [*BETTER, 0.99]}})
+    (comparison,) = make_tables(rows).tables[0].comparisons
+    expected = stats.ttest_rel(BETTER, GOLD)
+    assert comparison.seeds == 4
+    assert comparison.difference.mean == pytest.approx(0.1025)
+    assert comparison.adjusted_p == pytest.approx(expected.pvalue)
+    assert comparison.significant == "better"
+
+
+def test_one_family_per_table_and_one_for_the_pooled() -> None:
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46, 0.50]}
+    table = make_tables(results({"a": arms, "b": arms})).tables[0]
+    assert [c.family for c in table.comparisons] == [4] * 4
+    assert [c.family for c in table.pooled] == [2, 2]
+    # Equal differences on both datasets: the pooled mean stays, its spread shrinks.
+    single = next(c for c in table.comparisons if c.arm == "synthio")
+    pooled = next(c for c in table.pooled if c.arm == "synthio")
+    assert pooled.difference.mean == pytest.approx(single.difference.mean)
+    assert pooled.difference.half_width is not None and single.difference.half_width is not None
+    assert pooled.difference.half_width < single.difference.half_width / 2**0.5
+
+
+def test_the_family_is_what_can_be_tested() -> None:
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": GOLD, "erm": [0.4]}
+    comparisons = {c.arm: c for c in make_tables(results({"a": arms})).tables[0].comparisons}
+    assert {arm: c.family for arm, c in comparisons.items()} == {"erm": 1, "noise": 1, "synthio": 1}
+    assert comparisons["noise"].adjusted_p is None and comparisons["erm"].adjusted_p is None
+
+
+def test_best_and_second_are_shared_by_numbers_that_print_alike() -> None:
+    tables = make_tables(results({"a": {"gold": [0.7001], "synthio": [0.7004], "noise": [0.6], "erm": [0.5]}}))
+    assert marks(tables) == {"gold": "best", "synthio": "best", "noise": "second", "erm": ""}
+
+
+def test_nothing_is_best_when_all_are_equal() -> None:
+    assert set(marks(make_tables(results({"a": {"gold": [0.5], "synthio": [0.5]}}))).values()) == {""}
+
+
+def test_only_arms_with_all_seeds_compete() -> None:
+    tables = make_tables(results({"a": {"gold": [0.5, 0.6], "synthio": [0.9], "noise": [0.4, 0.5]}}), "gold", TITLES, 6)
+    assert marks(tables) == {"gold": "best", "noise": "second", "synthio": ""}
+    text = to_markdown(tables)
+    assert "5 of 6 cells finished." in text
+    assert "90.0 (1 of 2 seeds)" in text
+
+
+def test_the_mean_over_datasets_needs_every_dataset() -> None:
+    tables = make_tables(
+        results({"a": {"gold": [0.2, 0.4], "synthio": [0.5, 0.7]}, "b": {"gold": [0.6, 0.8]}}), "gold", TITLES
+    )
+    gold, synthio = tables.tables[0].rows
+    assert gold.mean is not None and gold.mean.score.mean == pytest.approx(0.5)
+    assert gold.mean.complete
+    assert synthio.mean is None and synthio.cells[1] is None
+    assert tables.tables[0].pooled == ()
+    (comparison,) = tables.tables[0].comparisons
+    assert synthio.cells[0] is not None and synthio.cells[0].versus == comparison
+    assert re.search(r"\| Synthio \|.*\| \. \| \. \| 0 \| 10 \|", to_markdown(tables))
+
+
+def test_pooling_leaves_out_datasets_with_one_common_seed_while_others_have_more() -> None:
+    two, one = {"gold": [0.1, 0.2], "synthio": [0.3, 0.5]}, {"gold": [0.9], "synthio": [0.1]}
+    tables = make_tables(results({"a": two, "b": one, "c": two}))
+    (mixed,) = tables.tables[0].pooled
+    assert (mixed.datasets, mixed.seeds) == (("a", "c"), 2)
+    assert "| 2 of 3 | 2 |" in to_markdown(tables)
+    # The arrow at a mean would speak of all three.
+    assert all(row.mean is not None and row.mean.versus is None for row in tables.tables[0].rows)
+    (single,) = make_tables(results({"a": one, "b": one})).tables[0].pooled
+    assert (single.datasets, single.difference.standard_error) == (("a", "b"), None)
+    assert make_tables(results({"a": two, "b": one})).tables[0].pooled == ()
+
+
+def test_costs_and_added_clips_are_medians() -> None:
+    rows = [result("a", "gold", s, 0.5, train_s=t, shared_s=100.0, n_added=t) for s, t in enumerate((1, 5, 1000))]
+    (row,) = make_tables(rows).tables[0].rows
+    assert (row.cost_s, row.added) == (105, 5)
+
+
+def test_ranks_are_over_the_papers_datasets() -> None:
+    arms = {"gold": [0.1], "synthio": [0.9], "noise": [0.05], "ours": [0.99]}
+    table = make_tables(results({"esc50": arms, "birds": {"gold": [1.0]}})).tables[0]
+    assert table.ranking is not None
+    # In the paper, synthio is above gold and gold above noise too.
+    assert (table.ranking.arms, table.ranking.spearman, table.ranking.kendall) == (3, 1, 1)
+    assert "over 3 arms" in to_markdown(make_tables(results({"esc50": arms})))
+    assert make_tables(results({"birds": arms})).tables[0].ranking is None
+
+
+def test_frequency_rows_only_where_measured() -> None:
+    rows = [
+        result("a", "gold", 0, 0.5, head=0.8, medium=0.5, tail=0.2),
+        result("a", "gold", 1, 0.5, head=0.6, medium=0.5),
+        result("b", "gold", 0, 0.5),
+    ]
+    tables = make_tables(rows)
+    (row,) = tables.tables[0].frequency
+    assert row.scores["head"] is not None and row.scores["head"].mean == pytest.approx(0.7)
+    assert row.scores["tail"] is not None and row.scores["tail"].standard_error is None
+    assert "tail" in to_markdown(tables)
+    assert "tail" not in to_markdown(make_tables(rows[2:]))
+
+
+def test_two_metrics_of_one_dataset_are_refused() -> None:
+    rows = [result("a", "gold", 0, 0.5), result("a", "gold", 1, 0.5, metric="mAP")]
+    with pytest.raises(DataError, match="accuracy and mAP"):
+        make_tables(rows)
+
+
+# ---------------------------------------------------------------------------------------------------------- the words
+
+
+def compared(gold: Sequence[float], synthio: Sequence[float], **others: Sequence[float]) -> Comparison:
+    comparisons = make_tables(results({"esc50": {"gold": gold, "synthio": synthio, **others}})).tables[0].comparisons
+    return next(c for c in comparisons if c.arm == "synthio")
+
+
+def test_verdicts_claim_only_what_the_interval_shows() -> None:
+    helped = verdict(compared(GOLD, BETTER))
+    assert re.fullmatch(
+        r"esc50, n = 50: synthio minus gold: \+10\.2 points \(95% CI 9\.5 to 11\.0; Holm-adjusted p < 0\.001; "
+        r"4 seeds\)\. synthio helped\.",
+        helped,
+    )
+    assert verdict(compared(BETTER, GOLD)).endswith("synthio hurt.")
+    assert verdict(compared(GOLD, [0.51, 0.50, 0.52, 0.49])).endswith("Not shown to help or to hurt.")
+
+
+def test_a_verdict_that_correction_undoes_says_so() -> None:
+    noise = {f"noise {i}": [0.4, 0.6, 0.5 + i / 100, 0.5] for i in range(9)}
+    text = verdict(compared(GOLD, [0.53, 0.58, 0.50, 0.56], **noise))
+    assert text.endswith("synthio helped by this comparison alone; not shown after correction for all 10 of them.")
+
+
+def test_no_verdict_without_spread() -> None:
+    assert "one common seed" in verdict(compared([0.5], [0.7]))
+    assert "the same in all 4 seeds" in verdict(compared(GOLD, [x + 0.1 for x in GOLD]))
+    for text in (verdict(compared([0.5], [0.7])), verdict(compared(GOLD, GOLD))):
+        assert text.endswith("No claim.") and "helped" not in text and "-0.0" not in text
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_a_claim_always_has_its_interval_on_one_side(pairs: list[tuple[float, float]]) -> None:
+    comparison = compared([gold for gold, _ in pairs], [synthio for _, synthio in pairs])
+    text, low, high = verdict(comparison), comparison.difference.low, comparison.difference.high
+    if "synthio helped" in text:
+        assert low is not None and low > 0
+    if "synthio hurt" in text:
+        assert high is not None and high < 0
+
+
+def test_no_verdict_without_the_arm_or_without_the_reference() -> None:
+    assert "minus" not in to_markdown(make_tables(results({"a": {"gold": GOLD, "noise": BETTER}})))
+    text = to_markdown(make_tables(results({"a": {"synthio": GOLD, "noise": BETTER}}), "gold", TITLES))
+    assert "No comparisons: no other arm shares a finished seed with the reference, Gold-only." in text
+
+
+# ------------------------------------------------------------------------------------------------------- the renderers
+
+
+def full() -> BenchTables:
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.41, 0.43, 0.40, 0.415]}
+    return make_tables(results({"esc50": arms, "birds": arms}), "gold", TITLES, 24)
+
+
+def test_markdown_rows() -> None:
+    lines = to_markdown(full()).splitlines()
+    assert "| Synthio | **60.7** ± 2.7 ↑ \\[49.50\\] | **60.7** ± 2.7 ↑ | **60.7** ± 1.5 ↑ | 0 | 10 |" in lines
+    assert any(line.startswith("| Gold-only | _50.5_ ± 2.1 \\[22.25\\] |") for line in lines)
+    assert any(line.startswith("| Noise | 41.4 ± 2.0 ↓ \\[18.50\\] |") for line in lines)
+    assert "| arm | esc50 (accuracy, 4 seeds) | birds (accuracy, 4 seeds) |" in to_markdown(full())
+
+
+def test_every_row_of_a_markdown_table_has_as_many_fields_as_its_header() -> None:
+    blocks = re.findall(r"(?:^\|.*\n)+", to_markdown(full()), flags=re.M)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_latex_rows() -> None:
+    text = to_latex(full())
+    assert r"Synthio & \textbf{60.7} $\pm$ 2.7 $\uparrow$ {[}49.50{]} &" in text
+    assert r"\underline{50.5}" in text and r"\toprule" in text and "95\\% interval" in text
+    assert "$-$9.1" in text  # Noise minus gold, over datasets.
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            assert len(re.findall(r"(?<!\\)&", line)) in (5, 6)
+
+
+def test_the_text_says_what_intervals_and_marks_are() -> None:
+    for render, second in ((to_markdown, "italic"), (to_latex, "underlined"), (to_html, "underlined")):
+        text = render(full())
+        for words in ("Student's t", "Holm's correction", "24 of 24 cells finished", f"{second}: second-best"):
+            assert words in text.replace("&#39;", "'")
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.add(tag)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def hostile() -> BenchTables:
+    arms = {"gold": GOLD, "synthio": BETTER, "[x] $|$^~\\end{x}#%": GOLD}
+    return make_tables(
+        results({"<b>&_x": arms, "other": arms}, head=0.5), "gold", {"gold": "<i>gold</i> & *co*", "synthio": "S_{1}"}
+    )
+
+
+def test_html_is_well_formed_self_contained_and_escaped() -> None:
+    text = to_html(hostile())
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert not tags.seen & {"b", "i", "script", "link", "img"}
+    assert "&lt;b&gt;&amp;_x (accuracy, 4 seeds)" in text and "http:" not in text and "url(" not in text
+    assert "&lt;i&gt;gold&lt;/i&gt; &amp; *co*" in text and "&amp;lt;" not in text
+
+
+def test_markdown_is_escaped() -> None:
+    text = to_markdown(hostile())
+    assert "&lt;b&gt;&amp;\\_x (accuracy, 4 seeds)" in text and "<" not in text
+    assert "| \\[x\\] \\$\\|\\$^\\~\\\\end{x}\\#% |" in text
+
+
+def test_latex_is_escaped() -> None:
+    text = to_latex(hostile())
+    assert r"\textless{}b\textgreater{}\&\_x (accuracy, 4 seeds)" in text
+    assert r"{[}x{]} \$|\$\textasciicircum{}\textasciitilde{}\textbackslash{}end\{x\}\#\% &" in text
+    plain = re.sub(r"\\[{}]", "", text)
+    assert plain.count("{") == plain.count("}")
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_no_results_yet(render: Any) -> None:
+    assert "0 of 40 cells finished." in render(make_tables([], "gold", TITLES, 40))
+
+
+@given(
+    st.sets(st.tuples(st.sampled_from(["esc50", "b"]), st.sampled_from(list(TITLES)), st.integers(0, 2)), max_size=24)
+)
+@settings(max_examples=40, deadline=None)
+def test_any_half_finished_benchmark_renders(cells: set[tuple[str, str, int]]) -> None:
+    rows = [result(*cell, value=(7 * len(cell[1]) + 13 * cell[2]) % 50 / 50) for cell in sorted(cells)]
+    tables = make_tables(rows, "gold", TITLES, 24)
+    for render in RENDERERS:
+        text = render(tables)
+        assert f"{len(cells)} of 24 cells finished." in text
+        assert "None" not in text and "nan" not in text
+    for table in tables.tables:
+        for column in range(len(table.columns)):
+            there = [cell for row in table.rows if (cell := row.cells[column]) is not None]
+            assert all(cell.complete for cell in there if cell.mark)
