@@ -366,9 +366,13 @@ def data_list(as_json: Json = False) -> None:
     }
 
     def text() -> None:
+        from rich.table import Column
+
         console = Console()
         console.print(f"readers: auto, {', '.join(own)}, and the official datasets of the paper:")
-        table = Table("reader", "dataset", "table 1", "licence", "homepage")
+        table = Table(
+            Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
+        )
         for name, found in OFFICIAL.items():
             table.add_row(name, *map(escape, (found.title, found.column, found.licence, found.homepage)))
         console.print(table)
@@ -391,9 +395,14 @@ def data_prepare(
 
 
 def _show_prepared(prepared: Any) -> None:
+    from synthio.datasets.prepare import NOT_HERE
+
     console = Console(soft_wrap=True)
-    for archive, what in prepared.archives.items():
+    here = {archive: what for archive, what in prepared.archives.items() if what != NOT_HERE}
+    for archive, what in here.items():
         console.print(f"{archive}: {what}", markup=False, highlight=False)
+    if missing := [archive for archive in prepared.archives if archive not in here]:
+        console.print(f"not here (needed only to unpack): {', '.join(missing)}", markup=False, highlight=False)
     table = Table("class", *prepared.splits)
     for label, counts in prepared.counts.items():
         table.add_row(escape(label), *map(str, counts.values()))

@@ -25,7 +25,7 @@ class Shown:
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
-    """Write results.csv and the tables to the bench's folder: of its finished cells, or of the CSV files in ``results``.
+    """Write results.csv and the tables to the bench's folder: of its finished cells, or of the CSV files ``results``.
 
     Raises: `DataError` for files that cannot be read or contradict each other.
     """

@@ -39,10 +39,10 @@ def read_rows(config: DataConfig) -> list[Row]:
 
     Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named.
     """
-    name = _reader_name(config)
-    if config.fold is not None and name not in FOLDED:
-        raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
     try:
+        name = _reader_name(config)
+        if config.fold is not None and name not in FOLDED:
+            raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
         return in_order(READERS[name](config))
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error

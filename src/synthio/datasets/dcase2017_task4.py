@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find, index_audio, listed, unlisted
+from synthio.datasets.layout import Layout, cells_of, find, index_audio, listed, name_in, unlisted
 from synthio.datasets.rows import Row
 from synthio.records import Split
 
@@ -44,9 +44,10 @@ def read_dcase2017_task4(config: DataConfig) -> list[Row]:
     if any(row.rejected is None for row in rows.get("evaluation", ())):
         splits |= {"testing": "valid", "evaluation": "test"}
     elif table := find(root, _LISTS["evaluation"]):
-        kept.append(Row(table, table.name, (), rejected="none of its audio is here; the testing set is the test"))
+        why = "none of its audio is here; the testing set is the test"
+        kept.append(Row(table, name_in(root, table), (), rejected=why))
     kept += [_in_split(row, splits[part]) for part in splits for row in rows[part]]
-    return kept + unlisted(root, [root], kept, "is in none of the ground-truth lists")
+    return kept + unlisted(root, [root], kept, "is in no ground-truth list, or a second copy")
 
 
 def _rows(root: Path, table: Path, audio: Mapping[str, Path]) -> list[Row]:

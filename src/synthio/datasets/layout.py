@@ -45,21 +45,17 @@ class Layout:
         expected = ", ".join(item.replace("|", " or ") for item in self.tree)
         found = _listing(folder) if folder.is_dir() else "no such folder"
         near = self.near(folder)
-        cure = (
-            f"{near} is that root: set data.path to it"
-            if near is not None
-            else f"get it from {self.source} and run `synthio data prepare {self.name} --root FOLDER`"
-        )
+        cure = f"get it from {self.source} and run `synthio data prepare {self.name} --root FOLDER`"
+        if near:
+            cure = f"{' or '.join(map(str, near))} is that root: set data.path to it"
         raise DataError(f"{folder}: is not the root of {self.title}; found {found}; expected {expected}; {cure}")
 
-    def near(self, folder: Path) -> Path | None:
-        """The root when ``folder`` is one level off: its only fitting sub-folder, or its parent."""
+    def near(self, folder: Path) -> list[Path]:
+        """The roots one level off: sub-folders that fit, or the parent."""
         if not folder.is_dir():
-            return None
+            return []
         below = [child for child in sorted(folder.iterdir()) if child.is_dir() and self.is_root(child)]
-        if len(below) == 1:
-            return below[0]
-        return folder.parent if not below and self.is_root(folder.parent) else None
+        return below or [folder.parent] * self.is_root(folder.parent)
 
 
 def find(folder: Path, alternatives: str) -> Path | None:
@@ -89,7 +85,13 @@ def unlisted(root: Path, folders: Iterable[Path], rows: Iterable[Row], reason: s
 
 def audio_files(folder: Path) -> Iterator[Path]:
     """Audio files under ``folder`` in a fixed order; hidden ones (``._a.wav`` of macOS archives) are none."""
+    seen: set[Path] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        if here in seen:  # Links may form a circle.
+            folders.clear()
+            continue
+        seen.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
@@ -98,7 +100,10 @@ def audio_files(folder: Path) -> Iterator[Path]:
 
 def index_audio(folder: Path, key: Callable[[str], str]) -> dict[str, Path]:
     """Audio files anywhere under ``folder`` by ``key`` of their names, for releases that fix no folder names."""
-    return {key(path.name): path for path in audio_files(folder)}
+    found: dict[str, Path] = {}
+    for path in audio_files(folder):
+        found.setdefault(key(path.name), path)
+    return found
 
 
 def table_of(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ def read_medley_solos_db(config: DataConfig) -> list[Row]:
         stem = f"Medley-solos-DB_{line['subset']}-{line['instrument_id']}_{line['uuid4']}"
         path = audio.get(stem, root / "audio" / f"{stem}.wav")
         rows.append(listed(root, path, table, [line["instrument"]], split_of(line["subset"]), line["song_id"]))
-    return rows + unlisted(root, [root], rows, f"is not listed in {table.name}")
+    return rows + unlisted(root, [root], rows, f"is not listed in {table.name}, or a second copy")
 
 
 def _stem(name: str) -> str:

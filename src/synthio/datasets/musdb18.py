@@ -2,8 +2,8 @@
 
 https://zenodo.org/record/3338373: ``train/<track>/<stem>.wav`` and ``test/``, with ``mixture.wav``, the sum of the
 four, which is no class and is not read. Songs are minutes long and stems often start silent: what is read are the
-excerpts that `synthio data prepare musdb18` cuts into ``excerpts/<train|test>/<track>/<stem>-0.flac``. Validation tracks
-are the 14 of the official ``musdb`` package (https://github.com/sigsep/sigsep-mus-db, ``configs/mus.yaml``).
+excerpts that `synthio data prepare musdb18` cuts into ``excerpts/<train|test>/<track>/<stem>-0.flac``. The validation
+tracks are the 14 of the official ``musdb`` package (https://github.com/sigsep/sigsep-mus-db, ``configs/mus.yaml``).
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ LAYOUT = Layout("musdb18", "MUSDB18-HQ", "https://zenodo.org/record/3338373 (the
 def read_musdb18(config: DataConfig) -> list[Row]:
     """Rows of the excerpts, grouped by track. Raises: `DataError` when none were cut yet."""
     root = LAYOUT.root(config)
+    if root.name == "excerpts" and LAYOUT.is_root(root.parent):
+        root = root.parent
     if not (root / "excerpts").is_dir():
         raise DataError(
             f"{root}: holds whole songs but no excerpts/; expected excerpts of up to 10 s; "

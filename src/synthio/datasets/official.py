@@ -63,8 +63,8 @@ class OfficialDataset:
 
     @property
     def homepage(self) -> str:
-        """Where to get it."""
-        return self.layout.source
+        """The address where to get it."""
+        return self.layout.source.partition(" ")[0]
 
 
 _TUT = "TUT-urban-acoustic-scenes-2018-development"

@@ -24,6 +24,7 @@ from synthio.progress import Reporter
 #: What a dataset needs besides unpacking.
 _CONVERT: Mapping[str, Callable[[Path, Reporter], None]] = {"musdb18": cut_excerpts}
 _CHUNK = 1 << 20
+NOT_HERE = "not here"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,13 @@ def prepare(name: str, folder: Path, reporter: Reporter) -> Prepared:
     dataset, folder = OFFICIAL[name], folder.expanduser().absolute()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; make it and put the archives of {dataset.title} there")
-    archives = {archive.name: _archive(folder, archive, dataset, reporter) for archive in dataset.archives}
-    root = _root(dataset, folder, archives)
-    if name in _CONVERT:
-        _CONVERT[name](root, reporter)
+    try:
+        archives = {archive.name: _archive(folder, archive, dataset, reporter) for archive in dataset.archives}
+        root = _root(dataset, folder, archives)
+        if name in _CONVERT:
+            _CONVERT[name](root, reporter)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read or written ({error.strerror or error}); check it") from error
     rows = read_rows(DataConfig.model_validate({"path": str(root), "reader": name}))
     return Prepared(name, str(root), archives, *_counts(rows), _reasons(rows), recipe_line(dataset, root))
 
@@ -81,10 +85,10 @@ def recipe_line(dataset: OfficialDataset, root: Path) -> str:
 def verify(path: Path, md5: str, reporter: Reporter) -> None:
     """Raises: `DataError` when a file does not have the published checksum."""
     digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file, reporter.task(f"check {path.name}", path.stat().st_size) as advance:
+    with path.open("rb") as file, reporter.task(f"check {path.name}", -(-path.stat().st_size // _CHUNK)) as advance:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            advance(len(chunk))
+            advance(1)
     if digest.hexdigest() != md5:
         raise DataError(
             f"{path}: its MD5 is {digest.hexdigest()}; the makers published {md5}; "
@@ -139,7 +143,7 @@ def _archive(folder: Path, archive: Archive, dataset: OfficialDataset, reporter:
     """Verify and unpack one archive; what came of it, in words."""
     path = folder / archive.name
     if not path.is_file():
-        return "not here"
+        return NOT_HERE
     if archive.md5:
         verify(path, archive.md5, reporter)
     state = "verified" if archive.md5 else "no checksum is published"
@@ -165,8 +169,8 @@ def _root(dataset: OfficialDataset, folder: Path, archives: Mapping[str, str]) -
     if dataset.layout.is_root(folder):
         return folder
     near = dataset.layout.near(folder)
-    if near is not None and near.parent == folder:
-        return near
+    if len(near) == 1 and near[0].parent == folder:
+        return near[0]
     try:
         return dataset.layout.check(folder)
     except DataError as error:

@@ -15,17 +15,23 @@ from synthio.datasets.rows import Row, clean
 from synthio.errors import DataError
 from synthio.records import Split
 
-_AUDIO, _LISTS = "audio_16k|audio_44k|data_44k", "datafiles/tr.json|meta/tr_meta.csv"
+_AUDIO = "audio_16k|audio_44k|data_44k"
 _SPLITS: dict[str, Split] = {"tr": "train", "val": "valid", "te": "test"}
 #: File names join these words.
 _LABELS = {"throatclearing": "throat_clearing"}
-LAYOUT = Layout("vocalsound", "VocalSound", "https://github.com/YuanGongND/vocalsound", (_AUDIO, _LISTS))
+LAYOUT = Layout(
+    "vocalsound",
+    "VocalSound",
+    "https://github.com/YuanGongND/vocalsound",
+    (_AUDIO, *(f"datafiles/{part}.json|meta/{part}_meta.csv" for part in _SPLITS)),
+)
 
 
 def read_vocalsound(config: DataConfig) -> list[Row]:
     """Rows of VocalSound in its official splits, grouped by speaker."""
     root = LAYOUT.root(config)
-    splits = _by_file(root) if (root / "datafiles" / "tr.json").is_file() else _by_speaker(root)
+    files = all((root / "datafiles" / f"{part}.json").is_file() for part in _SPLITS)
+    splits = _by_file(root) if files else _by_speaker(root)
     rows = []
     for path in audio_files(find(root, _AUDIO) or root):
         speaker, _, sound = clean(path.stem).partition("_")

@@ -1,9 +1,9 @@
 """The gate (`train.use_synthetic: auto`): whether, and with which share of a batch, synthetic clips join the training.
 
-Cross-validation on the real training clips. In every fold the classifier is trained without the fold's clips and without
-the synthetic clips that were made for them, once per share, with the same dice; the held-out clips are scored. A share
-above 0 is chosen only when a paired test says that it lowers their log loss; otherwise 0, which is gold. The validation
-clips pick each training's best step, as they always do; the test clips are never looked at.
+Cross-validation on the real training clips. In every fold the classifier is trained without the fold's clips and
+without the synthetic clips that were made for them, once per share, with the same dice; the held-out clips are scored.
+A share above 0 is chosen only when a paired test says that it lowers their log loss; otherwise 0, which is gold. The
+validation clips pick each training's best step, as they always do; the test clips are never looked at.
 
 What it cannot see: alignment and imagination have looked at all training clips, the held-out ones among them, so the
 gate is a little too fond of synthetic clips. The test must be won clearly for that reason also.

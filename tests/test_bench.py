@@ -1,0 +1,214 @@
+"""`synthio bench` as a user runs it, on tiny models of the real classes: every arm, kills, shards, failures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
+from synthio.bench.recipe import BenchRecipe, plan, run_config
+from synthio.bench.runner import parse_shard
+from synthio.errors import ConfigError
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+TIMES = ("train_s", "shared_s")
+
+
+def synthio(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "synthio.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    tmp_path_factory: pytest.TempPathFactory, small_data: Path, flow_model: Path, clap_model: Path, ast_model: Path
+) -> Path:
+    from tiny_llm import tiny_llama
+
+    root = tmp_path_factory.mktemp("bench")
+    content = {
+        "output": str(root / "out"),
+        "datasets": {"tones": {"data": {"path": str(small_data), "domain": "test tones"}}},
+        "sizes": [6],
+        "seeds": 1,
+        "base": {
+            "t2a": {"model": str(flow_model), "num_inference_steps": 2, "batch_size": 4},
+            "clap": {"model": str(clap_model)},
+            "align": {"steps": 2, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1, "batch_size": 4},
+            "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1, "captions_per_clip": 1},
+            "reflect": {"rounds": 1},
+            "retrieve": {"corpus": "demo"},
+            "train": {"model": str(ast_model), "steps": 2, "evaluate_every": 2, "bootstrap_samples": 100},
+            "gate": {"folds": 2, "shares": [0.5]},
+        },
+    }
+    path = root / "bench.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(encoding="utf-8", newline="") as table:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(table)]
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> Path:
+    result = synthio("bench", recipe, "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "14 of 14 cells finished" in result.stdout
+    return recipe.parent / "out"
+
+
+def test_a_full_table_of_fourteen_arms(finished: Path) -> None:
+    made = rows(finished)
+    assert {row["arm"] for row in made} == set(PAPER_ARMS)
+    assert {row["n_train"] for row in made} == {"6"}
+    added = {row["arm"]: int(row["n_added"]) for row in made}
+    assert added["gold"] == 0
+    for arm in ("noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "vanilla", "vanilla_llm"):
+        assert added[arm] == 6, arm
+    page = (finished / "tables.html").read_text()
+    assert all(arm.title.split("(")[0].strip() in page for name, arm in built_in_arms().items() if name in PAPER_ARMS)
+
+
+def test_arms_share_what_they_can(finished: Path) -> None:
+    """One caption, extraction and loser stage; two alignments; and generation once per prompts and adapter."""
+    (draw,) = (finished / "runs").iterdir()
+    stages = [path.name.rsplit("-", 1)[0] for path in (draw / "stages").iterdir()]
+    counts = {stage: stages.count(stage) for stage in ("clips", "caption", "losers", "align", "extract")}
+    assert counts == {"clips": 1, "caption": 1, "losers": 1, "align": 2, "extract": 1}
+    # Without refused clips there is nothing to reflect on: then these two arms are one.
+    assert stages.count("train") in (13, 14)
+    # mixcap; llm; template.
+    assert stages.count("imagine") == 3
+    # synthio (and without reflection), template captions, erm, no mixcap, no dpo, vanilla, vanilla with captions.
+    assert stages.count("generate") == 7
+
+
+def test_running_again_trains_nothing(recipe: Path, finished: Path) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in finished.rglob("done.json")}
+    result = synthio("bench", "run", recipe, "--quiet", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["finished"] == 14
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("done.json")} == stamps
+
+
+def test_killed_and_resumed_gives_the_same_table(recipe: Path, finished: Path) -> None:
+    other = recipe.parent / "killed"
+    command = [sys.executable, "-m", "synthio.cli", "bench", str(recipe), f"output={other}", "--quiet"]
+    for cells in (1, 4, 9):
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(other.glob("cells/*.json"))) < cells:
+            time.sleep(0.05)
+        assert process.poll() is None, "it finished before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    shown = synthio("bench", "show", recipe, f"output={other}")
+    assert shown.returncode == 0, shown.stderr
+    assert " of 14 cells finished" in shown.stdout
+    result = synthio("bench", recipe, f"output={other}", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert rows(other) == rows(finished)
+
+
+def test_two_shards_give_the_table_of_one_run(recipe: Path, tmp_path: Path) -> None:
+    options = ["seeds=2", "arms=[gold, noise, vanilla]", "--quiet"]
+    one = synthio("bench", recipe, f"output={tmp_path / 'one'}", *options)
+    assert one.returncode == 0, one.stderr
+    for index in range(2):
+        part = synthio("bench", recipe, f"output={tmp_path / str(index)}", *options, "--shard", f"{index}/2")
+        assert part.returncode == 0, part.stderr
+        assert "3 of 6 cells finished" in part.stdout
+    files = [option for index in range(2) for option in ("--results", tmp_path / str(index) / "results.csv")]
+    joined = synthio("bench", "show", recipe, f"output={tmp_path / 'joined'}", *options[:2], *files)
+    assert joined.returncode == 0, joined.stderr
+    assert rows(tmp_path / "joined") == rows(tmp_path / "one")
+
+
+def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Path) -> None:
+    small = ["base.imagine.captions_per_clip=5", "base.retrieve.corpus=" + str(tmp_path / "nothing"), "--quiet"]
+    result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "arms=[gold, retrieval]", *small)
+    assert result.returncode == 8
+    assert "tones-n6-s0-retrieval" in result.stderr
+    assert "expected a folder with audio files" in result.stderr
+    assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
+
+
+def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    result = synthio("bench", recipe, "arms=[gold, synthio_auto]", "--quiet")
+    assert result.returncode == 0, result.stderr
+    made = {row["arm"]: row for row in rows(finished)}
+    (summary,) = finished.glob("runs/*/stages/gate-*/done.json")
+    decision = json.loads(summary.read_text())
+    assert [option["share"] for option in decision["options"]] == [0.0, 0.5]
+    assert decision["share"] in (0.0, 0.5)
+    if decision["share"] == 0:
+        assert made["synthio_auto"]["value"] == made["gold"]["value"]
+        assert made["synthio_auto"]["n_added"] == "0"
+    else:
+        assert int(made["synthio_auto"]["n_added"]) > 0
+
+
+# ------------------------------------------------------------------------------------------------- without running
+
+
+def content(**changes: Any) -> BenchRecipe:
+    return BenchRecipe.model_validate({"output": "out", "datasets": {"a": {}, "b": {}}, "sizes": [5, 9], **changes})
+
+
+def test_the_plan_is_every_combination_by_draw() -> None:
+    draws = plan(content(seeds=3, arms=("gold", "erm")))
+    assert len(draws) == 2 * 2 * 3
+    assert all([cell.arm for cell in cells] == ["gold", "erm"] for cells in draws.values())
+    assert len({cell.name for cells in draws.values() for cell in cells}) == 24
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arms": ["gold", "goldd"]}, "goldd"),
+        ({"arms": ["noise"]}, "reference is 'gold'"),
+        ({"datasets": {"../a": {}}}, "expected names of letters"),
+        ({"own_arms": {"gold": {"like": "noise", "title": "x"}}}, "built-in arm of this name"),
+        ({"own_arms": {"mine": {"like": "nose", "title": "x"}}}, "own_arms.mine.like is 'nose'"),
+    ],
+)
+def test_bad_recipes_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan(content(**changes))
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2", "0/0", ""])
+def test_bad_shards_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected i/k"):
+        parse_shard(text)
+
+
+@pytest.mark.parametrize("arm", built_in_arms())
+def test_every_arm_is_a_valid_run_recipe(arm: str) -> None:
+    recipe = content(
+        datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", arm), base={"retrieve": {"corpus": "demo"}}
+    )
+    cells = next(iter(plan(recipe).values()))
+    config = run_config(recipe, resolve_arms(recipe.arms, {}), cells[-1])
+    assert config.data.sample.train == 5
+    assert config.train.seeds == 1
+    assert config.run_folder == Path("out/runs/a-n5-s0")
+
+
+def test_an_own_arm_is_a_built_in_one_with_changes() -> None:
+    own = {"n5": {"like": "no_dpo", "title": "N = 5", "run": {"imagine": {"captions_per_clip": 5}}}}
+    recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", "n5"), own_arms=own)
+    config = run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[1])
+    assert (config.align.method, config.imagine.captions_per_clip, config.train.arms) == ("none", 5, ("synthio",))

@@ -1,0 +1,179 @@
+"""The gate: folds keep groups, the paired test decides, and synthetic clips that help are let in, useless ones not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_ast
+from scipy import stats
+from test_train import Listener, make_clips, make_config, make_synthetic, tones
+
+from synthio import audio
+from synthio.arms import AddedClip
+from synthio.errors import DataError
+from synthio.metrics import binary_log_losses, log_losses
+from synthio.records import Clip, GatedClip
+from synthio.stages.gate import GateDecision, GateOption, assign_folds, choose_share, compare_shares, decide
+from synthio.store import StageFolder
+
+
+def clip(number: int, label: str, group: str | None = None) -> Clip:
+    name = f"c{number}"
+    return Clip(
+        id=name, path="x", labels=(label,), split="train", duration_s=1, sample_rate_hz=16000, sha256=name, group=group
+    )
+
+
+def test_folds_are_stratified_and_keep_groups_whole() -> None:
+    clips = [clip(k, "ab"[k % 2], f"g{k // 4}") for k in range(48)]
+    folds = assign_folds(clips, 3, seed=0)
+    for group in {c.group for c in clips}:
+        assert len({int(f) for c, f in zip(clips, folds, strict=True) if c.group == group}) == 1
+    for fold in range(3):
+        labels = [c.labels[0] for c, f in zip(clips, folds, strict=True) if f == fold]
+        assert labels.count("a") == labels.count("b") == 8
+    assert (folds == assign_folds(clips, 3, seed=0)).all()
+
+
+def test_with_fewer_groups_than_folds_clips_are_folded_alone() -> None:
+    assert set(assign_folds([clip(k, "ab"[k % 2], "one") for k in range(12)], 3, 0)) == {0, 1, 2}
+
+
+def test_fewer_clips_than_folds_are_refused() -> None:
+    with pytest.raises(DataError, match=r"gate.folds is 5"):
+        assign_folds([clip(k, "a") for k in range(4)], 5, 0)
+
+
+def gated(share: float, losses: Sequence[float]) -> list[GatedClip]:
+    return [
+        GatedClip(id=f"{share}/c{k}", clip_id=f"c{k}", share=share, fold=0, log_loss=loss)
+        for k, loss in enumerate(losses)
+    ]
+
+
+def test_the_test_is_paired_one_sided_and_adjusted() -> None:
+    generator = np.random.default_rng(0)
+    gold = generator.gamma(2, size=40)
+    better, same = gold - generator.normal(0.4, 0.3, 40).clip(-1), gold + generator.normal(0, 0.3, 40)
+    better, same = better.clip(0), same.clip(0)
+    records = [*gated(0.0, list(gold)), *gated(0.25, list(same)), *gated(0.5, list(better))]
+    options = {option.share: option for option in compare_shares(records, (0.0, 0.25, 0.5))}
+    raw = {s: stats.ttest_rel(v, gold, alternative="less").pvalue for s, v in ((0.25, same), (0.5, better))}
+    assert options[0.0].p_value is None
+    assert options[0.5].p_value == pytest.approx(min(1, 2 * raw[0.5]))
+    assert options[0.25].p_value == pytest.approx(min(1, max(2 * raw[0.5], raw[0.25])))
+    assert choose_share(tuple(options.values()), 0.05) == 0.5
+
+
+def test_without_evidence_the_choice_is_zero() -> None:
+    same = [*gated(0.0, [1.0, 2.0]), *gated(0.5, [1.0, 2.0])]
+    assert choose_share(compare_shares(same, (0.0, 0.5)), 0.1) == 0.0
+    worse = (GateOption(share=0, log_loss=1, p_value=None), GateOption(share=0.5, log_loss=2, p_value=0.9))
+    assert choose_share(worse, 0.1) == 0.0
+
+
+def test_of_those_that_pass_the_lowest_loss_is_chosen() -> None:
+    options = (
+        GateOption(share=0, log_loss=3, p_value=None),
+        GateOption(share=0.25, log_loss=2, p_value=0.01),
+        GateOption(share=0.5, log_loss=1, p_value=0.02),
+        GateOption(share=0.75, log_loss=0.5, p_value=0.2),
+    )
+    assert choose_share(options, 0.1) == 0.5
+
+
+def test_log_losses_in_closed_form() -> None:
+    targets = np.array([[True, False], [False, True]])
+    scores = np.array([[0.8, 0.2], [1.0, 0.0]])
+    assert log_losses(targets, scores) == pytest.approx([-np.log(0.8), -np.log(1e-7)])
+    assert binary_log_losses(targets[:1], scores[:1]) == pytest.approx([-np.log(0.8) - np.log(1 - 0.2)])
+
+
+@pytest.fixture(scope="module")
+def ast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_ast.build(tmp_path_factory.mktemp("model") / "ast")
+
+
+class Gated:
+    """Real clips of two tones, a config with two folds and one share, and a stage folder."""
+
+    def __init__(self, ast: Path, root: Path, steps: int = 30) -> None:
+        self.root = root
+        self.clips = make_clips(root / "real", {"train": 6, "valid": 3, "test": 1})
+        made = make_config(ast, root, steps=steps, evaluate_every=10)
+        gate = made.gate.model_copy(update={"shares": (0.5,), "folds": 2})
+        self.config = made.model_copy(update={"gate": gate})
+
+    def folder(self, key: str = "k") -> StageFolder:
+        return StageFolder(self.root / "run", "gate", key)
+
+    def run(self, synthetic: Sequence[AddedClip], key: str = "k", reporter: Listener | None = None) -> GateDecision:
+        return decide(self.config, self.clips, synthetic, self.folder(key), reporter or Listener())
+
+
+def mislabelled(root: Path, clips: Sequence[Clip]) -> list[AddedClip]:
+    made = []
+    for number, real in enumerate(c for c in clips if c.split == "train"):
+        path = root / "wrong" / f"{number}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio.write_flac(path, tones(["high" if real.labels[0] == "low" else "low"], number), 16000)
+        made.append(AddedClip(str(path), real.labels, real.id))
+    return made
+
+
+def test_mislabelled_synthetic_clips_stay_out(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path)
+    decision = made.run(mislabelled(tmp_path, made.clips))
+    assert decision.share == 0.0
+    by_share = {option.share: option.log_loss for option in decision.options}
+    assert by_share[0.5] > by_share[0.0]
+    assert GateDecision.model_validate(made.folder().summary()) == decision
+
+
+def test_every_training_clip_is_held_out_once_per_share(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path, steps=4)
+    made.run(make_synthetic(tmp_path / "synthetic", made.clips))
+    training = {clip.id for clip in made.clips if clip.split == "train"}
+    found = [(r.share, r.clip_id) for r in made.folder().manifest(GatedClip)]
+    assert sorted(found) == sorted((share, name) for share in (0.0, 0.5) for name in training)
+
+
+def test_synthetic_clips_of_held_out_clips_are_not_trained_on(ast: Path, tmp_path: Path) -> None:
+    """Ruining the audio of one clip's synthetic clip changes nothing for that clip's own score."""
+    made = Gated(ast, tmp_path, steps=4)
+    synthetic = make_synthetic(tmp_path / "synthetic", made.clips)
+    made.run(synthetic, "first")
+    audio.write_flac(Path(synthetic[0].path).with_suffix(".flac"), tones(["high", "low"], 99), 16000)
+    ruined = [AddedClip(str(Path(synthetic[0].path).with_suffix(".flac")), synthetic[0].labels, synthetic[0].clip_id)]
+    made.run([*ruined, *synthetic[1:]], "second")
+    first, second = (
+        {r.id: (r.fold, r.log_loss) for r in made.folder(key).manifest(GatedClip)} for key in ("first", "second")
+    )
+    own_fold = first[f"0.5/{synthetic[0].clip_id}"][0]
+    for id_, (fold, loss) in first.items():
+        if fold == own_fold or id_.startswith("0.0/"):
+            assert second[id_] == (fold, loss)
+    assert any(second[id_] != value for id_, value in first.items())
+
+
+def test_killed_and_resumed_gives_the_same_decision(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path, steps=4)
+    synthetic = make_synthetic(tmp_path / "synthetic", made.clips)
+    undisturbed = made.run(synthetic, "first")
+    records = made.folder("first").manifest(GatedClip)
+    cut = made.folder("second")
+    cut.append([record for record in records if record.fold == 0])
+    resumed = made.run(synthetic, "second")
+    assert resumed.options == undisturbed.options
+    assert sorted(r.id for r in cut.manifest(GatedClip)) == sorted(r.id for r in records)
+
+
+def test_without_synthetic_clips_nothing_is_trained(ast: Path, tmp_path: Path) -> None:
+    listener = Listener()
+    decision = Gated(ast, tmp_path).run([], reporter=listener)
+    assert decision.share == 0.0
+    assert listener.steps == 0
+    assert listener.notes == ["gate: real clips alone"]

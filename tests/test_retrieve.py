@@ -1,0 +1,98 @@
+"""The retrieval arm: nearest clips, each once, no copies of the data, embeddings kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synthio.backends.clap import load_clap
+from synthio.config import ClapConfig, RunConfig
+from synthio.errors import ConfigError, DataError
+from synthio.progress import Reporter
+from synthio.recipes import validate
+from synthio.records import Clip, RetrievedClip
+from synthio.stages.clips import collect_clips
+from synthio.stages.retrieve import nearest_once, retrieve_clips
+from synthio.store import StageFolder
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 10), st.integers(0, 99))
+def test_each_column_once_and_the_best_pair_first(rows: int, wanted: int, spare: int, seed: int) -> None:
+    similarities = np.random.default_rng(seed).random((rows, rows * wanted + spare))
+    found = nearest_once(similarities, wanted)
+    flat = [column for columns in found for column in columns]
+    assert len(flat) == len(set(flat)) == rows * wanted
+    for row, columns in enumerate(found):
+        assert [similarities[row, c] for c in columns] == sorted((similarities[row, c] for c in columns), reverse=True)
+    row, column = np.unravel_index(similarities.argmax(), similarities.shape)
+    assert found[int(row)][0] == column
+
+
+@pytest.fixture
+def config(small_data: Path, tmp_path: Path) -> RunConfig:
+    corpus = tmp_path / "corpus" / "deep"
+    corpus.mkdir(parents=True)
+    generator = np.random.default_rng(1)
+    for index in range(10):
+        sf.write(corpus / f"noise_{index}.wav", 0.3 * generator.normal(size=8_000), 16_000)
+    shutil.copy(next((small_data / "test").rglob("*.wav")), corpus / "a_copy_of_a_test_clip.wav")
+    (corpus / "broken.wav").write_bytes(b"RIFF")
+    (corpus / "notes.txt").write_text("not audio")
+    content = {
+        "run_folder": tmp_path / "run",
+        "data": {"path": str(small_data)},
+        "imagine": {"captions_per_clip": 1},
+        "retrieve": {"corpus": str(tmp_path / "corpus")},
+    }
+    return RunConfig.model_validate(content)
+
+
+def retrieve(
+    config: RunConfig, clap_model: Path, key: str = "k"
+) -> tuple[list[Clip], list[RetrievedClip], StageFolder]:
+    clips = collect_clips(config, StageFolder(config.run_folder, "clips", "k"), Reporter())
+    clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
+    folder = StageFolder(config.run_folder, "retrieve", key)
+    return clips, retrieve_clips(config, clips, clap, "tiny", folder, Reporter()), folder
+
+
+def test_clips_carry_the_real_clips_label_and_copies_are_left_out(config: RunConfig, clap_model: Path) -> None:
+    clips, found, folder = retrieve(config, clap_model)
+    training = [clip for clip in clips if clip.split == "train"]
+    assert [(r.clip_id, r.labels) for r in found] == [(clip.id, clip.labels) for clip in training]
+    assert len({r.path for r in found}) == len(found)
+    assert not [r for r in found if "copy" in r.path or "broken" in r.path]
+    assert all(-1.001 <= r.similarity <= 1.001 for r in found)
+    summary = folder.summary()
+    assert (summary["corpus"], summary["unreadable"], summary["copies"]) == (11, 1, 1)
+
+
+def test_embeddings_are_kept(config: RunConfig, clap_model: Path) -> None:
+    _, first, _ = retrieve(config, clap_model)
+    (cache,) = (config.run_folder / "cache").glob("corpus-*.safetensors")
+    stamp = cache.stat().st_mtime_ns
+    _, second, _ = retrieve(config, clap_model, "again")
+    assert second == first
+    assert cache.stat().st_mtime_ns == stamp
+
+
+def test_a_corpus_too_small_or_not_there_is_refused(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:
+    greedy = config.model_copy(update={"imagine": config.imagine.model_copy(update={"captions_per_clip": 5})})
+    with pytest.raises(DataError, match=r"has 10 usable clips \(1 unreadable, 1 copies of the data\); expected 40"):
+        retrieve(greedy, clap_model)
+    for corpus, words in ((tmp_path / "gone", "expected a folder"), (tmp_path / "empty", "holds no audio")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        section = config.retrieve.model_copy(update={"corpus": str(corpus)})
+        with pytest.raises(DataError, match=words):
+            retrieve(config.model_copy(update={"retrieve": section}), clap_model)
+
+
+def test_the_arm_without_a_corpus_is_refused_early() -> None:
+    with pytest.raises(ConfigError, match=r"set retrieve\.corpus"):
+        validate({"data": {"path": "demo"}, "train": {"arms": ["gold", "retrieval"]}}, RunConfig, "recipe")
