@@ -40,7 +40,7 @@ def recipe(
         "t2a": {"model": str(flow_model), "num_inference_steps": 2, "batch_size": 4},
         "clap": {"model": str(clap_model)},
         "align": {"steps": 4, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1, "batch_size": 4},
-        "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1},
+        "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1, "captions_per_clip": 2},
         "reflect": {"rounds": 1},
         "train": {"model": str(ast_model), "steps": 4, "evaluate_every": 2, "seeds": 2, "bootstrap_samples": 100},
     }

@@ -52,7 +52,9 @@ def clip(index: int, labels: Sequence[str] = ("flute",), split: str = "train", d
 
 def recipe(tmp_path: Path, **imagine: Any) -> RunConfig:
     data = DataConfig(path="x", domain="musical notes", max_duration_s=2.0)
-    return RunConfig(run_folder=tmp_path, seed=3, data=data, imagine=ImagineConfig(**imagine))
+    return RunConfig(
+        run_folder=tmp_path, seed=3, data=data, imagine=ImagineConfig(**{"captions_per_clip": 2, **imagine})
+    )
 
 
 def folder(tmp_path: Path, name: str = "imagine") -> StageFolder:

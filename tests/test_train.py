@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from synthio.arms import AddedClip, Training, draw_batches, fit_arm, prepare, smaller_divisor
+from synthio.arms import AddedClip, Training, added_share, draw_batches, fit_arm, prepare, smaller_divisor
 from synthio.backends.classifier import CurvePoint
 from synthio.comparison import compare, tail_classes
 from synthio.config import RunConfig
@@ -429,6 +429,20 @@ def test_batches(n_real: int, n_added: int, share: float, seed: int) -> None:
     expected = share if n_added else 0.0
     # Five standard deviations of a binomial share.
     assert abs(made.mean() - expected) <= 5 * np.sqrt(expected * (1 - expected) / draws) + 1e-9
+
+
+def test_by_default_every_clip_is_drawn_equally_often(project: Project) -> None:
+    material = prepare(project.config, project.clips, {"synthio": [*project.synthetic] * 3}, Listener())
+    n_real, n_added = len(material.examples["train"].inputs), len(material.added["synthio"].inputs)
+    assert n_added == 3 * n_real
+    assert added_share(project.config, material, "synthio") == 0.75
+    assert added_share(project.config, material, "gold") == 0.0
+    fixed = project.config.model_copy(
+        update={"train": project.config.train.model_copy(update={"synthetic_share": 0.4})}
+    )
+    assert added_share(fixed, material, "synthio") == 0.4
+    gated = dataclasses.replace(material, shares={"synthio": 0.1})
+    assert added_share(fixed, gated, "synthio") == 0.1
 
 
 def test_other_seeds_draw_other_batches() -> None:

@@ -163,7 +163,7 @@ class Material:
     added: Mapping[Arm, Examples]
     """What each arm adds to the real training clips."""
     shares: Mapping[Arm, float]
-    """Expected share of added clips in a batch, by arm; `train.synthetic_share` where none is given."""
+    """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
 
 
 def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Reporter) -> Material:
@@ -322,7 +322,7 @@ def fit_arm(
     order = draw_batches(
         len(real.inputs),
         n_added,
-        material.shares.get(arm, config.train.synthetic_share),
+        added_share(config, material, arm),
         config.train.steps * config.train.batch_size,
         config.seed,
         seed,
@@ -352,6 +352,15 @@ def fit_arm(
         curve=curve,
     )
     return model, training
+
+
+def added_share(config: RunConfig, material: Material, arm: Arm) -> float:
+    """Expected share of added clips in a batch; without a setting, every clip is drawn equally often."""
+    share = material.shares.get(arm, config.train.synthetic_share)
+    if share is not None:
+        return share
+    n_real, n_added = len(material.examples["train"].inputs), len(material.added[arm].inputs)
+    return n_added / (n_real + n_added)
 
 
 def _joined(real: Examples, added: Examples) -> Examples:

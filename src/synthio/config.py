@@ -157,8 +157,8 @@ class AlignConfig(Section):
         le=10,
         description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which here only made losers worse.",
     )
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="AdamW's.")
-    steps: int = Field(60, ge=1, description="At most; held-out pairs stop earlier.")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's (published: 5e-5, for far more steps).")
+    steps: int = Field(100, ge=1, description="At most; held-out pairs stop earlier.")
     batch_size: int = Field(8, ge=1, description="Pairs per step.")
     lora_rank: int = Field(16, ge=1, le=1024, description="Rank (and alpha) of the adapters on all linear layers.")
     losers_per_clip: int = Field(2, ge=1, le=8, description="Generated clips per real clip (paper: 2).")
@@ -179,7 +179,7 @@ class ImagineConfig(Section):
     model: str = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
-        2, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
+        5, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
     )
     pool_share: float = Field(
         0.75, gt=0, le=1, description="Share of a label's pooled events and scenes shown per request."
@@ -246,8 +246,11 @@ class TrainConfig(Section):
     evaluate_every: int = Field(
         25, ge=1, description="Steps between validations; the best validation score picks the weights."
     )
-    synthetic_share: float = Field(
-        0.5, ge=0, le=1, description="Expected share of synthetic clips in a batch of the synthio arm."
+    synthetic_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Expected share of added clips in a batch; null draws every clip, real or added, equally often, as the published code does.",
     )
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
@@ -265,7 +268,7 @@ class GateConfig(Section):
 
     folds: int = Field(3, ge=2, le=20, description="Of the cross-validation on the real training clips.")
     shares: tuple[Fraction, ...] = Field(
-        (0.25, 0.5), min_length=1, description="Shares of the batch to try beside 0; real clips only is always tried."
+        (0.5, 0.8), min_length=1, description="Shares of the batch to try beside 0; real clips only is always tried."
     )
     level: float = Field(
         0.1,
