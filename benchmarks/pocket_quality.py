@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -24,9 +25,11 @@ from synthio.backends.clap import load_clap
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import load_text_to_audio
-from synthio.config import ClapConfig, T2AConfig
+from synthio.config import ClapConfig, RunConfig, T2AConfig
 from synthio.datasets.demo import demo_folder
 from synthio.progress import Reporter
+from synthio.stages.clips import collect_clips
+from synthio.store import StageFolder
 
 RATE_HZ = 16_000
 SETS = Path("work/evaluation")
@@ -44,6 +47,21 @@ def read_set(name: str, split: str | None = None) -> tuple[list[audio.Waveform],
         rows = [row for row in csv.DictReader(table) if split is None or row["split"] == split]
     waveforms = [audio.load(SETS / row["path"], RATE_HZ)[: 5 * RATE_HZ] for row in rows]
     return waveforms, [row["label"].replace("_", " ") for row in rows]
+
+
+def draw(name: str, n: int, seed: int) -> dict[str, tuple[list[audio.Waveform], list[str]]]:
+    """Waveforms and labels of ``n`` training clips and of the test clips, groups apart, as recipes/bench draws them."""
+    data = {"path": str(SETS / f"{name}.csv"), "test_fraction": 0.4, "duplicates": "drop", "sample": {"train": n}}
+    with TemporaryDirectory() as scratch:
+        config = RunConfig.model_validate({"run_folder": scratch, "seed": seed, "data": data})
+        clips = collect_clips(config, StageFolder(Path(scratch), "clips", "k"), Reporter())
+    return {
+        split: (
+            [audio.load(Path(clip.path), RATE_HZ)[: 5 * RATE_HZ] for clip in clips if clip.split == split],
+            [clip.labels[0] for clip in clips if clip.split == split],
+        )
+        for split in ("train", "test")
+    }
 
 
 def size() -> None:
@@ -95,7 +113,7 @@ def probe() -> None:
     for name in ("instruments", "percussion"):
         scores: dict[str, list[float]] = {"pre-trained": [], "random": []}
         for seed in SEEDS:
-            splits = {split: read_set(f"{name}-n100-s{seed}", split) for split in ("train", "test")}
+            splits = draw(name, 100, seed)
             frontend = fit_frontend(source, splits["train"][0])
             trained = load_classifier(source, frontend, ["a", "b"], "single_label_classification", seed)
             torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Real clips that pre-training never heard, as tables for recipes: instruments (TimGM6mb) and percussion.
+"""Real clips that pre-training never heard, as tables for recipes: instruments (TimGM6mb), percussion and effects.
 
     python scripts/make_evaluation_sets.py work/pretrain/TimGM6mb.sf2 work/pretrain/clips/clips.csv \\
         work/pretrain/corpus work/evaluation
@@ -8,9 +8,11 @@ the ignored folder. Writes:
 
     instruments.csv   11 families from TimGM6mb; a group is a program
     percussion.csv    13 classes, the rows with permissive=0; a group is a drum kit or its maker
-    generator.csv     both together, with as "train" split the clips that pre-training did hear (FluidR3, permissive
-                      kits): `synthio evaluate t2a` then judges the generator with a judge of other groups
-    <set>-n<N>-s<S>.csv   N training clips of the set, drawn by seed S, and its validation and test groups
+    effects.csv       19 classes of everyday sounds, the rows with permissive=0; a group is a package
+    generator.csv     the first two together, with as "train" split the clips that pre-training did hear (FluidR3,
+                      permissive kits): `synthio evaluate t2a` then judges the generator with a judge of other groups
+
+The first three have no splits: `data.group_column` keeps groups whole, `data.sample` draws n clips (recipes/bench).
 """
 
 from __future__ import annotations
@@ -32,11 +34,6 @@ from synthio.seeds import numpy_generator
 
 RATE_HZ = 16_000
 NOTES_PER_PROGRAM = 24
-SIZES, SEEDS = (50, 100), 5
-#: Shares of the groups; the rest is for training.
-VALID_SHARE, TEST_SHARE = 0.2, 0.4
-MAX_PER_CLASS_IN_TEST = 40
-MIN_PER_CLASS = 3
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,9 @@ class Row:
 def main(soundfont: Path, clips_csv: Path, corpus: Path, folder: Path) -> None:
     """Render, list and split."""
     folder.mkdir(parents=True, exist_ok=True)
-    sets = {"instruments": instruments(soundfont, folder), "percussion": percussion(clips_csv)}
-    for name, rows in sets.items():
+    sets = {"instruments": instruments(soundfont, folder), "percussion": recordings(clips_csv, "percussion")}
+    for name, rows in {**sets, "effects": recordings(clips_csv, "effects")}.items():
         write(folder / f"{name}.csv", [(row, "") for row in rows])
-        for seed in range(SEEDS):
-            for size in SIZES:
-                write(folder / f"{name}-n{size}-s{seed}.csv", low_resource(rows, size, seed))
     heard = heard_clips(corpus, {row.label for rows in sets.values() for row in rows})
     # A judge learns from both; a table needs both splits.
     unheard = [
@@ -85,13 +79,13 @@ def instruments(soundfont: Path, folder: Path) -> list[Row]:
     return rows
 
 
-def percussion(clips_csv: Path) -> list[Row]:
-    """The recordings whose licence keeps them out of pre-training."""
+def recordings(clips_csv: Path, dataset: str) -> list[Row]:
+    """The recordings of a dataset whose licence keeps them out of pre-training."""
     with clips_csv.open(encoding="utf-8", newline="") as table:
         return [
             Row(str((clips_csv.parent / row["file"]).resolve()), row["cls"], row["group"])
             for row in csv.DictReader(table)
-            if row["dataset"] == "percussion" and row["permissive"] == "0" and row["cls"]
+            if row["dataset"] == dataset and row["permissive"] == "0" and row["cls"]
         ]
 
 
@@ -112,49 +106,6 @@ def heard_clips(corpus: Path, labels: set[str]) -> list[Row]:
         order = numpy_generator(0, "heard", label).permutation(len(rows))[:20]
         drawn += [rows[i] for i in sorted(order)]
     return drawn
-
-
-def low_resource(rows: Sequence[Row], size: int, seed: int) -> list[tuple[Row, str]]:
-    """Groups go to one split each, so that every class is in training and test; then ``size`` training clips, at least
-    one per class, as evenly as the classes allow. The same seed gives the same test split for every size."""
-    generator = numpy_generator(seed, "split")
-    split_of = split_groups(rows, generator)
-    of: dict[str, dict[str, list[Row]]] = {split: defaultdict(list) for split in ("train", "valid", "test")}
-    for index in generator.permutation(len(rows)):
-        row = rows[int(index)]
-        of[split_of[row.group]][row.label].append(row)
-    labels = sorted({row.label for row in rows})
-    chosen: list[tuple[Row, str]] = []
-    turn = 0
-    while len(chosen) < size and any(turn < len(of["train"][label]) for label in labels):
-        ordered = [labels[int(i)] for i in numpy_generator(seed, "turn", turn).permutation(len(labels))]
-        chosen += [(of["train"][label][turn], "train") for label in ordered if turn < len(of["train"][label])]
-        turn += 1
-    chosen = chosen[:size]
-    per_class = max(2, size // len(labels))
-    chosen += [(row, "valid") for label in labels for row in of["valid"][label][:per_class]]
-    chosen += [(row, "test") for label in labels for row in of["test"][label][:MAX_PER_CLASS_IN_TEST]]
-    return chosen
-
-
-def split_groups(rows: Sequence[Row], generator: np.random.Generator) -> dict[str, str]:
-    """The first of random assignments with `MIN_PER_CLASS` clips of every class in training and test, and shares of all
-    clips that are not lopsided: seeds then differ as much as the groups allow, where a best one would always come back.
-
-    Raises: `SystemExit` when 200,000 draws find none.
-    """
-    groups, labels = sorted({row.group for row in rows}), sorted({row.label for row in rows})
-    counts = np.zeros((len(groups), len(labels)))
-    for row in rows:
-        counts[groups.index(row.group), labels.index(row.label)] += 1
-    for _ in range(200_000):
-        split = generator.choice(3, size=len(groups), p=[1 - VALID_SHARE - TEST_SHARE, VALID_SHARE, TEST_SHARE])
-        totals = np.stack([counts[split == k].sum(axis=0) for k in range(3)])
-        shares = totals.sum(axis=1) / counts.sum()
-        complete = totals[[0, 2]].min() >= MIN_PER_CLASS and (totals[1] > 0).mean() >= 0.75
-        if complete and shares[0] >= 0.25 and shares[2] >= 0.2:
-            return {group: ("train", "valid", "test")[int(k)] for group, k in zip(groups, split, strict=True)}
-    raise SystemExit(f"no split of {len(groups)} groups has {MIN_PER_CLASS} clips of every class in training and test")
 
 
 def write(path: Path, rows: Sequence[tuple[Row, str]]) -> None:

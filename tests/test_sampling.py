@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synthio.config import RunConfig, SampleConfig
 from synthio.datasets.sampling import frequency_thirds, long_tail_weights, proportional, sample
-from synthio.datasets.splits import Item
+from synthio.datasets.splits import Item, draw_splits
 from synthio.errors import DataError
 from synthio.records import Split
 from synthio.stages.clips import check_data
@@ -119,3 +119,44 @@ def test_through_the_reader(small_data: Path, tmp_path: Path) -> None:
 
     assert check(4) == {"train": 4, "valid": 4, "test": 4, "problems": 0}
     assert check(100)["problems"] == 1
+
+
+# ------------------------------------------------------------------------------------------------------ random splits
+
+
+def grouped(groups: int, per_group: int, labels: str = "abc") -> list[Item]:
+    return [
+        Item(f"{label}{group}-{k}", (label,), f"g{group}")
+        for group in range(groups)
+        for label in labels
+        for k in range(per_group)
+    ]
+
+
+SHARES: dict[Split, float] = {"train": 0.4, "valid": 0.2, "test": 0.4}
+
+
+@given(groups=st.integers(8, 15), per_group=st.integers(1, 4), seed=st.integers(0, 50))
+@settings(max_examples=40)
+def test_random_splits_keep_groups_whole_and_every_class_on_both_sides(groups: int, per_group: int, seed: int) -> None:
+    items_ = grouped(groups, per_group)
+    found = draw_splits(items_, SHARES, seed)
+    assert set(found) == {item.id for item in items_}
+    for group in {item.group for item in items_}:
+        assert len({found[item.id] for item in items_ if item.group == group}) == 1
+    for split in ("train", "test"):
+        assert {item.labels[0] for item in items_ if found[item.id] == split} == set("abc")
+    assert found == draw_splits(items_[::-1], SHARES, seed)
+
+
+def test_seeds_draw_different_groups() -> None:
+    tests = {
+        frozenset(id_ for id_, split in draw_splits(grouped(11, 3), SHARES, seed).items() if split == "test")
+        for seed in range(6)
+    }
+    assert len(tests) == 6
+
+
+def test_without_an_admissible_draw_it_says_so() -> None:
+    with pytest.raises(DataError, match="set data.split_method to stratified"):
+        draw_splits(grouped(1, 9), SHARES, 0)

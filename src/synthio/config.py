@@ -79,6 +79,10 @@ class DataConfig(Section):
     )
     valid_fraction: Fraction = Field(0.2, description="Share of clips for validation when the data has no splits.")
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")
+    split_method: Literal["stratified", "random"] = Field(
+        "stratified",
+        description="Of splits made here: the most even one, or a random one (groups whole, every class in training and test), for benches whose seeds shall draw different groups.",
+    )
     domain: str = Field(
         "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
     )

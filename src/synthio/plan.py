@@ -56,6 +56,8 @@ def make_plan(config: RunConfig) -> Plan:
     asks = 0 if config.imagine.mode == "template" else extractions + wanted
     losers = 0 if config.align.method == "none" else counts["train"] * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
+    if config.train.use_synthetic == "auto" and "synthio" in config.train.arms:
+        trainings += config.gate.folds * (1 + len(config.gate.shares))
     pocket_llm = config.imagine.kind == "local" and config.imagine.model == "pocket"
     known = {
         "caption": config.caption.kind == "clap" and config.clap.model == "pocket",

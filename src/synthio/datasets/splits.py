@@ -11,8 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from synthio.errors import DataError
 from synthio.records import Split
-from synthio.seeds import derive_seed
+from synthio.seeds import derive_seed, numpy_generator
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,42 @@ def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: in
             assigned.update((item.id, split) for item in units[group])
         waiting = [group for group in waiting if units[group][0].id not in assigned]
     return assigned
+
+
+_DRAWS = 100_000
+_MIN_PER_CLASS = 3
+
+
+def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
+    """As `assign_splits`, but random: each group goes to a split with the probability of its share, again and again
+    until every class has enough clips in training and test and no share is lopsided.
+
+    Seeds then differ as much as the groups allow, which an interval over seeds needs; the best assignment, where
+    groups are few, is nearly always the same one.
+    Raises: `DataError` when no draw is admissible.
+    """
+    names = [split for split, share in shares.items() if share > 0]
+    probabilities = np.array([shares[split] for split in names])
+    groups, labels = sorted({item.group for item in items}), sorted({name for item in items for name in item.labels})
+    counts, sizes = np.zeros((len(groups), len(labels))), np.zeros(len(groups))
+    for item in items:
+        row = groups.index(item.group)
+        sizes[row] += 1
+        counts[row, [labels.index(name) for name in item.labels]] += 1
+    least = np.minimum(_MIN_PER_CLASS, counts.sum(axis=0) // len(names))
+    generator = numpy_generator(seed, "draw splits")
+    for _ in range(_DRAWS):
+        drawn = generator.choice(len(names), size=len(groups), p=probabilities)
+        held = np.stack([counts[drawn == k].sum(axis=0) for k in range(len(names))])
+        found = np.array([sizes[drawn == k].sum() for k in range(len(names))]) / len(items)
+        enough = all((held[k] >= least).all() for k, split in enumerate(names) if split != "valid")
+        if enough and (held > 0).mean(axis=1).min() >= 0.75 and (found >= probabilities / 2).all():
+            split_of = dict(zip(groups, drawn, strict=True))
+            return {item.id: names[int(split_of[item.group])] for item in items}
+    raise DataError(
+        f"no random split of {len(groups)} groups has {_MIN_PER_CLASS} clips of every class in training and test; "
+        "set data.split_method to stratified, or merge rare classes"
+    )
 
 
 class _Tally:

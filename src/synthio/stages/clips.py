@@ -20,7 +20,7 @@ from synthio.config import RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows
 from synthio.datasets.rows import clean
 from synthio.datasets.sampling import sample
-from synthio.datasets.splits import Item, assign_splits
+from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split
@@ -205,11 +205,12 @@ def _place(opened: Sequence[_Opened], config: RunConfig) -> dict[str, Split]:
     """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train)."""
     given = {o.row.name: o.row.split for o in opened if o.row.split is not None}
     valid, test = config.data.valid_fraction, config.data.test_fraction
+    assign = draw_splits if config.data.split_method == "random" else assign_splits
     if not given:
-        return assign_splits(_items(opened), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
+        return assign(_items(opened), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
     if set(given.values()) == {"train", "test"}:
         training = [o for o in opened if o.row.split == "train"]
-        return given | assign_splits(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+        return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
     return given
 
 
