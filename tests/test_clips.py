@@ -19,7 +19,7 @@ from synthio.config import DataConfig, RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip
-from synthio.stages.clips import check_data, clip_id, collect_clips, data_fingerprint
+from synthio.stages.clips import DataCheck, check_data, clip_id, collect_clips, data_fingerprint
 from synthio.store import StageFolder
 
 RATE_HZ = 8_000
@@ -449,3 +449,62 @@ def test_the_fingerprint_sees_labels_in_a_table(tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_text(text)
         keys.append(data_fingerprint(run_config(tmp_path / "x.csv")))
     assert keys[0] != keys[1] == keys[2]
+
+
+# ------------------------------------------------------------------------------------------------------------ sampling
+
+
+def sampled(root: Path, rows: list[tuple[str, str, str]], **sample: int) -> DataCheck:
+    """Check a table of (file, label, split)."""
+    table = root / "clips.csv"
+    table.write_text("path,label,split\n" + "".join(f"{p},{label},{split}\n" for p, label, split in rows))
+    data = {"path": str(table), "duplicates": "drop", "sample": sample}
+    return check_data(RunConfig.model_validate({"run_folder": root / "run", "data": data}))
+
+
+def write_noise(path: Path, seed: int) -> None:
+    sf.write(path, 0.1 * np.random.default_rng(seed).normal(size=1600), 16_000)
+
+
+def test_a_drawn_file_that_is_broken_is_replaced_and_undrawn_ones_stay_closed(tmp_path: Path) -> None:
+    rows = []
+    for split, count in (("train", 12), ("valid", 4), ("test", 4)):
+        for label in ("a", "b"):
+            for k in range(count):
+                name = f"{split}-{label}-{k}.wav"
+                rows.append((name, label, split))
+                # Half of the training files are no audio: those that are drawn must be replaced.
+                if split == "train" and k % 2:
+                    (tmp_path / name).write_bytes(b"no audio")
+                else:
+                    write_noise(tmp_path / name, len(rows))
+    found = sampled(tmp_path, rows, train=8, test=4)
+    assert found.problems == ()
+    assert found.splits == {"train": 8, "valid": 8, "test": 4}
+    assert 0 < len(found.rejected) <= 12
+    assert sum(found.sample_rates_hz.values()) == 20
+
+
+def test_a_drawn_training_copy_of_a_test_clip_is_replaced(tmp_path: Path) -> None:
+    rows = []
+    for label in ("a", "b"):
+        for split, count in (("train", 6), ("valid", 2), ("test", 3)):
+            for k in range(count):
+                name = f"{split}-{label}-{k}.wav"
+                rows.append((name, label, split))
+                # The first training clips hold what the test clips hold.
+                write_noise(tmp_path / name, 100 + k if split == "test" or k < 3 else len(rows))
+    found = sampled(tmp_path, rows, train=6)
+    assert found.problems == ()
+    assert found.splits["train"] == 6
+    assert all("same audio" in clip.reason for clip in found.rejected)
+
+
+def test_clips_without_a_label_still_stop_a_sampled_run(tmp_path: Path) -> None:
+    rows = [(f"{split}-{label}-{k}.wav", label, split) for split in ("train", "valid", "test") for label in ("a", "b")
+            for k in range(3)]  # fmt: skip
+    rows.append(("bare.wav", "", "train"))
+    for index, (name, _, _) in enumerate(rows):
+        write_noise(tmp_path / name, index)
+    found = sampled(tmp_path, rows, train=4)
+    assert any("without a label" in problem for problem in found.problems)

@@ -9,7 +9,7 @@ import statistics
 import time
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
@@ -144,13 +144,16 @@ class _Found:
 
 
 def _examine(config: RunConfig, reporter: Reporter) -> _Found:
-    """Raises: `DataError` only when the folder or the table itself cannot be read."""
+    """Raises: `DataError` only when the folder or the table cannot be read, or holds less than `data.sample` asks."""
     rows = read_rows(config.data)
-    opened, rejected = _open_all(rows, reporter)
+    if config.data.sample == SampleConfig():
+        opened, rejected = _open_all(rows, reporter)
+        splits = _place([(o.row, o.sha256) for o in opened if o.row.labels], config)
+    else:
+        opened, rejected, splits = _open_drawn(rows, config, reporter)
     if not opened:
         why = checks.count_reasons([clip.reason for clip in rejected]) if rejected else "no files but papers"
         return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
-    splits = _place([o for o in opened if o.row.labels], config)
     clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
     reasons = _reasons_per_class(rows, rejected)
     problems = [*_label_problems(opened), *_row_split_problems(opened), *_id_problems(rows)]
@@ -159,12 +162,54 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         clips = [clip for clip in clips if clip.id not in copies]
         rejected += copies.values()
         warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
-    clips = _sampled(clips, config)
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons), *checks.split_problems(clips)]
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     return _Found(opened, clips, rejected, warnings, problems)
+
+
+def _open_drawn(
+    rows: Sequence[Row], config: RunConfig, reporter: Reporter
+) -> tuple[list[_Opened], list[RejectedClip], dict[str, Split]]:
+    """Open only what `data.sample` draws, so that fifty clips of a large collection take seconds; a drawn file that
+    cannot be used, or that is a training copy to drop, is replaced by the next of its class.
+
+    Without splits and groups all files are opened first, as copies of one recording must not straddle splits.
+    """
+    usable = [row for row in rows if row.rejected is None and row.labels]
+    has_split = {row.split is not None for row in usable}
+    placed = has_split == {True} or (has_split == {False} and all(row.group is not None for row in usable))
+    first = [row for row in rows if row.rejected is not None or not row.labels or not placed]
+    opened, rejected = _open_all(first, reporter)
+    known = {o.row.name: o for o in opened}
+    candidates = usable if placed else [o.row for o in opened if o.row.labels]
+    digests = {row.name: known[row.name].sha256 if row.name in known else row.name for row in candidates}
+    splits = _place([(row, digests[row.name]) for row in candidates], config)
+    while True:
+        drawn = _draw(candidates, splits, config)
+        more, failed = _open_all([row for row in drawn if row.name not in known], reporter)
+        known |= {o.row.name: o for o in more}
+        rejected += failed
+        clips = [_clip(known[row.name], splits[row.name], config) for row in drawn if row.name in known]
+        copies = _copy_rejections(clips) if config.data.duplicates == "drop" else {}
+        rejected += copies.values()
+        unusable = {clip.id for clip in failed} | set(copies)
+        if not unusable:
+            # Those without a label or a place stop the run; they must be seen.
+            stray = [o for o in opened if o.row.name not in splits]
+            return [*stray, *(known[row.name] for row in drawn)], rejected, splits
+        candidates = [row for row in candidates if clip_id(row.name) not in unusable]
+
+
+def _draw(candidates: Sequence[Row], splits: Mapping[str, Split], config: RunConfig) -> list[Row]:
+    """The rows that `data.sample` keeps, in order. Raises: `DataError` when it asks for more than there is."""
+    items: dict[Split, list[Item]] = {"train": [], "valid": [], "test": []}
+    for row in candidates:
+        if row.name in splits:
+            items[splits[row.name]].append(Item(clip_id(row.name), row.labels, row.group or row.name))
+    kept = {id_ for ids in sample(items, config.data.sample, config.seed).values() for id_ in ids}
+    return [row for row in candidates if row.name in splits and clip_id(row.name) in kept]
 
 
 def _open_all(rows: Sequence[Row], reporter: Reporter) -> tuple[list[_Opened], list[RejectedClip]]:
@@ -201,33 +246,25 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _place(opened: Sequence[_Opened], config: RunConfig) -> dict[str, Split]:
-    """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train)."""
-    given = {o.row.name: o.row.split for o in opened if o.row.split is not None}
+def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Split]:
+    """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train).
+
+    Rows come with a digest of their audio: without a group of its own a clip's audio is its group, so that copies never
+    straddle splits.
+    """
+    given = {row.name: row.split for row, _ in rows if row.split is not None}
     valid, test = config.data.valid_fraction, config.data.test_fraction
     assign = draw_splits if config.data.split_method == "random" else assign_splits
     if not given:
-        return assign(_items(opened), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
+        return assign(_items(rows), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
     if set(given.values()) == {"train", "test"}:
-        training = [o for o in opened if o.row.split == "train"]
+        training = [(row, digest) for row, digest in rows if row.split == "train"]
         return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
     return given
 
 
-def _sampled(clips: Sequence[Clip], config: RunConfig) -> list[Clip]:
-    """Those that `data.sample` keeps, in order. Raises: `DataError` when it asks for more than there is."""
-    if config.data.sample == SampleConfig():
-        return list(clips)
-    items: dict[Split, list[Item]] = {"train": [], "valid": [], "test": []}
-    for clip in clips:
-        items[clip.split].append(Item(clip.id, clip.labels, clip.group or clip.sha256))
-    kept = {id_ for ids in sample(items, config.data.sample, config.seed).values() for id_ in ids}
-    return [clip for clip in clips if clip.id in kept]
-
-
-def _items(opened: Iterable[_Opened]) -> list[Item]:
-    """Without a group of its own a clip's audio is its group: copies then never straddle splits."""
-    return [Item(o.row.name, o.row.labels, f"group {o.row.group}" if o.row.group else o.sha256) for o in opened]
+def _items(rows: Iterable[tuple[Row, str]]) -> list[Item]:
+    return [Item(row.name, row.labels, f"group {row.group}" if row.group else digest) for row, digest in rows]
 
 
 def _clip(opened: _Opened, split: Split, config: RunConfig) -> Clip:
