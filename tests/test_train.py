@@ -569,3 +569,12 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
     again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
     for arm in arms[1:]:
         assert torch.equal(again.added[arm].inputs, material.added[arm].inputs)
+
+
+def test_the_gates_word_is_kept_and_told(project: Project) -> None:
+    folder = StageFolder(project.root, "train", "gated")
+    train_arms(project.config, project.clips, {}, {"synthio": 0.0}, folder, Listener())
+    found = Comparison.model_validate(folder.summary())
+    assert found.gated_share == 0.0
+    assert verdict(found).startswith("The gate kept synthetic clips out")
+    assert Comparison.model_validate(project.folder().summary()).gated_share is None

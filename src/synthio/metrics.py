@@ -385,6 +385,8 @@ class Comparison(_Result):
     difference: Difference | None
     """None unless both arms were trained."""
     classes: tuple[ClassResult, ...]
+    gated_share: float | None = None
+    """Share of a batch that the gate left to synthetic clips, 0 when it kept them out; None when it was not asked."""
 
     @property
     def n_synthetic(self) -> int:
@@ -397,6 +399,11 @@ def verdict(comparison: Comparison) -> str:
     difference = comparison.difference
     if difference is None:
         return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
+    if comparison.gated_share == 0:
+        return (
+            "The gate kept synthetic clips out: in cross-validation on the training clips they were not shown to help. "
+            "Both arms are the same training."
+        )
     if not comparison.n_synthetic:
         return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))

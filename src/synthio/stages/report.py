@@ -44,6 +44,8 @@ _ARM_MEANINGS = {
     "noise": "real clips and copies with white noise",
     "pitch_shift": "real clips and copies at other pitches",
     "specaugment": "real clips and copies with masked frames and bands",
+    "audiomentations": "real clips and copies through audiomentations",
+    "retrieval": "real clips and the nearest ones of another corpus",
     "synthio": "real and synthetic clips",
 }
 _REASONS = {

@@ -64,6 +64,7 @@ def train_arms(
                 predictions |= {prediction.id: prediction for prediction in made}
     ordered = [predictions[f"{training_name(*unit)}/{clip.id}"] for unit in units for clip in wanted]
     comparison = compare(ordered, clips, config, [trainings[training_name(*unit)] for unit in units])
+    comparison = comparison.model_copy(update={"gated_share": shares.get("synthio")})
     folder.finish(ordered, comparison.model_dump(mode="json"))
     reporter.note(metrics.verdict(comparison))
     return ordered
