@@ -19,6 +19,7 @@ from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.bench.runner import parse_shard
 from synthio.errors import ConfigError
+from synthio.stages.gate import GateOption, choose_share
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 TIMES = ("train_s", "shared_s")
@@ -107,7 +108,7 @@ def test_running_again_trains_nothing(recipe: Path, finished: Path) -> None:
 def test_killed_and_resumed_gives_the_same_table(recipe: Path, finished: Path) -> None:
     other = recipe.parent / "killed"
     command = [sys.executable, "-m", "synthio.cli", "bench", str(recipe), f"output={other}", "--quiet"]
-    for cells in (1, 4, 9):
+    for cells in (1, 8):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(other.glob("cells/*.json"))) < cells:
             time.sleep(0.05)
@@ -136,6 +137,23 @@ def test_two_shards_give_the_table_of_one_run(recipe: Path, tmp_path: Path) -> N
     assert rows(tmp_path / "joined") == rows(tmp_path / "one")
 
 
+def test_cells_of_other_settings_leave_the_table(recipe: Path, tmp_path: Path) -> None:
+    options = [f"output={tmp_path / 'out'}", "arms=[gold, retrieval]", "--quiet"]
+    assert synthio("bench", *options[2:], recipe, *options[:2]).returncode == 0
+    changed = synthio("bench", "show", recipe, *options[:2], "base.train.steps=3")
+    assert "0 of 2 cells finished" in changed.stdout
+    assert "2 finished cell(s) of other settings" in changed.stderr
+    # A run that fails takes the old figure with it.
+    failed = synthio("bench", recipe, *options, f"base.retrieve.corpus={tmp_path / 'nothing'}", "--json")
+    assert failed.returncode == 8
+    assert json.loads(failed.stdout)["failed"].keys() == {"tones-n6-s0-retrieval"}
+    assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
+    # A damaged cell is made again.
+    (tmp_path / "out" / "cells" / "tones-n6-s0-gold.json").write_text("{")
+    again = synthio("bench", recipe, *options)
+    assert "2 of 2 cells finished" in again.stdout, again.stderr
+
+
 def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Path) -> None:
     small = ["base.imagine.captions_per_clip=5", "base.retrieve.corpus=" + str(tmp_path / "nothing"), "--quiet"]
     result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "arms=[gold, retrieval]", *small)
@@ -150,10 +168,9 @@ def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finish
     assert result.returncode == 0, result.stderr
     made = {row["arm"]: row for row in rows(finished)}
     (summary,) = finished.glob("runs/*/stages/gate-*/done.json")
-    decision = json.loads(summary.read_text())
-    assert [option["share"] for option in decision["options"]] == [0.0, 0.5]
-    assert decision["share"] in (0.0, 0.5)
-    if decision["share"] == 0:
+    options = [GateOption.model_validate(option) for option in json.loads(summary.read_text())["options"]]
+    assert [option.share for option in options] == [0.0, 0.5]
+    if choose_share(options, 0.1) == 0:
         assert made["synthio_auto"]["value"] == made["gold"]["value"]
         assert made["synthio_auto"]["n_added"] == "0"
     else:
@@ -180,6 +197,9 @@ def test_the_plan_is_every_combination_by_draw() -> None:
         ({"arms": ["gold", "goldd"]}, "goldd"),
         ({"arms": ["noise"]}, "reference is 'gold'"),
         ({"datasets": {"../a": {}}}, "expected names of letters"),
+        ({"own_arms": {"../../evil": {"like": "noise", "title": "x"}}}, "expected names of letters"),
+        ({"sizes": [5, 5]}, "has repetitions"),
+        ({"arms": ["gold", "gold"]}, "has repetitions"),
         ({"own_arms": {"gold": {"like": "noise", "title": "x"}}}, "built-in arm of this name"),
         ({"own_arms": {"mine": {"like": "nose", "title": "x"}}}, "own_arms.mine.like is 'nose'"),
     ],
@@ -205,6 +225,25 @@ def test_every_arm_is_a_valid_run_recipe(arm: str) -> None:
     assert config.data.sample.train == 5
     assert config.train.seeds == 1
     assert config.run_folder == Path("out/runs/a-n5-s0")
+
+
+def test_what_makes_a_cell_cannot_be_set_elsewhere() -> None:
+    base = {"seed": 7, "run_folder": "elsewhere", "data": {"path": "demo", "sample": {"train": 9, "test": 3}}}
+    recipe = content(base=base, arms=("gold",), seeds=2)
+    configs = [
+        run_config(recipe, resolve_arms(("gold",), {}), cell) for cells in plan(recipe).values() for cell in cells
+    ]
+    assert {config.seed for config in configs} == {0, 1}
+    assert {config.data.sample.train for config in configs} == {5, 9}
+    assert {config.data.sample.test for config in configs} == {3}
+    assert not any(config.run_folder == Path("elsewhere") for config in configs)
+
+
+def test_an_arm_of_several_is_refused() -> None:
+    own = {"two": {"like": "gold", "title": "x", "run": {"train": {"arms": ["gold", "noise"]}}}}
+    recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", "two"), own_arms=own)
+    with pytest.raises(ConfigError, match="expected exactly one"):
+        run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[1])
 
 
 def test_an_own_arm_is_a_built_in_one_with_changes() -> None:

@@ -41,12 +41,16 @@ def config(small_data: Path, tmp_path: Path) -> RunConfig:
     generator = np.random.default_rng(1)
     for index in range(10):
         sf.write(corpus / f"noise_{index}.wav", 0.3 * generator.normal(size=8_000), 16_000)
-    shutil.copy(next((small_data / "test").rglob("*.wav")), corpus / "a_copy_of_a_test_clip.wav")
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    # At a rate that the CLAP does not take: copies must be found before resampling.
+    sf.write(data / "test" / "hiss" / "high_rate.wav", 0.3 * generator.normal(size=22_050), 44_100)
+    shutil.copy(data / "test" / "hiss" / "high_rate.wav", corpus / "a_copy_of_a_test_clip.wav")
     (corpus / "broken.wav").write_bytes(b"RIFF")
     (corpus / "notes.txt").write_text("not audio")
     content = {
         "run_folder": tmp_path / "run",
-        "data": {"path": str(small_data)},
+        "data": {"path": str(data)},
         "imagine": {"captions_per_clip": 1},
         "retrieve": {"corpus": str(tmp_path / "corpus")},
     }

@@ -107,6 +107,20 @@ def test_a_clip_with_several_labels_counts_for_its_rarest() -> None:
     assert any(id_.startswith("x") for id_ in kept)
 
 
+@given(
+    st.lists(st.sets(st.sampled_from("abcdef"), min_size=1, max_size=3), min_size=8, max_size=40),
+    st.integers(0, 20),
+    st.integers(0, 9),
+)
+def test_several_labels_per_clip_every_class_once_and_exactly_n(labels: list[set[str]], more: int, seed: int) -> None:
+    several = [Item(f"i{k}", tuple(sorted(names)), f"i{k}") for k, names in enumerate(labels)]
+    n = min(len(several), 6 + more)
+    kept = set(sample({"train": several}, SampleConfig(train=n), seed)["train"])
+    assert len(kept) == n
+    found = {name for item in several if item.id in kept for name in item.labels}
+    assert found == {name for item in several for name in item.labels}
+
+
 def test_thirds_by_frequency() -> None:
     assert frequency_thirds({"a": 9, "b": 5, "c": 5, "d": 1}) == {"head": ["a", "b"], "medium": ["c"], "tail": ["d"]}
 

@@ -290,7 +290,7 @@ def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_
             sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
     second = prepare(made.config, made.clips, {}, Listener())
     assert first.frontend.extractor.to_dict() == second.frontend.extractor.to_dict()
-    assert (first.examples["train"].inputs == second.examples["train"].inputs).all()
+    assert (first.real.examples.inputs == second.real.examples.inputs).all()
     assert not (first.examples["valid"].inputs == second.examples["valid"].inputs).all()
 
 
@@ -409,45 +409,51 @@ def test_an_unreadable_synthetic_clip_is_named(project: Project) -> None:
 
 
 @given(
-    n_real=st.integers(1, 40),
-    n_added=st.integers(0, 60),
+    real=st.lists(st.sampled_from("abc"), min_size=1, max_size=40),
+    added=st.lists(st.sampled_from("abcd"), max_size=60),
     share=st.floats(0, 1),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None)
-def test_batches(n_real: int, n_added: int, share: float, seed: int) -> None:
+@settings(max_examples=80, deadline=None)
+def test_batches(real: list[str], added: list[str], share: float, seed: int) -> None:
     draws = 400
-    gold = draw_batches(n_real, 0, share, draws, 0, seed)
-    mixed = draw_batches(n_real, n_added, share, draws, 0, seed)
+    gold = draw_batches(real, [], share, draws, 0, seed)
+    mixed = draw_batches(real, added, share, draws, 0, seed)
     assert gold.shape == mixed.shape == (draws,)
-    counts = np.bincount(gold, minlength=n_real)
-    assert len(counts) == n_real
+    counts = np.bincount(gold, minlength=len(real))
+    assert len(counts) == len(real)
     assert counts.max() - counts.min() <= 1
-    made = mixed >= n_real
+    made = mixed >= len(real)
     np.testing.assert_array_equal(mixed[~made], gold[~made])
-    assert mixed.max() < n_real + n_added
-    expected = share if n_added else 0.0
+    # Every class as often as in gold, whatever was added.
+    keys = [*real, *added]
+    assert [keys[i] for i in mixed] == [real[i] for i in gold]
+    replaceable = np.array([real[i] in added for i in gold])
+    assert not (made & ~replaceable).any()
     # Five standard deviations of a binomial share.
-    assert abs(made.mean() - expected) <= 5 * np.sqrt(expected * (1 - expected) / draws) + 1e-9
+    if total := replaceable.sum():
+        assert abs(made.sum() / total - share) <= 5 * np.sqrt(share * (1 - share) / total) + 1e-9
+    for key in set(added):
+        times = np.bincount(mixed[made], minlength=len(keys))[[k for k, own in enumerate(keys) if own == key]]
+        times = times[-added.count(key) :]
+        assert times.max() - times.min() <= 1
 
 
 def test_by_default_every_clip_is_drawn_equally_often(project: Project) -> None:
-    material = prepare(project.config, project.clips, {"synthio": [*project.synthetic] * 3}, Listener())
-    n_real, n_added = len(material.examples["train"].inputs), len(material.added["synthio"].inputs)
-    assert n_added == 3 * n_real
-    assert added_share(project.config, material, "synthio") == 0.75
-    assert added_share(project.config, material, "gold") == 0.0
-    fixed = project.config.model_copy(
-        update={"train": project.config.train.model_copy(update={"synthetic_share": 0.4})}
-    )
-    assert added_share(fixed, material, "synthio") == 0.4
+    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    n = project.config.imagine.captions_per_clip
+    assert added_share(project.config, material, "synthio") == n / (n + 1)
+    train = project.config.train.model_copy(update={"synthetic_share": 0.4})
+    assert added_share(project.config.model_copy(update={"train": train}), material, "synthio") == 0.4
     gated = dataclasses.replace(material, shares={"synthio": 0.1})
-    assert added_share(fixed, gated, "synthio") == 0.1
+    assert added_share(project.config, gated, "synthio") == 0.1
 
 
 def test_other_seeds_draw_other_batches() -> None:
     for n_added, share in ((0, 0.0), (20, 1.0)):
-        first, second, other_run = (draw_batches(20, n_added, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1)))
+        first, second, other_run = (
+            draw_batches(["a"] * 20, ["a"] * n_added, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1))
+        )
         assert (first != second).any()
         assert (first != other_run).any()
 
@@ -558,17 +564,17 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
     train = project.config.train.model_copy(update={"arms": arms})
     config = project.config.model_copy(update={"train": train})
     material = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
-    real = material.examples["train"]
-    assert len(material.added["gold"].inputs) == 0
+    real = material.real.examples
+    assert len(material.added["gold"].keys) == 0
     for arm in arms[1:]:
-        added = material.added[arm]
+        added = material.added[arm].examples
         assert len(added.inputs) == config.imagine.captions_per_clip * len(real.inputs)
         assert torch.equal(added.targets, real.targets[torch.arange(len(added.targets)) % len(real.targets)])
         copied = real.inputs[torch.arange(len(added.inputs)) % len(real.inputs)]
         assert not torch.allclose(added.inputs, copied)
     again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
     for arm in arms[1:]:
-        assert torch.equal(again.added[arm].inputs, material.added[arm].inputs)
+        assert torch.equal(again.added[arm].examples.inputs, material.added[arm].examples.inputs)
 
 
 def test_the_gates_word_is_kept_and_told(project: Project) -> None:

@@ -151,6 +151,21 @@ def problem_type(config: RunConfig, clips: Sequence[Clip]) -> ProblemType:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Clips to train on, and what each may stand in for."""
+
+    examples: Examples
+    keys: tuple[str, ...]
+    """Of each clip: its label; with several labels per clip, the id of the real clip that it is or was made for."""
+
+    def subset(self, kept: Sequence[bool]) -> Part:
+        """Those that are ``kept``, in order."""
+        mask = torch.tensor(kept, dtype=torch.bool)
+        examples = Examples(self.examples.inputs[mask], self.examples.targets[mask])
+        return Part(examples, tuple(key for key, keep in zip(self.keys, kept, strict=True) if keep))
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything that the trainings share."""
 
@@ -159,8 +174,11 @@ class Material:
     problem_type: ProblemType
     classes: tuple[str, ...]
     clips: Mapping[Split, Sequence[Clip]]
+    real: Part
+    """The real training clips."""
     examples: Mapping[Split, Examples]
-    added: Mapping[Arm, Examples]
+    """Of validation and test."""
+    added: Mapping[Arm, Part]
     """What each arm adds to the real training clips."""
     shares: Mapping[Arm, float]
     """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
@@ -188,41 +206,50 @@ def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Re
             targets = _targets([item.labels for item in items], classes, problem)
             return Examples(torch.stack(features) if features else torch.zeros(0), targets)
 
-        made = {split: examples(splits[split]) for split in SPLITS}
-        added: dict[Arm, Examples] = {"gold": Examples(torch.zeros(0), made["train"].targets[:0])}
-        added |= {arm: examples(pools.get(arm, ())) for arm in ARMS_WITH_FILES}
+        real = Part(examples(splits["train"]), _keys(splits["train"], problem))
+        held_out = {split: examples(splits[split]) for split in SPLITS[1:]}
+        added: dict[Arm, Part] = {"gold": Part(Examples(torch.zeros(0), real.examples.targets[:0]), ())}
+        for arm in ARMS_WITH_FILES:
+            added[arm] = Part(examples(pools.get(arm, ())), _keys(pools.get(arm, ()), problem))
     for arm in config.train.arms:
         if arm not in added:
-            added[arm] = _augmented(config, arm, splits["train"], made["train"], source, frontend, reporter)
-    return Material(source, frontend, problem, classes, splits, made, added, {})
+            added[arm] = _augmented(config, arm, splits["train"], real, source, frontend, reporter)
+    return Material(source, frontend, problem, classes, splits, real, held_out, added, {})
+
+
+def _keys(items: Sequence[Clip] | Sequence[AddedClip], problem: ProblemType) -> tuple[str, ...]:
+    if problem == "single_label_classification":
+        return tuple(item.labels[0] for item in items)
+    return tuple(item.clip_id if isinstance(item, AddedClip) else item.id for item in items)
 
 
 def _augmented(
     config: RunConfig,
     arm: Arm,
     clips: Sequence[Clip],
-    real: Examples,
+    real: Part,
     source: Source,
     frontend: Frontend,
     reporter: Reporter,
-) -> Examples:
+) -> Part:
     """``imagine.captions_per_clip`` augmented copies of every real training clip; each draws from its own generator."""
     rate_hz, wanted = source.sample_rate_hz, config.imagine.captions_per_clip * len(clips)
-    features = []
+    inputs, features = real.examples.inputs, []
     with reporter.task(f"{arm} copies", wanted) as advance:
         for number in range(wanted):
             index = number % len(clips)
             generator = numpy_generator(config.seed, "train", arm, clips[index].id, number // len(clips))
             if arm == "specaugment":
-                copy = real.inputs[index].clone().reshape(1, 1, *real.inputs.shape[-2:])
+                copy = inputs[index].clone().reshape(1, 1, *inputs.shape[-2:])
                 features.append(augment.mask_features(copy, augment.MASKED_SHARE, generator)[0, 0])
             else:
                 samples = _waveform(clips[index].path, rate_hz, config.data.max_duration_s)
                 varied = augment.AUGMENTATIONS[arm](samples, rate_hz, generator)
                 features.append(torch.from_numpy(frontend.features(varied)))
             advance(1)
-    stacked = torch.stack(features).reshape(wanted, *real.inputs.shape[1:])
-    return Examples(stacked, real.targets[torch.arange(wanted) % len(clips)])
+    stacked = torch.stack(features).reshape(wanted, *inputs.shape[1:])
+    targets = real.examples.targets[torch.arange(wanted) % len(clips)]
+    return Part(Examples(stacked, targets), tuple(real.keys[number % len(clips)] for number in range(wanted)))
 
 
 def _waveform(path: str, sample_rate_hz: int, max_duration_s: float) -> Waveform:
@@ -257,24 +284,29 @@ def _warn(
 
 
 def draw_batches(
-    n_real: int, n_added: int, added_share: float, draws: int, run_seed: int, seed: int
+    real: Sequence[str], added: Sequence[str], added_share: float, draws: int, run_seed: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Which example each of the ``draws`` slots of a training takes; added ones count from ``n_real`` on.
+    """Which example each of the ``draws`` slots of a training takes; added ones count from ``len(real)`` on.
 
-    Every slot is an added clip with probability ``added_share``, or 0 without any. Real clips come from shuffled passes
-    over all of them, added ones likewise, each from its own generator: with one seed, all arms take the same real clip
-    in every slot that they fill with a real one.
+    ``real`` and ``added`` are the clips' keys (see `Part`). Every slot first takes a real clip, from shuffled passes
+    over all of them; with probability ``added_share`` an added clip of the same key takes its place, from shuffled
+    passes over those. So every arm sees every class as often as gold does, whatever was filtered out, and a real clip
+    whose key has no added clips stays. With one seed, all arms take the same real clip in every slot that they fill
+    with a real one.
     """
-    real = _passes(n_real, draws, numpy_generator(run_seed, "train", seed, "real"))
-    if n_added == 0:
-        return real
-    made = n_real + _passes(n_added, draws, numpy_generator(run_seed, "train", seed, "synthetic"))
-    drawn = numpy_generator(run_seed, "train", seed, "share").random(draws)
-    return np.where(drawn < added_share, made, real)
+    slots = _passes(len(real), draws, numpy_generator(run_seed, "train", seed, "real"))
+    drawn = numpy_generator(run_seed, "train", seed, "share").random(draws) < added_share
+    slot_keys = np.array(real)[slots]
+    added_keys = np.array(added)
+    for key in sorted(set(added)):
+        places, own = np.flatnonzero(drawn & (slot_keys == key)), np.flatnonzero(added_keys == key)
+        order = _passes(len(own), len(places), numpy_generator(run_seed, "train", seed, "added", key))
+        slots[places] = len(real) + own[order]
+    return slots
 
 
 def _passes(items: int, draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    passes = [generator.permutation(items) for _ in range(-(-draws // items))]
+    passes = [generator.permutation(items) for _ in range(max(1, -(-draws // items)))]
     return np.concatenate(passes)[:draws].astype(np.int64)
 
 
@@ -316,12 +348,10 @@ def fit_arm(
     The new head and the order of the real clips depend on the seed and not on the arm.
     """
     started = time.monotonic()
-    real, valid = material.examples["train"], material.examples["valid"]
-    added = material.added[arm]
-    n_added = len(added.inputs)
+    real, added, valid = material.real, material.added[arm], material.examples["valid"]
     order = draw_batches(
-        len(real.inputs),
-        n_added,
+        real.keys,
+        added.keys,
         added_share(config, material, arm),
         config.train.steps * config.train.batch_size,
         config.seed,
@@ -339,13 +369,13 @@ def fit_arm(
         device=resolve_device(config.train.device),
         seed=unit_seed,
     )
-    examples = _joined(real, added) if n_added else real
+    examples = _joined(real.examples, added.examples) if added.keys else real.examples
     best, curve = fine_tune(model, examples, order, valid if len(valid.inputs) else None, optimisation, advance)
     training = Training(
         arm=arm,
         seed=seed,
-        n_train=len(real.inputs),
-        n_added=n_added,
+        n_train=len(real.keys),
+        n_added=len(added.keys),
         steps=config.train.steps,
         seconds=time.monotonic() - started,
         best=best,
@@ -355,12 +385,11 @@ def fit_arm(
 
 
 def added_share(config: RunConfig, material: Material, arm: Arm) -> float:
-    """Expected share of added clips in a batch; without a setting, every clip is drawn equally often."""
+    """Expected share of added clips in a batch: the gate's, the recipe's, or ``N / (N + 1)``, as with N per real clip
+    and every clip drawn equally often; it does not depend on how many the filter accepted."""
     share = material.shares.get(arm, config.train.synthetic_share)
-    if share is not None:
-        return share
-    n_real, n_added = len(material.examples["train"].inputs), len(material.added[arm].inputs)
-    return n_added / (n_real + n_added)
+    n = config.imagine.captions_per_clip
+    return n / (n + 1) if share is None else share
 
 
 def _joined(real: Examples, added: Examples) -> Examples:

@@ -38,7 +38,7 @@ class _RunByDefault(TyperGroup):
     """`synthio bench RECIPE` is `synthio bench run RECIPE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands and args[0] != "--help":
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -291,7 +291,9 @@ def bench_run(
     bench = load_recipe(recipe, overrides or [], BenchRecipe)
     _silence_library_bars()
     failed = run_cells(bench, part, _reporter(quiet))
-    _show_bench(show(bench), as_json)
+    _show_bench(show(bench), failed, as_json)
+    if failed and as_json:
+        raise typer.Exit(BenchIncomplete.exit_code)
     if failed:
         lines = [f"{name}: {reason}" for name, reason in failed.items()]
         raise BenchIncomplete("\n".join([f"{len(failed)} cell(s) failed; the tables are without them", *lines]))
@@ -311,18 +313,26 @@ def bench_show(
     from synthio.bench.show import show
     from synthio.recipes import load_recipe
 
-    _show_bench(show(load_recipe(recipe, overrides or [], BenchRecipe), results or []), as_json)
+    _show_bench(show(load_recipe(recipe, overrides or [], BenchRecipe), results or []), {}, as_json)
 
 
-def _show_bench(shown: Any, as_json: bool) -> None:
+def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
     from dataclasses import asdict
 
     def text() -> None:
         print(shown.markdown)
+        told = Console(stderr=True)
         for path in shown.files:
-            Console(stderr=True).print(str(path), markup=False, highlight=False)
+            told.print(str(path), markup=False, highlight=False)
+        if shown.stale:
+            told.print(
+                f"{shown.stale} finished cell(s) of other settings or models are left out; `synthio bench` makes them "
+                "again",
+                style="yellow",
+            )
 
-    _print({**asdict(shown.tables), "files": list(map(str, shown.files))}, as_json, text)
+    value = {"files": list(map(str, shown.files)), "stale": shown.stale, "failed": failed}
+    _print({**asdict(shown.tables), **value}, as_json, text)
 
 
 @data_app.command("check")

@@ -254,7 +254,7 @@ class TrainConfig(Section):
         None,
         ge=0,
         le=1,
-        description="Expected share of added clips in a batch; null draws every clip, real or added, equally often, as the published code does.",
+        description="Expected share of added clips in a batch; null is N / (N + 1) for N captions per clip: every clip equally often, as in the published code.",
     )
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
@@ -278,7 +278,7 @@ class GateConfig(Section):
         0.1,
         gt=0,
         le=0.5,
-        description="Synthetic clips join only when the paired test on held-out clips is below this, Holm-adjusted over the shares.",
+        description="Synthetic clips join only when the corrected paired test on held-out clips is below this, Holm-adjusted over the shares.",
     )
 
 

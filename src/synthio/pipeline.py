@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
 
-#: Arms made of varied copies of the real clips, so their number matters to them.
-AUGMENTED_ARMS = frozenset({"noise", "pitch_shift", "specaugment", "audiomentations"})
+#: Fields of the train section that the gate's own trainings do not depend on.
+_AFTER_THE_GATE = frozenset({"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"})
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -204,10 +204,11 @@ class Pipeline:
 
     def retrieved(self) -> list[RetrievedClip]:
         """Corpus clips near the real training clips."""
-        from synthio.stages.retrieve import corpus_digest, retrieve_clips
+        from synthio.stages.retrieve import corpus_digest, corpus_root, retrieve_clips
 
         clips, identity = self.clips(), self._clap_identity
-        parts = [corpus_digest(self.config), identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
+        corpus = [corpus_digest(self.config), str(corpus_root(self.config))]
+        parts = [corpus, identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
         folder = self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
 
         def work(folder: StageFolder) -> None:
@@ -217,14 +218,21 @@ class Pipeline:
 
     def gate(self) -> float:
         """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
-        from synthio.stages.gate import GateDecision, decide
+        from synthio.stages.gate import GateMeasures, choose_share, measure_shares
 
-        clips, rounds = self.clips(), self.rounds()
+        clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = _synthetic(rounds)
-        section = {**self._section("train"), "arms": None, "seeds": None, "synthetic_share": None}
-        folder = self._folder("gate", self._training_key([section, self._section("gate")], rounds))
-        self._once(folder, "train", GatedClip, lambda f: decide(self.config, clips, synthetic, f, self.reporter))
-        return GateDecision.model_validate(folder.summary()).share
+        # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
+        section = {name: value for name, value in self._section("train").items() if name not in _AFTER_THE_GATE}
+        folder = self._folder("gate", self._training_key([section, gate.folds, gate.shares], rounds))
+        self._once(
+            folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
+        )
+        share = choose_share(GateMeasures.model_validate(folder.summary()).options, gate.level)
+        self.reporter.note(
+            f"gate: {f'synthetic clips, {100 * share:.0f}% of a batch' if share else 'real clips alone'}"
+        )
+        return share
 
     def predictions(self) -> tuple[list[Prediction], StageFolder]:
         """Test and validation predictions of every arm and seed."""
@@ -243,8 +251,9 @@ class Pipeline:
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
         if retrieved:
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
-        copies = self.config.imagine.captions_per_clip if AUGMENTED_ARMS & set(arms) else None
-        parts = [self._section("train"), copies, [(r.id, r.path) for r in retrieved], shares]
+        # Also of arms without language model: the number of copies, and every arm's share of a batch.
+        n = self.config.imagine.captions_per_clip if set(arms) != {"gold"} else None
+        parts = [self._section("train"), n, [(r.id, r.path) for r in retrieved], shares]
         folder = self._folder("train", self._training_key(parts, rounds))
         predictions = self._once(
             folder, "train", Prediction, lambda f: train_arms(self.config, clips, pools, shares, f, self.reporter)
@@ -314,6 +323,10 @@ class Pipeline:
 
         self.write_recipe()
         check_arms(self.config)
+        if "retrieval" in self.config.train.arms:
+            from synthio.stages.retrieve import corpus_files
+
+            corpus_files(self.config)
         self.clips()
         self.captions()
         self.alignment()
@@ -444,10 +457,13 @@ class Pipeline:
     @contextmanager
     def _timed(self, stage: str, folder: str = "") -> Iterator[None]:
         started = time.monotonic()
-        yield
-        row = json.dumps({"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)})
-        with (self.root / "timings.jsonl").open("a", encoding="utf-8") as log:
-            log.write(row + "\n")
+        try:
+            yield
+        finally:
+            row = {"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)}
+            self.root.mkdir(parents=True, exist_ok=True)
+            with (self.root / "timings.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
 
     def _generate(
         self, number: int, prompts: Sequence[Prompt], prompts_key: str, stage: str

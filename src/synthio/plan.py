@@ -8,6 +8,7 @@ from typing import Any
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.stages.clips import check_data
+from synthio.stages.retrieve import corpus_files
 
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README).
 _POCKET_SECONDS = {
@@ -46,10 +47,12 @@ class Plan:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Count items per stage. Raises: `DataError` when the data would stop the run."""
+    """Count items per stage. Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run."""
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))
+    if "retrieval" in config.train.arms:
+        corpus_files(config)
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     wanted = counts["train"] * config.imagine.captions_per_clip
     extractions = counts["train"] if config.imagine.mode == "mixcap" else 0

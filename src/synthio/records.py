@@ -132,6 +132,7 @@ class GatedClip(Record):
     """One real training clip, held out, under a classifier of the gate. ``id`` is ``share/clip id``."""
 
     clip_id: str
+    group: str | None
     share: float
     """Expected share of synthetic clips in the batches of that training; 0 is real clips alone."""
     fold: int

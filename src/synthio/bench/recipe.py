@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,8 +66,13 @@ def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
     resolve_arms(recipe.arms, recipe.own_arms)
     if recipe.reference not in recipe.arms:
         raise ConfigError(f"reference is {recipe.reference!r}; expected one of arms: {', '.join(recipe.arms)}")
-    if bad := [name for name in recipe.datasets if not name.replace("_", "").replace("-", "").isalnum()]:
-        raise ConfigError(f"datasets: {bad}; expected names of letters, digits, hyphens and underscores")
+    # Names become file names.
+    if bad := [name for name in (*recipe.datasets, *recipe.own_arms) if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
+        raise ConfigError(f"datasets, own_arms: {bad}; expected names of letters, digits, hyphens and underscores")
+    for field in ("sizes", "arms"):
+        values: tuple[object, ...] = getattr(recipe, field)
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{field}: {list(values)} has repetitions; expected each once")
     cells: dict[str, list[Cell]] = defaultdict(list)
     for size in recipe.sizes:
         for seed in range(recipe.seeds):
@@ -78,14 +84,19 @@ def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
 
 
 def run_config(recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell) -> RunConfig:
-    """The run recipe of one cell. Raises: `ConfigError` as `validate` does."""
+    """The run recipe of one cell; what makes it this cell cannot be set elsewhere.
+
+    Raises: `ConfigError` as `validate` does, and for an arm that is not one arm.
+    """
+    content: dict[str, Any] = {"train": {"seeds": 1}, "retrieve": {"cache": str(recipe.output / "cache")}}
+    for layer in (recipe.base, recipe.datasets[cell.dataset], arms[cell.arm].run):
+        content = merge(content, layer)
     own = {
         "run_folder": str(recipe.output / "runs" / cell.draw),
         "seed": cell.seed,
         "data": {"sample": {"train": cell.n}},
-        "train": {"seeds": 1},
-        "retrieve": {"cache": str(recipe.output / "cache")},
     }
-    content = merge(merge(own, recipe.base), recipe.datasets[cell.dataset])
-    content = merge(content, arms[cell.arm].run)
-    return validate(content, RunConfig, f"{cell.name} (from the bench recipe)")
+    config = validate(merge(content, own), RunConfig, f"{cell.name} (from the bench recipe)")
+    if len(config.train.arms) != 1:
+        raise ConfigError(f"arm {cell.arm!r}: its train.arms is {list(config.train.arms)}; expected exactly one")
+    return config

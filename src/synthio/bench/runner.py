@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
 from synthio.backends.identity import model_identity
@@ -13,9 +16,10 @@ from synthio.bench.results import Result
 from synthio.config import RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
-from synthio.pipeline import Pipeline
+from synthio.pipeline import EXECUTION_FIELDS, Pipeline
 from synthio.progress import Reporter
 from synthio.stages.clips import data_fingerprint
+from synthio.stages.retrieve import corpus_digest
 from synthio.store import fingerprint, write_text
 
 
@@ -33,6 +37,16 @@ def parse_shard(text: str) -> Shard:
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise ConfigError(f"--shard is {text!r}; expected i/k with 0 <= i < k, for example 0/2 and 1/2")
     return Shard(int(index), int(count))
+
+
+class _Finished(BaseModel):
+    """A cell on disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    content: str
+    """`content_key` when it was made."""
+    result: Result
 
 
 def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> dict[str, str]:
@@ -57,34 +71,58 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> dict[str
 
 def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:
     """One arm's run as far as its test predictions; a finished one of the same content is only read."""
-    path = _file(recipe, cell)
-    key = content_key(config)
-    if path.is_file():
-        result = Result.model_validate_json(path.read_text(encoding="utf-8"))
-        if result.recipe == key:
-            return result
+    path, key = _file(recipe, cell), content_key(config)
+    finished = _read(path)
+    if finished is not None and finished.content == key:
+        return finished.result
+    # Of other settings or data: it must not stand in a table when this run fails.
+    path.unlink(missing_ok=True)
     pipeline = Pipeline(config, reporter)
     _, folder = pipeline.predictions()
     comparison = metrics.Comparison.model_validate(folder.summary())
     seconds = pipeline.seconds_by_folder()
-    train_s = sum(arm.seconds for arm in comparison.arms)
-    result = _result(cell, comparison, key, train_s, sum(seconds.values()) - seconds.get(folder.path.name, 0.0))
-    write_text(path, result.model_dump_json(indent=1))
+    result = _result(cell, comparison, settings_key(config), seconds.pop(folder.path.name, 0.0), sum(seconds.values()))
+    # The weights of thousands of cells would fill a disk.
+    shutil.rmtree(folder.path / f"model-{config.train.arms[0]}", ignore_errors=True)
+    write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
     reporter.note(f"{cell.name}: {comparison.metric} {100 * result.value:.1f}")
     return result
 
 
-def content_key(config: RunConfig) -> str:
-    """Of everything that a cell's figures depend on: its recipe, the weights of every model, and the data's files."""
-    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate"})
-    content["retrieve"].pop("cache")
+def _read(path: Path) -> _Finished | None:
+    """A finished cell; None for one that is not there, or not readable and so to be made again."""
+    try:
+        return _Finished.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def settings_key(config: RunConfig) -> str:
+    """Of what the figures of all seeds and sizes of an arm on a dataset have in common: the recipe and every model's
+    weights. The same on every machine: without seed, n, paths, devices and batch sizes of inference."""
+    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed"})
+    content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
+    content["data"]["sample"].pop("train")
+    content["retrieve"] = None
+    for section, fields in EXECUTION_FIELDS.items():
+        for field in fields:
+            content.get(section, {}).pop(field, None)
+    for section in ("caption", "imagine"):
+        content[section]["endpoint"] = content[section]["endpoint"]["model"]
     models = [
         model_identity("t2a", config.t2a.model, config.t2a.revision),
         model_identity("clap", config.clap.model, config.clap.revision),
         model_identity("classifier", config.train.model, config.train.revision),
         model_identity("llm", config.imagine.model) if config.imagine.kind == "local" else None,
+        model_identity("captioner", config.caption.model) if config.caption.kind == "transformers" else None,
     ]
-    return fingerprint([content, models, data_fingerprint(config)])
+    return fingerprint([content, models])
+
+
+def content_key(config: RunConfig) -> str:
+    """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files."""
+    corpus = corpus_digest(config) if "retrieval" in config.train.arms else None
+    return fingerprint([settings_key(config), config.seed, config.data.domain, data_fingerprint(config), corpus])
 
 
 def _result(cell: Cell, comparison: metrics.Comparison, key: str, train_s: float, shared_s: float) -> Result:
@@ -124,11 +162,21 @@ def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]
     return means
 
 
-def finished_cells(recipe: BenchRecipe) -> list[Result]:
-    """Results of the recipe's cells that are on disk, whoever made them. Cells of other models or settings are told
-    apart only when they are run again: nothing is loaded here."""
-    paths = (_file(recipe, cell) for cells in plan(recipe).values() for cell in cells)
-    return [Result.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
+    """Results of the recipe's cells that are on disk, whoever made them, and how many were left out because they were
+    made with other settings or models; nothing is loaded here."""
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    found, stale = [], 0
+    for cells in plan(recipe).values():
+        for cell in cells:
+            finished = _read(_file(recipe, cell))
+            if finished is None:
+                continue
+            if finished.result.recipe == settings_key(run_config(recipe, arms, cell)):
+                found.append(finished.result)
+            else:
+                stale += 1
+    return found, stale
 
 
 def _file(recipe: BenchRecipe, cell: Cell) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_results, write_results
 from synthio.bench.runner import finished_cells
 from synthio.bench.tables import BenchTables, make_tables
+from synthio.errors import DataError
 from synthio.store import write_text
 
 
@@ -22,6 +24,8 @@ class Shown:
     tables: BenchTables
     markdown: str
     files: tuple[Path, ...]
+    stale: int
+    """Finished cells that were left out: made with other settings or models than the recipe's and today's."""
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
@@ -29,7 +33,8 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
 
     Raises: `DataError` for files that cannot be read or contradict each other.
     """
-    found: list[Result] = read_results(results) if results else finished_cells(recipe)
+    found, stale = (read_results(results), 0) if results else finished_cells(recipe)
+    _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     tables = make_tables(
         found,
@@ -43,4 +48,16 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
     pages = {"tables.md": markdown, "tables.tex": to_latex(tables), "tables.html": to_html(tables)}
     for name, text in pages.items():
         write_text(recipe.output / name, text)
-    return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)))
+    return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)), stale)
+
+
+def _check_settings(results: Sequence[Result]) -> None:
+    """An arm's cells of one dataset must come from one recipe. Raises: `DataError` when they do not."""
+    recipes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for result in results:
+        recipes[result.dataset, result.arm].add(result.recipe)
+    if mixed := [f"{arm} on {dataset}" for (dataset, arm), keys in sorted(recipes.items()) if len(keys) > 1]:
+        raise DataError(
+            f"results of {', '.join(mixed)} come from different settings or models; expected one per arm and dataset: "
+            "leave out the older files"
+        )

@@ -6,7 +6,7 @@ among its n = 100, and the order of files never matters.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -40,20 +40,35 @@ def sample(items: Mapping[Split, Sequence[Item]], config: SampleConfig, seed: in
 
 def _draw_training(items: Sequence[Item], config: SampleConfig, seed: int) -> list[str]:
     assert config.train is not None
-    queues = _queues(items, seed)
-    sizes = {label: len(queue) for label, queue in queues.items()}
-    if config.train > len(items) or config.train < len(queues):
+    queues, cover = _queues(items, seed), _cover(items, seed)
+    if not len(cover) <= config.train <= len(items):
+        classes = len({label for item in items for label in item.labels})
         raise DataError(
-            f"data.sample.train is {config.train}; the training split has {len(items)} clips of {len(queues)} classes; "
-            "expected a number between these two: one clip per class at least"
+            f"data.sample.train is {config.train}; the training split has {len(items)} clips of {classes} classes; "
+            f"expected {len(cover)} to {len(items)}: every class once at least"
         )
-    if config.shape == "stratified":
-        return _take(queues, proportional(sizes, config.train, least=1))
+    sizes = {label: len(queue) for label, queue in queues.items()}
+    weights: Mapping[str, float] = sizes
     if config.shape == "balanced":
-        return _take(queues, proportional(dict.fromkeys(sizes, 1), config.train, least=1, most=sizes))
-    order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
-    wanted = long_tail_weights(len(order), config.imbalance_factor)
-    return _take(queues, proportional(dict(zip(order, wanted, strict=True)), config.train, least=1, most=sizes))
+        weights = dict.fromkeys(sizes, 1.0)
+    elif config.shape == "long_tail":
+        order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
+        weights = dict(zip(order, long_tail_weights(len(order), config.imbalance_factor), strict=True))
+    drawn = _take(queues, proportional(weights, config.train, least=1, most=sizes))
+    return [*cover, *(item for item in drawn if item not in set(cover))][: config.train]
+
+
+def _cover(items: Sequence[Item], seed: int) -> list[str]:
+    """The first clip of every class that no clip before it has, rarest class first. With one label per clip these are
+    the heads of the queues."""
+    counts = Counter(label for item in items for label in item.labels)
+    drawn = _in_drawn_order(items, seed)
+    chosen: dict[str, tuple[str, ...]] = {}
+    for label in sorted(counts, key=lambda label: (counts[label], label)):
+        if not any(label in labels for labels in chosen.values()):
+            first = next(item for item in drawn if label in item.labels)
+            chosen[first.id] = first.labels
+    return list(chosen)
 
 
 def long_tail_weights(classes: int, imbalance_factor: float) -> list[float]:
@@ -77,14 +92,15 @@ def proportional(
 
 def _queues(items: Sequence[Item], seed: int) -> dict[str, list[str]]:
     """Ids by class, each class in its drawn order."""
-    counts: dict[str, int] = defaultdict(int)
-    for item in items:
-        for label in item.labels:
-            counts[label] += 1
+    counts = Counter(label for item in items for label in item.labels)
     queues: dict[str, list[str]] = defaultdict(list)
-    for item in sorted(items, key=lambda item: derive_seed(seed, "sample", item.id)):
+    for item in _in_drawn_order(items, seed):
         queues[min(item.labels, key=lambda label: (counts[label], label))].append(item.id)
     return dict(sorted(queues.items()))
+
+
+def _in_drawn_order(items: Sequence[Item], seed: int) -> list[Item]:
+    return sorted(items, key=lambda item: derive_seed(seed, "sample", item.id))
 
 
 def _take(queues: Mapping[str, Sequence[str]], seats: Mapping[str, int]) -> list[str]:

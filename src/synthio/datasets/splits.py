@@ -66,11 +66,11 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
     names = [split for split, share in shares.items() if share > 0]
     probabilities = np.array([shares[split] for split in names])
     groups, labels = sorted({item.group for item in items}), sorted({name for item in items for name in item.labels})
+    row_of, column_of = ({name: k for k, name in enumerate(names_)} for names_ in (groups, labels))
     counts, sizes = np.zeros((len(groups), len(labels))), np.zeros(len(groups))
     for item in items:
-        row = groups.index(item.group)
-        sizes[row] += 1
-        counts[row, [labels.index(name) for name in item.labels]] += 1
+        sizes[row_of[item.group]] += 1
+        counts[row_of[item.group], [column_of[name] for name in item.labels]] += 1
     least = np.minimum(_MIN_PER_CLASS, counts.sum(axis=0) // len(names))
     generator = numpy_generator(seed, "draw splits")
     for _ in range(_DRAWS):

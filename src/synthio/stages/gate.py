@@ -3,26 +3,26 @@
 Cross-validation on the real training clips. In every fold the classifier is trained without the fold's clips and
 without the synthetic clips that were made for them, once per share, with the same dice; the held-out clips are scored.
 A share above 0 is chosen only when a paired test says that it lowers their log loss; otherwise 0, which is gold. The
-validation clips pick each training's best step, as they always do; the test clips are never looked at.
+validation clips pick each training's best step, as they always do; test clips decide nothing.
 
-What it cannot see: alignment and imagination have looked at all training clips, the held-out ones among them, so the
-gate is a little too fond of synthetic clips. The test must be won clearly for that reason also.
+What it cannot see: alignment, imagination and the features' mean and deviation have looked at all training clips, the
+held-out ones among them, so the gate is a little too fond of synthetic clips.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
 from synthio.arms import AddedClip, Material, check_clips, fit_in_memory, prepare
-from synthio.backends.classifier import Examples, predict
+from synthio.backends.classifier import predict
 from synthio.backends.devices import resolve_device
 from synthio.config import RunConfig
 from synthio.errors import DataError
@@ -46,61 +46,69 @@ class GateOption(BaseModel):
     log_loss: float
     """Mean over the held-out clips, in nats per clip (summed over classes for several labels)."""
     p_value: float | None
-    """Of the one-sided paired t-test that it is below the log loss of share 0, Holm-adjusted; None for share 0."""
+    """That its log loss is not below that of share 0: one-sided, corrected, Holm-adjusted; None for share 0."""
 
 
-class GateDecision(BaseModel):
+class GateMeasures(BaseModel):
     """The stage's summary."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    share: float
-    """0: train on real clips alone."""
     options: tuple[GateOption, ...]
-    folds: int
+    """Empty when there were no synthetic clips to decide on."""
     seconds: float
 
 
-def decide(
+def measure_shares(
     config: RunConfig, clips: Sequence[Clip], synthetic: Sequence[AddedClip], folder: StageFolder, reporter: Reporter
-) -> GateDecision:
+) -> GateMeasures:
     """Train, score, test and finish the stage; folds and shares that were finished before a kill are kept.
 
     Raises: `DataError` for clips that cannot be folded.
     """
     started = time.monotonic()
     check_clips(clips, {"synthio": synthetic})
+    shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else ()
+    records = _score_all(config, clips, synthetic, shares, folder, reporter)
+    options = compare_shares(records, shares, config.gate.folds) if shares else ()
+    measures = GateMeasures(options=options, seconds=time.monotonic() - started)
+    folder.finish(records, measures.model_dump(mode="json"))
+    return measures
+
+
+def _score_all(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    synthetic: Sequence[AddedClip],
+    shares: Sequence[float],
+    folder: StageFolder,
+    reporter: Reporter,
+) -> list[GatedClip]:
     training = [clip for clip in clips if clip.split == "train"]
-    shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else (0.0,)
     folds = assign_folds(training, config.gate.folds, config.seed)
     units = [(fold, share) for fold in range(config.gate.folds) for share in shares]
+    wanted = {
+        unit: [f"{unit[1]}/{clip.id}" for clip, own in zip(training, folds, strict=True) if own == unit[0]]
+        for unit in units
+    }
     finished = folder.items(GatedClip)
-    pending = [unit for unit in units if not _is_finished(unit, training, folds, finished)]
-    if pending and len(shares) > 1:
-        gold = config.model_copy(update={"train": config.train.model_copy(update={"arms": ("gold",)})})
-        material = prepare(gold, clips, {"synthio": synthetic}, reporter)
-        with reporter.task("gate", len(units) * config.train.steps) as advance:
-            advance((len(units) - len(pending)) * config.train.steps)
+    pending = [unit for unit in units if not all(name in finished for name in wanted[unit])]
+    if pending:
+        # No other arm's clips are needed here.
+        alone = config.model_copy(update={"train": config.train.model_copy(update={"arms": ("synthio",)})})
+        material = prepare(alone, clips, {"synthio": synthetic}, reporter)
+        steps = config.train.steps
+        with reporter.task("gate", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
             for fold, share in pending:
                 scored = _score_fold(config, material, synthetic, folds, fold, share, advance, reporter)
                 folder.append(scored)
                 finished |= {record.id: record for record in scored}
-    records = list(finished.values())
-    options = compare_shares(records, shares) if len(shares) > 1 else (GateOption(share=0, log_loss=0, p_value=None),)
-    decision = GateDecision(
-        share=choose_share(options, config.gate.level),
-        options=options,
-        folds=config.gate.folds,
-        seconds=time.monotonic() - started,
-    )
-    folder.finish(records, decision.model_dump(mode="json"))
-    told = "real clips alone" if decision.share == 0 else f"synthetic clips, {100 * decision.share:.0f}% of a batch"
-    reporter.note(f"gate: {told}")
-    return decision
+    return [finished[name] for unit in units for name in wanted[unit]]
 
 
 def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each training clip: stratified by (first) label, groups kept whole where there are enough of them.
+    """The fold of each training clip: groups whole where there are enough of them, stratified by (first) label where a
+    class has enough clips.
 
     Raises: `DataError` for fewer clips than folds.
     """
@@ -109,6 +117,8 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     if len(training) < folds:
         raise DataError(f"gate.folds is {folds}; there are {len(training)} training clips: expected at most as many")
     labels = np.array([clip.labels[0] for clip in training])
+    if max(Counter(labels.tolist()).values()) < folds:
+        labels = np.full(len(training), "")
     groups = np.array([clip.group or clip.id for clip in training])
     if len(set(groups)) < folds:
         groups = np.array([clip.id for clip in training])
@@ -117,16 +127,6 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
         fold[held_out] = number
     return fold
-
-
-def _is_finished(
-    unit: tuple[int, float],
-    training: Sequence[Clip],
-    folds: npt.NDArray[np.int64],
-    finished: dict[str, GatedClip],
-) -> bool:
-    fold, share = unit
-    return all(f"{share}/{clip.id}" in finished for clip, own in zip(training, folds, strict=True) if own == fold)
 
 
 def _score_fold(
@@ -139,44 +139,61 @@ def _score_fold(
     advance: Advance,
     reporter: Reporter,
 ) -> list[GatedClip]:
-    training = material.clips["train"]
-    held_out = [clip for clip, own in zip(training, folds, strict=True) if own == fold]
+    kept = [bool(own != fold) for own in folds]
+    held_out = [clip for clip, keep in zip(material.clips["train"], kept, strict=True) if not keep]
     ids = {clip.id for clip in held_out}
-    kept = torch.from_numpy(folds != fold)
-    usable = torch.tensor([clip.clip_id not in ids for clip in synthetic])
     within = replace(
         material,
-        examples={**material.examples, "train": _subset(material.examples["train"], kept)},
-        added={"synthio": _subset(material.added["synthio"], usable)},
+        real=material.real.subset(kept),
+        added={"synthio": material.added["synthio"].subset([clip.clip_id not in ids for clip in synthetic])},
         shares={"synthio": share},
     )
     model, _ = fit_in_memory(config, within, "synthio", fold, advance, reporter)
-    rest = _subset(material.examples["train"], ~kept)
-    scores = predict(model, rest.inputs, config.train.batch_size, resolve_device(config.train.device))
+    inputs = material.real.subset([not keep for keep in kept]).examples.inputs
+    scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
     losses = _LOSSES[material.problem_type](targets, scores)
     return [
-        GatedClip(id=f"{share}/{clip.id}", clip_id=clip.id, share=share, fold=fold, log_loss=float(loss))
+        GatedClip(
+            id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, log_loss=float(loss)
+        )
         for clip, loss in zip(held_out, losses, strict=True)
     ]
 
 
-def _subset(examples: Examples, mask: torch.Tensor) -> Examples:
-    return Examples(examples.inputs[mask], examples.targets[mask])
-
-
-def compare_shares(records: Sequence[GatedClip], shares: Sequence[float]) -> tuple[GateOption, ...]:
+def compare_shares(records: Sequence[GatedClip], shares: Sequence[float], folds: int) -> tuple[GateOption, ...]:
     """Mean log loss per share, and the adjusted p-values against share 0. Pure."""
+    losses = {share: np.array([r.log_loss for r in records if r.share == share]) for share in shares}
+    tried = [share for share in shares if share > 0]
+    p_values = metrics.holm([p_value(_group_differences(records, share), folds) for share in tried])
+    adjusted = dict(zip(tried, p_values, strict=True))
+    return tuple(GateOption(share=s, log_loss=float(losses[s].mean()), p_value=adjusted.get(s)) for s in shares)
+
+
+def _group_differences(records: Sequence[GatedClip], share: float) -> list[float]:
+    """Mean difference in log loss to share 0 per group: clips of one recorder or kit are no independent evidence."""
+    gold = {r.clip_id: r.log_loss for r in records if r.share == 0}
+    by_group: Mapping[str, list[float]] = defaultdict(list)
+    for record in records:
+        if record.share == share:
+            by_group[record.group or record.clip_id].append(record.log_loss - gold[record.clip_id])
+    return [float(np.mean(values)) for _, values in sorted(by_group.items())]
+
+
+def p_value(differences: Sequence[float], folds: int) -> float:
+    """One-sided paired t-test that the mean difference is below 0, corrected for cross-validation.
+
+    Clips of one fold share a trained model, and the folds' models share training clips; Nadeau and Bengio (2003) add
+    ``test / train = 1 / (folds - 1)`` to the ``1 / folds`` of the variance of a mean over folds, so this one's variance
+    is ``s^2 / m * (1 + folds / (folds - 1))`` for ``m`` differences. 1 without at least 2 that vary: no evidence.
+    """
     from scipy import stats
 
-    of_share = {share: {r.clip_id: r.log_loss for r in records if r.share == share} for share in shares}
-    order = sorted(of_share[0.0])
-    losses = {share: np.array([values[clip] for clip in order]) for share, values in of_share.items()}
-    tried = [share for share in shares if share > 0]
-    raw = [float(stats.ttest_rel(losses[share], losses[0.0], alternative="less").pvalue) for share in tried]
-    # Equal losses (a share that changed nothing) have no p-value: no evidence.
-    adjusted = dict(zip(tried, metrics.holm([1.0 if np.isnan(p) else p for p in raw]), strict=True))
-    return tuple(GateOption(share=s, log_loss=float(losses[s].mean()), p_value=adjusted.get(s)) for s in shares)
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return 1.0
+    variance = values.var(ddof=1) / len(values) * (1 + folds / (folds - 1))
+    return float(stats.t.cdf(values.mean() / np.sqrt(variance), len(values) - 1))
 
 
 def choose_share(options: Sequence[GateOption], level: float) -> float:

@@ -75,22 +75,25 @@ def retrieve_clips(
 
 def corpus_files(config: RunConfig) -> list[Path]:
     """Every audio file below the corpus folder, sorted. Raises: `DataError` when there are none."""
-    root = _root(config)
+    root = corpus_root(config)
     if not root.is_dir():
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in audio.AUDIO_SUFFIXES)
+    found = (path for path in root.rglob("*") if path.suffix.lower() in audio.AUDIO_SUFFIXES)
+    files = sorted(path for path in found if path.is_file())
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
 
 
 def corpus_digest(config: RunConfig) -> str:
-    """Of the names and sizes of the corpus' files, for the stage key."""
-    root = _root(config)
-    return fingerprint([(str(path.relative_to(root)), path.stat().st_size) for path in corpus_files(config)])
+    """Of the names, sizes and times of change of the corpus' files, for the stage key."""
+    root = corpus_root(config)
+    stats = [(path.relative_to(root).as_posix(), path.stat()) for path in corpus_files(config)]
+    return fingerprint([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
-def _root(config: RunConfig) -> Path:
+def corpus_root(config: RunConfig) -> Path:
+    """The corpus folder. Raises: `DataError` when none is set."""
     if config.retrieve.corpus is None:
         raise DataError("retrieve.corpus is not set; expected a folder with audio files, or `demo`")
     if config.retrieve.corpus == "demo":
@@ -131,10 +134,12 @@ def _embed_corpus(
                 heard = []
                 for index in range(start, min(start + _CHUNK, len(files))):
                     try:
-                        samples = audio.load(files[index], _SAMPLE_RATE_HZ)
+                        # The digest at the file's own rate, as the data's clips have it.
+                        samples, rate_hz = audio.decode(files[index])
                     except DataError:
                         continue
-                    heard.append(samples[: max(1, int(config.data.max_duration_s * _SAMPLE_RATE_HZ))])
+                    resampled = audio.resample(samples, rate_hz, _SAMPLE_RATE_HZ)
+                    heard.append(resampled[: max(1, int(config.data.max_duration_s * _SAMPLE_RATE_HZ))])
                     digests.append(list(bytes.fromhex(audio.sha256(samples))))
                     kept.append(index)
                 rows.append(clap.embed_audio(heard, _SAMPLE_RATE_HZ))

@@ -66,7 +66,8 @@ def train_arms(
     comparison = compare(ordered, clips, config, [trainings[training_name(*unit)] for unit in units])
     comparison = comparison.model_copy(update={"gated_share": shares.get("synthio")})
     folder.finish(ordered, comparison.model_dump(mode="json"))
-    reporter.note(metrics.verdict(comparison))
+    if len(comparison.arms) > 1:
+        reporter.note(metrics.verdict(comparison))
     return ordered
 
 
