@@ -102,8 +102,8 @@ class T2AConfig(Section):
         "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
     )
     revision: str | None = Field(None, description="Hub revision, recorded and part of the stage keys.")
-    num_inference_steps: int = Field(25, ge=1, le=1000, description="Sampler steps.")
-    guidance_scale: float = Field(4.0, ge=1, le=30, description="Classifier-free guidance; 1 turns it off.")
+    num_inference_steps: int = Field(12, ge=1, le=1000, description="Sampler steps.")
+    guidance_scale: float = Field(2.5, ge=1, le=30, description="Classifier-free guidance; 1 turns it off.")
     negative_prompt: str | None = Field(None, description="What to steer away from; needs guidance above 1.")
     batch_size: int = Field(16, ge=1, description="Clips per call; halved when memory runs out.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Weights and activations.")
