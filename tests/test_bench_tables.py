@@ -325,3 +325,23 @@ def test_any_half_finished_benchmark_renders(cells: set[tuple[str, str, int]]) -
         for column in range(len(table.columns)):
             there = [cell for row in table.rows if (cell := row.cells[column]) is not None]
             assert all(cell.complete for cell in there if cell.mark)
+
+
+def test_the_gates_regret_by_hand() -> None:
+    scores = {
+        "a": {"gold": [0.5, 0.7], "synthio": [0.6, 0.6], "synthio_auto": [0.5, 0.6]},
+        "b": {"gold": [0.4, 0.4], "synthio": [0.8, 0.6], "synthio_auto": [0.8, 0.4]},
+    }
+    tables = make_tables(results(scores))
+    gate = tables.tables[0].gate
+    assert gate is not None
+    assert gate.cells == 4
+    # Cells: 0.6 - 0.5, 0.7 - 0.6, 0, 0.6 - 0.4; datasets: 0.6 - 0.55, 0.7 - 0.6.
+    assert gate.per_cell == pytest.approx((0.1 + 0.1 + 0.0 + 0.2) / 4)
+    assert gate.per_dataset == pytest.approx((0.05 + 0.1) / 2)
+    assert gate.least_gain == pytest.approx(-0.05)
+    assert "regret against the better of gold and synthio 7.5 points" in to_markdown(tables).replace("\\_", "_")
+
+
+def test_without_the_gated_arm_there_is_no_regret() -> None:
+    assert make_tables(results({"a": {"gold": GOLD, "synthio": BETTER}})).tables[0].gate is None

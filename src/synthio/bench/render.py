@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from synthio.bench.statistics import CONFIDENCE, Estimate
-from synthio.bench.tables import BINS, BenchTable, BenchTables, Cell, Comparison, Mark, Row, in_paper, percent
+from synthio.bench.tables import (
+    BINS,
+    BenchTable,
+    BenchTables,
+    Cell,
+    Comparison,
+    GateRegret,
+    Mark,
+    Row,
+    in_paper,
+    percent,
+)
 
 MISSING = "."
 _VERDICT_ARM = "synthio"
@@ -90,7 +101,19 @@ def _section(table: BenchTable, reference_title: str) -> Section:
             f"{table.ranking.kendall:.2f} over {table.ranking.arms} arms, by their means over "
             f"{len(in_paper(table.n, table.columns))} of the paper's ten datasets."
         )
+    if table.gate is not None:
+        sentences.append(_gate_sentence(table.gate))
     return Section(f"n = {table.n}", tuple(grids), tuple(sentences))
+
+
+def _gate_sentence(gate: GateRegret) -> str:
+    choices = " and ".join(gate.choices)
+    return (
+        f"The gate ({gate.arm}): {_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that "
+        f"is least; regret against the better of {choices} {percent(gate.per_dataset)} points when that is chosen once "
+        f"per dataset, {percent(gate.per_cell)} when it is chosen in each of the {gate.cells} cells with hindsight, "
+        "where the noise of seeds counts too."
+    )
 
 
 def _score_grid(table: BenchTable) -> Grid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median
 from typing import Literal
 
 from synthio.bench import paper
@@ -16,6 +16,7 @@ from synthio.bench.statistics import (
     estimate,
     paired_differences,
     rank_agreement,
+    regret,
     stratified,
 )
 from synthio.errors import DataError
@@ -24,6 +25,7 @@ from synthio.metrics import holm
 Mark = Literal["best", "second", ""]
 Bin = Literal["head", "medium", "tail"]
 
+_GATED_ARM, _GATED_CHOICE = "synthio_auto", "synthio"
 BINS: tuple[Bin, ...] = ("head", "medium", "tail")
 
 
@@ -109,6 +111,21 @@ class FrequencyRow:
 
 
 @dataclass(frozen=True)
+class GateRegret:
+    """What the gated arm gives away against the better of its two choices, over the cells that have all three."""
+
+    arm: str
+    choices: tuple[str, str]
+    cells: int
+    per_cell: float
+    """Mean over cells: the better one chosen in every cell with hindsight, so the noise of seeds counts as regret."""
+    per_dataset: float
+    """Mean over datasets: the better one chosen once per dataset, by its mean over seeds."""
+    least_gain: float
+    """Smallest mean difference to the first choice, the reference, over datasets."""
+
+
+@dataclass(frozen=True)
 class BenchTable:
     """Everything about one n."""
 
@@ -122,6 +139,8 @@ class BenchTable:
     ranking: RankAgreement | None
     """Order of the arms' means over the paper's datasets, against the paper's."""
     frequency: tuple[FrequencyRow, ...]
+    gate: GateRegret | None
+    """None without finished cells of the gated arm."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +203,14 @@ def _table(n: int, results: Sequence[Result], reference: str, titles: Mapping[st
     pooled = _adjusted(_compare(scores, n, arm, reference, datasets) for arm in titles if len(datasets) > 1)
     rows = _rows(scores, n, columns, titles, [*comparisons, *pooled])
     return BenchTable(
-        n, columns, rows, comparisons, pooled, _ranking(n, columns, rows), _frequency(scores, datasets, titles)
+        n,
+        columns,
+        rows,
+        comparisons,
+        pooled,
+        _ranking(n, columns, rows),
+        _frequency(scores, datasets, titles),
+        _gate_regret(scores, datasets, reference),
     )
 
 
@@ -302,6 +328,29 @@ def _ranking(n: int, columns: Sequence[Column], rows: Sequence[Row]) -> RankAgre
 def in_paper(n: int, columns: Sequence[Column]) -> list[int]:
     """Indices of the columns that the paper has numbers for."""
     return [index for index, c in enumerate(columns) if paper.paper_value(n, "gold", c.dataset) is not None]
+
+
+def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> GateRegret | None:
+    arms = (_GATED_ARM, reference, _GATED_CHOICE)
+    values = {
+        arm: {(name, seed): v for name in datasets for seed, v in _values(scores, name, arm).items()} for arm in arms
+    }
+    per_cell = regret(values)[_GATED_ARM]
+    if not per_cell:
+        return None
+    means: dict[str, dict[str, float]] = {arm: {} for arm in arms}
+    for name in sorted({name for name, _ in per_cell}):
+        for arm in arms:
+            means[arm][name] = fmean(values[arm][cell] for cell in per_cell if cell[0] == name)
+    gains = [means[_GATED_ARM][name] - means[reference][name] for name in means[reference]]
+    return GateRegret(
+        _GATED_ARM,
+        (reference, _GATED_CHOICE),
+        len(per_cell),
+        fmean(per_cell.values()),
+        fmean(regret(means)[_GATED_ARM].values()),
+        min(gains),
+    )
 
 
 def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, str]) -> tuple[FrequencyRow, ...]:
