@@ -137,6 +137,17 @@ def test_two_shards_give_the_table_of_one_run(recipe: Path, tmp_path: Path) -> N
     assert rows(tmp_path / "joined") == rows(tmp_path / "one")
 
 
+def test_long_tailed_draws_have_head_and_tail_apart(recipe: Path, tmp_path: Path) -> None:
+    tail = ["base.data.sample.shape=long_tail", "base.data.sample.imbalance_factor=4", "sizes=[5]", "arms=[gold]"]
+    result = synthio("bench", recipe, f"output={tmp_path}", *tail, "--quiet")
+    assert result.returncode == 0, result.stderr
+    (row,) = rows(tmp_path)
+    # Two classes: there is no third third.
+    assert (row["n_train"], row["tail"]) == ("5", "")
+    assert float(row["value"]) == pytest.approx((float(row["head"]) + float(row["medium"])) / 2)
+    assert "by frequency of the class in training" in result.stdout
+
+
 def test_cells_of_other_settings_leave_the_table(recipe: Path, tmp_path: Path) -> None:
     options = [f"output={tmp_path / 'out'}", "arms=[gold, retrieval]", "--quiet"]
     assert synthio("bench", *options[2:], recipe, *options[:2]).returncode == 0

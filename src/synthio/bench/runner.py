@@ -81,7 +81,8 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     _, folder = pipeline.predictions()
     comparison = metrics.Comparison.model_validate(folder.summary())
     seconds = pipeline.seconds_by_folder()
-    result = _result(cell, comparison, settings_key(config), seconds.pop(folder.path.name, 0.0), sum(seconds.values()))
+    train_s = seconds.pop(folder.path.name, 0.0)
+    result = _result(cell, config, comparison, train_s, sum(seconds.values()))
     # The weights of thousands of cells would fill a disk.
     shutil.rmtree(folder.path / f"model-{config.train.arms[0]}", ignore_errors=True)
     write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
@@ -125,9 +126,9 @@ def content_key(config: RunConfig) -> str:
     return fingerprint([settings_key(config), config.seed, config.data.domain, data_fingerprint(config), corpus])
 
 
-def _result(cell: Cell, comparison: metrics.Comparison, key: str, train_s: float, shared_s: float) -> Result:
+def _result(cell: Cell, config: RunConfig, comparison: metrics.Comparison, train_s: float, shared_s: float) -> Result:
     (arm,) = comparison.arms
-    thirds = _thirds(comparison, arm.arm)
+    thirds = _thirds(comparison, arm.arm) if config.data.sample.shape == "long_tail" else {}
     return Result(
         dataset=cell.dataset,
         n=cell.n,
@@ -136,24 +137,22 @@ def _result(cell: Cell, comparison: metrics.Comparison, key: str, train_s: float
         metric=comparison.metric,
         value=arm.mean,
         macro_f1=arm.macro_f1,
-        head=thirds["head"],
-        medium=thirds["medium"],
-        tail=thirds["tail"],
+        head=thirds.get("head"),
+        medium=thirds.get("medium"),
+        tail=thirds.get("tail"),
         n_train=arm.n_train,
         n_added=arm.n_added,
         n_valid=comparison.n_valid,
         n_test=comparison.n_test,
         train_s=round(train_s, 3),
         shared_s=round(shared_s, 3),
-        recipe=key,
+        recipe=settings_key(config),
     )
 
 
 def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]:
-    """Mean score of the classes in each third by training clips; None where the classes are about equally frequent."""
+    """Mean score of the classes in each third by training clips."""
     counts = {row.label: row.n_train for row in comparison.classes if row.n_train}
-    if max(counts.values()) < 2 * min(counts.values()):
-        return {"head": None, "medium": None, "tail": None}
     scores = {row.label: row.scores[arm] for row in comparison.classes}
     means: dict[str, float | None] = {}
     for name, labels in frequency_thirds(counts).items():
