@@ -229,7 +229,7 @@ def test_bad_shards_are_refused(text: str) -> None:
 @pytest.mark.parametrize("arm", built_in_arms())
 def test_every_arm_is_a_valid_run_recipe(arm: str) -> None:
     recipe = content(
-        datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", arm), base={"retrieve": {"corpus": "demo"}}
+        datasets={"a": {"data": {"path": "demo"}}}, arms=(arm,), reference=arm, base={"retrieve": {"corpus": "demo"}}
     )
     cells = next(iter(plan(recipe).values()))
     config = run_config(recipe, resolve_arms(recipe.arms, {}), cells[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import string
 from pathlib import Path
 
@@ -140,9 +139,9 @@ def test_a_full_disk_while_appending_says_so(tmp_path: Path) -> None:
 def test_a_full_disk_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
     write_text(path, "old")
-    (tmp_path / f".manifest.jsonl.{os.getpid()}.partial").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match="no space left"):
-        write_text(path, "new")
+    with pytest.raises(StoreError, match="no space left"), replacing(path) as partial:
+        partial.symlink_to("/dev/full")
+        partial.write_text("new")
     assert path.read_text() == "old"
 
 

@@ -71,10 +71,15 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> dict[str
 
 def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:
     """One arm's run as far as its test predictions; a finished one of the same content is only read."""
-    path, key = _file(recipe, cell), content_key(config)
+    path = _file(recipe, cell)
     finished = _read(path)
-    if finished is not None and finished.content == key:
-        return finished.result
+    try:
+        key = content_key(config)
+        if finished is not None and finished.content == key:
+            return finished.result
+    except SynthioError:
+        path.unlink(missing_ok=True)
+        raise
     # Of other settings or data: it must not stand in a table when this run fails.
     path.unlink(missing_ok=True)
     pipeline = Pipeline(config, reporter)
