@@ -43,12 +43,12 @@ from synthio.backends.classifier import (
 )
 from synthio.backends.devices import resolve_device
 from synthio.config import Arm, RunConfig
+from synthio.datasets.checks import SPLITS
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Split
 from synthio.seeds import derive_seed, numpy_generator
 
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 #: Arms whose added clips are files made or found by earlier stages.
 ARMS_WITH_FILES: tuple[Arm, ...] = ("synthio", "retrieval")
 

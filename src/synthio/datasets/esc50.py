@@ -7,27 +7,13 @@ https://github.com/karolpiczak/ESC-50: ``meta/esc50.csv`` (filename, fold, targe
 from __future__ import annotations
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, held_out_fold, listed, table_of, unlisted
+from synthio.datasets.layout import FoldTable, Layout, rows_by_fold
 from synthio.datasets.rows import Row
 
 LAYOUT = Layout("esc50", "ESC-50", "https://github.com/karolpiczak/ESC-50", ("meta/esc50.csv", "audio"))
+_TABLE = FoldTable("meta/esc50.csv", "category", "src_file", "{filename}", ("filename", "fold", "category", "src_file"))
 
 
 def read_esc50(config: DataConfig) -> list[Row]:
     """Rows of ESC-50: ``data.fold`` (the first) is the test, the other folds are training."""
-    root = LAYOUT.root(config)
-    table = root / "meta" / "esc50.csv"
-    lines = table_of(table, ("filename", "fold", "category", "src_file"))
-    fold = held_out_fold(config, (line["fold"] for line in lines), LAYOUT)
-    rows = [
-        listed(
-            root,
-            root / "audio" / line["filename"],
-            table,
-            [line["category"]],
-            "test" if line["fold"] == fold else "train",
-            line["src_file"],
-        )
-        for line in lines
-    ]
-    return rows + unlisted(root, [root / "audio"], rows, "is not listed in esc50.csv")
+    return rows_by_fold(config, LAYOUT, _TABLE)

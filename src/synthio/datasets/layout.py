@@ -134,6 +134,39 @@ def cells_of(table: Path, least: int, delimiter: str = "\t") -> list[list[str]]:
     return rows
 
 
+@dataclass(frozen=True)
+class FoldTable:
+    """The official table of a dataset with folds: where it is, and what its columns are called."""
+
+    path: str
+    """Below the root, with ``/``."""
+    label: str
+    group: str
+    audio: str
+    """Of a line's file below ``audio/``, as a format of its cells, for example ``fold{fold}/{slice_file_name}``."""
+    columns: tuple[str, ...]
+
+
+def rows_by_fold(config: DataConfig, layout: Layout, official: FoldTable) -> list[Row]:
+    """Rows of a dataset with folds: ``data.fold`` (the first) is the test, the other folds are training."""
+    root = layout.root(config)
+    table = root / official.path
+    lines = table_of(table, official.columns)
+    fold = held_out_fold(config, (line["fold"] for line in lines), layout)
+    rows = [
+        listed(
+            root,
+            root / "audio" / official.audio.format_map(line),
+            table,
+            [line[official.label]],
+            "test" if line["fold"] == fold else "train",
+            line[official.group],
+        )
+        for line in lines
+    ]
+    return rows + unlisted(root, [root / "audio"], rows, f"is not listed in {table.name}")
+
+
 def held_out_fold(config: DataConfig, folds: Iterable[str], layout: Layout) -> str:
     """``config.fold``, or the first, as the table writes it. Raises: `DataError` when there is no such fold."""
     known = sorted(set(folds), key=lambda fold: (len(fold), fold))

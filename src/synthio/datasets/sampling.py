@@ -55,7 +55,7 @@ def _draw_training(items: Sequence[Item], config: SampleConfig, seed: int) -> li
         order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
         weights = dict(zip(order, long_tail_weights(len(order), config.imbalance_factor), strict=True))
     drawn = _take(queues, proportional(weights, config.train, least=1, most=sizes))
-    return [*cover, *(item for item in drawn if item not in set(cover))][: config.train]
+    return list(dict.fromkeys([*cover, *drawn]))[: config.train]
 
 
 def _cover(items: Sequence[Item], seed: int) -> list[str]:
