@@ -33,6 +33,13 @@ def noise(duration_s: float = 1.0, rate_hz: int = RATE_HZ) -> Samples:
     return (0.2 * np.random.default_rng(0).standard_normal(int(duration_s * rate_hz))).clip(-1, 1).astype(np.float32)
 
 
+@given(waveforms, st.floats(0, 1))
+def test_a_crop_is_the_beginning(samples: Samples, duration_s: float) -> None:
+    cropped = audio.crop(samples, duration_s, 1000)
+    assert len(cropped) == min(len(samples), max(1, round(duration_s * 1000)))
+    assert (cropped == samples[: len(cropped)]).all()
+
+
 @pytest.mark.parametrize(
     ("suffix", "container", "subtype", "tolerance"),
     [

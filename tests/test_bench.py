@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
-from synthio.bench.recipe import BenchRecipe, plan, run_config
-from synthio.bench.runner import parse_shard
+from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.runner import parse_shard, settings_key
 from synthio.errors import ConfigError
+from synthio.recipes import load_recipe
 from synthio.stages.gate import GateOption, choose_share
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
@@ -135,6 +136,39 @@ def test_two_shards_give_the_table_of_one_run(recipe: Path, tmp_path: Path) -> N
     joined = synthio("bench", "show", recipe, f"output={tmp_path / 'joined'}", *options[:2], *files)
     assert joined.returncode == 0, joined.stderr
     assert rows(tmp_path / "joined") == rows(tmp_path / "one")
+
+
+def test_results_of_an_earlier_run_are_not_run_again(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    options = [f"output={tmp_path}", "arms=[gold, noise]", "--results", finished / "results.csv"]
+    result = synthio("bench", recipe, *options)
+    assert result.returncode == 0, result.stderr
+    assert "2 of 14 cells of --results fit this recipe" in result.stderr + result.stdout
+    assert "2 of 2 cells finished" in result.stdout
+    assert not (tmp_path / "runs").exists()
+    assert rows(tmp_path) == [row for row in rows(finished) if row["arm"] in ("gold", "noise")]
+    # Other settings: what no longer fits is made.
+    changed = synthio("bench", recipe, *options, "base.imagine.captions_per_clip=2", "--quiet")
+    assert changed.returncode == 0, changed.stderr
+    assert [path.stem for path in (tmp_path / "cells").iterdir()] == ["tones-n6-s0-noise"]
+    assert {row["arm"]: row["n_added"] for row in rows(tmp_path)} == {"gold": "0", "noise": "12"}
+
+
+def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) -> None:
+    def changed_arms(*overrides: str) -> set[str]:
+        names = ("gold", "noise", "retrieval", "synthio", "synthio_auto")
+        keys = []
+        for changes in ([], list(overrides)):
+            bench = load_recipe(recipe, changes, BenchRecipe)
+            arms = resolve_arms(names, {})
+            keys.append({name: settings_key(run_config(bench, arms, Cell("tones", 6, 0, name))) for name in names})
+        return {name for name in names if keys[0][name] != keys[1][name]}
+
+    assert changed_arms() == changed_arms("base.t2a.batch_size=2") == set()
+    assert changed_arms("base.t2a.num_inference_steps=3") == {"synthio", "synthio_auto"}
+    assert changed_arms("base.clap.model=pocket") == {"retrieval", "synthio", "synthio_auto"}
+    assert changed_arms("base.imagine.captions_per_clip=2") == {"noise", "retrieval", "synthio", "synthio_auto"}
+    assert changed_arms("base.gate.level=0.2") == {"synthio_auto"}
+    assert len(changed_arms("base.train.steps=3")) == len(changed_arms("base.data.sample.test=3")) == 5
 
 
 def test_long_tailed_draws_have_head_and_tail_apart(recipe: Path, tmp_path: Path) -> None:

@@ -71,11 +71,51 @@ def test_copies_can_be_flagged_or_ignored(
     assert (verdict.accepted, verdict.is_copy) == (accepted, is_copy)
 
 
-def test_published_rule_is_the_sigmoid_of_the_scaled_cosine() -> None:
+def test_what_each_rule_compares() -> None:
     cosine = np.array([-0.2, 0.0, 0.1, 0.5])
-    scores = stage.score(cosine, FilterConfig(rule="sigmoid"), logit_scale=14.3)
+    similarities = stage.Similarities(cosine, np.array([0.0, -0.1, 0.1, 0.6]))
+    scores = stage.score(similarities, FilterConfig(rule="sigmoid"), logit_scale=14.3)
     np.testing.assert_allclose(scores, [1 / (1 + np.exp(-14.3 * c)) for c in cosine])
-    np.testing.assert_array_equal(stage.score(cosine, FilterConfig(rule="auto"), 14.3), cosine)
+    np.testing.assert_array_equal(stage.score(similarities, FilterConfig(rule="auto"), 14.3), cosine)
+    leads = stage.score(similarities, FilterConfig(rule="nearest"), 14.3)
+    np.testing.assert_allclose(leads, [-0.2, 0.1, 0.0, -0.1])
+    assert stage.class_thresholds(leads, [("a",)] * 4, FilterConfig(rule="nearest")) == ({}, 0.0)
+
+
+_ANGLES = {"Sound of a dog": 0.0, "Sound of a cat": 90.0, "Sound of a dog and cat": 45.0, "Sound of a car": 180.0}
+
+
+class _FixedClap:
+    """Texts and clips at known angles: a clip's one sample is its angle."""
+
+    logit_scale = 1.0
+
+    def embed_audio(self, waveforms: list[np.ndarray], sample_rate_hz: int) -> np.ndarray:
+        return np.stack([_unit(float(waveform[0])) for waveform in waveforms])
+
+    def embed_text(self, texts: list[str]) -> np.ndarray:
+        return np.stack([_unit(_ANGLES[text]) for text in texts])
+
+
+def _unit(degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
+
+
+def test_the_lead_is_over_the_nearest_label_that_the_clip_does_not_have() -> None:
+    clips = [np.array([angle], dtype=np.float32) for angle in (10.0, 80.0, 45.0)]
+    labels = [("dog",), ("dog",), ("dog", "cat")]
+    found = stage.compare(_FixedClap(), clips, labels, ["dog", "cat", "car"])
+    np.testing.assert_allclose(found.own, np.cos(np.deg2rad([10, 80, 0])), atol=1e-6)
+    np.testing.assert_allclose(found.other, np.cos(np.deg2rad([80, 10, 135])), atol=1e-6)
+    alone = stage.compare(_FixedClap(), clips[:1], labels[:1], ["dog"])
+    assert alone.other.tolist() == [-1.0]
+
+
+def test_nearest_accepts_and_refuses_by_the_other_labels(config: RunConfig, tmp_path: Path) -> None:
+    verdict = judge(config.model_copy(update={"filter": FilterConfig(rule="nearest")}), tmp_path, {"a": _noise(1)})["a"]
+    assert verdict.threshold == 0 and verdict.score is not None and verdict.similarity is not None
+    assert verdict.accepted == (verdict.score >= 0) and verdict.reason in ("accepted", "below-threshold")
 
 
 def test_a_large_class_uses_its_own_quantile_a_small_one_its_mean_and_the_pooled_spread() -> None:

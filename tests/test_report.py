@@ -246,7 +246,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "A kick drum in a small room",
         "similarity 0.412",
         "score 0.712",
-        "similarity under the threshold",
+        "not similar enough to its label",
         "No sound: no audio was made",
         "1 h 06 min",
         "2 min 05 s",

@@ -297,8 +297,9 @@ def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_
 def test_clips_are_cropped_to_the_recipes_length(ast: Path, tmp_path: Path) -> None:
     made = small(ast, tmp_path)
     config = made.config.model_copy(update={"data": made.config.data.model_copy(update={"max_duration_s": 0.1})})
-    frames = prepare(config, made.clips, {}, Listener()).frontend.extractor.max_length
-    assert frames == 8  # 0.1 s are 8 frames of 25 ms every 10 ms.
+    inputs = prepare(config, made.clips, {}, Listener()).real.examples.inputs
+    # 0.1 s are 8 frames of 25 ms every 10 ms; all else is padding.
+    assert (inputs[:, 8:] == inputs[0, -1, 0]).all() and not (inputs[:, :8] == inputs[0, -1, 0]).any()
 
 
 def test_results_do_not_depend_on_how_many_clips_are_predicted_at_once(project: Project) -> None:

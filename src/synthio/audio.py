@@ -42,6 +42,11 @@ def load(path: Path, sample_rate_hz: int) -> Waveform:
     return samples
 
 
+def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
+    """The first ``duration_s`` of ``(samples,)``, or all; at least one sample."""
+    return samples[: max(1, round(duration_s * sample_rate_hz))]
+
+
 def sha256(samples: Waveform) -> str:
     """Hex digest of decoded samples, as 16-bit ones, so that a WAV and its FLAC copy are the same audio."""
     quantised = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")

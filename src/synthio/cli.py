@@ -278,20 +278,30 @@ def bench_run(
     recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML); see docs/benchmark.md.")],
     overrides: Overrides = None,
     shard: Annotated[str, typer.Option(help="i/k: every k-th draw of data from the i-th on.")] = "0/1",
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="results.csv of an earlier run; its cells are not run again where settings and models fit."),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run what is not finished, then write the tables. Resumes where it stopped."""
     from synthio.bench.recipe import BenchRecipe
-    from synthio.bench.runner import parse_shard, run_cells
-    from synthio.bench.show import show
+    from synthio.bench.results import read_results
+    from synthio.bench.runner import fitting_results, parse_shard, run_cells
+    from synthio.bench.show import show_finished
     from synthio.recipes import load_recipe
 
     part = parse_shard(shard)
     bench = load_recipe(recipe, overrides or [], BenchRecipe)
+    given = read_results(results or [])
+    known = fitting_results(bench, given)
     _silence_library_bars()
-    failed = run_cells(bench, part, _reporter(quiet))
-    _show_bench(show(bench), failed, as_json)
+    reporter = _reporter(quiet)
+    if given:
+        reporter.note(f"{len(known)} of {len(given)} cells of --results fit this recipe and are not run again")
+    failed = run_cells(bench, part, reporter, known)
+    _show_bench(show_finished(bench, known), failed, as_json)
     if failed and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if failed:

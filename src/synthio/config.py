@@ -11,6 +11,8 @@ from synthio.recipes import Section
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
 FINGERPRINT_VERSION = 2
+#: The same for trainings of the classifier alone, which are cheap to repeat.
+TRAINING_VERSION = 2
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
@@ -200,9 +202,9 @@ class ImagineConfig(Section):
 class FilterConfig(Section):
     """Which generated clips are good enough (METHOD 4)."""
 
-    rule: Literal["auto", "cosine", "sigmoid", "none"] = Field(
+    rule: Literal["auto", "nearest", "cosine", "sigmoid", "none"] = Field(
         "auto",
-        description="`auto` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
+        description="`nearest` accepts a clip whose own label is, by CLAP, the nearest of the data's labels; `auto` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
     )
     threshold: float = Field(
         0.85, ge=-1, le=1, description="For `cosine` and `sigmoid` (published: 0.85 of the sigmoid)."

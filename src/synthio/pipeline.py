@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.backends.identity import model_identity
-from synthio.config import RunConfig
+from synthio.config import TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
 from synthio.records import (
@@ -262,7 +262,7 @@ class Pipeline:
 
     def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
         identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
-        inputs = [identity, self.clips_folder.key, [r.judged.key for r in rounds]]
+        inputs = [TRAINING_VERSION, identity, self.clips_folder.key, [r.judged.key for r in rounds]]
         return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:

@@ -94,7 +94,8 @@ class Verdict(Record):
     similarity: float | None
     """Cosine of the CLAP embeddings of the audio and of `Sound of a {label}`; None when there is no audio."""
     score: float | None
-    """What is compared with ``threshold``: the cosine, or its logit-scaled sigmoid under the published rule."""
+    """What is compared with ``threshold``: the cosine, its lead over the data's other labels (`nearest`), or its
+    logit-scaled sigmoid under the published rule."""
     threshold: float
     accepted: bool
     reason: Literal["accepted", "below-threshold", "copy", "generation-failed", "silent"]

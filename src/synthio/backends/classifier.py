@@ -46,6 +46,8 @@ from synthio.errors import BackendError, ConfigError, DataError, ModelError, Sto
 
 Indices = npt.NDArray[np.int64]
 
+#: Share of the training clips that an AST hears to their end.
+_KEPT_WHOLE = 0.9
 #: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
 _WINDOW, _HOP = 400, 160
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -137,7 +139,7 @@ def _is_ast(config: Any) -> bool:
 
 @dataclass(frozen=True)
 class Frontend:
-    """A feature extractor fitted to the training split; gives every clip features of one shape."""
+    """A feature extractor at one clip length; gives every clip features of one shape."""
 
     extractor: Any
     min_samples: int
@@ -153,48 +155,27 @@ class Frontend:
 
 
 def fit_frontend(source: Source, training_clips: Iterable[Waveform]) -> Frontend:
-    """Fit the feature extractor to the training clips, shape ``(samples,)`` each; ``source`` is left as it is.
+    """The feature extractor for training clips of shape ``(samples,)`` each; ``source`` is left as it is.
 
-    For an AST, the clip length is that of the longest training clip, and mean and standard deviation are those of its
-    log-mel frames (padding left out), as AST's authors ask for on new data (Gong et al. 2021, section 3; their
-    `get_norm_stats.py`). Other families keep their own features; only the common length is taken from the clips.
+    An AST keeps the mean and deviation of its pre-training, and at least its clip length: its weights and position
+    embeddings expect them. Where more than a tenth of the training clips are longer, it becomes as long as nine tenths
+    of them, in whole patches, and cuts the rest: one long clip must not fill all the others with padding. Other
+    families keep their own features, at the length of the longest training clip.
     Raises: `DataError` without clips.
     """
+    lengths = [clip.shape[0] for clip in training_clips]
+    if not any(lengths):
+        raise DataError("there are no training clips; expected at least one to measure the clips' length on")
     extractor = copy.deepcopy(source.extractor)
-    if isinstance(extractor, ASTFeatureExtractor):
-        return _fit_ast(extractor, source.config, training_clips)
-    longest = max((clip.shape[0] for clip in training_clips), default=0)
-    if longest == 0:
-        raise _no_clips()
-    length = max(longest, _WINDOW)
-    return Frontend(extractor, length, length)
-
-
-def _fit_ast(extractor: Any, config: Any, training_clips: Iterable[Waveform]) -> Frontend:
-    extractor.do_normalize = False
-    longest, count, total, squares = 0, 0, 0.0, 0.0
-    for clip in training_clips:
-        samples = fit(clip, max(clip.shape[0], _WINDOW))
-        # As long as the clip itself, so that no padding enters the statistics.
-        extractor.max_length = 1 + (samples.shape[0] - _WINDOW) // _HOP
-        frames = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_values"]
-        longest = max(longest, extractor.max_length)
-        count += frames.size
-        total += float(frames.sum(dtype=np.float64))
-        squares += float(np.square(frames, dtype=np.float64).sum())
-    if count == 0:
-        raise _no_clips()
-    mean = total / count
-    extractor.mean, extractor.std = mean, max(1e-3, max(0.0, squares / count - mean**2) ** 0.5)
-    extractor.do_normalize = True
+    if not isinstance(extractor, ASTFeatureExtractor):
+        length = max([*lengths, _WINDOW])
+        return Frontend(extractor, length, length)
+    frames = 1 + (math.ceil(np.quantile(lengths, _KEPT_WHOLE)) - _WINDOW) // _HOP
+    patch, stride = source.config.patch_size, source.config.time_stride
     # Whole patches: the network does not see frames after the last one.
-    steps = max(0, -(-(longest - config.patch_size) // config.time_stride))
-    extractor.max_length = config.patch_size + steps * config.time_stride
+    steps = max(0, -(-(frames - patch) // stride))
+    extractor.max_length = max(extractor.max_length, patch + steps * stride)
     return Frontend(extractor, _WINDOW, _WINDOW + (extractor.max_length - 1) * _HOP)
-
-
-def _no_clips() -> DataError:
-    return DataError("there are no training clips; expected at least one to measure clip length and loudness on")
 
 
 # -------------------------------------------------------------------------------------------------------- network

@@ -57,6 +57,11 @@ class Cell:
         """Unique in a bench."""
         return f"{self.draw}-{self.arm}"
 
+    @property
+    def key(self) -> tuple[str, int, str, int]:
+        """`Result.cell` of its result."""
+        return self.dataset, self.n, self.arm, self.seed
+
 
 def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
     """All cells, by draw; the smallest sizes and one seed of everything first, so that a half-done table is a fair one.

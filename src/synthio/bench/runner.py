@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from synthio.backends.identity import model_identity
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
-from synthio.config import RunConfig
+from synthio.config import TRAINING_VERSION, RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import EXECUTION_FIELDS, Pipeline
@@ -49,18 +50,22 @@ class _Finished(BaseModel):
     result: Result
 
 
-def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> dict[str, str]:
+def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequence[Result] = ()) -> dict[str, str]:
     """Run what is not finished. A cell that fails is told, kept as a reason, and does not stop the others.
 
+    ``known``: results of cells that need not be run (see `fitting_results`).
     Returns: reasons of the failed cells, by name.
     Raises: `ConfigError` for a recipe that cannot be planned, before anything runs.
     """
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     draws = list(plan(recipe).values())[shard.index :: shard.count]
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
+    elsewhere = {result.cell for result in known}
     failed = {}
     for cells in draws:
         for cell in cells:
+            if cell.key in elsewhere:
+                continue
             try:
                 run_cell(recipe, configs[cell], cell, reporter)
             except SynthioError as error:
@@ -103,26 +108,44 @@ def _read(path: Path) -> _Finished | None:
         return None
 
 
+#: Sections of the recipe that an arm does not depend on, by what `train.arms` holds.
+_CLIPS_OF_ITS_OWN = ("t2a", "caption", "align", "imagine", "generate", "filter", "reflect", "gate")
+_UNUSED_SECTIONS: dict[str, tuple[str, ...]] = {"synthio": (), "retrieval": _CLIPS_OF_ITS_OWN}
+
+
 def settings_key(config: RunConfig) -> str:
-    """Of what the figures of all seeds and sizes of an arm on a dataset have in common: the recipe and every model's
-    weights. The same on every machine: without seed, n, paths, devices and batch sizes of inference."""
-    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed"})
+    """Of what the figures of all seeds and sizes of an arm on a dataset have in common: the recipe and the models'
+    weights, as far as the arm uses them. The same on every machine: without seed, n, paths, devices and batch sizes of
+    inference."""
+    (arm,) = config.train.arms
+    unused = _UNUSED_SECTIONS.get(arm, (*_CLIPS_OF_ITS_OWN, "clap"))
+    if config.train.use_synthetic != "auto":
+        unused = (*unused, "gate")
+    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
     content["data"]["sample"].pop("train")
-    content["retrieve"] = None
     for section, fields in EXECUTION_FIELDS.items():
         for field in fields:
             content.get(section, {}).pop(field, None)
-    for section in ("caption", "imagine"):
+    for section in {"caption", "imagine"} - set(unused):
         content[section]["endpoint"] = content[section]["endpoint"]["model"]
-    models = [
-        model_identity("t2a", config.t2a.model, config.t2a.revision),
-        model_identity("clap", config.clap.model, config.clap.revision),
-        model_identity("classifier", config.train.model, config.train.revision),
-        model_identity("llm", config.imagine.model) if config.imagine.kind == "local" else None,
-        model_identity("captioner", config.caption.model) if config.caption.kind == "transformers" else None,
+    if arm != "gold":
+        content["captions_per_clip"] = config.imagine.captions_per_clip
+    return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])
+
+
+def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:
+    """Of the models' weights."""
+    wanted = [
+        ("classifier", "train", config.train.model, config.train.revision),
+        ("t2a", "t2a", config.t2a.model, config.t2a.revision),
+        ("clap", "clap", config.clap.model, config.clap.revision),
     ]
-    return fingerprint([content, models])
+    if config.imagine.kind == "local" and config.imagine.mode != "template":
+        wanted.append(("llm", "imagine", config.imagine.model, None))
+    if config.caption.kind == "transformers":
+        wanted.append(("captioner", "caption", config.caption.model, None))
+    return [model_identity(part, model, revision) for part, section, model, revision in wanted if section not in unused]
 
 
 def content_key(config: RunConfig) -> str:
@@ -181,6 +204,18 @@ def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
             else:
                 stale += 1
     return found, stale
+
+
+def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
+    """Those of the results, of another machine or an earlier run, that are cells of the recipe with today's settings
+    and models. That the dataset is the same cannot be seen from here: its name must stand for that."""
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    cells = {cell.key: cell for cells in plan(recipe).values() for cell in cells}
+    return [
+        result
+        for result in results
+        if result.cell in cells and result.recipe == settings_key(run_config(recipe, arms, cells[result.cell]))
+    ]
 
 
 def _file(recipe: BenchRecipe, cell: Cell) -> Path:

@@ -29,11 +29,21 @@ class Shown:
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
-    """Write results.csv and the tables to the bench's folder: of its finished cells, or of the CSV files ``results``.
+    """The tables of the bench's finished cells, or of the CSV files ``results``, whatever settings these are of.
 
     Raises: `DataError` for files that cannot be read or contradict each other.
     """
-    found, stale = (read_results(results), 0) if results else finished_cells(recipe)
+    return _write(recipe, read_results(results), 0) if results else show_finished(recipe)
+
+
+def show_finished(recipe: BenchRecipe, known: Sequence[Result] = ()) -> Shown:
+    """The tables of the bench's finished cells and of the ``known`` ones that it did not make itself."""
+    found, stale = finished_cells(recipe)
+    return _write(recipe, list({result.cell: result for result in (*known, *found)}.values()), stale)
+
+
+def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
+    """Write results.csv and the tables to the bench's folder."""
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     tables = make_tables(

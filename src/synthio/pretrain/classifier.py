@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,8 @@ class ClassifierRecipe(Section):
     min_clips_per_tag: int = Field(8, ge=1)
     mixup_share: float = Field(0.5, ge=0, le=1)
     masked_share: float = Field(0.2, ge=0, lt=1)
+    level_range_db: float = Field(10.0, ge=0)
+    """Clips are heard up to so much louder or softer: users' recordings have other levels."""
     validation_fraction: float = Field(0.05, gt=0, lt=1)
 
 
@@ -128,17 +131,21 @@ class TagData:
         share[generator.random(share.shape[0]) >= recipe.mixup_share] = 1.0
         weight = torch.from_numpy(share.astype(np.float32))[:, None]
         copies = generator.integers(self._features.shape[1], size=chosen.shape)
-        first, second = (self._normalised(chosen[row], copies[row]) for row in (0, 1))
+        gains_db = generator.uniform(-recipe.level_range_db, recipe.level_range_db, chosen.shape).astype(np.float32)
+        first, second = (self._normalised(chosen[row], copies[row], gains_db[row]) for row in (0, 1))
         features = torch.lerp(second, first, weight[..., None])
         # Both sounds are there, so both tags hold (Gong et al. 2021 mix targets likewise, softly).
         targets = torch.lerp(self._targets[chosen[1]], self._targets[chosen[0]], weight)
         masked = mask_features(features[:, None].clone(), recipe.masked_share, generator)[:, 0]
         return masked.to(self._device), targets.to(self._device)
 
-    def _normalised(self, clips: Any, copies: Any) -> torch.Tensor:
+    def _normalised(self, clips: Any, copies: Any, gains_db: Any = 0.0) -> torch.Tensor:
         """As the extractor normalises, ``(batch, frames, mels)``."""
-        centred: torch.Tensor = self._features[clips, copies].float() - self.extractor.mean
-        normalised: torch.Tensor = centred / (2 * self.extractor.std)
+        drawn = self._features[clips, copies].float()
+        # Log energies are natural logarithms; the extractor pads with exact zeros, which have no level.
+        gains = torch.as_tensor(gains_db * (math.log(10) / 10)).reshape(-1, 1, 1)
+        louder = torch.where(drawn == 0, drawn, drawn + gains)
+        normalised: torch.Tensor = (louder - self.extractor.mean) / (2 * self.extractor.std)
         return normalised
 
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:

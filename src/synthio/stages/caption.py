@@ -70,7 +70,7 @@ def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
         samples = audio.load(Path(clip.path), sample_rate_hz)
     except DataError as error:
         return str(error)
-    return samples[: max(1, int(config.data.max_duration_s * sample_rate_hz))]
+    return audio.crop(samples, config.data.max_duration_s, sample_rate_hz)
 
 
 def _record(clip: Clip, result: Captioned) -> Caption:

@@ -209,8 +209,7 @@ def _generate_with(
 
 
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
-    samples = audio.load(path, SAMPLE_RATE_HZ)
-    return samples[: max(1, round(config.data.max_duration_s * SAMPLE_RATE_HZ))]
+    return audio.crop(audio.load(path, SAMPLE_RATE_HZ), config.data.max_duration_s, SAMPLE_RATE_HZ)
 
 
 class _Scorer:

@@ -1,6 +1,7 @@
 """Keep generated clips that sound like their label and are not copies (METHOD section 4).
 
-CLAPs differ, so the threshold is calibrated on the user's real training clips. The CLAP that filters never judges.
+CLAPs differ in scale, so no fixed cosine fits all: a clip's label must be the nearest of the data's labels (`nearest`),
+or its cosine must reach a quantile of the real training clips' own (`auto`). The CLAP that filters never judges.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from synthio.store import StageFolder
 
 Floats = npt.NDArray[np.float64]
 
+#: Of the rules that have no threshold to set: no cosine is below -1, and a lead of 0 is the nearest label.
+_FIXED_THRESHOLDS = {"none": -1.0, "nearest": 0.0}
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -34,6 +38,8 @@ class Calibration:
     """Smallest accepted score per label set."""
     fallback: float
     """For label sets that no real clip carries (multi-label mixes)."""
+    classes: tuple[str, ...]
+    """All labels of the training clips."""
     clip_ids: tuple[str, ...]
     copies: CopyCheck
 
@@ -47,34 +53,56 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     with reporter.task("filter: real clips", len(training)) as advance:
         waveforms = []
         for clip in training:
-            waveforms.append(_crop(audio.load(Path(clip.path), SAMPLE_RATE_HZ), limit))
+            waveforms.append(audio.crop(audio.load(Path(clip.path), SAMPLE_RATE_HZ), limit, SAMPLE_RATE_HZ))
             advance(1)
     labels = [clip.labels for clip in training]
-    scores = score(cosines(clap, waveforms, labels), config.filter, clap.logit_scale)
-    thresholds, fallback = class_thresholds(scores, labels, config.filter)
+    classes = tuple(sorted({label for own in labels for label in own}))
+    similarities = compare(clap, waveforms, labels, classes)
+    thresholds, fallback = class_thresholds(score(similarities, config.filter, clap.logit_scale), labels, config.filter)
     window_s = float(np.median([clip.duration_s for clip in training]))
     return Calibration(
         thresholds=thresholds,
         fallback=fallback,
+        classes=classes,
         clip_ids=tuple(clip.id for clip in training),
         copies=fit_copy_check(waveforms, window_s, config.filter.copy_quantile),
     )
 
 
-def cosines(clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]]) -> Floats:
-    """Cosine of each clip with the template of its own labels, ``(clips,)``."""
-    texts = sorted({label_template(label) for label in labels})
-    text_rows = dict(zip(texts, clap.embed_text(texts), strict=True))
-    audio_rows = clap.embed_audio(waveforms, SAMPLE_RATE_HZ)
-    own = np.stack([text_rows[label_template(label)] for label in labels])
-    return np.asarray((audio_rows * own).sum(axis=1), dtype=np.float64)
+@dataclass(frozen=True)
+class Similarities:
+    """Cosines of clips, each of shape ``(clips,)``."""
+
+    own: Floats
+    """With the template of the clip's own labels."""
+    other: Floats
+    """The highest with the template of a label that the clip does not have; -1 where it has all labels."""
 
 
-def score(cosine: Floats, settings: FilterConfig, logit_scale: float) -> Floats:
-    """What the threshold applies to: the cosine, or sigmoid(logit_scale * cosine) under the published rule."""
+def compare(
+    clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]], classes: Sequence[str]
+) -> Similarities:
+    """How near each clip is to its own labels, and to the nearest of the other ``classes``."""
+    singles = [(name,) for name in classes]
+    texts = sorted({label_template(label) for label in [*labels, *singles]})
+    column = {text: index for index, text in enumerate(texts)}
+    cosine = np.asarray(clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ clap.embed_text(texts).T, dtype=np.float64)
+    own = [cosine[row, column[label_template(label)]] for row, label in enumerate(labels)]
+    other = [
+        max((cosine[row, column[label_template(each)]] for each in singles if each[0] not in label), default=-1.0)
+        for row, label in enumerate(labels)
+    ]
+    return Similarities(np.array(own), np.array(other))
+
+
+def score(similarities: Similarities, settings: FilterConfig, logit_scale: float) -> Floats:
+    """What the threshold applies to: the cosine with the own labels; under `nearest` its lead over the other labels;
+    under the published rule sigmoid(logit_scale * cosine)."""
     if settings.rule == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-logit_scale * cosine)))
-    return cosine
+        return np.asarray(1 / (1 + np.exp(-logit_scale * similarities.own)))
+    if settings.rule == "nearest":
+        return similarities.own - similarities.other
+    return similarities.own
 
 
 def class_thresholds(
@@ -85,10 +113,8 @@ def class_thresholds(
     ``auto``: a class with enough clips uses its own quantile. A smaller one uses its own mean plus the pooled quantile
     of all clips' deviations from their class means: a mean needs few clips, a quantile many.
     """
-    if settings.rule == "none":
-        return {}, -1.0
     if settings.rule != "auto":
-        return {}, settings.threshold
+        return {}, _FIXED_THRESHOLDS.get(settings.rule, settings.threshold)
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for label, value in zip(labels, scores, strict=True):
         groups[label].append(float(value))
@@ -101,10 +127,6 @@ def class_thresholds(
         for label, group in groups.items()
     }
     return thresholds, float(np.quantile(scores, settings.quantile))
-
-
-def _crop(samples: audio.Waveform, duration_s: float) -> audio.Waveform:
-    return samples[: max(1, round(duration_s * SAMPLE_RATE_HZ))]
 
 
 def judge_candidates(
@@ -162,8 +184,8 @@ def _judge_heard(
         return []
     settings = config.filter
     own = [labels[candidate.prompt_id] for candidate, _ in heard]
-    cosine = cosines(clap, [waveform for _, waveform in heard], own)
-    scores = score(cosine, settings, clap.logit_scale)
+    similarities = compare(clap, [waveform for _, waveform in heard], own, calibration.classes)
+    scores = score(similarities, settings, clap.logit_scale)
     distances, nearest = calibration.copies.nearest([waveform for _, waveform in heard])
     verdicts = []
     for row, (candidate, _) in enumerate(heard):
@@ -174,7 +196,7 @@ def _judge_heard(
         verdicts.append(
             Verdict(
                 id=candidate.id,
-                similarity=float(cosine[row]),
+                similarity=float(similarities.own[row]),
                 score=float(scores[row]),
                 threshold=threshold,
                 accepted=passed and not dropped_copy,

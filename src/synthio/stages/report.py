@@ -50,7 +50,7 @@ _ARM_MEANINGS = {
 }
 _REASONS = {
     "accepted": "accepted",
-    "below-threshold": "similarity under the threshold",
+    "below-threshold": "not similar enough to its label",
     "copy": "too close to a training clip (copy)",
     "generation-failed": "generation failed",
     "silent": "silent",

@@ -139,7 +139,7 @@ def _embed_corpus(
                     except DataError:
                         continue
                     resampled = audio.resample(samples, rate_hz, _SAMPLE_RATE_HZ)
-                    heard.append(resampled[: max(1, int(config.data.max_duration_s * _SAMPLE_RATE_HZ))])
+                    heard.append(audio.crop(resampled, config.data.max_duration_s, _SAMPLE_RATE_HZ))
                     digests.append(list(bytes.fromhex(audio.sha256(samples))))
                     kept.append(index)
                 rows.append(clap.embed_audio(heard, _SAMPLE_RATE_HZ))
@@ -160,4 +160,4 @@ def _embed_corpus(
 
 
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
-    return audio.load(path, _SAMPLE_RATE_HZ)[: max(1, int(config.data.max_duration_s * _SAMPLE_RATE_HZ))]
+    return audio.crop(audio.load(path, _SAMPLE_RATE_HZ), config.data.max_duration_s, _SAMPLE_RATE_HZ)
