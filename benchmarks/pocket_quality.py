@@ -51,7 +51,10 @@ def read_set(name: str, split: str | None = None) -> tuple[list[audio.Waveform],
 
 def draw(name: str, n: int, seed: int) -> dict[str, tuple[list[audio.Waveform], list[str]]]:
     """Waveforms and labels of ``n`` training clips and of the test clips, groups apart, as recipes/bench draws them."""
-    data = {"path": str(SETS / f"{name}.csv"), "test_fraction": 0.4, "duplicates": "drop", "sample": {"train": n}}
+    data = {
+        "path": str(SETS / f"{name}.csv"), "test_fraction": 0.4, "split_method": "random", "duplicates": "drop",
+        "sample": {"train": n, "test": 300},
+    }  # fmt: skip
     with TemporaryDirectory() as scratch:
         config = RunConfig.model_validate({"run_folder": scratch, "seed": seed, "data": data})
         clips = collect_clips(config, StageFolder(Path(scratch), "clips", "k"), Reporter())
@@ -158,7 +161,8 @@ def steps() -> None:
     classes = sorted(set(labels))
     judge = train_judge(waveforms, labels, classes, 1.5, 300, 0, Reporter())
     real = judge.embed(waveforms)
-    for guidance, count in ((4.0, 8), (4.0, 12), (4.0, 16), (4.0, 25), (4.0, 100), (2.5, 16), (6.0, 16)):
+    pairs = [(guidance, 12) for guidance in (1.5, 2.0, 2.5, 3.0, 4.0)] + [(2.5, count) for count in (6, 8, 25, 100)]
+    for guidance, count in pairs:
         made = _generated(classes, guidance, count)
         rows = judge.embed(made)
         names = [label for label in classes for _ in range(CLIPS_PER_CLASS)]

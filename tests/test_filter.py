@@ -76,7 +76,7 @@ def test_what_each_rule_compares() -> None:
     similarities = stage.Similarities(cosine, np.array([0.0, -0.1, 0.1, 0.6]))
     scores = stage.score(similarities, FilterConfig(rule="sigmoid"), logit_scale=14.3)
     np.testing.assert_allclose(scores, [1 / (1 + np.exp(-14.3 * c)) for c in cosine])
-    np.testing.assert_array_equal(stage.score(similarities, FilterConfig(rule="auto"), 14.3), cosine)
+    np.testing.assert_array_equal(stage.score(similarities, FilterConfig(rule="quantile"), 14.3), cosine)
     leads = stage.score(similarities, FilterConfig(rule="nearest"), 14.3)
     np.testing.assert_allclose(leads, [-0.2, 0.1, 0.0, -0.1])
     assert stage.class_thresholds(leads, [("a",)] * 4, FilterConfig(rule="nearest")) == ({}, 0.0)
@@ -121,7 +121,7 @@ def test_nearest_accepts_and_refuses_by_the_other_labels(config: RunConfig, tmp_
 def test_a_large_class_uses_its_own_quantile_a_small_one_its_mean_and_the_pooled_spread() -> None:
     labels = [("big",)] * 10 + [("small",)] * 2
     scores = np.array([*np.linspace(0.5, 0.9, 10), 0.1, 0.3])
-    settings = FilterConfig(quantile=0.2, min_clips_per_class=8)
+    settings = FilterConfig(rule="quantile", quantile=0.2, min_clips_per_class=8)
     thresholds, _ = stage.class_thresholds(scores, labels, settings)
     assert thresholds[("big",)] == pytest.approx(np.quantile(scores[:10], 0.2))
     deviations = np.concatenate([scores[:10] - scores[:10].mean(), scores[10:] - 0.2])
@@ -131,7 +131,9 @@ def test_a_large_class_uses_its_own_quantile_a_small_one_its_mean_and_the_pooled
 @given(st.lists(st.floats(-1, 1), min_size=8, max_size=40), st.floats(0.0, 0.9))
 def test_the_quantile_is_what_real_clips_pass(values: list[float], quantile: float) -> None:
     thresholds, _ = stage.class_thresholds(
-        np.array(values), [("a",)] * len(values), FilterConfig(quantile=quantile, min_clips_per_class=8)
+        np.array(values),
+        [("a",)] * len(values),
+        FilterConfig(rule="quantile", quantile=quantile, min_clips_per_class=8),
     )
     rejected = sum(value < thresholds[("a",)] - 1e-12 for value in values)
     assert rejected <= quantile * len(values) + 1

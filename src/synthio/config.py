@@ -202,9 +202,9 @@ class ImagineConfig(Section):
 class FilterConfig(Section):
     """Which generated clips are good enough (METHOD 4)."""
 
-    rule: Literal["auto", "nearest", "cosine", "sigmoid", "none"] = Field(
-        "auto",
-        description="`nearest` accepts a clip whose own label is, by CLAP, the nearest of the data's labels; `auto` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
+    rule: Literal["nearest", "quantile", "cosine", "sigmoid", "none"] = Field(
+        "nearest",
+        description="`nearest` accepts a clip whose own label is, by CLAP, the nearest of the data's labels; `quantile` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
     )
     threshold: float = Field(
         0.85, ge=-1, le=1, description="For `cosine` and `sigmoid` (published: 0.85 of the sigmoid)."
@@ -213,10 +213,10 @@ class FilterConfig(Section):
         0.15,
         ge=0,
         lt=1,
-        description="For `auto`: the quantile of real clips' own similarity that a synthetic clip must reach.",
+        description="For `quantile`: the one of real clips' own similarity that a synthetic clip must reach.",
     )
     min_clips_per_class: int = Field(
-        8, ge=2, description="For `auto`: classes with fewer clips use the pooled quantile."
+        8, ge=2, description="For `quantile`: classes with fewer clips use the pooled quantile."
     )
     copies: Literal["drop", "flag", "ignore"] = Field(
         "drop", description="Clips nearer to a training clip than real clips are to each other."

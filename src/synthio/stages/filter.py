@@ -1,7 +1,7 @@
 """Keep generated clips that sound like their label and are not copies (METHOD section 4).
 
 CLAPs differ in scale, so no fixed cosine fits all: a clip's label must be the nearest of the data's labels (`nearest`),
-or its cosine must reach a quantile of the real training clips' own (`auto`). The CLAP that filters never judges.
+or its cosine must reach a quantile of the real training clips' own (`quantile`). The CLAP that filters never judges.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def class_thresholds(
 ) -> tuple[dict[tuple[str, ...], float], float]:
     """Thresholds per label set, and one for unseen sets.
 
-    ``auto``: a class with enough clips uses its own quantile. A smaller one uses its own mean plus the pooled quantile
-    of all clips' deviations from their class means: a mean needs few clips, a quantile many.
+    Under `quantile`, a class with enough clips uses its own quantile. A smaller one uses its own mean plus the pooled
+    quantile of all clips' deviations from their class means: a mean needs few clips, a quantile many.
     """
-    if settings.rule != "auto":
+    if settings.rule != "quantile":
         return {}, _FIXED_THRESHOLDS.get(settings.rule, settings.threshold)
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for label, value in zip(labels, scores, strict=True):
