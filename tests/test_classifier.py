@@ -327,7 +327,14 @@ def test_pocket_is_a_folder_like_any_other(ast_folder: Path, tmp_path: Path, mon
 
 
 def settings(**changes: object) -> Optimisation:
-    usual = {"steps": 12, "batch_size": 8, "micro_batch": 8, "learning_rate": 3e-3, "evaluate_every": 4}
+    usual = {
+        "steps": 12,
+        "batch_size": 8,
+        "micro_batch": 8,
+        "learning_rate": 3e-3,
+        "head_learning_rate": 3e-3,
+        "evaluate_every": 4,
+    }
     return Optimisation(**{**usual, "device": CPU, "seed": 3, **changes})  # type: ignore[arg-type]
 
 
@@ -444,3 +451,13 @@ def test_a_numbered_gpu_is_refused(ast_folder: Path) -> None:
         fine_tune(
             model, examples, np.zeros(8, dtype=np.int64), None, settings(device=torch.device("cuda", 1)), no_progress
         )
+
+
+def test_the_head_learns_at_its_own_rate(ast_folder: Path) -> None:
+    model, examples = problem(ast_folder, SINGLE)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    rates = settings(steps=4, learning_rate=1e-9, head_learning_rate=1e-2)
+    fine_tune(model, examples, np.arange(4 * rates.batch_size) % 12, None, rates, lambda count: None)
+    moved = {name: float((value - before[name]).abs().max()) for name, value in model.state_dict().items()}
+    assert moved["classifier.dense.weight"] > 1e-5
+    assert max(change for name, change in moved.items() if not name.startswith("classifier.")) < 1e-6

@@ -365,6 +365,7 @@ def fit_arm(
         batch_size=config.train.batch_size,
         micro_batch=micro_batch,
         learning_rate=config.train.learning_rate,
+        head_learning_rate=config.train.head_learning_rate,
         evaluate_every=config.train.evaluate_every,
         device=resolve_device(config.train.device),
         seed=unit_seed,

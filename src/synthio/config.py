@@ -248,7 +248,8 @@ class TrainConfig(Section):
     seeds: int = Field(3, ge=1, le=50, description="Trainings per arm.")
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-4, gt=0, le=1)
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Of the pre-trained network.")
+    head_learning_rate: float = Field(2e-3, gt=0, le=1, description="Of the new head, which has everything to learn.")
     evaluate_every: int = Field(
         25, ge=1, description="Steps between validations; the best validation score picks the weights."
     )

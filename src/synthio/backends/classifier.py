@@ -11,6 +11,7 @@ import math
 import random
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ _LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
 _HEAD_PARTS = ("classifier", "projector", "layer_weights")
 #: Standard deviation of a new head's weights, as in AST, BERT and wav2vec 2.0.
 _HEAD_STD = 0.02
+_WEIGHT_DECAY = 0.01
 
 ProblemType = Literal["single_label_classification", "multi_label_classification"]
 """One label per clip, or any number of them; the spelling of `transformers`."""
@@ -325,6 +327,9 @@ class Optimisation:
     micro_batch: int
     """Clips per forward pass; divides ``batch_size``. Gradients add up to whole batches."""
     learning_rate: float
+    """Peak, of the pre-trained network."""
+    head_learning_rate: float
+    """Peak, of the new head, which has everything to learn (Howard and Ruder 2018, discriminative fine-tuning)."""
     evaluate_every: int
     """Steps between validations."""
     device: torch.device
@@ -382,14 +387,17 @@ def fine_tune(
     """
     keeper = _KeepBest(advance)
     with _own_randomness(), tempfile.TemporaryDirectory() as scratch:
+        arguments = _arguments(optimisation, scratch, "no" if valid is None else "steps")
+        model.to(optimisation.device)
         trainer = Trainer(
             model=model,
-            args=_arguments(optimisation, scratch, "no" if valid is None else "steps"),
+            args=arguments,
             train_dataset=_Drawn(model.main_input_name, examples, order),
             eval_dataset=None if valid is None else _Drawn(model.main_input_name, valid, np.arange(len(valid.inputs))),
             compute_loss_func=_LOSSES[model.config.problem_type],
             compute_metrics=_validation_score(_SCORES[model.config.problem_type]),
             callbacks=[keeper],
+            optimizers=(_optimiser(model, optimisation), None),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -414,8 +422,6 @@ def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no
         learning_rate=optimisation.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
-        weight_decay=0.01,
-        optim="adamw_torch",
         train_sampling_strategy="sequential",
         logging_steps=optimisation.evaluate_every,
         logging_nan_inf_filter=False,
@@ -434,6 +440,18 @@ def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no
         # With several GPUs visible, Trainer would multiply the batch size by their number.
         arguments._n_gpu = 1
     return arguments
+
+
+def _optimiser(model: Any, optimisation: Optimisation) -> torch.optim.Optimizer:
+    """AdamW; head and network at their own rates, no decay of biases and norms (as `Trainer` has it)."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        is_head = name.startswith(_HEAD_PARTS)
+        rate = optimisation.head_learning_rate if is_head else optimisation.learning_rate
+        groups[rate, _WEIGHT_DECAY if parameter.ndim > 1 else 0.0].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
+    )
 
 
 def _cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:

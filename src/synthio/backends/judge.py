@@ -69,6 +69,7 @@ def train_judge(
         batch_size=_BATCH_SIZE,
         micro_batch=_BATCH_SIZE,
         learning_rate=_LEARNING_RATE,
+        head_learning_rate=_LEARNING_RATE,
         evaluate_every=steps,
         device=torch.device("cpu"),
         seed=unit_seed,
