@@ -126,9 +126,9 @@ def test_an_ast_hears_short_clips_as_in_its_pre_training(ast_folder: Path) -> No
     np.testing.assert_array_equal(frontend.features(noise(3000, 1)), heard)
 
 
-def test_an_ast_becomes_as_long_as_nine_tenths_of_longer_training_clips(ast_folder: Path) -> None:
+def test_an_ast_becomes_as_long_as_three_quarters_of_longer_training_clips(ast_folder: Path) -> None:
     source = find_classifier(str(ast_folder))
-    clips = [noise(12000, seed) for seed in range(19)] + [noise(80000, 19)]
+    clips = [noise(12000, seed) for seed in range(4)] + [noise(80000, 4)]
     frontend = fit_frontend(source, iter(clips))
     frames = 1 + (12000 - 400) // 160
     assert frames <= frontend.extractor.max_length < frames + 8

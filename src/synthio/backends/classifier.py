@@ -48,7 +48,7 @@ from synthio.errors import BackendError, ConfigError, DataError, ModelError, Sto
 Indices = npt.NDArray[np.int64]
 
 #: Share of the training clips that an AST hears to their end.
-_KEPT_WHOLE = 0.9
+_KEPT_WHOLE = 0.75
 #: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
 _WINDOW, _HOP = 400, 160
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -160,8 +160,8 @@ def fit_frontend(source: Source, training_clips: Iterable[Waveform]) -> Frontend
     """The feature extractor for training clips of shape ``(samples,)`` each; ``source`` is left as it is.
 
     An AST keeps the mean and deviation of its pre-training, and at least its clip length: its weights and position
-    embeddings expect them. Where more than a tenth of the training clips are longer, it becomes as long as nine tenths
-    of them, in whole patches, and cuts the rest: one long clip must not fill all the others with padding. Other
+    embeddings expect them. Where more than a quarter of the training clips are longer, it becomes as long as three
+    quarters of them, in whole patches, and cuts the rest: a few long clips must not fill the others with padding. Other
     families keep their own features, at the length of the longest training clip.
     Raises: `DataError` without clips.
     """
