@@ -14,7 +14,7 @@ from test_train import Listener, make_clips, make_config, make_synthetic, tones
 from synthio import audio
 from synthio.arms import AddedClip
 from synthio.errors import DataError
-from synthio.metrics import binary_log_losses, holm, log_losses
+from synthio.metrics import holm, probability_errors
 from synthio.records import Clip, GatedClip
 from synthio.stages.gate import (
     GateMeasures,
@@ -62,7 +62,7 @@ def test_classes_with_fewer_clips_than_folds_are_folded_all_the_same() -> None:
 
 def gated(share: float, losses: Sequence[float], group_size: int = 1) -> list[GatedClip]:
     return [
-        GatedClip(id=f"{share}/c{k}", clip_id=f"c{k}", group=f"g{k // group_size}", share=share, fold=0, log_loss=loss)
+        GatedClip(id=f"{share}/c{k}", clip_id=f"c{k}", group=f"g{k // group_size}", share=share, fold=0, error=loss)
         for k, loss in enumerate(losses)
     ]
 
@@ -123,25 +123,26 @@ def test_a_large_effect_is_let_in() -> None:
 def test_without_evidence_the_choice_is_zero() -> None:
     same = [*gated(0.0, [1.0, 2.0]), *gated(0.5, [1.0, 2.0])]
     assert choose_share(compare_shares(same, (0.0, 0.5), 3), 0.1) == 0.0
-    worse = (GateOption(share=0, log_loss=1, p_value=None), GateOption(share=0.5, log_loss=2, p_value=0.9))
+    worse = (GateOption(share=0, error=1, p_value=None), GateOption(share=0.5, error=2, p_value=0.9))
     assert choose_share(worse, 0.1) == 0.0
 
 
 def test_of_those_that_pass_the_lowest_loss_is_chosen() -> None:
     options = (
-        GateOption(share=0, log_loss=3, p_value=None),
-        GateOption(share=0.25, log_loss=2, p_value=0.01),
-        GateOption(share=0.5, log_loss=1, p_value=0.02),
-        GateOption(share=0.75, log_loss=0.5, p_value=0.2),
+        GateOption(share=0, error=3, p_value=None),
+        GateOption(share=0.25, error=2, p_value=0.01),
+        GateOption(share=0.5, error=1, p_value=0.02),
+        GateOption(share=0.75, error=0.5, p_value=0.2),
     )
     assert choose_share(options, 0.1) == 0.5
 
 
-def test_log_losses_in_closed_form() -> None:
-    targets = np.array([[True, False], [False, True]])
-    scores = np.array([[0.8, 0.2], [1.0, 0.0]])
-    assert log_losses(targets, scores) == pytest.approx([-np.log(0.8), -np.log(1e-7)])
-    assert binary_log_losses(targets[:1], scores[:1]) == pytest.approx([-np.log(0.8) - np.log(1 - 0.2)])
+def test_probability_errors_in_closed_form() -> None:
+    targets = np.array([[True, False, False], [False, True, False], [False, False, False]])
+    scores = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    assert probability_errors(targets, scores) == pytest.approx([2 * (1 - 0.7) / 3, 2 / 3, 1 / 3])
+    several = np.array([[True, True, False]])
+    assert probability_errors(several, scores[:1]) == pytest.approx([(0.3 + 0.8 + 0.1) / 3])
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_mislabelled_synthetic_clips_stay_out(ast: Path, tmp_path: Path) -> None
     made = Gated(ast, tmp_path)
     decision = made.run(mislabelled(tmp_path, made.clips))
     assert choose_share(decision.options, 0.1) == 0.0
-    by_share = {option.share: option.log_loss for option in decision.options}
+    by_share = {option.share: option.error for option in decision.options}
     assert by_share[0.5] > by_share[0.0]
     assert GateMeasures.model_validate(made.folder().summary()) == decision
 
@@ -202,7 +203,7 @@ def test_synthetic_clips_of_held_out_clips_are_not_trained_on(ast: Path, tmp_pat
     ruined = [AddedClip(str(Path(synthetic[0].path).with_suffix(".flac")), synthetic[0].labels, synthetic[0].clip_id)]
     made.run([*ruined, *synthetic[1:]], "second")
     first, second = (
-        {r.id: (r.fold, r.log_loss) for r in made.folder(key).manifest(GatedClip)} for key in ("first", "second")
+        {r.id: (r.fold, r.error) for r in made.folder(key).manifest(GatedClip)} for key in ("first", "second")
     )
     own_fold = first[f"0.5/{synthetic[0].clip_id}"][0]
     for id_, (fold, loss) in first.items():

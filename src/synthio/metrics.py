@@ -197,18 +197,13 @@ def bootstrap_difference(
     return Interval(observed, float(low), float(high))
 
 
-def log_losses(targets: BoolArray, scores: FloatArray) -> FloatArray:
-    """Negative log-likelihood of every clip's label in nats, shape ``(clips,)``.
+def probability_errors(targets: BoolArray, scores: FloatArray) -> FloatArray:
+    """Mean absolute error of every clip's class probabilities, shape ``(clips,)``, between 0 and 1.
 
-    ``targets`` (one-hot) and ``scores`` (softmax) have shape ``(clips, classes)``; probabilities are clipped to 1e-7.
+    ``targets`` and ``scores`` have shape ``(clips, classes)``. With one label and a softmax it is ``2 / classes`` times
+    the probability of all other classes. Unlike a log loss it is bounded: a few confident mistakes cannot drown the rest.
     """
-    return np.asarray(-np.where(targets, np.log(np.clip(scores, 1e-7, 1.0)), 0.0).sum(axis=1))
-
-
-def binary_log_losses(targets: BoolArray, scores: FloatArray) -> FloatArray:
-    """As `log_losses`, for several labels per clip: independent (sigmoid) probabilities, summed over classes."""
-    probable = np.clip(scores, 1e-7, 1 - 1e-7)
-    return np.asarray(-np.where(targets, np.log(probable), np.log1p(-probable)).sum(axis=1))
+    return np.asarray(np.abs(targets - np.asarray(scores, dtype=np.float64)).mean(axis=1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

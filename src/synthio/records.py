@@ -137,8 +137,8 @@ class GatedClip(Record):
     share: float
     """Expected share of synthetic clips in the batches of that training; 0 is real clips alone."""
     fold: int
-    log_loss: float
-    """In nats."""
+    error: float
+    """Mean absolute error of its class probabilities (`metrics.probability_errors`)."""
 
 
 class EvaluatedClip(Record):

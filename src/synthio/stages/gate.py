@@ -2,7 +2,8 @@
 
 Cross-validation on the real training clips. In every fold the classifier is trained without the fold's clips and
 without the synthetic clips that were made for them, once per share, with the same dice; the held-out clips are scored.
-A share above 0 is chosen only when a paired test says that it lowers their log loss; otherwise 0, which is gold. The
+A share above 0 is chosen only when a paired test says that it lowers the error of their class probabilities; otherwise
+0, which is gold. The
 validation clips pick each training's best step, as they always do; test clips decide nothing.
 
 What it cannot see: alignment, imagination and the features' mean and deviation have looked at all training clips, the
@@ -31,11 +32,6 @@ from synthio.records import Clip, GatedClip
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 
-_LOSSES = {
-    "single_label_classification": metrics.log_losses,
-    "multi_label_classification": metrics.binary_log_losses,
-}
-
 
 class GateOption(BaseModel):
     """One share of synthetic clips, on the held-out real clips."""
@@ -43,10 +39,10 @@ class GateOption(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float
-    log_loss: float
-    """Mean over the held-out clips, in nats per clip (summed over classes for several labels)."""
+    error: float
+    """Of the held-out clips' class probabilities, mean over clips (`metrics.probability_errors`)."""
     p_value: float | None
-    """That its log loss is not below that of share 0: one-sided, corrected, Holm-adjusted; None for share 0."""
+    """That its error is not below that of share 0: one-sided, corrected, Holm-adjusted; None for share 0."""
 
 
 class GateMeasures(BaseModel):
@@ -152,31 +148,31 @@ def _score_fold(
     inputs = material.real.subset([not keep for keep in kept]).examples.inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
-    losses = _LOSSES[material.problem_type](targets, scores)
+    errors = metrics.probability_errors(targets, scores)
     return [
         GatedClip(
-            id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, log_loss=float(loss)
+            id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, error=float(error)
         )
-        for clip, loss in zip(held_out, losses, strict=True)
+        for clip, error in zip(held_out, errors, strict=True)
     ]
 
 
 def compare_shares(records: Sequence[GatedClip], shares: Sequence[float], folds: int) -> tuple[GateOption, ...]:
-    """Mean log loss per share, and the adjusted p-values against share 0. Pure."""
-    losses = {share: np.array([r.log_loss for r in records if r.share == share]) for share in shares}
+    """Mean error per share, and the adjusted p-values against share 0. Pure."""
+    errors = {share: float(np.mean([r.error for r in records if r.share == share])) for share in shares}
     tried = [share for share in shares if share > 0]
     p_values = metrics.holm([p_value(_group_differences(records, share), folds) for share in tried])
     adjusted = dict(zip(tried, p_values, strict=True))
-    return tuple(GateOption(share=s, log_loss=float(losses[s].mean()), p_value=adjusted.get(s)) for s in shares)
+    return tuple(GateOption(share=s, error=errors[s], p_value=adjusted.get(s)) for s in shares)
 
 
 def _group_differences(records: Sequence[GatedClip], share: float) -> list[float]:
-    """Mean difference in log loss to share 0 per group: clips of one recorder or kit are no independent evidence."""
-    gold = {r.clip_id: r.log_loss for r in records if r.share == 0}
+    """Mean difference in error to share 0 per group: clips of one recorder or kit are no independent evidence."""
+    gold = {r.clip_id: r.error for r in records if r.share == 0}
     by_group: Mapping[str, list[float]] = defaultdict(list)
     for record in records:
         if record.share == share:
-            by_group[record.group or record.clip_id].append(record.log_loss - gold[record.clip_id])
+            by_group[record.group or record.clip_id].append(record.error - gold[record.clip_id])
     return [float(np.mean(values)) for _, values in sorted(by_group.items())]
 
 
@@ -197,6 +193,6 @@ def p_value(differences: Sequence[float], folds: int) -> float:
 
 
 def choose_share(options: Sequence[GateOption], level: float) -> float:
-    """The share with the lowest log loss among those that passed the test; 0 when none did."""
+    """The share with the lowest error among those that passed the test; 0 when none did."""
     passed = [option for option in options if option.p_value is not None and option.p_value < level]
-    return min(passed, key=lambda option: (option.log_loss, option.share)).share if passed else 0.0
+    return min(passed, key=lambda option: (option.error, option.share)).share if passed else 0.0
