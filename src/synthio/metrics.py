@@ -201,7 +201,8 @@ def probability_errors(targets: BoolArray, scores: FloatArray) -> FloatArray:
     """Mean absolute error of every clip's class probabilities, shape ``(clips,)``, between 0 and 1.
 
     ``targets`` and ``scores`` have shape ``(clips, classes)``. With one label and a softmax it is ``2 / classes`` times
-    the probability of all other classes. Unlike a log loss it is bounded: a few confident mistakes cannot drown the rest.
+    the probability of all other classes. It is bounded, as a log loss is not: a few confident mistakes cannot drown the
+    rest.
     """
     return np.asarray(np.abs(targets - np.asarray(scores, dtype=np.float64)).mean(axis=1))
 

@@ -3,11 +3,10 @@
 Cross-validation on the real training clips. In every fold the classifier is trained without the fold's clips and
 without the synthetic clips that were made for them, once per share, with the same dice; the held-out clips are scored.
 A share above 0 is chosen only when a paired test says that it lowers the error of their class probabilities; otherwise
-0, which is gold. The
-validation clips pick each training's best step, as they always do; test clips decide nothing.
+0, which is gold. The validation clips pick each training's best step, as they always do; test clips decide nothing.
 
-What it cannot see: alignment, imagination and the features' mean and deviation have looked at all training clips, the
-held-out ones among them, so the gate is a little too fond of synthetic clips.
+What it cannot see: alignment and imagination have looked at all training clips, the held-out ones among them, so the
+gate is a little too fond of synthetic clips.
 """
 
 from __future__ import annotations
