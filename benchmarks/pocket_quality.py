@@ -25,9 +25,12 @@ from synthio.backends.clap import load_clap
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import load_text_to_audio
-from synthio.config import ClapConfig, RunConfig, T2AConfig
+from synthio.bench.arms import resolve_arms
+from synthio.bench.recipe import BenchRecipe, Cell, run_config
+from synthio.config import ClapConfig, T2AConfig
 from synthio.datasets.demo import demo_folder
 from synthio.progress import Reporter
+from synthio.recipes import load_recipe
 from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
 
@@ -51,12 +54,9 @@ def read_set(name: str, split: str | None = None) -> tuple[list[audio.Waveform],
 
 def draw(name: str, n: int, seed: int) -> dict[str, tuple[list[audio.Waveform], list[str]]]:
     """Waveforms and labels of ``n`` training clips and of the test clips, groups apart, as recipes/bench draws them."""
-    data = {
-        "path": str(SETS / f"{name}.csv"), "test_fraction": 0.4, "split_method": "random", "duplicates": "drop",
-        "sample": {"train": n, "test": 300},
-    }  # fmt: skip
+    bench = load_recipe(Path("recipes/bench/pocket.yaml"), [], BenchRecipe)
+    config = run_config(bench, resolve_arms(("gold",), {}), Cell(name, n, seed, "gold"))
     with TemporaryDirectory() as scratch:
-        config = RunConfig.model_validate({"run_folder": scratch, "seed": seed, "data": data})
         clips = collect_clips(config, StageFolder(Path(scratch), "clips", "k"), Reporter())
     return {
         split: (

@@ -8,8 +8,7 @@
     retrieval        the real ones and the nearest clips of another corpus, by CLAP, under their labels
     synthio          the real ones and the synthetic ones
 
-Classes, clip length and normalisation come from the training split; the best weights of a training from the validation
-split.
+Classes and clip length come from the training split; the best weights of a training from the validation split.
 """
 
 from __future__ import annotations

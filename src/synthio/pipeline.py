@@ -224,9 +224,7 @@ class Pipeline:
         synthetic = _synthetic(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
         section = {name: value for name, value in self._section("train").items() if name not in _AFTER_THE_GATE}
-        folder = self._folder(
-            "gate", self._training_key([section, gate.folds, gate.shares, "probability errors"], rounds)
-        )
+        folder = self._folder("gate", self._training_key([section, gate.folds, gate.shares], rounds))
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -109,7 +110,7 @@ def _read(path: Path) -> _Finished | None:
 
 
 #: Sections of the recipe that an arm does not depend on, by what `train.arms` holds.
-_CLIPS_OF_ITS_OWN = ("t2a", "caption", "align", "imagine", "generate", "filter", "reflect", "gate")
+_CLIPS_OF_ITS_OWN = ("t2a", "caption", "align", "imagine", "filter", "reflect", "gate")
 _UNUSED_SECTIONS: dict[str, tuple[str, ...]] = {"synthio": (), "retrieval": _CLIPS_OF_ITS_OWN}
 
 
@@ -192,30 +193,24 @@ def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]
 def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
     """Results of the recipe's cells that are on disk, whoever made them, and how many were left out because they were
     made with other settings or models; nothing is loaded here."""
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
-    found, stale = [], 0
-    for cells in plan(recipe).values():
-        for cell in cells:
-            finished = _read(_file(recipe, cell))
-            if finished is None:
-                continue
-            if finished.result.recipe == settings_key(run_config(recipe, arms, cell)):
-                found.append(finished.result)
-            else:
-                stale += 1
-    return found, stale
+    files = [_read(_file(recipe, cell)) for cells in plan(recipe).values() for cell in cells]
+    on_disk = [finished.result for finished in files if finished is not None]
+    found = fitting_results(recipe, on_disk)
+    return found, len(on_disk) - len(found)
 
 
 def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
     """Those of the results, of another machine or an earlier run, that are cells of the recipe with today's settings
     and models. That the dataset is the same cannot be seen from here: its name must stand for that."""
     arms = resolve_arms(recipe.arms, recipe.own_arms)
-    cells = {cell.key: cell for cells in plan(recipe).values() for cell in cells}
-    return [
-        result
-        for result in results
-        if result.cell in cells and result.recipe == settings_key(run_config(recipe, arms, cells[result.cell]))
-    ]
+    cells = {cell.key for cells in plan(recipe).values() for cell in cells}
+
+    @cache
+    def key(dataset: str, arm: str) -> str:
+        # The same for every size and seed.
+        return settings_key(run_config(recipe, arms, Cell(dataset, recipe.sizes[0], 0, arm)))
+
+    return [result for result in results if result.cell in cells and result.recipe == key(result.dataset, result.arm)]
 
 
 def _file(recipe: BenchRecipe, cell: Cell) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from synthio import audio
+from synthio import audio, metrics
 from synthio.backends.clap import Clap
 from synthio.config import FilterConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
@@ -57,8 +57,11 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
             advance(1)
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
-    similarities = compare(clap, waveforms, labels, classes)
-    thresholds, fallback = class_thresholds(score(similarities, config.filter, clap.logit_scale), labels, config.filter)
+    # Only a quantile asks what the real clips score.
+    scores = np.zeros(0)
+    if config.filter.rule == "quantile":
+        scores = score(compare(clap, waveforms, labels, classes), config.filter, clap.logit_scale)
+    thresholds, fallback = class_thresholds(scores, labels, config.filter)
     window_s = float(np.median([clip.duration_s for clip in training]))
     return Calibration(
         thresholds=thresholds,
@@ -83,16 +86,13 @@ def compare(
     clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]], classes: Sequence[str]
 ) -> Similarities:
     """How near each clip is to its own labels, and to the nearest of the other ``classes``."""
-    singles = [(name,) for name in classes]
-    texts = sorted({label_template(label) for label in [*labels, *singles]})
+    own_texts, class_texts = [label_template(own) for own in labels], [label_template((name,)) for name in classes]
+    texts = sorted({*own_texts, *class_texts})
     column = {text: index for index, text in enumerate(texts)}
     cosine = np.asarray(clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ clap.embed_text(texts).T, dtype=np.float64)
-    own = [cosine[row, column[label_template(label)]] for row, label in enumerate(labels)]
-    other = [
-        max((cosine[row, column[label_template(each)]] for each in singles if each[0] not in label), default=-1.0)
-        for row, label in enumerate(labels)
-    ]
-    return Similarities(np.array(own), np.array(other))
+    own = cosine[np.arange(len(labels)), [column[text] for text in own_texts]]
+    of_classes = cosine[:, [column[text] for text in class_texts]]
+    return Similarities(own, np.where(metrics.multi_hot(labels, classes), -1.0, of_classes).max(axis=1))
 
 
 def score(similarities: Similarities, settings: FilterConfig, logit_scale: float) -> Floats:
