@@ -1,7 +1,7 @@
 """Quality of the shipped pocket models on clips of groups that pre-training never heard.
 
     python scripts/make_evaluation_sets.py ...       # once
-    python benchmarks/pocket_quality.py              # all; or some of: size autoencoder clap probe speed steps
+    python benchmarks/pocket_quality.py              # all; or some of: size autoencoder clap captions probe speed steps
 
 Prints one JSON line per figure. The generator itself is judged by `synthio evaluate t2a recipes/pocket-t2a.yaml`.
 """
@@ -21,13 +21,14 @@ import torch
 
 from synthio import audio, metrics
 from synthio.backends import pocket
+from synthio.backends.captioner import ClapTagger
 from synthio.backends.clap import load_clap
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
-from synthio.config import ClapConfig, T2AConfig
+from synthio.config import CaptionConfig, ClapConfig, T2AConfig
 from synthio.datasets.demo import demo_folder
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -103,6 +104,26 @@ def clap() -> None:
             show(f"clap: zero-shot accuracy on {name}, among {among}", np.mean(per_class))
         if names:
             show("clap: zero-shot accuracy, 24 classes, mean over classes", np.mean(means))
+
+
+def captions() -> None:
+    """How often the tagger hears a background: in clean clips, and in the same with an effect 9 to 24 dB below."""
+    tagger = ClapTagger(load_clap(ClapConfig(), Reporter()), CaptionConfig().tags_per_clip)
+    effects, generator = read_set("effects")[0], np.random.default_rng(0)
+    for name in ("instruments", "percussion"):
+        waveforms, labels = read_set(name)
+        chosen = generator.permutation(len(waveforms))[:150]
+        clean = [audio.peak_normalise(waveforms[i]) for i in chosen]
+        mixed = [_mixed(clip, effects[int(generator.integers(len(effects)))], generator) for clip in clean]
+        for kind, clips in (("clean", clean), ("mixed", mixed)):
+            found = tagger.caption(clips, RATE_HZ, [(labels[i],) for i in chosen])
+            share = np.mean(["in the background" in str(caption.text) for caption in found])
+            show(f"captions: share with a background, {name}, {kind}", share)
+
+
+def _mixed(clip: audio.Waveform, effect: audio.Waveform, generator: np.random.Generator) -> audio.Waveform:
+    level = 10 ** (generator.uniform(-24, -9) / 20)
+    return (clip + level * np.resize(audio.peak_normalise(effect), clip.shape)).astype(np.float32)
 
 
 @torch.no_grad()
@@ -186,7 +207,8 @@ def _generated(classes: list[str], guidance: float, count: int) -> list[audio.Wa
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "size": size, "autoencoder": autoencoder, "clap": clap, "probe": probe, "speed": speed, "steps": steps,
+    "size": size, "autoencoder": autoencoder, "clap": clap, "captions": captions, "probe": probe,
+    "speed": speed, "steps": steps,
 }  # fmt: skip
 
 if __name__ == "__main__":

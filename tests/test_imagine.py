@@ -196,6 +196,12 @@ def test_few_shot_examples_keep_the_rules() -> None:
             assert check_caption(caption, [label], 25, []) == caption
 
 
+def test_few_shot_captions_have_a_background_where_scenes_are_listed_and_only_there() -> None:
+    for example in template("mix.fewshot").template.split("\n\n")[1:-1]:
+        scenes = json.loads(re.findall(r"^Scenes: (.*)$", example, flags=re.MULTILINE)[0])
+        assert ("background" in example.splitlines()[-1]) == bool(scenes)
+
+
 # Pools ----------------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,8 @@ from synthio.recipes import Section
 FINGERPRINT_VERSION = 2
 #: The same for trainings of the classifier alone, which are cheap to repeat.
 TRAINING_VERSION = 2
+#: The same for captions of the real clips by CLAP tagging.
+CAPTION_VERSION = 2
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.backends.identity import model_identity
-from synthio.config import TRAINING_VERSION, RunConfig
+from synthio.backends.identity import model_identity, prompts_identity
+from synthio.config import CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
 from synthio.records import (
@@ -413,7 +413,8 @@ class Pipeline:
     def _caption_folder(self) -> StageFolder:
         section = self._section("caption")
         model = self._clap_identity if section["kind"] == "clap" else section["model"]
-        return self._folder("caption", fingerprint([section, model, self.clips_folder.key, self.config.seed]))
+        asked = [CAPTION_VERSION, prompts_identity("caption")]
+        return self._folder("caption", fingerprint([section, model, asked, self.clips_folder.key, self.config.seed]))
 
     @cached_property
     def _losers_folder(self) -> StageFolder:
@@ -436,7 +437,9 @@ class Pipeline:
         section = self._section("imagine")
         uses_model = section["mode"] != "template"
         model = model_identity("llm", section["model"]) if uses_model and section["kind"] == "local" else None
-        return fingerprint([section, model, self.config.data.domain, self._caption_folder.key, self.config.seed])
+        prompts = prompts_identity("imagine") if uses_model else None
+        parts = [section, model, prompts, self.config.data.domain, self._caption_folder.key]
+        return fingerprint([*parts, self.config.seed])
 
     # Work ---------------------------------------------------------------------------------------------------------
 

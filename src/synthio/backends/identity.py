@@ -1,13 +1,20 @@
-"""What a model is, for stage keys and the report: a hub id with its revision, or a digest of a local folder."""
+"""What a model is, for stage keys and the report: a hub id with its revision, or a digest of a local folder; and what
+language models are asked."""
 
 from __future__ import annotations
 
 import hashlib
+from importlib.resources import files
 from pathlib import Path
 
 from synthio.backends import pocket
 
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
+#: Files of ``prompts/`` by the stage that uses them.
+_PROMPTS = {
+    "caption": ("caption", "tags"),
+    "imagine": ("extract", "extract.fewshot", "mix", "mix.fewshot", "reflect", "reflect.fewshot", "openings"),
+}
 
 
 def model_identity(part: str, model: str, revision: str | None = None) -> str:
@@ -26,3 +33,10 @@ def model_identity(part: str, model: str, revision: str | None = None) -> str:
             stat = path.stat()
             digest.update(f"{path.relative_to(folder).as_posix()}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode())
     return f"{folder.name}-{digest.hexdigest()[:12]}"
+
+
+def prompts_identity(stage: str) -> str:
+    """A short string that changes with the prompts of a stage, ``caption`` or ``imagine``."""
+    folder = files("synthio").joinpath("prompts")
+    texts = [folder.joinpath(f"{name}.txt").read_bytes() for name in _PROMPTS[stage]]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:12]

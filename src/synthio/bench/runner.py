@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
-from synthio.backends.identity import model_identity
+from synthio.backends.identity import model_identity, prompts_identity
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
-from synthio.config import TRAINING_VERSION, RunConfig
+from synthio.config import CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import EXECUTION_FIELDS, Pipeline
@@ -130,6 +130,9 @@ def settings_key(config: RunConfig) -> str:
             content.get(section, {}).pop(field, None)
     for section in {"caption", "imagine"} - set(unused):
         content[section]["endpoint"] = content[section]["endpoint"]["model"]
+    # Templates depend on no caption of a real clip, and on no prompt.
+    if "imagine" not in unused and config.imagine.mode != "template":
+        content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
     if arm != "gold":
         content["captions_per_clip"] = config.imagine.captions_per_clip
     return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])
