@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from synthio.errors import MissingArtefact, StoreError
 from synthio.records import Caption, RejectedClip
-from synthio.store import StageFolder, fingerprint, inside, replacing, write_text
+from synthio.store import StageFolder, fingerprint, inside, replacing, working_in, write_text
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -188,3 +190,22 @@ def test_fingerprints_see_values_and_not_the_order_of_keys() -> None:
     assert fingerprint(Path("x")) == fingerprint("x")
     # Stable but for `FINGERPRINT_VERSION` (2 here): a change reruns everybody's stages.
     assert fingerprint({"a": [1, "é"]}) == "4bb81d38c913"
+
+
+def test_one_process_at_a_time_works_in_a_run_folder(tmp_path: Path) -> None:
+    hold = (
+        "import sys, pathlib\nfrom synthio.store import working_in\n"
+        "with working_in(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match="another process is working there"), working_in(tmp_path / "run"):
+            pass
+        with working_in(tmp_path / "elsewhere"):
+            pass
+        # Not told to stop: a killed process must not lock its folder for ever.
+        other.kill()
+    with working_in(tmp_path / "run"):
+        pass

@@ -32,7 +32,7 @@ from synthio.records import (
     Verdict,
 )
 from synthio.results import FinishedRun, Round
-from synthio.store import StageFolder, fingerprint, write_text
+from synthio.store import StageFolder, fingerprint, working_in, write_text
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
@@ -452,8 +452,11 @@ class Pipeline:
                     f"stage `{stage}` is not finished for this recipe in {self.root}; run `synthio {stage}` "
                     "with the same recipe and overrides first, or `synthio run` for all stages"
                 )
-            with self._timed(folder.stage, folder.path.name):
-                work(folder)
+            with working_in(self.root):
+                # Another process may have finished it in between.
+                if not folder.done:
+                    with self._timed(folder.stage, folder.path.name):
+                        work(folder)
         records: list[Any] = folder.manifest(kind)
         return records
 

@@ -7,6 +7,7 @@ run_folder/
     done.json             written last: its presence means the stage is complete
   dataset/                a Hugging Face audiofolder
   report/index.html
+  .lock                   held while a stage works; a kill releases it
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
 from pydantic import ValidationError
 
 from synthio.config import FINGERPRINT_VERSION
@@ -62,6 +64,26 @@ def replacing(path: Path) -> Iterator[Path]:
         # Never hide the error above behind one of cleaning up (the folder may not exist).
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def working_in(run_folder: Path) -> Iterator[None]:
+    """Hold a run folder while writing to it. Raises `StoreError` when another process does, or it cannot be made."""
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(run_folder / ".lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise StoreError(
+            f"{run_folder}: another process is working there; wait until it ends (finished work is kept), "
+            "or choose another run_folder"
+        ) from error
+    except OSError as error:
+        raise _store_error(run_folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _store_error(path: Path, error: OSError) -> StoreError:
