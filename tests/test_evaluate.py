@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+import tiny_ast
+from test_train import make_clips, make_config
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.evaluation_page import change, table_rows, write_page
+from synthio.progress import Reporter
 from synthio.records import Clip, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, plan_clips
+from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson, plan_clips
 from synthio.store import StoreError
 
 
@@ -23,7 +25,7 @@ def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip
 
 def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:
     return GeneratorScores(
-        clips=2, silent=0, judge_accuracy=0.5, frechet_distance=frechet, kernel_distance=frechet,
+        clips=2, silent=0, judge_accuracy=0.5, learnt_accuracy=0.4, frechet_distance=frechet, kernel_distance=frechet,
         relative_diversity=diversity, copy_rate=None if frechet is None else 0.0, retrieval=0.5,
         features={"centroid_hz": 1000.0, "bandwidth_hz": 500.0, "flatness": 0.1}, per_class={"<b>bell</b>": 0.5},
     )  # fmt: skip
@@ -65,7 +67,7 @@ def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
     page = write_page(evaluation, made, tmp_path / "stage", tmp_path / "evaluation" / "index.html", "run")
     text = page.read_text()
     assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
-    assert [row.values[0] for row in table_rows(evaluation)][3] == "-"
+    assert [row.values[0] for row in table_rows(evaluation)][4] == "-"
     outside = [made[0].model_copy(update={"path": "../../secret.flac"})]
     with pytest.raises(StoreError, match="leaves"):
         write_page(evaluation, outside, tmp_path / "stage", page, "run")
@@ -83,5 +85,17 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
 
 
 def test_balanced_gives_every_class_the_same_weight() -> None:
-    rows = balanced(np.arange(5.0)[:, None], ["a", "a", "a", "b", "b"])
-    assert rows[:, 0].tolist() == [0, 1, 2, 3, 4, 3]
+    assert balanced(["a", "a", "a", "b", "b"]) == [0, 1, 2, 3, 4, 3]
+
+
+def test_a_lesson_is_as_good_as_its_clips(tmp_path: Path) -> None:
+    """Clips under their own labels teach the classes, clips under each other's the opposite."""
+    clips = make_clips(tmp_path / "real", {"train": 4, "valid": 1, "test": 4})
+    config = make_config(tiny_ast.build(tmp_path / "ast"), tmp_path, steps=30)
+    exam = [clip for clip in clips if clip.split == "test"]
+    training = [clip for clip in clips if clip.split == "train"]
+    # One class with half the clips weighs as much as the other.
+    uneven = [clip for clip in training if clip.labels == ("low",)][:2] + [c for c in training if c.labels != ("low",)]
+    swapped = [clip.model_copy(update={"labels": ("high" if clip.labels == ("low",) else "low",)}) for clip in uneven]
+    assert lesson(config, uneven, exam, Reporter()) == 1.0
+    assert lesson(config, swapped, exam, Reporter()) == 0.0

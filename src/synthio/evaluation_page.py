@@ -36,6 +36,7 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
         row("clips", "clips", "d"),
         row("silent clips", "silent", "d"),
         row("judge accuracy", "judge_accuracy", ".1%"),
+        row("learnt accuracy", "learnt_accuracy", ".1%"),
         row("Frechet distance", "frechet_distance", ".3g"),
         row("kernel distance", "kernel_distance", ".3g"),
         row("relative diversity", "relative_diversity", ".2f"),
@@ -59,7 +60,9 @@ def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     said = f"Aligned clips are {abs(nearer):.0f}% {'nearer to' if nearer >= 0 else 'farther from'} the real ones"
     if base.relative_diversity and aligned.relative_diversity:
         said += f"; diversity changed by {100 * (aligned.relative_diversity / base.relative_diversity - 1):+.0f}%"
-    return f"{said}; the judge recognises {aligned.judge_accuracy:.0%} instead of {base.judge_accuracy:.0%}."
+    said += f"; the judge recognises {aligned.judge_accuracy:.0%} instead of {base.judge_accuracy:.0%}"
+    learnt = f"{aligned.learnt_accuracy:.0%} instead of {base.learnt_accuracy:.0%}"
+    return f"{said}; a classifier that learns from them alone is right about {learnt} of real clips."
 
 
 def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Path, page: Path, name: str) -> Path:

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
 
-#: Fields of the train section that the gate's own trainings do not depend on.
-_AFTER_THE_GATE = frozenset({"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"})
+#: Fields of the train section that no single training depends on: neither the gate's nor the evaluation's.
+_OF_THE_COMPARISON = frozenset(
+    {"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"}
+)
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -223,7 +225,7 @@ class Pipeline:
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = _synthetic(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
-        section = {name: value for name, value in self._section("train").items() if name not in _AFTER_THE_GATE}
+        section = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
         folder = self._folder("gate", self._training_key([section, gate.folds, gate.shares], rounds))
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
@@ -288,10 +290,13 @@ class Pipeline:
     @cached_property
     def evaluation_folder(self) -> StageFolder:
         """Where `evaluation` keeps its clips and figures."""
-        section = self._section("evaluate")
         inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self.clips_folder.key]
         limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
-        return self._folder("evaluate", fingerprint([section, inputs, limits, self.config.seed]))
+        train = self.config.train
+        taught = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
+        lesson = [TRAINING_VERSION, taught, model_identity("classifier", train.model, train.revision)]
+        parts = [self._section("evaluate"), inputs, limits, lesson, self.config.seed]
+        return self._folder("evaluate", fingerprint(parts))
 
     def report(self) -> Path:
         """Write the page. Always written anew: it is cheap, and its inputs are all on disk."""

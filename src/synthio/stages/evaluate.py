@@ -1,8 +1,15 @@
 """Evaluate the generator alone on the target dataset, before and after alignment (the paper's first experiment).
 
-Template prompts, the same seeds for the base and the aligned model, and an independent judge: it learns from validation
-and test clips only, which neither the alignment nor the filter saw, and its accuracy on the real training clips, which
-it never heard, stands beside every figure. Nothing may be chosen by these figures: the judge knows the test clips.
+Template prompts, the same seeds for the base and the aligned model, and two questions:
+
+* Do the clips sound like their class? An independent judge answers, which learns from validation and test clips only,
+  which neither the alignment nor the filter saw. Its accuracy on the real training clips, which it never heard, stands
+  beside every figure.
+* Can a classifier learn from them? The recipe's classifier is trained on the generated clips alone, and hears the real
+  validation and test clips (classification accuracy score, Ravuri and Vinyals 2019, arXiv 1905.10887). Trained on the
+  real training clips it stands beside.
+
+Nothing may be chosen by these figures: both know the test clips.
 """
 
 from __future__ import annotations
@@ -18,8 +25,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from synthio import audio, metrics
+from synthio.arms import fit_in_memory, prepare
 from synthio.backends.clap import Clap
-from synthio.backends.devices import in_batches
+from synthio.backends.classifier import predict
+from synthio.backends.devices import in_batches, resolve_device
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
 from synthio.backends.text_to_audio import TextToAudio
 from synthio.config import RunConfig
@@ -45,6 +54,9 @@ class GeneratorScores(_Result):
     """Of these; a silent clip counts as not recognised and has no other measures."""
     judge_accuracy: float
     """Mean over classes of the share that the judge takes for their class."""
+    learnt_accuracy: float
+    """Mean over classes of the accuracy on the real validation and test clips of a classifier that learnt from these
+    clips alone."""
     frechet_distance: float | None
     """To the real training clips, all classes weighing the same, on the judge's embeddings; None for these clips."""
     kernel_distance: float | None
@@ -111,7 +123,9 @@ def evaluate_generator(
     )
     labels = [clip.labels[0] for clip in training]
     copies = fit_copy_check(real, float(np.median([c.duration_s for c in training])), config.filter.copy_quantile)
-    scorer = _Scorer(judge, clap, classes, judge.embed(real), labels, copies)
+    scorer = _Scorer(
+        judge, clap, lambda taught: lesson(config, taught, known, reporter), classes, judge.embed(real), labels, copies
+    )
     generated = {
         model: scorer.score_generated(folder.path, [clip for clip in wanted if clip.model == model])
         for model in generators
@@ -119,7 +133,7 @@ def evaluate_generator(
     evaluation = Evaluation(
         judge_training_clips=len(known),
         chance=1 / len(classes),
-        real=scorer.score_real(real),
+        real=scorer.score_real(real, training),
         generated=dict(generated),
         seconds=time.monotonic() - started,
     )
@@ -212,6 +226,25 @@ def _load(path: Path, config: RunConfig) -> audio.Waveform:
     return audio.crop(audio.load(path, SAMPLE_RATE_HZ), config.data.max_duration_s, SAMPLE_RATE_HZ)
 
 
+def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], reporter: Reporter) -> float:
+    """Train the recipe's classifier on some clips, every class weighing the same, and examine it on others.
+
+    Returns: the mean over classes of its accuracy.
+    """
+    alone = config.model_copy(update={"train": config.train.model_copy(update={"arms": ("gold",)})})
+    labels = [clip.labels[0] for clip in training]
+    clips = [training[i].model_copy(update={"split": "train"}) for i in balanced(labels)]
+    # Nothing is selected here, so there are no validation clips, and no reason to warn of that.
+    held_out = [clip.model_copy(update={"split": "test"}) for clip in exam]
+    material = prepare(alone, [*clips, *held_out], {}, Reporter())
+    with reporter.task("evaluate: lesson", config.train.steps) as advance:
+        model, _ = fit_in_memory(alone, material, "gold", 0, advance, reporter)
+    inputs = material.examples["test"].inputs
+    scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
+    named = np.array(material.classes)[scores.argmax(axis=1)]
+    return float(np.mean(list(_share_per_class(named, [clip.labels[0] for clip in exam], []).values())))
+
+
 class _Scorer:
     """Scores sets of clips against the real training clips."""
 
@@ -219,38 +252,42 @@ class _Scorer:
         self,
         judge: Judge,
         clap: Clap,
+        teach: Callable[[Sequence[Clip]], float],
         classes: Sequence[str],
         real_embeddings: npt.NDArray[np.float64],
         real_labels: Sequence[str],
         copies: CopyCheck,
     ) -> None:
-        self._judge, self._clap, self._classes, self._copies = judge, clap, list(classes), copies
+        self._judge, self._clap, self._teach, self._classes, self._copies = judge, clap, teach, list(classes), copies
         self._real, self._real_labels = real_embeddings, list(real_labels)
         self._templates = clap.embed_text([label_template((name,)) for name in classes])
 
-    def score_real(self, waveforms: Sequence[audio.Waveform]) -> GeneratorScores:
+    def score_real(self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip]) -> GeneratorScores:
         """The reference row."""
-        return self._scores(waveforms, self._real_labels, [], relative_diversity=1.0)
+        return self._scores(waveforms, self._real_labels, [], self._teach(clips), relative_diversity=1.0)
 
     def score_generated(self, folder: Path, clips: Sequence[EvaluatedClip]) -> GeneratorScores:
         """A row of generated clips; a silent one is nobody's sound."""
         heard: list[audio.Waveform] = []
-        labels, silent = [], []
+        taught: list[Clip] = []
+        silent = []
         for clip in clips:
             samples = audio.load_generated(folder / clip.path, SAMPLE_RATE_HZ)
             if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
                 silent.append(clip.label)
                 continue
             heard.append(samples)
-            labels.append(clip.label)
+            taught.append(_as_clip(clip, folder))
         if len(heard) < 2:
             raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent; there is nothing to measure")
-        rows, real = self._judge.embed(heard), balanced(self._real, self._real_labels)
+        labels = [clip.labels[0] for clip in taught]
+        rows, real = self._judge.embed(heard), self._real[balanced(self._real_labels)]
         diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
         return self._scores(
             heard,
             labels,
             silent,
+            self._teach(taught),
             frechet_distance=metrics.frechet_distance(rows, real),
             kernel_distance=metrics.kernel_distance(rows, real),
             relative_diversity=None if np.isnan(diversity) else diversity,
@@ -262,6 +299,7 @@ class _Scorer:
         waveforms: Sequence[audio.Waveform],
         labels: Sequence[str],
         silent: Sequence[str],
+        learnt_accuracy: float,
         frechet_distance: float | None = None,
         kernel_distance: float | None = None,
         relative_diversity: float | None = None,
@@ -275,6 +313,7 @@ class _Scorer:
             clips=len(waveforms) + len(silent),
             silent=len(silent),
             judge_accuracy=float(np.mean(list(per_class.values()))),
+            learnt_accuracy=learnt_accuracy,
             frechet_distance=frechet_distance,
             kernel_distance=kernel_distance,
             relative_diversity=relative_diversity,
@@ -301,9 +340,21 @@ def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent:
     return {label: float(np.mean(right[label])) for label in sorted(right)}
 
 
-def balanced(rows: npt.NDArray[np.float64], labels: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Rows repeated in turn until every class has as many as the largest one: a set in which classes weigh the same,
-    as in the generated one. Shape ``(clips, width)``."""
+def balanced(labels: Sequence[str]) -> list[int]:
+    """Indices of clips, repeated in turn until every class has as many as the largest one: a set in which classes weigh
+    the same, as in the generated one."""
     index = {label: [i for i, own in enumerate(labels) if own == label] for label in sorted(set(labels))}
     most = max(len(of_label) for of_label in index.values())
-    return rows[[of_label[i % len(of_label)] for of_label in index.values() for i in range(most)]]
+    return [of_label[i % len(of_label)] for of_label in index.values() for i in range(most)]
+
+
+def _as_clip(made: EvaluatedClip, folder: Path) -> Clip:
+    return Clip(
+        id=made.id,
+        path=str(folder / made.path),
+        labels=(made.label,),
+        split="train",
+        duration_s=made.duration_s,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        sha256="",
+    )
