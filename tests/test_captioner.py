@@ -295,3 +295,9 @@ def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
 def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:
     captions, _ = run(tmp_path, clips(tmp_path, 1), TemplateCaptioner())
     assert captions == [Caption(id="c0", text="Sound of a flute")]
+
+
+def test_an_answer_of_nothing_is_no_caption() -> None:
+    with EndpointServer(lambda body, earlier: chat(" \n,")) as server:
+        found = EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+    assert [result.text for result in found] == [None]

@@ -358,3 +358,17 @@ def test_a_large_group_goes_to_training_first(seed: int) -> None:
 
 def test_clips_without_labels_are_placed_too() -> None:
     assert len(assign_splits([Item(str(i), (), str(i)) for i in range(10)], SHARES, 0)) == 10
+
+
+def test_dots_in_the_path_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`..` once hid the official splits of an audiofolder, so that its test clips were drawn for training."""
+    root = files(tmp_path / "data", "train/0.wav", "test/1.wav")
+    for split, name in (("train", "0.wav"), ("test", "1.wav")):
+        table(root / split / "metadata.csv", f"file_name,label\n{name},a\n")
+    table(root / "clips.csv", "path,label\ntrain/0.wav,a\ntest/1.wav,a\n")
+    files(tmp_path / "elsewhere", "x")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("", "/clips.csv"):
+        dotted, plain = (read(Path(f"{path}{name}")) for path in ("../data", root))
+        assert dotted == plain
+    assert usable(read(Path("../data"))) == {"train/0.wav": (("a",), "train"), "test/1.wav": (("a",), "test")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from synthio.records import Candidate, Prompt, Verdict
+from synthio.stages.dataset import Accepted, write_dataset
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 
@@ -225,3 +229,26 @@ def test_the_pocket_generator_loads_in_a_fresh_process(tmp_path: Path) -> None:
     result = synthio("generate", "--prompt", "Sound of a flute", "--output", clip, "--duration-s", "0.5")
     assert result.returncode == 0, result.stderr
     assert clip.stat().st_size > 1000
+
+
+def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:
+    """A file of the same name and size was once kept, with another clip's caption beside it."""
+    made = tmp_path / "clip.flac"
+    prompt = Prompt(id="p", clip_id="c", labels=("a",), text="a", duration_s=1.0)
+    candidate = Candidate(id="p", prompt_id="p", path="clip.flac", seed=1, sample_rate_hz=16_000)
+    verdict = Verdict(id="p", similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
+    for content in (b"first clip", b"other clip"):
+        made.write_bytes(content)
+        write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
+        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == content
+
+
+def test_a_file_name_with_any_character_is_reported(tmp_path: Path, small_data: Path, recipe: Path) -> None:
+    """`take\x85 1.wav` (an ellipsis of another code page) once ended a run in its report."""
+    shutil.copytree(small_data, tmp_path / "data")
+    label = next(path for path in sorted((tmp_path / "data").rglob("*")) if path.is_file()).parent
+    (label / "take\x85\u2028 1.wav").write_bytes(b"not audio")
+    options = [f"data.path={tmp_path / 'data'}", f"run_folder={tmp_path / 'run'}"]
+    result = synthio("run", recipe, *options, "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "take" in (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile as sf
+import torch
 
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import RunConfig
@@ -69,3 +70,19 @@ def test_what_the_model_refuses_is_recorded(v_model: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(("duration_s", "bucket_s"), [(0.1, 0.5), (0.5, 0.5), (0.501, 1.0), (1.5, 1.5), (2.2, 2.5)])
 def test_buckets_are_the_next_half_second(duration_s: float, bucket_s: float) -> None:
     assert bucket_duration_s(duration_s) == bucket_s
+
+
+def test_a_refused_clip_fails_alone(v_model: Path, tmp_path: Path) -> None:
+    """Weights that give NaN for one prompt: its batch was lost with it, and how many depended on the batch size."""
+    settings, prompts = config(v_model, tmp_path, 8), [p.model_copy(update={"duration_s": 0.5}) for p in PROMPTS[:4]]
+    generator = load_text_to_audio(settings.t2a)
+    with torch.no_grad():
+        # A vocabulary entry that only the bad prompt uses.
+        tokenizer, encoder = generator.pipeline.tokenizer, generator.pipeline.text_encoder
+        bad = (set(tokenizer("high")["input_ids"]) - set(tokenizer("hiss soft loud")["input_ids"])).pop()
+        encoder.get_input_embeddings().weight[bad] = torch.nan
+    folder = StageFolder(tmp_path, "generate", "k")
+    candidates = generate_candidates(settings, prompts, generator, folder, Reporter())
+    assert [c.failed is not None for c in candidates] == ["high" in p.text for p in prompts]
+    assert [c.path is None for c in candidates] == ["high" in p.text for p in prompts]
+    assert folder.summary()["failed"] == 1

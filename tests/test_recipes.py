@@ -204,3 +204,18 @@ def test_merging_changes_neither_side(a: dict[str, Any], b: dict[str, Any]) -> N
     before = yaml.safe_dump([a, b])
     merge(a, b)
     assert yaml.safe_dump([a, b]) == before
+
+
+def test_a_home_folder_is_no_folder_called_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = RunConfig.model_validate({"run_folder": "~/runs/x", "data": {"path": "x"}, "retrieve": {"cache": "~/c"}})
+    assert (config.run_folder, config.retrieve.cache) == (tmp_path / "runs" / "x", tmp_path / "c")
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "data: {path: x}\ntrain: {steps: 1}\nt2a:\n  dtype: float32\n  dtype: float16\ntrain: {seeds: 2}\n"
+    )
+    with pytest.raises(ConfigError, match=r"train stands twice \(line 6\), dtype stands twice \(line 5\)"):
+        load_recipe(recipe, [], RunConfig)

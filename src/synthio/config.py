@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
 FINGERPRINT_VERSION = 2
@@ -294,7 +294,7 @@ class RetrieveConfig(Section):
         None,
         description="A folder, or `demo`; every audio file below it may be retrieved, but not copies of the data's own clips. `retrieval` cannot be an arm without it.",
     )
-    cache: Path | None = Field(
+    cache: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser())] = Field(
         None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."
     )
 
@@ -319,7 +319,7 @@ class RunConfig(Section):
 
     version: Literal[1] = Field(1, description="Of the recipe format.")
     include: str | None = Field(None, description="A base recipe, relative to this file; this file's keys win.")
-    run_folder: Path = Field(Path("runs/default"), description="Everything the run writes goes here.")
+    run_folder: UserPath = Field(Path("runs/default"), description="Everything the run writes goes here.")
     seed: int = Field(0, ge=0, lt=2**31, description="All randomness derives from it.")
     data: DataConfig
     t2a: T2AConfig = T2AConfig()

@@ -417,7 +417,8 @@ class Pipeline:
     @cached_property
     def _caption_folder(self) -> StageFolder:
         section = self._section("caption")
-        model = self._clap_identity if section["kind"] == "clap" else section["model"]
+        models = {"clap": self._clap_identity, "transformers": model_identity("captioner", section["model"])}
+        model = models.get(section["kind"])
         asked = [CAPTION_VERSION, prompts_identity("caption")]
         return self._folder("caption", fingerprint([section, model, asked, self.clips_folder.key, self.config.seed]))
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from synthio.errors import ConfigError
+
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path of the recipe; ``~`` is the home folder."""
 
 
 class Section(BaseModel):
@@ -36,11 +39,17 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if resolved in _seen:
         raise ConfigError(f"{path}: includes itself through {' -> '.join(p.name for p in (*_seen, resolved))}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        content = yaml.safe_load(text)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such recipe. Write one, or start from recipes/demo.yaml") from error
+        raise ConfigError(
+            f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: is not readable YAML: {error}") from error
+    if repeated:
+        raise ConfigError(f"{path}: {', '.join(repeated)}; each key may stand once, the last would silently win")
     if content is None:
         content = {}
     if not isinstance(content, dict):
@@ -51,6 +60,21 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: include is {base!r}; expected the path of one recipe")
     return merge(read_yaml(path.parent / base, (*_seen, resolved)), content)
+
+
+def _repeated_keys(node: yaml.Node | None) -> list[str]:
+    """``train stands twice (line 9)`` for each, at any depth; YAML itself forbids it, PyYAML does not say so."""
+    if isinstance(node, yaml.SequenceNode):
+        return [found for child in node.value for found in _repeated_keys(child)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    keys = [key.value for key, _ in node.value]
+    repeated = [
+        f"{key.value} stands twice (line {key.start_mark.line + 1})"
+        for number, (key, _) in enumerate(node.value)
+        if key.value in keys[:number]
+    ]
+    return repeated + [found for _, child in node.value for found in _repeated_keys(child)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

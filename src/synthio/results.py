@@ -295,5 +295,6 @@ def _class_counts(clips: Sequence[Clip]) -> list[report.ClassCount]:
 
 def _rejected_files(run: FinishedRun) -> list[RejectedClip]:
     path = run.clips_folder.path / "rejected.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [RejectedClip.model_validate_json(line) for line in lines]
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # Not `splitlines`: file names may hold U+2028, U+0085 and the like, which JSON leaves as they are.
+    return [RejectedClip.model_validate_json(line) for line in text.split("\n") if line]

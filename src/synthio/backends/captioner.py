@@ -126,7 +126,7 @@ class EndpointCaptioner:
         """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
         calls = [_audio_call(w, sample_rate_hz, each) for w, each in zip(waveforms, labels, strict=True)]
         return [
-            Captioned(clean(a.text) if a.text else None, a.failed, a.input_tokens, a.output_tokens, a.cost)
+            Captioned(clean(a.text or "") or None, a.failed, a.input_tokens, a.output_tokens, a.cost)
             for a in self._endpoint.chat(calls)
         ]
 

@@ -4,6 +4,7 @@ language models are asked."""
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,12 @@ _PROMPTS = {
 }
 
 
+def local_folder(model: str) -> Path | None:
+    """The folder that a model name means; None for a hub id, or a folder that is not there."""
+    folder = Path(model).expanduser()
+    return folder if folder.is_dir() else None
+
+
 def model_identity(part: str, model: str, revision: str | None = None) -> str:
     """A short string that changes when the model does.
 
@@ -24,8 +31,8 @@ def model_identity(part: str, model: str, revision: str | None = None) -> str:
     """
     if model == "pocket":
         return f"pocket-{pocket.digest(part)}" if part in _SHIPPED else f"pocket-{part}"
-    folder = Path(model)
-    if not folder.is_dir():
+    folder = local_folder(model)
+    if folder is None:
         return f"{model}@{revision or 'main'}"
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -33,6 +40,26 @@ def model_identity(part: str, model: str, revision: str | None = None) -> str:
             stat = path.stat()
             digest.update(f"{path.relative_to(folder).as_posix()}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode())
     return f"{folder.name}-{digest.hexdigest()[:12]}"
+
+
+def model_content(part: str, model: str, revision: str | None = None) -> str:
+    """As `model_identity`, but the same on every machine: a local folder is known by its files' names and contents."""
+    folder = local_folder(model)
+    if model == "pocket" or folder is None:
+        return model_identity(part, model, revision)
+    return _content(folder, model_identity(part, model))
+
+
+@cache
+def _content(folder: Path, _identity: str) -> str:
+    # The identity is there for the cache: gigabytes are read again only when they have changed.
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as content:
+                own = hashlib.file_digest(content, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(folder).as_posix()}\x1f{own}\x1e".encode())
+    return digest.hexdigest()[:12]
 
 
 def prompts_identity(stage: str) -> str:

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -14,14 +13,14 @@ from pydantic import Field
 from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, resolve_arms
 from synthio.config import RunConfig
 from synthio.errors import ConfigError
-from synthio.recipes import Section, merge, validate
+from synthio.recipes import Section, UserPath, merge, validate
 
 
 class BenchRecipe(Section):
     """`synthio bench`."""
 
     version: Literal[1] = 1
-    output: Path
+    output: UserPath
     """Run folders, finished cells, results.csv and the tables go here."""
     datasets: dict[str, dict[str, Any]] = Field(min_length=1)
     """By name (one of the paper's ten readers' names brings its numbers): what it sets of a run recipe, ``data`` above

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
-from synthio.backends.identity import model_identity, prompts_identity
+from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
@@ -128,6 +128,9 @@ def settings_key(config: RunConfig) -> str:
     for section, fields in EXECUTION_FIELDS.items():
         for field in fields:
             content.get(section, {}).pop(field, None)
+    for section in {"train", "t2a", "clap", "caption", "imagine"} - set(unused):
+        if local_folder(content[section]["model"]) is not None:
+            content[section]["model"] = "a local folder"
     for section in {"caption", "imagine"} - set(unused):
         content[section]["endpoint"] = content[section]["endpoint"]["model"]
     # Templates depend on no caption of a real clip, and on no prompt.
@@ -149,7 +152,7 @@ def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:
         wanted.append(("llm", "imagine", config.imagine.model, None))
     if config.caption.kind == "transformers":
         wanted.append(("captioner", "caption", config.caption.model, None))
-    return [model_identity(part, model, revision) for part, section, model, revision in wanted if section not in unused]
+    return [model_content(part, model, revision) for part, section, model, revision in wanted if section not in unused]
 
 
 def content_key(config: RunConfig) -> str:

@@ -31,7 +31,7 @@ def read_folder(config: DataConfig) -> list[Row]:
 
     Raises: `DataError` when it is no folder, or when its audiofolder metadata cannot be read.
     """
-    root = Path(config.path).expanduser().absolute()
+    root = Path(os.path.normpath(Path(config.path).expanduser().absolute()))
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
     if metadata := _metadata_tables(root):

@@ -25,7 +25,7 @@ def read_table(config: DataConfig) -> list[Row]:
 
     Raises: `DataError` for a missing or unreadable table, missing columns (lists those found) or unknown splits.
     """
-    table = Path(config.path).expanduser().absolute()
+    table = Path(os.path.normpath(Path(config.path).expanduser().absolute()))
     if not table.is_file():
         raise DataError(f"{table}: no such table; expected a CSV or JSONL file")
     return table_rows(parse(table), table, config, config.path_column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
             if path.name not in wanted:
                 path.unlink()
         for name, item in wanted.items():
-            if not (audio / name).is_file() or (audio / name).stat().st_size != item.audio.stat().st_size:
+            if not (audio / name).is_file() or not filecmp.cmp(audio / name, item.audio, shallow=False):
                 with replacing(audio / name) as partial:
                     shutil.copyfile(item.audio, partial)
     except OSError as error:

@@ -54,10 +54,11 @@ def _generate_batch(
     try:
         waveforms = generator.generate([p.text for p in batch], bucket_duration_s(batch[0].duration_s), seeds)
     except BackendError as error:
-        return [
-            Candidate(id=p.id, prompt_id=p.id, path=None, seed=seed, sample_rate_hz=rate, failed=str(error))
-            for p, seed in zip(batch, seeds, strict=True)
-        ]
+        if len(batch) > 1:
+            # One clip fails a batch: which one shows alone, and the others must not suffer for their company.
+            return [candidate for prompt in batch for candidate in _generate_batch(config, [prompt], generator, folder)]
+        failed = {"path": None, "seed": seeds[0], "sample_rate_hz": rate, "failed": str(error)}
+        return [Candidate.model_validate({"id": batch[0].id, "prompt_id": batch[0].id, **failed})]
     candidates = []
     for prompt, seed, samples in zip(batch, seeds, waveforms, strict=True):
         name = f"audio/{prompt.id}.flac"

@@ -1,0 +1,45 @@
+"""What a model is called in keys: moved or copied it is the same, changed it is another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from synthio.backends.identity import model_content, model_identity
+
+
+def model(folder: Path, weights: bytes = b"weights") -> Path:
+    (folder / "sub").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "sub" / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def test_contents_are_the_same_on_every_machine(tmp_path: Path) -> None:
+    """Shards of a bench could not be joined when a model was downloaded twice: its files' times differed."""
+    here, there = model(tmp_path / "a" / "ast"), model(tmp_path / "b" / "other")
+    os.utime(there / "config.json", (1, 1))
+    assert model_content("classifier", str(here)) == model_content("classifier", str(there))
+    (there / "sub" / "model.safetensors").write_bytes(b"other weights")
+    assert model_content("classifier", str(here)) != model_content("classifier", str(there))
+    # Once more, now that both are in the cache.
+    os.utime(here / "config.json", (2, 2))
+    (here / "config.json").rename(here / "config2.json")
+    assert model_content("classifier", str(here)) != model_content("classifier", str(model(tmp_path / "c")))
+
+
+def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New weights under `~` once had the key of the old ones."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = model(tmp_path / "ast")
+    before = model_identity("classifier", "~/ast"), model_content("classifier", "~/ast")
+    (folder / "sub" / "model.safetensors").write_bytes(b"other")
+    assert model_identity("classifier", "~/ast") != before[0]
+    assert model_content("classifier", "~/ast") != before[1]
+
+
+def test_hub_ids_have_their_revision_and_pocket_models_their_digest() -> None:
+    assert model_content("clap", "owner/name", "v1") == model_identity("clap", "owner/name", "v1") == "owner/name@v1"
+    assert model_content("clap", "pocket") == model_identity("clap", "pocket")
