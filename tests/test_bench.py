@@ -229,6 +229,12 @@ def content(**changes: Any) -> BenchRecipe:
     return BenchRecipe.model_validate({"output": "out", "datasets": {"a": {}, "b": {}}, "sizes": [5, 9], **changes})
 
 
+def test_a_bench_that_has_not_begun_says_so_and_writes_nothing(recipe: Path, tmp_path: Path) -> None:
+    shown = synthio("bench", "show", recipe, f"output={tmp_path / 'out'}")
+    assert shown.returncode != 0 and "0 of 14 cells are finished; run `synthio bench`" in shown.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_plan_is_every_combination_by_draw() -> None:
     draws = plan(content(seeds=3, arms=("gold", "erm")))
     assert len(draws) == 2 * 2 * 3

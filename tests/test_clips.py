@@ -508,3 +508,27 @@ def test_clips_without_a_label_still_stop_a_sampled_run(tmp_path: Path) -> None:
         write_noise(tmp_path / name, index)
     found = sampled(tmp_path, rows, train=4)
     assert any("without a label" in problem for problem in found.problems)
+
+
+def test_a_small_test_split_and_unknown_sounds_are_warned_of(tmp_path: Path) -> None:
+    """What an 80-clip user must hear before a run, not after."""
+    check = check_data(run_config(dataset(tmp_path / "small", per_split=4)))
+    # 1.96 sqrt(0.2 / 8)
+    assert any("8 test clip(s): a difference under about 31 points cannot be shown" in w for w in check.warnings)
+    assert any("data.domain is the default 'sounds'" in warning for warning in check.warnings)
+    assert not any("above 16 kHz" in warning for warning in check.warnings)
+    large = check_data(run_config(dataset(tmp_path / "large", per_split=40), domain="barks"))
+    assert not any("cannot be shown" in w or "data.domain" in w for w in large.warnings)
+    clip(tmp_path / "small" / "train" / "dog" / "studio.wav", rate_hz=48_000)
+    found = check_data(run_config(tmp_path / "small")).warnings
+    assert any(warning.startswith("1 clip(s) have a rate above 16 kHz") for warning in found)
+
+
+def test_too_few_groups_are_named_and_not_the_fractions(tmp_path: Path) -> None:
+    lines = ["path,label,group"]
+    for number in range(12):
+        clip(tmp_path / f"{number}.wav")
+        lines.append(f"{number}.wav,{'ab'[number % 2]},{'xy'[number % 4 // 2]}")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    (problem,) = check_data(run_config(tmp_path / "x.csv")).problems
+    assert problem.startswith("2 group(s) cannot fill train, valid and test, as groups stay whole")

@@ -162,7 +162,7 @@ def test_bad_data_is_exit_code_3(recipe: Path, path: str, words: str, tmp_path: 
 
 
 def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> None:
-    missing = [f"{part}.model=/no/such/model" for part in ("t2a", "clap", "train")]
+    missing = [f"{part}.model=no-such-owner/model" for part in ("t2a", "clap", "train")]
     result = synthio("run", recipe, *missing, f"run_folder={tmp_path / 'dry'}", "--dry-run", "--json")
     assert result.returncode == 0, result.stderr
     stages = {row["stage"]: row["items"] for row in json.loads(result.stdout)["stages"]}
@@ -189,6 +189,7 @@ def test_doctor_and_data_check(recipe: Path) -> None:
     assert doctor.returncode == 0, doctor.stderr
     found = json.loads(doctor.stdout)
     assert {"versions", "devices", "pocket", "models"} <= set(found)
+    assert found["models"]["t2a"].endswith("local folder; device cpu")
     check = synthio("data", "check", recipe, "--json")
     assert check.returncode == 0, check.stderr
     assert json.loads(check.stdout)["counts"]["hiss"] == {"train": 4, "valid": 2, "test": 4}
@@ -252,3 +253,24 @@ def test_a_file_name_with_any_character_is_reported(tmp_path: Path, small_data: 
     result = synthio("run", recipe, *options, "--quiet")
     assert result.returncode == 0, result.stderr
     assert "take" in (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_doctor_knows_what_is_no_model_and_what_is_an_endpoint(recipe: Path) -> None:
+    """A name that is neither a folder nor a hub id once ended in a traceback, and so did an endpoint's."""
+    endpoint = "imagine={kind: endpoint, endpoint: {model: org/my/model, base_url: 'http://localhost:1/v1'}}"
+    result = synthio("doctor", recipe, "clap.model=./models/none", endpoint)
+    assert result.returncode == 0, result.stderr
+    assert "nowhere: model=./models/none: no such folder here, and no hub id" in result.stdout
+    assert "org/my/model at http://localhost:1/v1; OPENAI_API_KEY is" in result.stdout
+
+
+def test_what_cannot_load_is_told_before_anything_runs(recipe: Path, tmp_path: Path) -> None:
+    options = [f"run_folder={tmp_path / 'run'}", "t2a.model=./models/none"]
+    for command in (["run", recipe, *options, "--dry-run"], ["run", recipe, *options]):
+        result = synthio(*command)
+        assert result.returncode != 0 and "t2a.model=./models/none: no such folder here" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    assert "--prompt is empty" in synthio("generate", "--prompt", " ").stderr

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from synthio.backends.identity import model_content, model_identity
+from synthio.backends.identity import check_model, model_content, model_identity
+from synthio.errors import ModelError
 
 
 def model(folder: Path, weights: bytes = b"weights") -> Path:
@@ -43,3 +44,14 @@ def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_hub_ids_have_their_revision_and_pocket_models_their_digest() -> None:
     assert model_content("clap", "owner/name", "v1") == model_identity("clap", "owner/name", "v1") == "owner/name@v1"
     assert model_content("clap", "pocket") == model_identity("clap", "pocket")
+
+
+@pytest.mark.parametrize("name", ["./models/ast", "/nowhere/ast", "a/b/c", "owner/na me"])
+def test_what_cannot_be_a_model_is_refused_before_anything_loads(name: str) -> None:
+    with pytest.raises(ModelError, match="no such folder here, and no hub id"):
+        check_model("t2a.model", name)
+
+
+def test_folders_and_hub_ids_may_be_models(tmp_path: Path) -> None:
+    for name in ("pocket", str(tmp_path), "owner/name", "gpt2"):
+        check_model("t2a.model", name)

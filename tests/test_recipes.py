@@ -10,6 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from synthio.bench.recipe import BenchRecipe
 from synthio.config import RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import apply_overrides, load_recipe, merge, read_yaml, validate
@@ -219,3 +220,21 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"train stands twice \(line 6\), dtype stands twice \(line 5\)"):
         load_recipe(recipe, [], RunConfig)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"train": {"arms": "gold,noise"}}, "train.arms: expected a list; on the command line 'train.arms=[a,b]'"),
+        ({"data": "bio"}, "data: is a section; expected one of its keys, such as data.path"),
+        ({"datasets": {}}, "datasets: belongs to a bench recipe: use `synthio bench`"),
+        ({"t2a": {"device": "gpu"}}, "t2a.device"),
+    ],
+)
+def test_problems_are_told_in_words_of_recipes(content: dict[str, Any], words: str) -> None:
+    assert words in problems({"data": {"path": "x"}, **content})
+
+
+def test_a_run_recipe_is_no_bench_recipe() -> None:
+    with pytest.raises(ConfigError, match="data: belongs to a run recipe: use `synthio run`"):
+        validate({"data": {"path": "x"}}, BenchRecipe, "recipe.yaml")

@@ -215,6 +215,8 @@ def generate(
             raise ConfigError("generate needs a recipe, or --prompt 'a sound' to try one prompt")
         _stage("generate", recipe, overrides, quiet, as_json)
         return
+    if not prompt.strip():
+        raise ConfigError("--prompt is empty; expected a sound, such as 'Sound of a flute'")
     from synthio.api import generate_clip
 
     _silence_library_bars()
@@ -351,26 +353,37 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
     from synthio.errors import DataError
     from synthio.stages.clips import check_data
 
-    check = check_data(_config(recipe, overrides))
+    config = _config(recipe, overrides)
+    check = check_data(config)
 
     def text() -> None:
         console = Console()
+        console.print(f"domain: {config.data.domain}", markup=False)
+        _show_data(console, check)
+
+    _print(check.as_dict(), as_json, text)
+    if check.problems:
+        raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
+
+
+def _show_data(console: Console, check: Any) -> None:
+    if check.counts:
         table = Table("class", "train", "valid", "test")
         for label, row in sorted(check.counts.items()):
             table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
         console.print(table)
         durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
         console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))
-        for clip in check.rejected:
-            console.print(f"unusable: {clip.path}: {clip.reason}", style="yellow", markup=False)
-        for warning in check.warnings:
-            console.print(f"warning: {warning}", style="yellow", markup=False)
-        if not check.problems:
-            console.print("nothing here stops a run")
-
-    _print(check.as_dict(), as_json, text)
-    if check.problems:
-        raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
+    by_reason: dict[str, list[str]] = {}
+    for clip in check.rejected:
+        by_reason.setdefault(clip.reason, []).append(clip.path)
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+        console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False)
+    for warning in check.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    if not check.problems:
+        console.print("nothing here stops a run")
 
 
 @data_app.command("list")

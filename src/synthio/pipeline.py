@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.backends.identity import model_identity, prompts_identity
+from synthio.backends.identity import check_model, model_identity, prompts_identity
 from synthio.config import CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
@@ -326,6 +326,7 @@ class Pipeline:
         """Every stage in order; returns the report page."""
         from synthio.arms import check_arms
 
+        check_models(self.config)
         self.write_recipe()
         check_arms(self.config)
         if "retrieval" in self.config.train.arms:
@@ -541,6 +542,23 @@ def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
         for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
         if verdict.accepted and candidate.path is not None
     ]
+
+
+def check_models(config: RunConfig) -> None:
+    """Whether every model name and device that a run uses can be one, before anything loads.
+
+    Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device that is not here.
+    """
+    from synthio.backends.devices import resolve_device
+
+    sections: dict[str, Any] = {"t2a": config.t2a, "clap": config.clap, "train": config.train}
+    if config.imagine.mode != "template" and config.imagine.kind == "local":
+        sections["imagine"] = config.imagine
+    if config.caption.kind == "transformers":
+        sections["caption"] = config.caption
+    for name, section in sections.items():
+        check_model(f"{name}.model", section.model)
+        resolve_device(section.device)
 
 
 class Models:

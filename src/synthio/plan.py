@@ -7,6 +7,7 @@ from typing import Any
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
+from synthio.pipeline import check_models
 from synthio.stages.clips import check_data
 from synthio.stages.retrieve import corpus_files
 
@@ -47,7 +48,11 @@ class Plan:
 
 
 def make_plan(config: RunConfig) -> Plan:
-    """Count items per stage. Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run."""
+    """Count items per stage.
+
+    Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run; as `check_models`.
+    """
+    check_models(config)
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -20,6 +20,9 @@ class Section(BaseModel):
     """Base of every recipe section: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    foreign_keys: ClassVar[Mapping[str, str]] = {}
+    """What to say of keys that belong to another kind of recipe."""
 
 
 S = TypeVar("S", bound=Section)
@@ -115,17 +118,29 @@ def validate(content: Mapping[str, Any], schema: type[S], source: str) -> S:
         raise ConfigError("\n".join(lines)) from error
 
 
-def _describe(problem: dict[str, Any], schema: type[BaseModel]) -> str:
+def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location) or "(top level)"
     if problem["type"] != "extra_forbidden":
         whole_section = problem["type"] == "missing" or isinstance(problem["input"], Mapping)
         found = "" if whole_section else f" (found {problem['input']!r})"
-        return f"  {where}: {problem['msg']}{found}"
+        return f"  {where}: {_said(problem, location, schema)}{found}"
     known = _known_keys(schema, location[:-1])
+    if len(location) == 1 and location[0] in schema.foreign_keys:
+        return f"  {where}: {schema.foreign_keys[location[0]]}"
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
     return f"  {where}: unknown key; {hint}"
+
+
+def _said(problem: Mapping[str, Any], location: Sequence[str], schema: type[BaseModel]) -> str:
+    """pydantic's message, or ours where it speaks of Python's types."""
+    where = ".".join(location)
+    if problem["type"] == "tuple_type":
+        return f"expected a list; on the command line '{where}=[a,b]'"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"is a section; expected one of its keys, such as {where}.{_known_keys(schema, location)[0]}"
+    return str(problem["msg"])
 
 
 def _known_keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:

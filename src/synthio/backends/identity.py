@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from synthio.backends import pocket
+from synthio.errors import ModelError
 
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
 #: Files of ``prompts/`` by the stage that uses them.
@@ -22,6 +23,21 @@ def local_folder(model: str) -> Path | None:
     """The folder that a model name means; None for a hub id, or a folder that is not there."""
     folder = Path(model).expanduser()
     return folder if folder.is_dir() else None
+
+
+def check_model(key: str, model: str) -> None:
+    """Whether a name is a folder here or may be a hub id, before anything loads. Raises: `ModelError`."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in __all__
+
+    if model == "pocket" or local_folder(model) is not None:
+        return
+    try:
+        validate_repo_id(model)
+    except HFValidationError as error:
+        raise ModelError(
+            f"{key}={model}: no such folder here, and no hub id; expected `pocket`, a model folder or owner/name"
+        ) from error
 
 
 def model_identity(part: str, model: str, revision: str | None = None) -> str:

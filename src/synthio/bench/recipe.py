@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,11 @@ from synthio.recipes import Section, UserPath, merge, validate
 
 class BenchRecipe(Section):
     """`synthio bench`."""
+
+    foreign_keys: ClassVar[Mapping[str, str]] = {
+        "data": "belongs to a run recipe: use `synthio run`, or put it under datasets.NAME",
+        "run_folder": "belongs to a run recipe: use `synthio run`; a bench has `output`",
+    }
 
     version: Literal[1] = 1
     output: UserPath

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
@@ -11,6 +12,8 @@ from synthio.records import Clip, Split, readable
 SPLITS: tuple[Split, ...] = get_args(Split)
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
 RARE_CLIPS, SHORT_S = 5, 0.1
+#: Share of test clips on which two arms usually disagree, and the difference that a test split should be able to show.
+_DISAGREEMENT, _SHOWABLE = 0.2, 0.1
 _SHOWN = 20
 
 
@@ -54,6 +57,12 @@ def split_problems(clips: Sequence[Clip]) -> list[str]:
         "test": "add a test split, or leave all splits out and set data.test_fraction above 0",
     }
     present = {clip.split for clip in clips}
+    groups = {clip.group for clip in clips}
+    if clips and None not in groups and len(groups) < len(SPLITS) and len(present) < len(SPLITS):
+        return [
+            f"{len(groups)} group(s) cannot fill train, valid and test, as groups stay whole; "
+            "expected 3 or more, each with several classes: give smaller groups, or a split column"
+        ]
     return [f"no {split} clips; {cures[split]}" for split in SPLITS if split not in present]
 
 
@@ -126,6 +135,22 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
     if not astride:
         return []
     return [f"{len(astride)} group(s) in training and elsewhere, which flatters the scores: {some(astride)}"]
+
+
+def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
+    """When the test split can show large differences only.
+
+    Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
+    ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches.
+    """
+    count = sum(clip.split == "test" for clip in clips)
+    least = 1.96 * math.sqrt(_DISAGREEMENT / count) if count else 0.0
+    if least < _SHOWABLE:
+        return []
+    return [
+        f"{count} test clip(s): a difference under about {100 * least:.0f} points cannot be shown; "
+        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
+    ]
 
 
 def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], max_duration_s: float) -> list[str]:

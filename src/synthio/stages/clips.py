@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synthio import audio
-from synthio.config import RunConfig, SampleConfig
+from synthio.config import DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows
 from synthio.datasets.rows import clean
 from synthio.datasets.sampling import sample
@@ -27,6 +27,7 @@ from synthio.records import Clip, RejectedClip, Split
 from synthio.store import StageFolder, fingerprint, write_text
 
 _SILENT = Reporter()
+_POCKET_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,24 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons), *checks.split_problems(clips)]
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
+    warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     return _Found(opened, clips, rejected, warnings, problems)
+
+
+def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
+    """What the models would not hear, or not be told."""
+    warnings = []
+    above = sum(o.sample_rate_hz > _POCKET_RATE_HZ for o in opened)
+    if above and config.t2a.model == "pocket":
+        warnings.append(
+            f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
+            "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
+        )
+    if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
+        warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
+    return warnings
 
 
 def _open_drawn(
