@@ -1,10 +1,13 @@
-# Everything from a fresh clone: `make demo` runs the main job on the bundled data, `make test` passes the tests.
+# Everything from a fresh clone: `make setup` installs, `make demo` runs the main job on the bundled data, `make test`
+# passes the tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs clean
+.PHONY: setup demo test lint docs clean
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/synthio run recipes/demo.yaml

@@ -372,3 +372,23 @@ def test_dots_in_the_path_change_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         dotted, plain = (read(Path(f"{path}{name}")) for path in ("../data", root))
         assert dotted == plain
     assert usable(read(Path("../data"))) == {"train/0.wav": (("a",), "train"), "test/1.wav": (("a",), "test")}
+
+
+def test_a_folder_around_the_class_folders_is_named(tmp_path: Path) -> None:
+    files(tmp_path / "around", "data/dog/a.wav", "data/cat/b.wav")
+    with pytest.raises(
+        DataError, match=r"holds the one class 'data'; did you mean data.path=.*data, with 'cat', 'dog'"
+    ):
+        read(tmp_path / "around")
+    assert usable(read(files(tmp_path / "nested", "dog/site 0/a.wav", "cat/site 0/b.wav")))
+    assert usable(read(files(tmp_path / "one", "dog/a.wav", "dog/x/b.wav", "dog/y/c.wav")))
+
+
+def test_no_table_and_paths_of_another_system_say_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "clips.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(DataError, match="save a spreadsheet as CSV, unpack an archive"):
+        read(tmp_path / "clips.xlsx")
+    files(tmp_path, "dog/a.wav")
+    rows = read(table(tmp_path / "clips.csv", "path,label\ndog\\a.wav,dog\ndog/a.wav,dog\n"))
+    assert list(usable(rows)) == ["dog/a.wav"]
+    assert "write its path with / and not" in rejected(rows)["dog\\a.wav"]

@@ -37,6 +37,7 @@ def read_folder(config: DataConfig) -> list[Row]:
     if metadata := _metadata_tables(root):
         return _audiofolder_rows(root, metadata, config)
     folders = _folders(root)
+    _check_not_wrapped(root, folders)
     if not _are_splits(folders):
         return [*_strays(root, root), *(row for folder in folders for row in _class_rows(root, folder, None))]
     rows = list(_strays(root, root))
@@ -48,6 +49,18 @@ def read_folder(config: DataConfig) -> list[Row]:
         rows += _strays(root, folder)
         rows += [row for class_folder in _folders(folder) for row in _class_rows(root, class_folder, split)]
     return rows
+
+
+def _check_not_wrapped(root: Path, folders: list[Path]) -> None:
+    """One folder around all class folders is what many archives unpack to."""
+    if len(folders) != 1 or split_of(folders[0].name):
+        return
+    inner = _folders(folders[0])
+    if len(inner) > 1 and not any(path.suffix.lower() in AUDIO_SUFFIXES for path in folders[0].iterdir()):
+        names = ", ".join(repr(clean(folder.name)) for folder in inner[:5])
+        raise DataError(
+            f"{root}: holds the one class {folders[0].name!r}; did you mean data.path={folders[0]}, with {names}?"
+        )
 
 
 def _are_splits(folders: list[Path]) -> bool:

@@ -39,7 +39,10 @@ def parse(table: Path) -> list[TableRow]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{table}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise DataError(
+            f"{table}: is not UTF-8 text (byte {error.start}); expected a folder, or a CSV or JSONL table in UTF-8: "
+            "save a spreadsheet as CSV, unpack an archive, give the folder of a single file"
+        ) from error
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror or error})") from error
     is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
@@ -105,6 +108,8 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Ro
     cell = str(row[path_column]).strip() if row.get(path_column) is not None else ""
     path = Path(os.path.normpath(table.parent / cell)) if cell else table
     rejected = None if cell else f"the column {path_column!r} is empty in one line"
+    if "\\" in cell and not path.exists():
+        rejected = f"no such file as {clean(cell)!r}; write its path with / and not \\"
     if EXTRA in row:
         rejected = "its line has more cells than the header; quote cells that hold the delimiter"
     return Row(
