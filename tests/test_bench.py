@@ -136,6 +136,10 @@ def test_two_shards_give_the_table_of_one_run(recipe: Path, tmp_path: Path) -> N
     joined = synthio("bench", "show", recipe, f"output={tmp_path / 'joined'}", *options[:2], *files)
     assert joined.returncode == 0, joined.stderr
     assert rows(tmp_path / "joined") == rows(tmp_path / "one")
+    # Cells of the files that are none of the recipe's are no part of its table.
+    fewer = [f"output={tmp_path / 'fewer'}", "seeds=1", "arms=[gold, vanilla]"]
+    shown = synthio("bench", "show", recipe, *fewer, *files)
+    assert "2 of 2 cells finished" in shown.stdout
 
 
 def test_results_of_an_earlier_run_are_not_run_again(recipe: Path, finished: Path, tmp_path: Path) -> None:

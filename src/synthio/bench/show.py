@@ -29,11 +29,14 @@ class Shown:
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
-    """The tables of the bench's finished cells, or of the CSV files ``results``, whatever settings these are of.
+    """The tables of the bench's finished cells, or of those in the CSV files ``results``, whatever settings these are of.
 
-    Raises: `DataError` for files that cannot be read or contradict each other.
+    Raises: `DataError` for files that cannot be read or contradict each other, and when there is no cell.
     """
-    return _write(recipe, read_results(results), 0) if results else show_finished(recipe)
+    if not results:
+        return show_finished(recipe)
+    cells = {cell.key for cells in plan(recipe).values() for cell in cells}
+    return _write(recipe, [result for result in read_results(results) if result.cell in cells], 0)
 
 
 def show_finished(recipe: BenchRecipe, known: Sequence[Result] = ()) -> Shown:
