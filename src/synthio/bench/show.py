@@ -29,7 +29,7 @@ class Shown:
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
-    """The tables of the bench's finished cells, or of those in the CSV files ``results``, whatever settings these are of.
+    """The tables of the bench's finished cells, or of those in the CSV files ``results``, of whatever settings.
 
     Raises: `DataError` for files that cannot be read or contradict each other, and when there is no cell.
     """
