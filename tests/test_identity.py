@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthio.backends.identity import check_model, model_content, model_identity
+from synthio.backends.identity import check_model, local_folder, model_content, model_identity
 from synthio.errors import ModelError
 
 
@@ -39,6 +39,13 @@ def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monkey
     (folder / "sub" / "model.safetensors").write_bytes(b"other")
     assert model_identity("classifier", "~/ast") != before[0]
     assert model_content("classifier", "~/ast") != before[1]
+
+
+def test_a_folder_called_pocket_is_not_the_pocket_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model(tmp_path / "pocket")
+    assert local_folder("pocket") is None and local_folder("./pocket") is not None
+    assert model_content("clap", "pocket") != model_content("clap", "./pocket")
 
 
 def test_hub_ids_have_their_revision_and_pocket_models_their_digest() -> None:

@@ -20,9 +20,9 @@ _PROMPTS = {
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder that a model name means; None for a hub id, or a folder that is not there."""
+    """The folder that a model name means; None for ``pocket``, a hub id, or a folder that is not there."""
     folder = Path(model).expanduser()
-    return folder if folder.is_dir() else None
+    return folder if model != "pocket" and folder.is_dir() else None
 
 
 def check_model(key: str, model: str) -> None:
