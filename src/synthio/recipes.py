@@ -49,7 +49,7 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ConfigError(f"{path}: is not readable YAML: {error}") from error
     if repeated:
         raise ConfigError(f"{path}: {', '.join(repeated)}; each key may stand once, the last would silently win")
