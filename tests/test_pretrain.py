@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import hypothesis
@@ -198,3 +199,11 @@ def test_captions_of_notes_start_with_the_label_template() -> None:
     assert captions[0] == "Sound of a flute"
     assert "a high, soft flute note" in captions
     assert audio.SILENCE_PEAK < 1
+
+
+def test_captions_with_any_character_come_back(tmp_path: Path) -> None:
+    """Twin of the report's rejected files: JSON leaves U+2028 and U+0085 as they are, and `splitlines` splits there."""
+    clip = corpus.CorpusClip("clips/a.flac", ("rain\u2028and\x85wind",), ("rain",), "g", "MIT")
+    row = json.dumps(asdict(clip), ensure_ascii=False)
+    (tmp_path / "metadata.jsonl").write_text(f"{row}\n{row}\n", encoding="utf-8")
+    assert corpus.read_corpus(tmp_path) == [clip, clip]

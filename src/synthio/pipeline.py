@@ -225,8 +225,7 @@ class Pipeline:
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = _synthetic(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
-        section = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
-        folder = self._folder("gate", self._training_key([section, gate.folds, gate.shares], rounds))
+        folder = self._folder("gate", self._training_key([self._one_training, gate.folds, gate.shares], rounds))
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
         )
@@ -263,8 +262,7 @@ class Pipeline:
         return predictions, folder
 
     def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
-        identity = model_identity("classifier", self.config.train.model, self.config.train.revision)
-        inputs = [TRAINING_VERSION, identity, self.clips_folder.key, [r.judged.key for r in rounds]]
+        inputs = [TRAINING_VERSION, self._classifier_identity, self.clips_folder.key, [r.judged.key for r in rounds]]
         return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:
@@ -292,9 +290,7 @@ class Pipeline:
         """Where `evaluation` keeps its clips and figures."""
         inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self.clips_folder.key]
         limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
-        train = self.config.train
-        taught = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
-        lesson = [TRAINING_VERSION, taught, model_identity("classifier", train.model, train.revision)]
+        lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
         parts = [self._section("evaluate"), inputs, limits, lesson, self.config.seed]
         return self._folder("evaluate", fingerprint(parts))
 
@@ -409,6 +405,15 @@ class Pipeline:
     @cached_property
     def _clap_identity(self) -> str:
         return model_identity("clap", self.config.clap.model, self.config.clap.revision)
+
+    @cached_property
+    def _classifier_identity(self) -> str:
+        return model_identity("classifier", self.config.train.model, self.config.train.revision)
+
+    @property
+    def _one_training(self) -> dict[str, Any]:
+        """The train section as far as a single training depends on it."""
+        return {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
 
     @cached_property
     def _t2a_identity(self) -> list[Any]:

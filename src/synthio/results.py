@@ -23,7 +23,7 @@ from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedCli
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
-from synthio.store import StageFolder
+from synthio.store import StageFolder, json_lines
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
 _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate", "datasets")
@@ -296,5 +296,4 @@ def _class_counts(clips: Sequence[Clip]) -> list[report.ClassCount]:
 def _rejected_files(run: FinishedRun) -> list[RejectedClip]:
     path = run.clips_folder.path / "rejected.jsonl"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    # Not `splitlines`: file names may hold U+2028, U+0085 and the like, which JSON leaves as they are.
-    return [RejectedClip.model_validate_json(line) for line in text.split("\n") if line]
+    return [RejectedClip.model_validate_json(line) for line in json_lines(text)]

@@ -121,7 +121,7 @@ class StageFolder:
         if not path.is_file():
             return {}
         finished: dict[str, R] = {}
-        for line in _lines(path.read_text(encoding="utf-8", errors="replace")):
+        for line in json_lines(path.read_text(encoding="utf-8", errors="replace")):
             try:
                 record = kind.model_validate_json(line)
             except ValidationError:
@@ -152,7 +152,7 @@ class StageFolder:
         """The finished records. Raises `MissingArtefact` before the stage is done."""
         self.summary()
         try:
-            lines = _lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
+            lines = json_lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
             return [kind.model_validate_json(line) for line in lines]
         except (OSError, ValueError) as error:
             raise self._damaged("manifest.jsonl", error) from error
@@ -163,7 +163,8 @@ class StageFolder:
         )
 
 
-def _lines(text: str) -> list[str]:
+def json_lines(text: str) -> list[str]:
+    """The lines of a JSONL text that are not empty."""
     # Not `splitlines`: captions and file names may hold U+2028, U+0085 and the like, which JSON leaves as they are.
     return [line for line in text.split("\n") if line]
 

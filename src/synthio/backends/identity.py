@@ -61,7 +61,7 @@ def model_identity(part: str, model: str, revision: str | None = None) -> str:
 def model_content(part: str, model: str, revision: str | None = None) -> str:
     """As `model_identity`, but the same on every machine: a local folder is known by its files' names and contents."""
     folder = local_folder(model)
-    if model == "pocket" or folder is None:
+    if folder is None:
         return model_identity(part, model, revision)
     return _content(folder, model_identity(part, model))
 

@@ -47,8 +47,8 @@ def show_finished(recipe: BenchRecipe, known: Sequence[Result] = ()) -> Shown:
 
 def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
     """Write results.csv and the tables to the bench's folder."""
+    planned = sum(map(len, plan(recipe).values()))
     if not found and not stale:
-        planned = sum(map(len, plan(recipe).values()))
         raise DataError(f"{recipe.output}: 0 of {planned} cells are finished; run `synthio bench` with the same recipe")
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
@@ -56,7 +56,7 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
         found,
         recipe.reference,
         {name: arm.title for name, arm in arms.items()},
-        sum(map(len, plan(recipe).values())),
+        planned,
     )
     markdown = to_markdown(tables)
     table = recipe.output / "results.csv"

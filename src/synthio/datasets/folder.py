@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.rows import Row, clean, split_of
+from synthio.datasets.rows import Row, clean, data_path, split_of
 from synthio.datasets.table import parse, table_rows
 from synthio.errors import DataError
 from synthio.records import Split
@@ -31,7 +31,7 @@ def read_folder(config: DataConfig) -> list[Row]:
 
     Raises: `DataError` when it is no folder, or when its audiofolder metadata cannot be read.
     """
-    root = Path(os.path.normpath(Path(config.path).expanduser().absolute()))
+    root = data_path(config.path)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
     if metadata := _metadata_tables(root):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.rows import Row, clean
+from synthio.datasets.rows import Row, clean, data_path
 from synthio.datasets.table import EXTRA, parse
 from synthio.errors import DataError
 from synthio.records import Split
@@ -36,7 +36,7 @@ class Layout:
 
     def root(self, config: DataConfig) -> Path:
         """``config.path``. Raises: `DataError` when it is not the dataset's root."""
-        return self.check(Path(config.path).expanduser().absolute())
+        return self.check(data_path(config.path))
 
     def check(self, folder: Path) -> Path:
         """``folder`` itself. Raises: `DataError` that says what is there, what was expected and what to do next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -32,6 +33,11 @@ class Row:
     group: str | None = None
     rejected: str | None = None
     """Why the file cannot be a clip, when that is known without opening it."""
+
+
+def data_path(path: str) -> Path:
+    """``data.path``, absolute and without ``..``, as every reader compares paths with it; links are kept."""
+    return Path(os.path.normpath(Path(path).expanduser().absolute()))
 
 
 def split_of(spelling: str) -> Split | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, split_of
 from synthio.errors import DataError
 
 TableRow = dict[str, Any]
@@ -25,7 +25,7 @@ def read_table(config: DataConfig) -> list[Row]:
 
     Raises: `DataError` for a missing or unreadable table, missing columns (lists those found) or unknown splits.
     """
-    table = Path(os.path.normpath(Path(config.path).expanduser().absolute()))
+    table = data_path(config.path)
     if not table.is_file():
         raise DataError(f"{table}: no such table; expected a CSV or JSONL file")
     return table_rows(parse(table), table, config, config.path_column)

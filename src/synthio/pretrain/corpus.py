@@ -20,6 +20,7 @@ from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
+from synthio.store import json_lines
 
 
 class CorpusConfig(Section):
@@ -92,7 +93,7 @@ def build_corpus(config: CorpusConfig) -> Path:
 
 def read_corpus(folder: Path) -> list[CorpusClip]:
     """The corpus' clips, in file order."""
-    rows = (json.loads(line) for line in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines())
+    rows = map(json.loads, json_lines((folder / "metadata.jsonl").read_text(encoding="utf-8")))
     return [CorpusClip(r["file_name"], tuple(r["captions"]), tuple(r["tags"]), r["group"], r["licence"]) for r in rows]
 
 
