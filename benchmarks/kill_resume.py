@@ -19,7 +19,7 @@ from pathlib import Path
 
 def run(recipe: str, folder: Path) -> subprocess.Popen[bytes]:
     """Start one run in the background."""
-    command = [sys.executable, "-m", "synthio.cli", "run", recipe, f"run_folder={folder}", "--quiet"]
+    command = [sys.executable, "-m", "synthio", "run", recipe, f"run_folder={folder}", "--quiet"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 

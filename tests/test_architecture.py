@@ -23,6 +23,7 @@ LEVELS = [
     {"pipeline"},
     {"plan", "doctor", "api", "bench"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: depth for depth, names in enumerate(LEVELS) for name in names}
 

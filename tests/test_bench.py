@@ -18,6 +18,7 @@ import yaml
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.runner import parse_shard, settings_key
+from synthio.config import GateConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe
 from synthio.stages.gate import GateOption, choose_share
@@ -27,7 +28,7 @@ TIMES = ("train_s", "shared_s")
 
 
 def synthio(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "synthio.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "synthio", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
 
 
@@ -108,7 +109,7 @@ def test_running_again_trains_nothing(recipe: Path, finished: Path) -> None:
 
 def test_killed_and_resumed_gives_the_same_table(recipe: Path, finished: Path) -> None:
     other = recipe.parent / "killed"
-    command = [sys.executable, "-m", "synthio.cli", "bench", str(recipe), f"output={other}", "--quiet"]
+    command = [sys.executable, "-m", "synthio", "bench", str(recipe), f"output={other}", "--quiet"]
     for cells in (1, 8):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(other.glob("cells/*.json"))) < cells:
@@ -219,7 +220,7 @@ def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finish
     (summary,) = finished.glob("runs/*/stages/gate-*/done.json")
     options = [GateOption.model_validate(option) for option in json.loads(summary.read_text())["options"]]
     assert [option.share for option in options] == [0.0, 0.5]
-    if choose_share(options, 0.1) == 0:
+    if choose_share(options, GateConfig().level) == 0:
         assert made["synthio_auto"]["value"] == made["gold"]["value"]
         assert made["synthio_auto"]["n_added"] == "0"
     else:

@@ -332,10 +332,13 @@ def test_the_gates_regret_by_hand() -> None:
         "a": {"gold": [0.5, 0.7], "synthio": [0.6, 0.6], "synthio_auto": [0.5, 0.6]},
         "b": {"gold": [0.4, 0.4], "synthio": [0.8, 0.6], "synthio_auto": [0.8, 0.4]},
     }
-    tables = make_tables(results(scores))
+    rows = results(scores)
+    # On dataset b it took synthetic clips.
+    rows = [r.model_copy(update={"n_added": 9 if r.arm == "synthio" or r.value == 0.8 else 0}) for r in rows]
+    tables = make_tables(rows)
     gate = tables.tables[0].gate
     assert gate is not None
-    assert gate.cells == 4
+    assert (gate.let_in, gate.cells) == (1, 4)
     # Cells: 0.6 - 0.5, 0.7 - 0.6, 0, 0.6 - 0.4; datasets: 0.6 - 0.55, 0.7 - 0.6.
     assert gate.per_cell == pytest.approx((0.1 + 0.1 + 0.0 + 0.2) / 4)
     assert gate.per_dataset == pytest.approx((0.05 + 0.1) / 2)

@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COL
 
 
 def synthio(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "synthio.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "synthio", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300)
 
 
@@ -107,6 +107,22 @@ def test_running_again_repeats_nothing(recipe: Path, finished: tuple[Path, dict[
     assert {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")} == stamps
 
 
+def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
+    root, always = finished
+    assert always["gate"] is None
+    page = root / "report" / "index.html"
+    assert "The gate" not in page.read_text()
+    arguments = ("train.use_synthetic=auto", "gate.folds=2", "gate.shares=[0.5]", "filter.quantile=0", "--json")
+    result = synthio("run", recipe, *arguments, "--quiet")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert [option["share"] for option in told["gate"]["options"]] == [0.0, 0.5]
+    chosen = told["comparison"]["gated_share"]
+    assert f"<td>{told['gate']['options'][0]['error']:.3g}</td>" in page.read_text()
+    words = "Synthetic clips joined the training" if chosen else "Synthetic clips were kept out of the training"
+    assert words in page.read_text()
+
+
 def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
     root, _ = finished
     before = set(root.glob("stages/*"))
@@ -121,7 +137,7 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
 ) -> None:
     root, _ = finished
     other = recipe.parent / "killed"
-    command = [sys.executable, "-m", "synthio.cli", "run", str(recipe), f"run_folder={other}", "--quiet"]
+    command = [sys.executable, "-m", "synthio", "run", str(recipe), f"run_folder={other}", "--quiet"]
     for lines in (3, 12, 20):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Kill as soon as so many items are on disk: in a different stage each time, never after the end.
@@ -198,7 +214,7 @@ def test_doctor_and_data_check(recipe: Path) -> None:
 def test_no_key_is_ever_written(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     secret = "sk-not-to-be-written"
     environment = {**ENVIRONMENT, "OPENAI_API_KEY": secret}
-    command = [sys.executable, "-m", "synthio.cli", "imagine", str(recipe), "imagine.kind=endpoint"]
+    command = [sys.executable, "-m", "synthio", "imagine", str(recipe), "imagine.kind=endpoint"]
     command += ["imagine.endpoint.base_url=http://127.0.0.1:9/v1", "imagine.endpoint.max_retries=0", "--quiet"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert secret not in result.stdout + result.stderr

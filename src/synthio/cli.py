@@ -150,6 +150,7 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     value = {
         "verdict": verdict,
         "comparison": comparison.model_dump(mode="json"),
+        "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
         "funnel": [vars(row) for row in funnel],
         "seconds": finished.seconds,
         "report": str(page),
@@ -508,7 +509,3 @@ def pretrain_clap(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fa
 def pretrain_classifier(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
     """Audio tagging."""
     _pretrain("classifier", recipe, overrides, quiet)
-
-
-if __name__ == "__main__":
-    main()

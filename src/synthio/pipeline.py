@@ -37,6 +37,7 @@ from synthio.store import StageFolder, fingerprint, working_in, write_text
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
     from synthio.stages.dataset import Accepted
+    from synthio.stages.gate import GateMeasures
 
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
@@ -218,9 +219,9 @@ class Pipeline:
 
         return self._once(folder, "retrieve", RetrievedClip, work)
 
-    def gate(self) -> float:
-        """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
-        from synthio.stages.gate import GateMeasures, choose_share, measure_shares
+    def gate(self) -> GateMeasures:
+        """What cross-validation on the training clips says of each share of synthetic clips."""
+        from synthio.stages.gate import GateMeasures, measure_shares
 
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = _synthetic(rounds)
@@ -229,7 +230,17 @@ class Pipeline:
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
         )
-        share = choose_share(GateMeasures.model_validate(folder.summary()).options, gate.level)
+        return GateMeasures.model_validate(folder.summary())
+
+    @property
+    def _asks_gate(self) -> bool:
+        return self.config.train.use_synthetic == "auto" and "synthio" in self.config.train.arms
+
+    def _gated_share(self) -> float:
+        """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
+        from synthio.stages.gate import choose_share
+
+        share = choose_share(self.gate().options, self.config.gate.level)
         self.reporter.note(
             f"gate: {f'synthetic clips, {100 * share:.0f}% of a batch' if share else 'real clips alone'}"
         )
@@ -247,8 +258,8 @@ class Pipeline:
         retrieved = self.retrieved() if "retrieval" in arms else []
         if rounds:
             pools["synthio"] = _synthetic(rounds)
-            if self.config.train.use_synthetic == "auto":
-                shares["synthio"] = self.gate()
+            if self._asks_gate:
+                shares["synthio"] = self._gated_share()
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
         if retrieved:
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
@@ -315,6 +326,7 @@ class Pipeline:
             losers_folder=self._losers_folder,
             extract_folder=self._folder("extract", self._imagine_key),
             train_folder=self.predictions()[1],
+            gate=self.gate() if self._asks_gate else None,
             seconds=self.timings(),
         )
 

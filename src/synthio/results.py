@@ -23,6 +23,7 @@ from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedCli
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
+from synthio.stages.gate import GateMeasures, choose_share
 from synthio.store import StageFolder, json_lines
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
@@ -56,6 +57,8 @@ class FinishedRun:
     losers_folder: StageFolder
     extract_folder: StageFolder
     train_folder: StageFolder
+    gate: GateMeasures | None
+    """None when the recipe does not ask the gate."""
     seconds: Mapping[str, float]
 
     @property
@@ -78,6 +81,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         title=f"Synthio report: {run.root.name}",
         verdict=metrics.verdict(comparison),
         comparison=comparison,
+        gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],
         alignment=_alignment(config, align_folder),
         before_after=_before_after(run, real),
@@ -136,6 +140,14 @@ def models_used(config: RunConfig) -> list[report.ModelUsed]:
         used.append(report.ModelUsed("llm", config.imagine.model if local else config.imagine.endpoint.model))
     captioner = {"endpoint": config.caption.endpoint.model, "transformers": config.caption.model}
     return [*used, report.ModelUsed("captioner", captioner.get(config.caption.kind, config.caption.kind))]
+
+
+def _gate(run: FinishedRun) -> report.Gate | None:
+    if run.gate is None:
+        return None
+    rows = [report.GateRow(option.share, option.error, option.p_value) for option in run.gate.options]
+    level = run.config.gate.level
+    return report.Gate(level, choose_share(run.gate.options, level), rows)
 
 
 def _sample(r: Round, index: int, clips: Sequence[Clip]) -> report.SampleClip:

@@ -109,10 +109,10 @@ def _section(table: BenchTable, reference_title: str) -> Section:
 def _gate_sentence(gate: GateRegret) -> str:
     choices = " and ".join(gate.choices)
     return (
-        f"The gate ({gate.arm}): {_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that "
-        f"is least; regret against the better of {choices} {percent(gate.per_dataset)} points when that is chosen once "
-        f"per dataset, {percent(gate.per_cell)} when it is chosen in each of the {gate.cells} cells with hindsight, "
-        "where the noise of seeds counts too."
+        f"The gate ({gate.arm}) took synthetic clips in {gate.let_in} of {gate.cells} cells: "
+        f"{_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that is least; regret "
+        f"against the better of {choices} {percent(gate.per_dataset)} points when that is chosen once per dataset, "
+        f"{percent(gate.per_cell)} when it is chosen in each cell with hindsight, where the noise of seeds counts too."
     )
 
 

@@ -117,6 +117,8 @@ class GateRegret:
     arm: str
     choices: tuple[str, str]
     cells: int
+    let_in: int
+    """Cells in which it added synthetic clips."""
     per_cell: float
     """Mean over cells: the better one chosen in every cell with hindsight, so the noise of seeds counts as regret."""
     per_dataset: float
@@ -347,6 +349,7 @@ def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> Ga
         _GATED_ARM,
         (reference, _GATED_CHOICE),
         len(per_cell),
+        sum(scores[name, _GATED_ARM][seed].n_added > 0 for name, seed in per_cell),
         fmean(per_cell.values()),
         fmean(regret(means)[_GATED_ARM].values()),
         min(gains),

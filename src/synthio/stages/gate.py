@@ -160,8 +160,7 @@ def compare_shares(records: Sequence[GatedClip], shares: Sequence[float], folds:
     """Mean error per share, and the adjusted p-values against share 0. Pure."""
     errors = {share: float(np.mean([r.error for r in records if r.share == share])) for share in shares}
     tried = [share for share in shares if share > 0]
-    p_values = metrics.holm([p_value(_group_differences(records, share), folds) for share in tried])
-    adjusted = dict(zip(tried, p_values, strict=True))
+    adjusted = dict(zip(tried, p_values([_group_differences(records, share) for share in tried], folds), strict=True))
     return tuple(GateOption(share=s, error=errors[s], p_value=adjusted.get(s)) for s in shares)
 
 
@@ -173,6 +172,11 @@ def _group_differences(records: Sequence[GatedClip], share: float) -> list[float
         if record.share == share:
             by_group[record.group or record.clip_id].append(record.error - gold[record.clip_id])
     return [float(np.mean(values)) for _, values in sorted(by_group.items())]
+
+
+def p_values(differences: Sequence[Sequence[float]], folds: int) -> list[float]:
+    """`p_value` of each share's differences, Holm-adjusted."""
+    return metrics.holm([p_value(of_share, folds) for of_share in differences])
 
 
 def p_value(differences: Sequence[float], folds: int) -> float:

@@ -77,6 +77,26 @@ class FunnelRound:
 
 
 @dataclass(frozen=True)
+class GateRow:
+    """One share of synthetic clips in a batch, tried in the gate's cross-validation."""
+
+    share: float
+    error: float
+    """Of the class probabilities of held-out training clips."""
+    p_value: float | None
+    """That its error is not below that of share 0, adjusted; None for share 0."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Why synthetic clips joined the training, or did not. ``rows`` is empty when there were none."""
+
+    level: float
+    chosen_share: float
+    rows: Sequence[GateRow] = ()
+
+
+@dataclass(frozen=True)
 class AlignmentRow:
     """One measurement during alignment, with the names of `stages.align`'s curve.
 
@@ -204,6 +224,8 @@ class ReportData:
     """The result in one plain sentence."""
     comparison: Comparison | None = None
     """As the train stage's summary holds it."""
+    gate: Gate | None = None
+    """None when the gate was not asked."""
     funnel: Sequence[FunnelRound] = ()
     alignment: Alignment | None = None
     before_after: Sequence[BeforeAfter] = ()
