@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
+from safetensors.torch import load_file
 
+from synthio import audio
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import DataError
@@ -120,6 +124,53 @@ def test_held_out_pairs_are_never_trained_on(small_data: Path, flow_model: Path,
     held_out = {pair.clip_id for pair in pairs if pair.held_out}
     assert len(held_out) == 3
     assert not held_out & {pair.clip_id for pair in pairs if not pair.held_out}
+
+
+def grouped(*groups: str | None) -> list[Clip]:
+    return [
+        Clip(id=f"c{k}", path="x", labels=("a",), split="train", duration_s=1, sample_rate_hz=16000, sha256="", group=g)
+        for k, g in enumerate(groups)
+    ]
+
+
+def test_held_out_clips_are_whole_groups() -> None:
+    """Slices of one recording on both sides would hide overfitting."""
+    for seed in range(20):
+        clips = grouped(*"aaaabbbbccccddddeeee")
+        held_out = stage.held_out_clips(clips, 0.25, seed)
+        assert len(held_out) == 4
+        assert len({clip.group for clip in clips if clip.id in held_out}) == 1
+    uneven = grouped(*"aaaaaaaaaaabcd")
+    assert all(not stage.held_out_clips(uneven, 0.1, seed) & {"c0", "c10"} for seed in range(20))
+
+
+@pytest.mark.parametrize("groups", ["aaaaaa", "aaaaab", "ab"])
+def test_with_too_few_groups_clips_are_held_out_alone(groups: str) -> None:
+    held_out = stage.held_out_clips(grouped(*groups), 0.2, 0)
+    assert len(held_out) == 1
+
+
+def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_path: Path) -> None:
+    """Losers come in steps of half a second; what they sound after the clip's end would tell them from winners."""
+    data = tmp_path / "data"
+    for label, hz in (("a", 300), ("b", 900)):
+        for number in range(4):
+            (data / label).mkdir(parents=True, exist_ok=True)
+            samples = 0.5 * np.sin(2 * np.pi * (hz + 10 * number) * np.arange(int(0.3 * 16_000)) / 16_000)
+            sf.write(data / label / f"{number}.wav", samples, 16_000)
+    config = make_config(data, flow_model, tmp_path)
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    generator = load_text_to_audio(config.t2a)
+    losers = StageFolder(tmp_path, "losers", "k")
+    pairs = stage.make_pairs(config, clips, generator, losers, Reporter())
+    folder = StageFolder(tmp_path, "align", "k")
+    stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, Reporter())
+    pair = pairs[0]
+    latents = load_file(losers.path / "latents.safetensors")
+    sounding = audio.load_generated(losers.path / pair.loser_path, 16_000)
+    assert sounding.shape == (8_000,)
+    silent_after = generator.encode([audio.fit(sounding[: int(0.3 * 16_000)], 8_000)], 0.5)[0]
+    torch.testing.assert_close(latents[f"loser/{pair.id}"], silent_after)
 
 
 def test_the_best_step_is_best_at_real_clips_whatever_the_margin_says() -> None:

@@ -96,6 +96,32 @@ def test_adapter_off_is_the_untouched_model(request: pytest.FixtureRequest, fami
     np.testing.assert_allclose(merged.generate(["hiss"], 0.5, [0])[0], changed, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_models_can_be_aligned(request: pytest.FixtureRequest, family: str, dtype: str) -> None:
+    """Latents are cached in float32, adapters are float32; the model is neither."""
+    generator = load(request, family, dtype=dtype)
+    latents = generator.encode([np.random.default_rng(0).normal(size=8_000).astype(np.float32)] * 2, 0.5).float()
+    generator.add_adapter(rank=2, seed=0)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    prompts, time = ["hiss", "a low tone"], torch.tensor([0.2, 0.7])
+    errors = generator.denoising_error(latents, noise, time, generator.condition(prompts, 0.5))
+    errors.mean().backward()
+    assert errors.dtype == torch.float32
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in generator.adapter_parameters().values())
+    whole = load(request, family)
+    exact = whole.denoising_error(latents, noise, time, whole.condition(prompts, 0.5))
+    torch.testing.assert_close(errors.detach(), exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_encoding_stops_at_the_duration(request: pytest.FixtureRequest, family: str) -> None:
+    generator = load(request, family)
+    long = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+    whole, cut = generator.encode([long], 0.25), generator.encode([long[:4_000]], 0.25)
+    assert torch.equal(whole, cut)
+
+
 def test_flow_latents_are_as_long_as_the_clip(request: pytest.FixtureRequest) -> None:
     generator = load(request, "flow_model")
     assert generator.encode([np.zeros(8_000, np.float32)], 0.5).shape == (1, 4, 32)

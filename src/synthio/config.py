@@ -15,6 +15,8 @@ from synthio.recipes import Section, UserPath
 FINGERPRINT_VERSION = 2
 #: The same for trainings of the classifier alone, which are cheap to repeat.
 TRAINING_VERSION = 2
+#: The same for alignment.
+ALIGNMENT_VERSION = 2
 #: The same for captions of the real clips by CLAP tagging.
 CAPTION_VERSION = 2
 

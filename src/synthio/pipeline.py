@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.backends.identity import check_model, model_identity, prompts_identity
-from synthio.config import CAPTION_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
 from synthio.records import (
@@ -443,7 +443,7 @@ class Pipeline:
     @cached_property
     def _losers_folder(self) -> StageFolder:
         align = self.config.align
-        pairs = [align.losers_per_clip, align.held_out_fraction]
+        pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
         parts = [pairs, self._t2a_identity, self.clips_folder.key, self.config.data.max_duration_s, self.config.seed]
         return self._folder("losers", fingerprint(parts))
 

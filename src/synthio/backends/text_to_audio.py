@@ -54,7 +54,8 @@ class TextToAudio(Protocol):
         """One mono clip per prompt, each from its own seed, all ``duration_s`` long."""
 
     def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, padded with silence."""
+        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, cut or padded with silence to
+        ``duration_s``."""
 
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """Text and duration conditioning; no guidance, no dropout."""
@@ -121,8 +122,10 @@ class _StableAudio:
 
     def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
         """See `TextToAudio.encode`."""
+        # A model of one fixed length would else hear what stands after the clip's end.
+        cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
         length = self._frames(duration_s) * self._ratio
-        batch = torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in waveforms]))
+        batch = torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in cut]))
         stereo = batch[:, None].repeat(1, self._channels, 1).to(self.device, self._dtype)
         with torch.no_grad():
             return self._to_latents(stereo)
@@ -130,7 +133,7 @@ class _StableAudio:
     def denoising_error(self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         """See `TextToAudio.denoising_error`."""
         noisy, target = self._noised(latents, noise, time[:, None, None])
-        predicted = self._predict(noisy, time, conditioning)
+        predicted = self._predict(noisy.to(self._dtype), time, conditioning)
         return (predicted.float() - target.float()).square().mean(dim=(1, 2))
 
     def add_adapter(self, rank: int, seed: int) -> None:
@@ -220,7 +223,7 @@ class StableAudio3(_StableAudio):
 
     def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         predicted: Tensor = self.pipeline.transformer(
-            noisy, time.to(noisy), conditioning.cross, conditioning.overall, conditioning.mask, return_dict=False
+            noisy, time, conditioning.cross, conditioning.overall, conditioning.mask, return_dict=False
         )[0]
         return predicted
 

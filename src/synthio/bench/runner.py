@@ -15,7 +15,7 @@ from synthio.backends.identity import local_folder, model_content, prompts_ident
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
-from synthio.config import CAPTION_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import EXECUTION_FIELDS, Pipeline
@@ -136,6 +136,8 @@ def settings_key(config: RunConfig) -> str:
     # Templates depend on no caption of a real clip, and on no prompt.
     if "imagine" not in unused and config.imagine.mode != "template":
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
+    if "align" not in unused and config.align.method != "none":
+        content["alignment"] = ALIGNMENT_VERSION
     if arm != "gold":
         content["captions_per_clip"] = config.imagine.captions_per_clip
     return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])

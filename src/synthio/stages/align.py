@@ -139,9 +139,21 @@ def make_pairs(
 
 
 def held_out_clips(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
-    """Ids of the clips whose pairs only measure: a seeded share, at least one, never all."""
-    ranked = sorted(clips, key=lambda clip: derive_seed(seed, "held-out", clip.id))
-    return {clip.id for clip in ranked[: min(len(clips) - 1, max(1, round(fraction * len(clips))))]}
+    """Ids of the clips whose pairs only measure: a seeded share, at least one, never all.
+
+    Groups stay whole, as far as they fit into the share: else slices of one recording would stand on both sides, and
+    overfitting would go unseen. Where no group fits, clips are drawn alone.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        groups[clip.group or clip.id].append(clip.id)
+    wanted = min(len(clips) - 1, max(1, round(fraction * len(clips))))
+    held_out: set[str] = set()
+    for name in sorted(groups, key=lambda name: derive_seed(seed, "held-out", name)):
+        if len(held_out) + len(groups[name]) <= wanted:
+            held_out.update(groups[name])
+    ranked = sorted((clip.id for clip in clips), key=lambda name: derive_seed(seed, "held-out", name))
+    return held_out or set(ranked[:wanted])
 
 
 def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[PreferencePair]]:
@@ -213,15 +225,17 @@ def _encode_all(
     folder: StageFolder,
     reporter: Reporter,
 ) -> dict[str, Tensor]:
-    paths = {clip.id: Path(clip.path) for clip in clips}
-    wanted = {f"winner/{pair.clip_id}": (paths[pair.clip_id], pair.duration_s) for pair in pairs}
-    wanted |= {f"loser/{pair.id}": (folder.path / pair.loser_path, pair.duration_s) for pair in pairs}
+    real = {clip.id: clip for clip in clips}
+    wanted = {f"winner/{pair.clip_id}": (Path(real[pair.clip_id].path), pair) for pair in pairs}
+    wanted |= {f"loser/{pair.id}": (folder.path / pair.loser_path, pair) for pair in pairs}
     latents: dict[str, Tensor] = {}
     with reporter.task("align: latents", len(wanted)) as advance:
-        for name, (path, duration_s) in wanted.items():
-            # One at a time: padding never depends on the company a clip keeps.
+        for name, (path, pair) in wanted.items():
+            # One at a time: padding never depends on the company a clip keeps. Losers last to the end of the bucket;
+            # sound after the real clip's end would tell them from winners.
             samples = audio.load_generated(path, generator.sample_rate_hz)
-            latents[name] = generator.encode([samples], duration_s)[0].float().cpu().contiguous()
+            samples = audio.crop(samples, real[pair.clip_id].duration_s, generator.sample_rate_hz)
+            latents[name] = generator.encode([samples], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)
     return latents
 
