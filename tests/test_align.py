@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from synthio import audio
-from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.backends.text_to_audio import StableAudio3, load_text_to_audio
 from synthio.config import AlignConfig, RunConfig
-from synthio.errors import DataError
+from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, PreferencePair
 from synthio.stages import align as stage
@@ -202,12 +203,38 @@ def test_errors_do_not_depend_on_the_batch(small_data: Path, flow_model: Path, t
     pairs = stage.make_pairs(config, clips, generator, folder, Reporter())
     data = stage._load_pairs(clips, pairs, generator, folder, Reporter())
     generator.add_adapter(2, 0)
-    draws = [(pair.id, 0) for pair in pairs]
-    together = stage.pair_errors(config, data, generator, pairs, draws)
-    for index, pair in enumerate(pairs):
-        alone = stage.pair_errors(config, data, generator, [pair], [draws[index]])
+    drawn = [(pair, (pair.id, 0)) for pair in pairs]
+    together = stage.pair_errors(config, data, generator, drawn)
+    for index in range(len(pairs)):
+        alone = stage.pair_errors(config, data, generator, [drawn[index]])
         torch.testing.assert_close(alone.policy_winner[0], together.policy_winner[index], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(alone.reference_loser[0], together.reference_loser[index], atol=1e-4, rtol=1e-4)
+
+
+def test_where_memory_runs_out_the_batch_is_split_and_the_result_stays(
+    small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(make_config(small_data, flow_model, tmp_path / "a", learning_rate=0.01), tmp_path / "a")
+    real = StableAudio3.denoising_error
+
+    def small_memory(self: StableAudio3, latents: torch.Tensor, *others: Any) -> torch.Tensor:
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("a small GPU")
+        return real(self, latents, *others)
+
+    monkeypatch.setattr(StableAudio3, "denoising_error", small_memory)
+    split = run(make_config(small_data, flow_model, tmp_path / "b", learning_rate=0.01), tmp_path / "b")
+    for one, other in zip(stage.read_curve(whole), stage.read_curve(split), strict=True):
+        assert one.step == other.step
+        assert other.held_out_loss == pytest.approx(one.held_out_loss, abs=1e-4)
+        assert other.winner_error_change == pytest.approx(one.winner_error_change, abs=1e-4)
+    monkeypatch.setattr(StableAudio3, "denoising_error", no_memory)
+    with pytest.raises(BackendError, match="out of memory with a batch of 1"):
+        run(make_config(small_data, flow_model, tmp_path / "c"), tmp_path / "c")
+
+
+def no_memory(*_: Any) -> torch.Tensor:
+    raise torch.OutOfMemoryError("none left")
 
 
 def test_one_clip_cannot_be_aligned(flow_model: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -249,23 +250,23 @@ def _train(
     optimiser = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)
     checkpoint = folder.path / "training.safetensors"
     step, best, notes = restore_checkpoint(checkpoint, parameters, optimiser)
-    curve = [Measurement(**row) for row in notes.get("curve", [])] or [measure(config, data, generator, 0, [], [])]
+    curve = [Measurement(**row) for row in notes.get("curve", [])]
+    curve = curve or [measure(config, data, generator, 0, [], [], reporter)]
     losses: list[float] = []
     margins: list[float] = []
+    size = settings.batch_size
     with reporter.task(f"align: {settings.method}", settings.steps, step) as advance:
         while step < settings.steps and not exhausted(curve, settings):
-            errors = pair_errors(config, data, generator, *_draw_batch(config, data, step))
-            loss = pair_loss(errors, settings).mean()
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            own, size = _accumulate(config, data, generator, _draw_batch(config, data, step), size, reporter)
             torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
             optimiser.step()
             step += 1
-            losses.append(float(loss.detach()))
-            margins.extend((_margin(errors) > 0).float().tolist())
+            losses.append(sum(loss for loss, _ in own) / len(own))
+            margins.extend(float(margin > 0) for _, margin in own)
             advance(1)
             if step % settings.evaluate_every == 0 or step == settings.steps:
-                curve.append(measure(config, data, generator, step, losses, margins))
+                curve.append(measure(config, data, generator, step, losses, margins, reporter))
                 losses, margins = [], []
                 if best_step(curve) == step:
                     best = {name: p.detach().clone() for name, p in parameters.items()}
@@ -278,6 +279,33 @@ def _train(
                 parameter.copy_(best[name])
         generator.save_adapter(folder.path / "adapter")
     return curve, chosen
+
+
+def _accumulate(
+    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw], size: int, reporter: Reporter
+) -> tuple[list[tuple[float, float]], int]:
+    """Add the gradient of the pairs' mean loss to the adapters', in parts of at most ``size`` pairs, fewer where memory
+    runs out; the parts change the result by rounding only.
+
+    Returns: loss and margin of each pair, and how many pairs fit.
+    Raises: `BackendError` when one pair does not fit.
+    """
+    parameters = list(generator.adapter_parameters().values())
+    fitted: list[int] = []
+
+    def add(part: Sequence[_Draw]) -> list[tuple[float, float]]:
+        errors = pair_errors(config, data, generator, part)
+        loss = pair_loss(errors, config.align)
+        # Not `backward`: where memory runs out half way, nothing has been added.
+        gradients = torch.autograd.grad(loss.sum() / len(drawn), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        fitted.append(len(part))
+        return list(zip(loss.detach().tolist(), _margin(errors).tolist(), strict=True))
+
+    rows = in_batches(drawn, size, add, reporter.warn)
+    return rows, size if len(fitted) == math.ceil(len(drawn) / size) else max(fitted)
 
 
 def pair_loss(errors: Errors, settings: AlignConfig) -> Tensor:
@@ -300,32 +328,29 @@ def _margin(errors: Errors) -> Tensor:
     )
 
 
-def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> tuple[list[PreferencePair], list[tuple[str, int]]]:
-    """One duration, by its share of pairs; pairs without replacement; and what seeds each pair's time and noise."""
+_Draw = tuple[PreferencePair, tuple[str, int]]
+"""A pair, and what seeds its time and noise."""
+
+
+def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> list[_Draw]:
+    """One duration, by its share of pairs; pairs without replacement."""
     generator = numpy_generator(config.seed, "align", "batch", step)
     durations = sorted(data.training)
     counts = [len(data.training[duration]) for duration in durations]
     group = data.training[durations[int(generator.choice(len(durations), p=[c / sum(counts) for c in counts]))]]
     chosen = generator.permutation(len(group))[: config.align.batch_size]
-    pairs = [group[int(i)] for i in chosen]
-    return pairs, [(pair.id, step) for pair in pairs]
+    return [(group[int(i)], (group[int(i)].id, step)) for i in chosen]
 
 
-def pair_errors(
-    config: RunConfig,
-    data: _Pairs,
-    generator: TextToAudio,
-    pairs: Sequence[PreferencePair],
-    draws: Sequence[tuple[str, int]],
-) -> Errors:
+def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]) -> Errors:
     """Denoising errors of a batch: one time and one noise per pair, for winner and loser, policy and reference."""
-    winners, losers, conditioning = data.collate(pairs)
-    generators = [torch_generator(config.seed, "align", "noise", *draw) for draw in draws]
+    winners, losers, conditioning = data.collate([pair for pair, _ in drawn])
+    generators = [torch_generator(config.seed, "align", "noise", *seeds) for _, seeds in drawn]
     time = torch.cat([generator.draw_time(1, g) for g in generators])
     noise = torch.stack([torch.randn(winners.shape[1:], generator=g) for g in generators]).to(winners)
     # One forward pass for both: rows [winners; losers].
     both, noises, times = torch.cat([winners, losers]), torch.cat([noise, noise]), torch.cat([time, time])
-    index = torch.arange(len(pairs), device=winners.device).repeat(2)
+    index = torch.arange(len(drawn), device=winners.device).repeat(2)
     conditions = conditioning.rows(index)
     with torch.no_grad(), generator.reference():
         reference = generator.denoising_error(both, noises, times, conditions)
@@ -335,17 +360,24 @@ def pair_errors(
 
 @torch.no_grad()
 def measure(
-    config: RunConfig, data: _Pairs, generator: TextToAudio, step: int, losses: list[float], margins: list[float]
+    config: RunConfig,
+    data: _Pairs,
+    generator: TextToAudio,
+    step: int,
+    losses: list[float],
+    margins: list[float],
+    reporter: Reporter,
 ) -> Measurement:
     """Held-out pairs under fixed times and noises."""
-    rows: list[Errors] = []
+
+    def errors_of(part: Sequence[_Draw]) -> list[Tensor]:
+        return list(torch.stack(list(vars(pair_errors(config, data, generator, part)).values()), dim=1))
+
+    rows: list[Tensor] = []
     for group in data.held_out.values():
-        work = [(pair, draw) for pair in group for draw in range(_DRAWS)]
-        for start in range(0, len(work), 2 * config.align.batch_size):
-            chunk = work[start : start + 2 * config.align.batch_size]
-            draws = [(f"held-out-{pair.id}", draw) for pair, draw in chunk]
-            rows.append(pair_errors(config, data, generator, [pair for pair, _ in chunk], draws))
-    errors = Errors(*(torch.cat([getattr(row, name) for row in rows]) for name in Errors.__dataclass_fields__))
+        work = [(pair, (f"held-out-{pair.id}", draw)) for pair in group for draw in range(_DRAWS)]
+        rows += in_batches(work, 2 * config.align.batch_size, errors_of, reporter.warn)
+    errors = Errors(*torch.stack(rows).unbind(1))
     margin = _margin(errors)
     return Measurement(
         step=step,
