@@ -16,6 +16,10 @@ import torch
 from endpoint_server import Body, EndpointServer, Response, chat, error
 from tiny_llm import byte_tokenizer, tiny_gemma
 from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3EncoderConfig,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
     Qwen2AudioForConditionalGeneration,
@@ -159,28 +163,17 @@ def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:
 # transformers ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def qwen_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random-weight `Qwen2AudioForConditionalGeneration` with its processor."""
-    folder = tmp_path_factory.mktemp("qwen-audio")
-    tokenizer = byte_tokenizer(AUDIO_SPECIAL)
-    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, sampling_rate=RATE)
-    processor = Qwen2AudioProcessor(extractor, tokenizer)
-    processor.chat_template = (
+def audio_chat(sign: str) -> str:
+    """A chat template that writes ``sign`` for an audio part."""
+    return (
         "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'audio' %}"
-        "<|audio_bos|><|AUDIO|><|audio_eos|>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}\n"
+        f"{sign}{{% else %}}{{{{ c['text'] }}}}{{% endif %}}{{% endfor %}}{{% endfor %}}\n"
     )
-    # The encoder takes exactly two frames per position: 1 s at 100 frames per second.
-    heard = Qwen2AudioEncoderConfig(
-        num_mel_bins=16,
-        d_model=16,
-        encoder_layers=1,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        max_source_positions=50,
-    )
-    written = Qwen2Config(
-        vocab_size=len(tokenizer),
+
+
+def tiny_writer(vocabulary: int) -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=vocabulary,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=1,
@@ -191,19 +184,65 @@ def qwen_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=0,
         bos_token_id=2,
     )
+
+
+@pytest.fixture(scope="module")
+def flamingo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random-weight `AudioFlamingo3ForConditionalGeneration` with its processor."""
+    folder = tmp_path_factory.mktemp("flamingo")
+    tokenizer = byte_tokenizer([*AUDIO_SPECIAL, "<sound>"])
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, sampling_rate=RATE)
+    processor = AudioFlamingo3Processor(extractor, tokenizer)
+    processor.chat_template = audio_chat("<sound>")
+    heard = AudioFlamingo3EncoderConfig(
+        num_mel_bins=16,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_source_positions=50,
+    )
     torch.manual_seed(0)
-    config = Qwen2AudioConfig(audio_config=heard, text_config=written, audio_token_index=3)
+    sign = tokenizer.convert_tokens_to_ids("<sound>")
+    config = AudioFlamingo3Config(audio_config=heard, text_config=tiny_writer(len(tokenizer)), audio_token_id=sign)
+    AudioFlamingo3ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def qwen_audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random-weight `Qwen2AudioForConditionalGeneration` with its processor."""
+    folder = tmp_path_factory.mktemp("qwen-audio")
+    tokenizer = byte_tokenizer(AUDIO_SPECIAL)
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1, sampling_rate=RATE)
+    processor = Qwen2AudioProcessor(extractor, tokenizer)
+    processor.chat_template = audio_chat("<|audio_bos|><|AUDIO|><|audio_eos|>")
+    # The encoder takes exactly two frames per position: 1 s at 100 frames per second.
+    heard = Qwen2AudioEncoderConfig(
+        num_mel_bins=16,
+        d_model=16,
+        encoder_layers=1,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        max_source_positions=50,
+    )
+    torch.manual_seed(0)
+    config = Qwen2AudioConfig(audio_config=heard, text_config=tiny_writer(len(tokenizer)), audio_token_index=3)
     Qwen2AudioForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
-def test_an_audio_language_model_captions_in_batches(qwen_audio: Path) -> None:
+@pytest.mark.parametrize("model", ["qwen_audio", "flamingo"])
+def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequest, model: str) -> None:
+    """Also clips that do not fill the encoder's window."""
+    folder = str(request.getfixturevalue(model))
     labels = [("flute",), ("a much longer label",), ("<|AUDIO|>",)]
     heard = [tone(0.4), tone(0.9, 200.0), tone(0.6, 900.0)]
-    captioner = TransformersCaptioner(str(qwen_audio), "cpu", 3)
+    captioner = TransformersCaptioner(folder, "cpu", 3)
     together = captioner.caption(heard, RATE, labels)
-    alone = TransformersCaptioner(str(qwen_audio), "cpu", 1).caption(heard, RATE, labels)
+    alone = TransformersCaptioner(folder, "cpu", 1).caption(heard, RATE, labels)
     assert [result.text for result in together] == [result.text for result in alone]
     assert all(result.text or result.failed for result in together)
     assert captioner.sample_rate_hz == RATE

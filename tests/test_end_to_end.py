@@ -260,6 +260,26 @@ def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:
         assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == content
 
 
+def test_a_dataset_of_clips_with_one_and_several_labels_loads(tmp_path: Path) -> None:
+    """A text in one row and a list in the next was no column that any reader takes."""
+    from datasets import load_dataset
+
+    accepted = []
+    for name, labels in (("p", ("a",)), ("q", ("a", "b"))):
+        made = tmp_path / f"{name}.flac"
+        made.write_bytes(b"sound")
+        prompt = Prompt(id=name, clip_id="c", labels=labels, text="a", duration_s=1.0)
+        candidate = Candidate(id=name, prompt_id=name, path=made.name, seed=1, sample_rate_hz=16_000)
+        verdict = Verdict(id=name, similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
+        accepted.append(Accepted(prompt, candidate, verdict, made))
+    write_dataset(accepted, tmp_path / "dataset")
+    metadata = str(tmp_path / "dataset" / "metadata.jsonl")
+    rows = load_dataset("json", data_files=metadata, cache_dir=str(tmp_path / "cache"), split="train")
+    assert [row["label"] for row in rows] == [["a"], ["a", "b"]]
+    write_dataset(accepted[:1], tmp_path / "dataset")
+    assert json.loads((tmp_path / "dataset" / "metadata.jsonl").read_text())["label"] == "a"
+
+
 def test_a_file_name_with_any_character_is_reported(tmp_path: Path, small_data: Path, recipe: Path) -> None:
     """`take\x85 1.wav` (an ellipsis of another code page) once ended a run in its report."""
     shutil.copytree(small_data, tmp_path / "data")

@@ -142,6 +142,30 @@ def test_the_interval_is_paired_by_clip() -> None:
     assert found.high <= 0.04
 
 
+def test_clips_of_a_group_are_drawn_together() -> None:
+    """Ten recorders whose clips share their fate are ten pieces of evidence, not three hundred."""
+    generator = np.random.default_rng(3)
+    groups = [f"g{k // 30}" for k in range(300)]
+    a = np.zeros((1, 300), dtype=bool)
+    b = (generator.random(10) < 0.5).repeat(30)[None]
+    targets, scores_a = scores_of(a)
+    scores_b = scores_of(b)[1]
+    share = float(b.mean())
+
+    def found(of: list[str] | None) -> metrics.Interval:
+        dice = np.random.default_rng(0)
+        return metrics.bootstrap_difference(
+            metrics.weighted_accuracy, targets, scores_a, scores_b, 2000, dice, groups=of
+        )
+
+    half = 1.96 * np.sqrt(share * (1 - share) / 10)
+    assert found(groups).mean == pytest.approx(share)
+    assert found(groups).high - found(groups).low == pytest.approx(2 * half, rel=0.15)
+    # Groups of one are no groups, and one group alone has no spread to show.
+    assert found([str(k) for k in range(300)]).low == pytest.approx(found(None).low, abs=0.01)
+    assert found(["one"] * 300) == found(None)
+
+
 def test_seeds_are_resampled_too() -> None:
     # Within a seed all clips agree, so that only the draw of seeds can move the mean: seed 0 gains all, seed 1 nothing.
     a = np.zeros((2, 60), bool)

@@ -40,7 +40,7 @@ def compare(
         n_valid=sum(clip.split == "valid" for clip in clips),
         n_test=len(test),
         arms=tuple(arms),
-        difference=_difference(scores, targets, measure, config),
+        difference=_difference(scores, targets, measure, config, [clip.group or clip.id for clip in test]),
         classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
     )
 
@@ -107,7 +107,11 @@ def _arm_result(
 
 
 def _difference(
-    scores: Mapping[str, Scores], targets: metrics.BoolArray, measure: _Measure, config: RunConfig
+    scores: Mapping[str, Scores],
+    targets: metrics.BoolArray,
+    measure: _Measure,
+    config: RunConfig,
+    groups: Sequence[str],
 ) -> metrics.Difference | None:
     if not {"gold", "synthio"} <= set(scores):
         return None
@@ -120,6 +124,7 @@ def _difference(
         resamples,
         numpy_generator(config.seed, "train", "bootstrap"),
         confidence,
+        groups,
     )
     return metrics.Difference(
         arm="synthio",

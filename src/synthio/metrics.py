@@ -176,6 +176,7 @@ def bootstrap_difference(
     resamples: int,
     generator: np.random.Generator,
     confidence: float = 0.95,
+    groups: Sequence[str] | None = None,
 ) -> Interval:
     """Paired bootstrap of ``metric(b) - metric(a)``, averaged over seeds.
 
@@ -183,9 +184,16 @@ def bootstrap_difference(
     seed lucky cancels (Efron and Tibshirani 1993, section 13.3: percentile interval). ``scores_a`` and ``scores_b``
     have shape ``(seeds, clips, classes)``; entry s of both comes from the same seed. ``mean`` is the difference on the
     data itself, not the mean of the resamples. Resamples in which the metric is undefined (NaN) are left out.
+
+    ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
+    are drawn (the cluster bootstrap; Davison and Hinkley 1997, section 3.8). Every clip alone when None, or when there is
+    one group only.
     """
     seeds, clips = scores_a.shape[0], len(targets)
-    clip_counts = generator.multinomial(clips, np.full(clips, 1 / clips), size=resamples).astype(np.float64)
+    apart = groups is None or len(set(groups)) < 2
+    names, group_of = np.unique(np.arange(clips) if apart else np.asarray(groups), return_inverse=True)
+    draws = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    clip_counts = draws[:, group_of].astype(np.float64)
     seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     once = np.ones((1, clips))
     observed, drawn = 0.0, np.zeros(resamples)

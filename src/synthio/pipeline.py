@@ -207,12 +207,9 @@ class Pipeline:
 
     def retrieved(self) -> list[RetrievedClip]:
         """Corpus clips near the real training clips."""
-        from synthio.stages.retrieve import corpus_digest, corpus_root, retrieve_clips
+        from synthio.stages.retrieve import retrieve_clips
 
-        clips, identity = self.clips(), self._clap_identity
-        corpus = [corpus_digest(self.config), str(corpus_root(self.config))]
-        parts = [corpus, identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
-        folder = self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
+        clips, identity, folder = self.clips(), self._clap_identity, self._retrieve_folder
 
         def work(folder: StageFolder) -> None:
             retrieve_clips(self.config, clips, self._models.clap, identity, folder, self.reporter)
@@ -265,7 +262,7 @@ class Pipeline:
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
         # Also of arms without language model: the number of copies, and every arm's share of a batch.
         n = self.config.imagine.captions_per_clip if set(arms) != {"gold"} else None
-        parts = [self._section("train"), n, [(r.id, r.path) for r in retrieved], shares]
+        parts = [self._section("train"), n, self._retrieve_folder.key if retrieved else None, shares]
         folder = self._folder("train", self._training_key(parts, rounds))
         predictions = self._once(
             folder, "train", Prediction, lambda f: train_arms(self.config, clips, pools, shares, f, self.reporter)
@@ -457,6 +454,14 @@ class Pipeline:
         return None if self.config.align.method == "none" else self._align_folder.key
 
     @cached_property
+    def _retrieve_folder(self) -> StageFolder:
+        from synthio.stages.retrieve import corpus_digest, corpus_root
+
+        corpus = [corpus_digest(self.config), str(corpus_root(self.config))]
+        parts = [corpus, self._clap_identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
+        return self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
+
+    @cached_property
     def _imagine_key(self) -> str:
         section = self._section("imagine")
         uses_model = section["mode"] != "template"
@@ -611,9 +616,10 @@ class Models:
 
         return load_clap(self._config.clap, self._reporter)
 
-    @cached_property
+    @property
     def captioner(self) -> Any:
-        """The captioner; only CLAP tagging needs the CLAP."""
+        """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others.
+        Only CLAP tagging needs the CLAP."""
         from synthio.backends.captioner import load_captioner
 
         return load_captioner(self._config.caption, self.clap if self._config.caption.kind == "clap" else None)

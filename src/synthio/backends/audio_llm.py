@@ -47,12 +47,11 @@ class TransformersCaptioner:
             text=[self._chat(labels) for _, labels in clips],
             audio=[waveform for waveform, _ in clips],
             sampling_rate=self.sample_rate_hz,
-            padding=True,
+            # Texts alone: each model's extractor pads audio to the window that its encoder wants.
+            text_kwargs={"padding": True},
             return_tensors="pt",
         ).to(self._device, self._model.dtype)
-        written = self._model.generate(**inputs, do_sample=False, max_new_tokens=_CAPTION_TOKENS)
-        # Omni models return their speech beside the text.
-        written = written[0] if isinstance(written, tuple) else written
+        written = self._model.generate(**inputs, do_sample=False, **_text_only(self._model))
         answers = getattr(written, "sequences", written)[:, inputs["input_ids"].shape[1] :]
         texts = self._processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [
@@ -64,6 +63,13 @@ class TransformersCaptioner:
         content = [{"type": "audio", "audio": ""}, {"type": "text", "text": instruction(labels)}]
         chat = [{"role": "user", "content": content}]
         return str(self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
+def _text_only(model: Any) -> dict[str, Any]:
+    """How long the text may be. Omni models have a name of their own for that, and would also speak it."""
+    if hasattr(model, "has_talker"):
+        return {"generation_mode": "text", "thinker_max_new_tokens": _CAPTION_TOKENS}
+    return {"max_new_tokens": _CAPTION_TOKENS}
 
 
 def _load(source: str, device: torch.device) -> tuple[Any, Any]:

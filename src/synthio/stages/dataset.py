@@ -42,15 +42,19 @@ def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
                     shutil.copyfile(item.audio, partial)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    rows = [json.dumps(_row(name, item), ensure_ascii=False) + "\n" for name, item in wanted.items()]
-    write_text(folder / "metadata.jsonl", "".join(rows))
+    # A reader takes the column's type from the first row, so all rows have lists where any has several labels.
+    several = any(len(item.prompt.labels) != 1 for item in accepted)
+    rows = [
+        _row(name, item, list(item.prompt.labels) if several else item.prompt.labels[0])
+        for name, item in wanted.items()
+    ]
+    write_text(folder / "metadata.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _row(name: str, item: Accepted) -> dict[str, object]:
-    labels = item.prompt.labels
+def _row(name: str, item: Accepted, label: str | list[str]) -> dict[str, object]:
     return {
         "file_name": f"audio/{name}",
-        "label": labels[0] if len(labels) == 1 else list(labels),
+        "label": label,
         "caption": item.prompt.text,
         "similarity": item.verdict.similarity,
         "round": item.prompt.round,
