@@ -532,3 +532,63 @@ def test_too_few_groups_are_named_and_not_the_fractions(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\n".join(lines))
     (problem,) = check_data(run_config(tmp_path / "x.csv")).problems
     assert problem.startswith("2 group(s) cannot fill train, valid and test, as groups stay whole")
+
+
+def test_the_cure_for_a_missing_split_is_one(tmp_path: Path) -> None:
+    """Eight recorders of one class each, two per class, cannot fill three splits at the usual fractions."""
+    lines = ["path,label,group"]
+    for number in range(24):
+        clip(tmp_path / f"{number}.wav")
+        lines.append(f"{number}.wav,{'abcd'[number % 4]},{number % 8}")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    told = "\n".join(check_data(run_config(tmp_path / "x.csv")).problems)
+    assert "no valid clips; groups stay whole, and a class has 2 groups: 3 or more are needed" in told
+    assert "above 0" not in told
+    zero = check_data(run_config(tmp_path / "x.csv", valid_fraction=0)).problems
+    assert any("no valid clips" in p and "set data.valid_fraction above 0" in p for p in zero)
+
+
+def test_a_clip_of_less_than_a_sample_is_rejected_before_it_stops_a_run(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clip(root / "train" / "dog" / "click.wav", [0.5, -0.5], rate_hz=48_000)
+    (rejected,) = check_data(run_config(root)).rejected
+    assert rejected.reason == "is shorter than one sample at 16000 Hz (2 samples at 48000 Hz)"
+
+
+def test_labels_that_are_lists_or_numbers_are_warned_of(tmp_path: Path) -> None:
+    def told(*labels: str, **data: Any) -> str:
+        lines = ["path,label"]
+        for number in range(24):
+            clip(tmp_path / f"{number}.wav")
+            lines.append(f'{number}.wav,"{labels[number % len(labels)]}"')
+        (tmp_path / "x.csv").write_text("\n".join(lines))
+        return "\n".join(check_data(run_config(tmp_path / "x.csv", **data)).warnings)
+
+    several = told("dog|rain", "dog", "rain")
+    assert "labels that look like several: 'dog|rain'; if they are, set data.label_separator='|'" in several
+    assert "look like several: 'cat,rain', 'dog,rain'" in told("dog,rain", "cat,rain")
+    assert "look like several" not in told("dog|rain", "dog", "rain", label_separator="|")
+    assert "look like several" not in told("Drum, snare", "Drum (bass)")
+    assert "labels without a letter: '0', '1'" in told("0", "1")
+    assert "without a letter" not in told("healthy", "faulty 2")
+
+
+def test_a_run_folder_among_the_clips_is_refused(tmp_path: Path) -> None:
+    """Its own files would be read as clips of a class `runs`."""
+    root = dataset(tmp_path / "data")
+    config = run_config(root).model_copy(update={"run_folder": root / "runs" / "own"})
+    (problem,) = check_data(config).problems
+    assert "run_folder" in problem and "lies in data.path" in problem
+    with pytest.raises(DataError, match="lies in data.path"):
+        data_fingerprint(config)
+    (tmp_path / "data" / "x.csv").write_text("path,label\ntrain/dog/dog 0.wav,dog\n")
+    listed = run_config(root / "x.csv").model_copy(update={"run_folder": root / "runs" / "own"})
+    assert data_fingerprint(listed)
+
+
+def test_the_bundled_data_beside_a_folder_of_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(data=DataConfig(path="demo"))
+    assert not any("./demo" in warning for warning in check_data(config).warnings)
+    (tmp_path / "demo").mkdir()
+    assert any("write ./demo for the folder here" in warning for warning in check_data(config).warnings)

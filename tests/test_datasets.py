@@ -392,3 +392,24 @@ def test_no_table_and_paths_of_another_system_say_what_to_do(tmp_path: Path) -> 
     rows = read(table(tmp_path / "clips.csv", "path,label\ndog\\a.wav,dog\ndog/a.wav,dog\n"))
     assert list(usable(rows)) == ["dog/a.wav"]
     assert "write its path with / and not" in rejected(rows)["dog\\a.wav"]
+
+
+def test_split_folders_without_classes_are_no_classes(tmp_path: Path) -> None:
+    """`train` against `test` is a perfect classifier of nothing."""
+    with pytest.raises(DataError, match=r"'test' and 'train' are names of splits.*expected train/CLASS/"):
+        read(files(tmp_path / "flat", "train/a.wav", "train/b.wav", "test/c.wav"))
+    rows = read(
+        files(tmp_path / "eval", "train/dog/a.wav", "train/cat/b.wav", "eval/dog/c.wav", "Evaluation/cat/d.wav")
+    )
+    assert {split for _, split in usable(rows).values()} == {"train", "test"}
+    with pytest.raises(DataError, match=r"'train' and 'unseen' hold the same folders \('cat', 'dog'\)"):
+        read(files(tmp_path / "odd", "train/dog/a.wav", "train/cat/b.wav", "unseen/dog/c.wav", "unseen/cat/d.wav"))
+    # A vehicle beside another.
+    assert usable(read(files(tmp_path / "vehicles", "train/a.wav", "bus/b.wav")))
+
+
+def test_a_table_beside_one_folder_of_audio_is_named(tmp_path: Path) -> None:
+    root = files(tmp_path / "flat", "audio/a.wav", "audio/b.wav")
+    table(root / "labels.csv", "path,label\naudio/a.wav,dog\naudio/b.wav,cat\n")
+    with pytest.raises(DataError, match=r"one class 'audio'.*did you mean data.path=.*labels.csv"):
+        read(root)

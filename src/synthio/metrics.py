@@ -186,8 +186,8 @@ def bootstrap_difference(
     data itself, not the mean of the resamples. Resamples in which the metric is undefined (NaN) are left out.
 
     ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
-    are drawn (the cluster bootstrap; Davison and Hinkley 1997, section 3.8). Every clip alone when None, or when there is
-    one group only.
+    are drawn (the cluster bootstrap; Davison and Hinkley 1997, section 3.8). Every clip alone when None, or when there
+    is one group only.
     """
     seeds, clips = scores_a.shape[0], len(targets)
     apart = groups is None or len(set(groups)) < 2

@@ -18,7 +18,7 @@ from synthio.datasets.rows import Row, in_order
 from synthio.datasets.table import read_table
 from synthio.errors import DataError
 
-__all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "Row", "read_rows"]
+__all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "Row", "read_rows", "reader_name"]
 
 Reader = Callable[[DataConfig], list[Row]]
 
@@ -40,7 +40,7 @@ def read_rows(config: DataConfig) -> list[Row]:
     Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named.
     """
     try:
-        name = _reader_name(config)
+        name = reader_name(config)
         if config.fold is not None and name not in FOLDED:
             raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
         return in_order(READERS[name](config))
@@ -48,8 +48,11 @@ def read_rows(config: DataConfig) -> list[Row]:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 
 
-def _reader_name(config: DataConfig) -> str:
-    """``config.reader``; for ``auto`` by what is there (`./demo` is a folder of that name, `demo` the bundled data)."""
+def reader_name(config: DataConfig) -> str:
+    """``config.reader``; for ``auto`` by what is there (`./demo` is a folder of that name, `demo` the bundled data).
+
+    Raises: `DataError` when nothing is there.
+    """
     if config.reader != "auto":
         return config.reader
     if config.path == "demo":

@@ -49,13 +49,8 @@ def class_problems(clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]])
     return problems
 
 
-def split_problems(clips: Sequence[Clip]) -> list[str]:
-    """Splits without a clip."""
-    cures = {
-        "train": "add training clips",
-        "valid": "add a valid split, or set data.valid_fraction above 0",
-        "test": "add a test split, or leave all splits out and set data.test_fraction above 0",
-    }
+def split_problems(clips: Sequence[Clip], fractions: Mapping[Split, float]) -> list[str]:
+    """Splits without a clip. ``fractions``: of the splits that are drawn where the data has none."""
     present = {clip.split for clip in clips}
     groups = {clip.group for clip in clips}
     if clips and None not in groups and len(groups) < len(SPLITS) and len(present) < len(SPLITS):
@@ -63,7 +58,25 @@ def split_problems(clips: Sequence[Clip]) -> list[str]:
             f"{len(groups)} group(s) cannot fill train, valid and test, as groups stay whole; "
             "expected 3 or more, each with several classes: give smaller groups, or a split column"
         ]
-    return [f"no {split} clips; {cures[split]}" for split in SPLITS if split not in present]
+    return [f"no {split} clips; {_split_cure(clips, split, fractions)}" for split in SPLITS if split not in present]
+
+
+def _split_cure(clips: Sequence[Clip], split: Split, fractions: Mapping[Split, float]) -> str:
+    if split == "train":
+        return "add training clips"
+    if fractions[split] == 0:
+        return f"add a {split} split, or leave all splits out and set data.{split}_fraction above 0"
+    groups = defaultdict(set)
+    for clip in clips:
+        for label in clip.labels:
+            groups[label].add(clip.group or clip.id)
+    fewest = min(map(len, groups.values()), default=0)
+    if any(clip.group for clip in clips) and fewest < len(SPLITS):
+        return (
+            f"groups stay whole, and a class has {fewest} group{'' if fewest == 1 else 's'}: {len(SPLITS)} or more are "
+            f"needed; give smaller groups or a split column, or raise data.{split}_fraction"
+        )
+    return f"add a {split} split, or leave all splits out: data.{split}_fraction then draws one"
 
 
 def training_copies(clips: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
@@ -122,6 +135,26 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
     for alike in spellings.values():
         if len(alike) > 1:
             warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
+    return [*warnings, *_label_warnings(list(counts))]
+
+
+def _label_warnings(labels: Sequence[str]) -> list[str]:
+    """Labels that hold several, and labels that say nothing to a generator."""
+    warnings = []
+    for separator in "|;,":
+        parts = {label: [part.strip() for part in label.split(separator)] for label in labels if separator in label}
+        known = Counter(part for own in parts.values() for part in own) + Counter(labels)
+        several = [label for label, own in parts.items() if all(own) and any(known[part] > 1 for part in own)]
+        if several:
+            warnings.append(
+                f"labels that look like several: {some(map(repr, several))}; if they are, set "
+                f"data.label_separator={separator!r}"
+            )
+    if dumb := [repr(label) for label in labels if not any(character.isalpha() for character in label)]:
+        warnings.append(
+            f"labels without a letter: {some(dumb)}; the label is what the generator is asked for, so write what a "
+            "person would call the sound"
+        )
     return warnings
 
 

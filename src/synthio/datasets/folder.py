@@ -1,7 +1,7 @@
 """Folders: one sub-folder per class, optionally inside train/valid/test; or a Hugging Face audiofolder.
 
     dog/a.wav                       class folders
-    train/dog/a.wav, test/dog/b.wav class folders inside split folders (any case; val, validation and dev are valid)
+    train/dog/a.wav, test/dog/b.wav class folders inside split folders (any case; spellings in `rows`)
     metadata.jsonl or .csv          an audiofolder: columns file_name and label, at the top or in each split folder
 
 Every file becomes a row or a rejected row; only hidden files and the papers at the top (README, *.json, ...) are left.
@@ -16,13 +16,14 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.rows import Row, clean, data_path, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, split_of
 from synthio.datasets.table import parse, table_rows
 from synthio.errors import DataError
 from synthio.records import Split
 
 _PAPERS = frozenset({".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".pdf"})
 _PAPER_STEMS = frozenset({"readme", "license", "licence", "notice", "copying"})
+_TABLES = frozenset({".csv", ".tsv", ".jsonl"})
 _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -37,8 +38,9 @@ def read_folder(config: DataConfig) -> list[Row]:
     if metadata := _metadata_tables(root):
         return _audiofolder_rows(root, metadata, config)
     folders = _folders(root)
-    _check_not_wrapped(root, folders)
+    _check_not_wrapped(root, folders, config)
     if not _are_splits(folders):
+        _check_no_splits(root, folders)
         return [*_strays(root, root), *(row for folder in folders for row in _class_rows(root, folder, None))]
     rows = list(_strays(root, root))
     for folder in folders:
@@ -51,16 +53,53 @@ def read_folder(config: DataConfig) -> list[Row]:
     return rows
 
 
-def _check_not_wrapped(root: Path, folders: list[Path]) -> None:
+def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:
     """One folder around all class folders is what many archives unpack to."""
     if len(folders) != 1 or split_of(folders[0].name):
         return
+    if tables := [path for path in sorted(root.iterdir()) if _is_table(path, config)]:
+        raise DataError(
+            f"{root}: holds the one class {folders[0].name!r}, and a table; did you mean data.path={tables[0]}?"
+        )
     inner = _folders(folders[0])
     if len(inner) > 1 and not any(path.suffix.lower() in AUDIO_SUFFIXES for path in folders[0].iterdir()):
         names = ", ".join(repr(clean(folder.name)) for folder in inner[:5])
         raise DataError(
             f"{root}: holds the one class {folders[0].name!r}; did you mean data.path={folders[0]}, with {names}?"
         )
+
+
+def _is_table(path: Path, config: DataConfig) -> bool:
+    """Whether it is a table of clips."""
+    try:
+        return path.suffix.lower() in _TABLES and any(config.path_column in row for row in parse(path))
+    except DataError:
+        return False
+
+
+def _check_no_splits(root: Path, folders: list[Path]) -> None:
+    """Splits that would be read as classes: a classifier of `train` against `test` would look like a fine one."""
+    named = [folder for folder in folders if split_of(folder.name)]
+    if len({split_of(folder.name) for folder in named}) > 1 and len(named) == len(folders):
+        raise DataError(
+            f"{root}: {_listed(named)} are names of splits, and hold no class folders; expected train/CLASS/..., or a "
+            "table with the columns path, label and split"
+        )
+    for folder in named:
+        inside = {child.name for child in _folders(folder)}
+        for other in folders:
+            shared = sorted(inside & {child.name for child in _folders(other)})
+            if other != folder and len(shared) > 1:
+                names = f"{clean(folder.name)!r} and {clean(other.name)!r}"
+                raise DataError(
+                    f"{root}: {names} hold the same folders ({', '.join(map(repr, shared[:5]))}), so these are the "
+                    f"classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {clean(other.name)!r}, or "
+                    "give a table with a split column"
+                )
+
+
+def _listed(folders: list[Path]) -> str:
+    return " and ".join(repr(clean(folder.name)) for folder in folders)
 
 
 def _are_splits(folders: list[Path]) -> bool:

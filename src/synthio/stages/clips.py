@@ -12,13 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, SampleConfig
-from synthio.datasets import Row, checks, read_rows
-from synthio.datasets.rows import clean
+from synthio.datasets import Row, checks, read_rows, reader_name
+from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.errors import DataError
@@ -28,6 +28,8 @@ from synthio.store import StageFolder, fingerprint, write_text
 
 _SILENT = Reporter()
 _POCKET_RATE_HZ = 16_000
+#: The lowest rate at which a stage hears a clip.
+_LEAST_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,19 @@ def data_fingerprint(config: RunConfig) -> str:
 
     Raises: `DataError` when the folder or the table cannot be read.
     """
-    rows = [
-        (r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in read_rows(config.data)
-    ]
+    rows = [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
     return fingerprint(["clips", config.seed, config.data.model_dump(mode="json", exclude={"domain"}), rows])
+
+
+def _read(config: RunConfig) -> list[Row]:
+    """The rows. Raises: `DataError` as `read_rows`, and for a run folder among the class folders."""
+    root, run = data_path(config.data.path), data_path(str(config.run_folder))
+    if reader_name(config.data) == "folder" and run.is_relative_to(root):
+        raise DataError(
+            f"run_folder {config.run_folder} lies in data.path {config.data.path}, whose folders are read as classes; "
+            f"set run_folder outside, such as {root.parent / 'runs' / run.name}, or put the clips in a sub-folder"
+        )
+    return read_rows(config.data)
 
 
 def clip_id(name: str) -> str:
@@ -146,7 +157,7 @@ class _Found:
 
 def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     """Raises: `DataError` only when the folder or the table cannot be read, or holds less than `data.sample` asks."""
-    rows = read_rows(config.data)
+    rows = _read(config)
     if config.data.sample == SampleConfig():
         opened, rejected = _open_all(rows, reporter)
         splits = _place([(o.row, o.sha256) for o in opened if o.row.labels], config)
@@ -163,7 +174,8 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         clips = [clip for clip in clips if clip.id not in copies]
         rejected += copies.values()
         warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
-    problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons), *checks.split_problems(clips)]
+    problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons)]
+    problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
     durations_s = {o.row.name: o.duration_s for o in opened}
@@ -171,9 +183,16 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     return _Found(opened, clips, rejected, warnings, problems)
 
 
+def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
+    train = 1 - data.valid_fraction - data.test_fraction
+    return checks.split_problems(clips, {"train": train, "valid": data.valid_fraction, "test": data.test_fraction})
+
+
 def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
     """What the models would not hear, or not be told."""
     warnings = []
+    if config.data.path == "demo" and Path("demo").is_dir():
+        warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
     above = sum(o.sample_rate_hz > _POCKET_RATE_HZ for o in opened)
     if above and config.t2a.model == "pocket":
         warnings.append(
@@ -251,6 +270,8 @@ def _open(row: Row) -> _Opened | str:
         samples, rate_hz = audio.decode(row.path)
     except DataError as error:
         return str(error).removeprefix(f"{row.path}: ")
+    if samples.size * _LEAST_RATE_HZ < rate_hz:
+        return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({samples.size} samples at {rate_hz} Hz)"
     return _Opened(row, samples.size / rate_hz, rate_hz, audio.sha256(samples))
 
 
