@@ -107,13 +107,13 @@ def test_running_again_repeats_nothing(recipe: Path, finished: tuple[Path, dict[
     assert {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")} == stamps
 
 
-def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
-    root, always = finished
+def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    root, always = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
     assert always["gate"] is None
     page = root / "report" / "index.html"
     assert "The gate" not in page.read_text()
     arguments = ("train.use_synthetic=auto", "gate.folds=2", "gate.shares=[0.5]", "filter.quantile=0", "--json")
-    result = synthio("run", recipe, *arguments, "--quiet")
+    result = synthio("run", recipe, *arguments, f"run_folder={root}", "--quiet")
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert [option["share"] for option in told["gate"]["options"]] == [0.0, 0.5]
@@ -130,6 +130,33 @@ def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[
     assert result.returncode == 0, result.stderr
     new = {p.name.rsplit("-", 1)[0] for p in set(root.glob("stages/*")) - before}
     assert new == {"train"}
+
+
+def test_files_that_were_moved_and_touched_are_the_same_clips(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
+) -> None:
+    """Hours of captions and generation do not hang on where a file lies and when it was written."""
+    root, first = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
+    before = set(root.glob("stages/*"))
+    shutil.copytree(small_data, tmp_path / "moved", copy_function=shutil.copyfile)
+    options = [f"data.path={tmp_path / 'moved'}", f"run_folder={root}"]
+    result = synthio("run", recipe, *options, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert {p.name.rsplit("-", 1)[0] for p in set(root.glob("stages/*")) - before} == {"clips"}
+    assert json.loads(result.stdout)["comparison"] == first["comparison"]
+
+
+def test_a_stage_that_cannot_run_leaves_the_record_of_the_run(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    root, _ = finished
+    recorded = (root / "recipe.yaml").read_text()
+    result = synthio("report", recipe, "train.seeds=7", "--quiet")
+    assert result.returncode != 0
+    assert "not finished for this recipe" in result.stderr
+    assert (root / "recipe.yaml").read_text() == recorded
+    synthio("report", recipe, f"run_folder={tmp_path / 'none'}", "--quiet")
+    assert not (tmp_path / "none" / "recipe.yaml").exists()
 
 
 def test_killed_at_any_moment_and_resumed_equals_undisturbed(

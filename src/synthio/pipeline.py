@@ -270,7 +270,7 @@ class Pipeline:
         return predictions, folder
 
     def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
-        inputs = [TRAINING_VERSION, self._classifier_identity, self.clips_folder.key, [r.judged.key for r in rounds]]
+        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, [r.judged.key for r in rounds]]
         return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:
@@ -296,7 +296,7 @@ class Pipeline:
     @cached_property
     def evaluation_folder(self) -> StageFolder:
         """Where `evaluation` keeps its clips and figures."""
-        inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self.clips_folder.key]
+        inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self._clips_identity]
         limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
         lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
         parts = [self._section("evaluate"), inputs, limits, lesson, self.config.seed]
@@ -307,8 +307,9 @@ class Pipeline:
         from synthio.results import collect_report
         from synthio.stages.report import write_report
 
+        finished = self.finished()
         with self._timed("report"):
-            return write_report(collect_report(self.finished()), self.root / "report", self.reporter)
+            return write_report(collect_report(finished), self.root / "report", self.reporter)
 
     def finished(self) -> FinishedRun:
         """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
@@ -332,6 +333,8 @@ class Pipeline:
         from synthio.arms import check_arms
 
         check_models(self.config)
+        # The data can be read, before anything is written.
+        _ = self.clips_folder
         self.write_recipe()
         check_arms(self.config)
         if "retrieval" in self.config.train.arms:
@@ -349,7 +352,6 @@ class Pipeline:
 
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next."""
-        self.write_recipe()
         actions: dict[str, Callable[[], Any]] = {
             "clips": self.clips,
             "caption": self.captions,
@@ -363,6 +365,8 @@ class Pipeline:
             "report": self.report,
         }
         result = actions[stage]()
+        # A stage that could not run leaves the record of the last one that did.
+        self.write_recipe()
         return result if isinstance(result, Path) else self.root
 
     def write_recipe(self) -> None:
@@ -412,6 +416,11 @@ class Pipeline:
         return self._folder("clips", data_fingerprint(self.config))
 
     @cached_property
+    def _clips_identity(self) -> str:
+        """Of what the clips are; where the files lie and when they were written changes nothing further on."""
+        return fingerprint([clip.model_dump(mode="json", exclude={"path"}) for clip in self.clips()])
+
+    @cached_property
     def _clap_identity(self) -> str:
         return model_identity("clap", self.config.clap.model, self.config.clap.revision)
 
@@ -435,13 +444,13 @@ class Pipeline:
         models = {"clap": self._clap_identity, "transformers": model_identity("captioner", section["model"])}
         model = models.get(section["kind"])
         asked = [CAPTION_VERSION, prompts_identity("caption")]
-        return self._folder("caption", fingerprint([section, model, asked, self.clips_folder.key, self.config.seed]))
+        return self._folder("caption", fingerprint([section, model, asked, self._clips_identity, self.config.seed]))
 
     @cached_property
     def _losers_folder(self) -> StageFolder:
         align = self.config.align
         pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
-        parts = [pairs, self._t2a_identity, self.clips_folder.key, self.config.data.max_duration_s, self.config.seed]
+        parts = [pairs, self._t2a_identity, self._clips_identity, self.config.data.max_duration_s, self.config.seed]
         return self._folder("losers", fingerprint(parts))
 
     @cached_property
@@ -458,7 +467,7 @@ class Pipeline:
         from synthio.stages.retrieve import corpus_digest, corpus_root
 
         corpus = [corpus_digest(self.config), str(corpus_root(self.config))]
-        parts = [corpus, self._clap_identity, self.clips_folder.key, self.config.imagine.captions_per_clip]
+        parts = [corpus, self._clap_identity, self._clips_identity, self.config.imagine.captions_per_clip]
         return self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
 
     @cached_property
@@ -523,7 +532,7 @@ class Pipeline:
     ) -> StageFolder:
         from synthio.stages.filter import calibrate, judge_candidates
 
-        parts = [self._section("filter"), self._clap_identity, self.clips_folder.key, generated.key]
+        parts = [self._section("filter"), self._clap_identity, self._clips_identity, generated.key]
         folder = self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
 
         def work(folder: StageFolder) -> None:
