@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile as sf
 import yaml
 
+from synthio.errors import DataError
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
 
@@ -199,7 +201,9 @@ def test_every_config_problem_at_once(recipe: Path) -> None:
 
 @pytest.mark.parametrize(("path", "words"), [("/no/such/folder", "no such file or folder"), (".", "problem")])
 def test_bad_data_is_exit_code_3(recipe: Path, path: str, words: str, tmp_path: Path) -> None:
-    result = synthio("run", recipe, f"data.path={path}", f"run_folder={tmp_path}/r", "--json", "--quiet", cwd=tmp_path)
+    (tmp_path / "data").mkdir()
+    options = [f"data.path={path}", f"run_folder={tmp_path}/r", "--json", "--quiet"]
+    result = synthio("run", recipe, *options, cwd=tmp_path / "data")
     assert result.returncode == 3
     assert words in json.loads(result.stdout)["message"]
 
@@ -220,14 +224,12 @@ def test_a_run_folder_that_is_a_file_is_refused(recipe: Path, tmp_path: Path) ->
 
 
 def test_one_prompt(recipe: Path, tmp_path: Path) -> None:
-    import soundfile as sf
-
     result = synthio("generate", recipe, "--prompt", "a low tone", "-o", tmp_path / "clip.flac", "--duration-s", "0.5")
     assert result.returncode == 0, result.stderr
     assert sf.info(tmp_path / "clip.flac").frames == 8_000
 
 
-def test_doctor_and_data_check(recipe: Path) -> None:
+def test_doctor_and_data_check(recipe: Path, tmp_path: Path) -> None:
     doctor = synthio("doctor", recipe, "--json")
     assert doctor.returncode == 0, doctor.stderr
     found = json.loads(doctor.stdout)
@@ -236,6 +238,9 @@ def test_doctor_and_data_check(recipe: Path) -> None:
     check = synthio("data", "check", recipe, "--json")
     assert check.returncode == 0, check.stderr
     assert json.loads(check.stdout)["counts"]["hiss"] == {"train": 4, "valid": 2, "test": 4}
+    bad = synthio("data", "check", recipe, f"data.path={tmp_path}", "--json")
+    assert bad.returncode == DataError.exit_code
+    assert json.loads(bad.stdout)["problems"]
 
 
 def test_no_key_is_ever_written(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -273,6 +278,15 @@ def test_the_pocket_generator_loads_in_a_fresh_process(tmp_path: Path) -> None:
     result = synthio("generate", "--prompt", "Sound of a flute", "--output", clip, "--duration-s", "0.5")
     assert result.returncode == 0, result.stderr
     assert clip.stat().st_size > 1000
+    wav = tmp_path / "clip.WAV"
+    options = ("--prompt", "Sound of a flute", "--output", wav, "--duration-s", "0.5")
+    result = synthio("generate", *options)
+    assert result.returncode == 0, result.stderr
+    assert sf.info(str(wav)).format == "WAV"
+    assert "expected the recipe first" in synthio("generate", "t2a.num_inference_steps=2", *options).stderr
+    refused = synthio("generate", "--prompt", "Sound of a flute", "--output", tmp_path / "clip.mp3")
+    assert refused.returncode != 0
+    assert "clip.mp3: expected a name that ends in .flac or .wav" in refused.stderr
 
 
 def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:

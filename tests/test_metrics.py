@@ -357,11 +357,12 @@ def comparison(points: float, low: float, high: float, n_added: int = 20) -> met
         ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use it."),
         (
             (-0.3, -2.0, 1.4),
-            "Synthetic data did not help: the difference is -0.3 points (95% CI -2.0 to 1.4). Do not use it.",
+            "Synthetic data was not shown to help or to hurt: the difference is -0.3 points (95% CI -2.0 to 1.4), "
+            "which chance alone can explain. Do not rely on it.",
         ),
         (
             (4.1, -0.04, 8.2),
-            "Synthetic data was not shown to help: the difference is 4.1 points (95% CI 0.0 to 8.2), "
+            "Synthetic data was not shown to help or to hurt: the difference is 4.1 points (95% CI 0.0 to 8.2), "
             "which chance alone can explain. Do not rely on it.",
         ),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.config import RunConfig, T2AConfig
+from synthio.errors import ConfigError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -26,16 +27,21 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
 def generate_clip(
     prompt: str, output: str | Path, *, duration_s: float = 2.0, seed: int = 0, config: RunConfig | None = None
 ) -> Path:
-    """One clip from one prompt into ``output`` (FLAC), with the run's aligned model when ``config`` has one.
+    """One clip from one prompt into ``output`` (FLAC or WAV, by its name), with the run's aligned model when ``config``
+    has one.
 
-    Raises: `ModelError`, `BackendError`, `StoreError`.
+    Raises: `ConfigError` for another kind of file; `ModelError`, `BackendError`, `StoreError`.
     """
     from synthio import audio
     from synthio.backends.text_to_audio import load_text_to_audio
     from synthio.store import replacing
 
+    output = Path(output)
+    container = audio.CONTAINERS.get(output.suffix.lower())
+    if container is None:
+        raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
     generator = load_text_to_audio(T2AConfig()) if config is None else Pipeline(config, Reporter()).generator()
     samples = generator.generate([prompt], duration_s, [seed])[0]
-    with replacing(Path(output)) as partial:
-        audio.write_flac(partial, samples, generator.sample_rate_hz)
-    return Path(output)
+    with replacing(output) as partial:
+        audio.write(partial, samples, generator.sample_rate_hz, container)
+    return output

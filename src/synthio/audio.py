@@ -19,6 +19,8 @@ Waveform = npt.NDArray[np.float32]
 
 #: What `load` opens; the decoder is libsndfile.
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus"})
+#: What `write` makes, by the name's end.
+CONTAINERS = {".flac": "FLAC", ".wav": "WAV"}
 #: Peaks under this are digital silence (-80 dBFS).
 SILENCE_PEAK = 1e-4
 
@@ -213,4 +215,9 @@ def pitch_hz(samples: Waveform, sample_rate_hz: int, low_hz: float = 40.0, high_
 
 def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:
     """Write 16-bit FLAC, clipped to [-1, 1]. The caller makes it atomic (see `store`)."""
-    sf.write(str(path), np.clip(samples, -1.0, 1.0), sample_rate_hz, format="FLAC", subtype="PCM_16")
+    write(path, samples, sample_rate_hz, "FLAC")
+
+
+def write(path: Path, samples: Waveform, sample_rate_hz: int, container: str) -> None:
+    """As `write_flac`, in a container of `CONTAINERS`, whatever the path ends in."""
+    sf.write(str(path), np.clip(samples, -1.0, 1.0), sample_rate_hz, format=container, subtype="PCM_16")

@@ -199,7 +199,7 @@ def imagine(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, a
 
 @app.command()
 def generate(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe; left out with --prompt.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe; may be left out with --prompt.")] = None,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path(
@@ -363,6 +363,9 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
         _show_data(console, check)
 
     _print(check.as_dict(), as_json, text)
+    if check.problems and as_json:
+        # They are in it; a second document would make the first unreadable.
+        raise typer.Exit(DataError.exit_code)
     if check.problems:
         raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
 

@@ -416,9 +416,7 @@ def verdict(comparison: Comparison) -> str:
         return f"Synthetic data helped by {points} points {interval}."
     if difference.high < 0:
         return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
-    if difference.points > 0:
-        return (
-            f"Synthetic data was not shown to help: the difference is {points} points {interval}, "
-            "which chance alone can explain. Do not rely on it."
-        )
-    return f"Synthetic data did not help: the difference is {points} points {interval}. Do not use it."
+    return (
+        f"Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, "
+        "which chance alone can explain. Do not rely on it."
+    )

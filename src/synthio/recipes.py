@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
@@ -27,6 +28,9 @@ class Section(BaseModel):
 
 S = TypeVar("S", bound=Section)
 
+#: Without `~`, which is YAML's null.
+_SIGNS = frozenset(string.punctuation) - {"~"}
+
 
 def load_recipe(path: Path, overrides: Sequence[str], schema: type[S]) -> S:
     """Read ``path``, merge what it includes under it and ``overrides`` (``a.b=value``) over it, and validate.
@@ -46,6 +50,8 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         content = yaml.safe_load(text)
     except FileNotFoundError as error:
+        if "=" in path.name:
+            raise ConfigError(f"{str(path)!r}: expected the recipe first, and key=value after it") from error
         raise ConfigError(
             f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
         ) from error
@@ -98,8 +104,8 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[s
     for override in overrides:
         key, _, text = override.partition("=")
         try:
-            # Alone, YAML's block signs would read as empty text; here they are separators.
-            value: Any = text if text in {"|", ">"} else yaml.safe_load(text)
+            # A sign alone is a separator, not YAML's syntax.
+            value: Any = text if text in _SIGNS else yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
         for part in reversed(key.strip().split(".")):
