@@ -80,7 +80,7 @@ def test_public_names_are_exactly_these_and_load() -> None:
     import synthio
 
     assert sorted(synthio.__all__) == sorted(
-        ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "run"]
+        ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "predict", "run"]
     )
     assert all(getattr(synthio, name) is not None for name in synthio.__all__)
 

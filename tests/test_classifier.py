@@ -31,6 +31,7 @@ from synthio.backends.classifier import (
     fit_frontend,
     fit_positions,
     load_classifier,
+    load_trained,
     predict,
     resize_positions,
     save_classifier,
@@ -208,13 +209,26 @@ def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
     model = load_classifier(source, frontend, ["cow bell", "Übung"], SINGLE, 1)
     save_classifier(model, frontend, tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
-    assert names == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert names == {"config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"}
+    trained = load_trained(str(tmp_path / "saved"))
+    assert trained.classes == ("cow bell", "Übung")
+    for length in (100, 6000, 50_000):
+        np.testing.assert_array_equal(trained.frontend.features(noise(length)), frontend.features(noise(length)))
     again = AutoModelForAudioClassification.from_pretrained(tmp_path / "saved")
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "saved")
     assert again.config.id2label == {0: "cow bell", 1: "Übung"}
     features = torch.from_numpy(frontend.features(noise(6000)))[None]
     same = extractor(noise(6000), sampling_rate=16000, return_tensors="pt")["input_values"].float()
     torch.testing.assert_close(again.eval()(same).logits, model.eval()(features).logits)
+
+
+def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no frontend.json; expected a classifier that `synthio run` trained"):
+        load_trained(str(ast_folder))
+    shutil.copytree(ast_folder, tmp_path / "odd")
+    (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400}')
+    with pytest.raises(ModelError, match="max_samples"):
+        load_trained(str(tmp_path / "odd"))
 
 
 def break_nothing_there(folder: Path) -> str:

@@ -85,6 +85,33 @@ def test_the_random_language_model_is_topped_up_and_says_so(finished: tuple[Path
     assert "template top-ups" in (root / "report" / "index.html").read_text()
 
 
+def test_the_trained_classifier_is_used_as_it_was_tested(
+    finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
+) -> None:
+    root, result = finished
+    (manifest,) = root.glob("stages/train-*/manifest.jsonl")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    model = Path(result["model"])
+    assert model.parent == manifest.parent and model.name == "model-gold"
+    tested = [row["scores"] for row in rows if row["id"].startswith("gold/") and "/low-tone-0-" in row["id"]]
+    shutil.copytree(small_data / "test", tmp_path / "new")
+    (tmp_path / "new" / "low_tone" / "broken.wav").write_bytes(b"nothing")
+    answer = synthio("predict", model, tmp_path / "new", "--json", "--quiet")
+    assert answer.returncode == DataError.exit_code
+    found = {Path(row["path"]).name: row for row in json.loads(answer.stdout)}
+    assert len(found) == len(list((small_data / "test").rglob("*.wav"))) + 1
+    assert "cannot be decoded" in found["broken.wav"]["failed"] and not found["broken.wav"]["labels"]
+    scores = found["low_tone_0.wav"]["scores"]
+    assert any(all(abs(scores[k] - one[k]) < 1e-5 for k in one) for one in tested)
+    assert found["low_tone_0.wav"]["labels"] == [max(scores, key=scores.get)]
+    table = synthio("predict", model, tmp_path / "new" / "low_tone" / "low_tone_0.wav", "--csv")
+    assert table.returncode == 0, table.stderr
+    header, line = table.stdout.splitlines()
+    assert header == "path,labels,hiss,low_tone" and line.startswith(str(tmp_path))
+    nothing = synthio("predict", model, tmp_path / "none.wav")
+    assert nothing.returncode == DataError.exit_code and "no such file" in nothing.stderr
+
+
 def test_dataset_is_an_audiofolder(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """Through datasets' own builder; `load_dataset` itself also wants torchcodec, which wants FFmpeg."""
     from datasets import load_dataset_builder

@@ -350,23 +350,32 @@ def comparison(points: float, low: float, high: float, n_added: int = 20) -> met
     )
 
 
-@pytest.mark.parametrize(
-    ("numbers", "text"),
-    [
-        ((4.1, 1.2, 7.0), "Synthetic data helped by 4.1 points (95% CI 1.2 to 7.0)."),
-        ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use it."),
-        (
-            (-0.3, -2.0, 1.4),
-            "Synthetic data was not shown to help or to hurt: the difference is -0.3 points (95% CI -2.0 to 1.4), "
-            "which chance alone can explain. Do not rely on it.",
-        ),
-        (
-            (4.1, -0.04, 8.2),
-            "Synthetic data was not shown to help or to hurt: the difference is 4.1 points (95% CI 0.0 to 8.2), "
-            "which chance alone can explain. Do not rely on it.",
-        ),
-    ],
-)
+VERDICTS = [
+    ((4.1, 1.2, 7.0), "Synthetic data helped by 4.1 points (95% CI 1.2 to 7.0)."),
+    ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use it."),
+    (
+        (-0.3, -2.0, 1.4),
+        "Synthetic data was not shown to help or to hurt: the difference is -0.3 points (95% CI -2.0 to 1.4), "
+        "which chance alone can explain. Do not rely on it.",
+    ),
+    (
+        (4.1, -0.04, 8.2),
+        "Synthetic data was not shown to help or to hurt: the difference is 4.1 points (95% CI 0.0 to 8.2), "
+        "which chance alone can explain. Do not rely on it.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("numbers", "text"), VERDICTS)
+def test_the_arm_to_use_is_gold_unless_synthetic_clips_helped(numbers: tuple[float, float, float], text: str) -> None:
+    found = comparison(*numbers)
+    assert metrics.recommended_arm(found) == ("synthio" if "helped by" in text else "gold")
+    gated = found.model_copy(update={"gated_share": 0.5})
+    assert metrics.recommended_arm(gated) == ("gold" if "hurt by" in text else "synthio")
+    assert metrics.recommended_arm(found.model_copy(update={"difference": None})) == "gold"
+
+
+@pytest.mark.parametrize(("numbers", "text"), VERDICTS)
 def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
     assert metrics.verdict(comparison(*numbers)) == text
 

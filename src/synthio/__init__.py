@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synthio.api import generate_clip as generate_clip
     from synthio.api import load_config as load_config
+    from synthio.api import predict as predict
     from synthio.api import run as run
     from synthio.config import RunConfig as RunConfig
     from synthio.errors import SynthioError as SynthioError
@@ -28,9 +29,10 @@ _PUBLIC = {
     "SynthioError": "synthio.errors",
     "generate_clip": "synthio.api",
     "load_config": "synthio.api",
+    "predict": "synthio.api",
     "run": "synthio.api",
 }
-__all__ = ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "run"]
+__all__ = ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "predict", "run"]
 
 
 def __getattr__(name: str) -> Any:

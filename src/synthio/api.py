@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from synthio.config import RunConfig, T2AConfig
-from synthio.errors import ConfigError
+from synthio.errors import ConfigError, DataError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
+
+if TYPE_CHECKING:
+    from synthio.backends.classifier import TrainedClassifier
 
 
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -22,6 +27,62 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
     pipeline = Pipeline(config, reporter or Reporter())
     pipeline.run()
     return pipeline
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """What a trained classifier says of one file."""
+
+    path: Path
+    labels: tuple[str, ...]
+    """The most probable class; of a classifier of several labels per clip, those above one half."""
+    scores: dict[str, float]
+    """Probability per class; empty when the file cannot be used."""
+    failed: str | None = None
+    """Why."""
+
+
+def predict(
+    model: str | Path, files: Iterable[str | Path], *, device: str = "auto", batch_size: int = 16
+) -> Iterator[FilePrediction]:
+    """Classify audio files with a classifier that a run trained (``stages/train-*/model-*``), as it was tested.
+
+    Every file is heard as the test clips were: at the same rate, cut or padded in the same way. Results come in order.
+    Raises: `ModelError` for the model, `ConfigError` for a device that is not here.
+    """
+    from synthio.backends.classifier import load_trained
+    from synthio.backends.devices import resolve_device
+
+    trained, place = load_trained(str(model)), resolve_device(device)
+    return _predict(trained, [Path(file) for file in files], place, batch_size)
+
+
+def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_size: int) -> Iterator[FilePrediction]:
+    import torch
+
+    from synthio import audio, metrics
+    from synthio.backends.classifier import predict
+
+    decide = metrics.top_class if trained.is_single_label else metrics.above_half
+    for start in range(0, len(paths), batch_size):
+        heard: dict[Path, torch.Tensor] = {}
+        failed: dict[Path, str] = {}
+        for path in paths[start : start + batch_size]:
+            try:
+                samples = audio.load(path, trained.frontend.extractor.sampling_rate)
+                heard[path] = torch.from_numpy(trained.frontend.features(samples))
+            except DataError as error:
+                failed[path] = str(error).removeprefix(f"{path}: ")
+        inputs = torch.stack(list(heard.values())) if heard else torch.zeros(0)
+        scores = predict(trained.model, inputs, batch_size, device)
+        rows: dict[Path, Any] = dict(zip(heard, scores, strict=True))
+        for path in paths[start : start + batch_size]:
+            if path in failed:
+                yield FilePrediction(path, (), {}, failed[path])
+                continue
+            (chosen,) = decide(rows[path][None])
+            labels = tuple(label for label, yes in zip(trained.classes, chosen, strict=True) if yes)
+            yield FilePrediction(path, labels, dict(zip(trained.classes, rows[path].tolist(), strict=True)))
 
 
 def generate_clip(

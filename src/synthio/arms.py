@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,9 @@ def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Re
     _warn(config, splits, classes, pools, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
     frontend = fit_frontend(source, (_waveform(clip.path, rate_hz, limit_s) for clip in splits["train"]))
+    # Who hears through it later cuts as the clips were cut here.
+    limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
+    frontend = replace(frontend, max_samples=limit)
     total = len(clips) + sum(len(pool) for pool in pools.values())
     with reporter.task("classifier features", total) as advance:
 

@@ -31,6 +31,11 @@ _CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should b
 _OGG_CUT = "Junk after the last page"
 
 
+def audio_files(folder: Path) -> list[Path]:
+    """Every file below the folder whose suffix `load` opens, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+
+
 def load(path: Path, sample_rate_hz: int) -> Waveform:
     """Decode any libsndfile format, mix to mono, resample.
 

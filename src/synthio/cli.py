@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from synthio.errors import BenchIncomplete, ConfigError, SynthioError
+from synthio.errors import BenchIncomplete, ConfigError, DataError, SynthioError
 
 if TYPE_CHECKING:
     from synthio.config import RunConfig
@@ -153,6 +153,7 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
         "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
         "funnel": [vars(row) for row in funnel],
         "seconds": finished.seconds,
+        "model": str(finished.model_folder(metrics.recommended_arm(comparison))),
         "report": str(page),
         "dataset": str(pipeline.root / "dataset"),
     }
@@ -165,7 +166,8 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
             table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
         console.print(table)
         console.print(verdict, style="bold", markup=False)
-        console.print(f"report:  {page}\ndataset: {pipeline.root / 'dataset'}", markup=False, highlight=False)
+        for name in ("report", "dataset", "model"):
+            console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False)
 
     _print(value, as_json, text)
 
@@ -249,6 +251,52 @@ def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_
 def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Write the report page."""
     _stage("report", recipe, overrides, quiet, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A trained classifier: the `model` that `synthio run` names.")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files, or folders with some.")],
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`.")] = "auto",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Path, labels and the probability of every class.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Classify audio files with a trained classifier."""
+    import csv
+
+    from synthio.api import predict as predict_files
+    from synthio.audio import audio_files
+
+    wanted = [path for file in files for path in (audio_files(file) if file.is_dir() else [file])]
+    if not wanted:
+        raise DataError(f"{', '.join(map(str, files))}: no audio files there")
+    _silence_library_bars()
+    with _reporter(quiet).task("predict", len(wanted)) as advance:
+        found = []
+        for row in predict_files(model, wanted, device=device):
+            found.append(row)
+            advance(1)
+
+    def text() -> None:
+        console = Console(soft_wrap=True)
+        for row in found:
+            said = row.failed or ", ".join(f"{label} {row.scores[label]:.2f}" for label in row.labels) or "none"
+            console.print(f"{row.path}: {said}", markup=False, highlight=False)
+
+    def table() -> None:
+        classes = next((list(row.scores) for row in found if row.scores), [])
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["path", "labels", *classes])
+        for row in found:
+            writer.writerow([row.path, "|".join(row.labels), *(f"{row.scores[c]:.6f}" for c in classes if row.scores)])
+
+    _print([vars(row) for row in found], as_json, table if as_csv else text)
+    failed = [row for row in found if row.failed]
+    for row in failed:
+        Console(stderr=True, soft_wrap=True).print(f"{row.path}: {row.failed}", style="yellow", markup=False)
+    if failed:
+        raise typer.Exit(DataError.exit_code)
 
 
 @evaluate_app.command("t2a")
@@ -351,7 +399,6 @@ def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
 @data_app.command("check")
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
     """Counts, durations, unusable files and everything that would stop a run."""
-    from synthio.errors import DataError
     from synthio.stages.clips import check_data
 
     config = _config(recipe, overrides)

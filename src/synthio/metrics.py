@@ -398,6 +398,17 @@ class Comparison(_Result):
         return sum(arm.n_added for arm in self.arms if arm.arm == "synthio")
 
 
+def recommended_arm(comparison: Comparison) -> str:
+    """The arm whose classifier to use: with synthetic clips only where they helped, or where the gate took them and
+    they did not hurt; else real clips alone."""
+    names = [arm.arm for arm in comparison.arms]
+    difference = comparison.difference
+    if difference is None:
+        return "gold" if "gold" in names else names[0]
+    taken = bool(comparison.gated_share) and difference.high >= 0
+    return difference.arm if difference.low > 0 or taken else difference.baseline
+
+
 def verdict(comparison: Comparison) -> str:
     """The result in plain words. It helped, or hurt, only where the whole interval is on one side of 0."""
     difference = comparison.difference

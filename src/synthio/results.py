@@ -61,6 +61,10 @@ class FinishedRun:
     """None when the recipe does not ask the gate."""
     seconds: Mapping[str, float]
 
+    def model_folder(self, arm: str) -> Path:
+        """The arm's trained classifier, of the seed that was best on the validation clips."""
+        return self.train_folder.path / f"model-{arm}"
+
     @property
     def comparison(self) -> metrics.Comparison:
         """The arms, their difference and its interval."""

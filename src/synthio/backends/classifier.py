@@ -51,6 +51,7 @@ Indices = npt.NDArray[np.int64]
 _KEPT_WHOLE = 0.75
 #: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
 _WINDOW, _HOP = 400, 160
+_FRONTEND = "frontend.json"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
 #: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
@@ -243,8 +244,53 @@ def _new_head(model: Any, n_classes: int) -> None:
                 torch.nn.init.zeros_(layer.bias)
 
 
+class _Lengths(BaseModel):
+    """What `Frontend` knows besides the extractor, as ``frontend.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_samples: int
+    max_samples: int
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A classifier as `save_classifier` wrote it: the network, and how it hears."""
+
+    model: Any
+    frontend: Frontend
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of `predict`'s columns."""
+        return tuple(self.model.config.id2label[index] for index in range(self.model.config.num_labels))
+
+    @property
+    def is_single_label(self) -> bool:
+        """Whether a clip has one label, or any number of them."""
+        return bool(self.model.config.problem_type == "single_label_classification")
+
+
+def load_trained(folder: str) -> TrainedClassifier:
+    """Read what `save_classifier` wrote. Raises: `ModelError` when it is something else, or damaged."""
+    source = find_classifier(folder)
+    path = Path(source.location) / _FRONTEND
+    if not path.is_file():
+        raise ModelError(f"{folder}: holds no {_FRONTEND}; expected a classifier that `synthio run` trained")
+    try:
+        lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
+        with _quiet():
+            model = AutoModelForAudioClassification.from_pretrained(
+                source.location, use_safetensors=True, dtype=torch.float32
+            )
+    except (*_LOADING_ERRORS, RuntimeError) as error:
+        raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+    return TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
+
+
 def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, folder: Path) -> None:
-    """Write network (safetensors), configuration and feature extractor: `find_classifier` and `transformers` read it.
+    """Write network (safetensors), configuration, feature extractor and lengths: `load_trained` reads it, and
+    `transformers` the rest.
 
     Raises: `StoreError` when it cannot be written.
     """
@@ -252,6 +298,8 @@ def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, fol
         with _quiet():
             model.save_pretrained(folder)
             frontend.extractor.save_pretrained(folder)
+        lengths = _Lengths(min_samples=frontend.min_samples, max_samples=frontend.max_samples)
+        (folder / _FRONTEND).write_text(lengths.model_dump_json(), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise StoreError(
             f"{folder}: the trained weights cannot be written: {error}; free some space and run again"

@@ -78,8 +78,7 @@ def corpus_files(config: RunConfig) -> list[Path]:
     root = corpus_root(config)
     if not root.is_dir():
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
-    found = (path for path in root.rglob("*") if path.suffix.lower() in audio.AUDIO_SUFFIXES)
-    files = sorted(path for path in found if path.is_file())
+    files = audio.audio_files(root)
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
