@@ -54,6 +54,7 @@ class WordClap:
     """Stands in for a CLAP: texts are points on a sphere by their hash, and a waveform is the text it spells."""
 
     logit_scale = 10.0
+    sample_rate_hz = RATE
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.stack([self._row(text) for text in texts])

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 import yaml
@@ -242,6 +243,29 @@ def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> N
     stages = {row["stage"]: row["items"] for row in json.loads(result.stdout)["stages"]}
     assert stages["generate"] == 16 and stages["train"] == 4
     assert not (tmp_path / "dry").exists()
+
+
+def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
+    pytest.importorskip("all_minilm_l6_v2")
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(10):
+            noise = np.random.default_rng(number + 10 * (label == "b")).normal(size=10 * 16_000) / 9
+            sf.write(tmp_path / "data" / label / f"{number}.wav", noise, 16_000)
+    (tmp_path / "recipe.yaml").write_text(f"data: {{path: {tmp_path / 'data'}}}\nrun_folder: {tmp_path / 'run'}\n")
+
+    def planned(*options: str) -> dict[str, Any]:
+        result = synthio("run", tmp_path / "recipe.yaml", *options, "--dry-run", "--json")
+        assert result.returncode == 0, result.stderr
+        return {row["stage"]: row for row in json.loads(result.stdout)["stages"]}
+
+    long, short = planned(), planned("data.max_duration_s=1.5")
+    for stage in ("align", "generate", "train"):
+        assert long[stage]["estimate_s"] > 4 * short[stage]["estimate_s"]
+    assert long["imagine"]["estimate_s"] == short["imagine"]["estimate_s"]
+    assert long["generate"]["most_s"] == pytest.approx(4 * long["generate"]["estimate_s"], rel=0.01)
+    shown = synthio("run", tmp_path / "recipe.yaml", "--dry-run").stdout
+    assert "together" in shown
 
 
 def test_a_run_folder_that_is_a_file_is_refused(recipe: Path, tmp_path: Path) -> None:

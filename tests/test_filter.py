@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import ClapFeatureExtractor
 
 from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, FilterConfig, RunConfig
@@ -26,7 +28,9 @@ def config(small_data: Path, clap_model: Path, tmp_path: Path) -> RunConfig:
     )
 
 
-def judge(config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None]) -> dict[str, Verdict]:
+def judge(
+    config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None], rate_hz: int = 16_000
+) -> dict[str, Verdict]:
     clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
     clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
     prompts, candidates = [], []
@@ -34,9 +38,9 @@ def judge(config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None]) -
         prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=("hiss",), text="hiss", duration_s=0.5))
         path = None if samples is None else f"{name}.flac"
         if path is not None:
-            sf.write(root / path, samples, 16_000)
+            sf.write(root / path, samples, rate_hz)
         failed = None if path else "refused"
-        candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=16_000, failed=failed))
+        candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=rate_hz, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
     folder = StageFolder(root, "filter", "k")
     verdicts = stage.judge_candidates(config, calibration, prompts, candidates, root, clap, folder, Reporter())
@@ -49,6 +53,21 @@ def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: 
     assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted
     assert verdicts["silence"].reason == "silent" and verdicts["silence"].similarity is None
     assert verdicts["noise"].similarity is not None
+
+
+def test_a_clap_of_a_higher_rate_hears_what_is_above_8_khz(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:
+    """Cymbals, birds and hiss once lost their top on the way to a 48 kHz CLAP."""
+    shutil.copytree(clap_model, tmp_path / "wide")
+    extractor = ClapFeatureExtractor(
+        feature_size=32, sampling_rate=48_000, hop_length=384, max_length_s=1, fft_window_size=1536, frequency_min=30,
+        frequency_max=24_000, truncation="rand_trunc", padding="pad",
+    )  # fmt: skip
+    extractor.save_pretrained(tmp_path / "wide")
+    config = config.model_copy(update={"clap": ClapConfig(model=str(tmp_path / "wide"))})
+    time = np.arange(24_000) / 48_000
+    low, high = 0.3 * np.sin(2 * np.pi * 300 * time), 0.3 * np.sin(2 * np.pi * 15_000 * time)
+    verdicts = judge(config, tmp_path, {"low": low, "both": low + high}, rate_hz=48_000)
+    assert verdicts["low"].similarity != pytest.approx(verdicts["both"].similarity, abs=1e-3)
 
 
 def test_a_training_clip_given_back_is_a_copy(config: RunConfig, small_data: Path, tmp_path: Path) -> None:
@@ -89,6 +108,7 @@ class _FixedClap:
     """Texts and clips at known angles: a clip's one sample is its angle."""
 
     logit_scale = 1.0
+    sample_rate_hz = 16_000
 
     def embed_audio(self, waveforms: list[np.ndarray], sample_rate_hz: int) -> np.ndarray:
         return np.stack([_unit(float(waveform[0])) for waveform in waveforms])

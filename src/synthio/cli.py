@@ -132,11 +132,19 @@ def _show_plan(plan: Any) -> None:
     console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
     table = Table("stage", "items", "of", "estimate")
     for row in plan.stages:
-        estimate = "unknown" if row.estimate_s is None else f"{row.estimate_s:.0f} s"
-        table.add_row(row.stage, str(row.items), row.unit, estimate)
+        table.add_row(row.stage, str(row.items), row.unit, _seconds(row.estimate_s, row.most_s))
+    known = [(row.estimate_s, row.most_s) for row in plan.stages if row.estimate_s is not None]
+    more = "" if len(known) == len(plan.stages) else "and what is unknown"
+    table.add_row("together", "", more, _seconds(sum(least for least, _ in known), sum(most for _, most in known)))
     console.print(table)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def _seconds(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return "unknown"
+    return f"{least:.0f} s" if round(least) == round(most) else f"{least:.0f} to {most:.0f} s"
 
 
 def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:

@@ -277,7 +277,7 @@ class TrainConfig(Section):
     tail_fraction: float = Field(
         0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
     )
-    device: Device = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda)$")] = "auto"
 
 
 class GateConfig(Section):

