@@ -19,7 +19,8 @@ HEADER = """# Configuration
 
 Made from `synthio.config` by `make docs`; do not edit. A recipe is YAML with these sections; every key has a default
 but `data.path`. `include: base.yaml` merges another recipe underneath. On the command line `section.key=value`
-overrides. All problems are reported at once, unknown keys with the nearest known one.
+overrides. All problems are reported at once, unknown keys with the nearest known one. Paths are relative to where you
+type the command, but for `include` (to its recipe) and the cells of a table (to the table).
 
 """
 

@@ -77,7 +77,7 @@ class DataConfig(Section):
     path_column: str = Field("path", description="Table column with the file, relative to the table.")
     label_column: str = Field("label", description="Table column with the label.")
     split_column: str = Field(
-        "split", description="Table column with train, valid or test; made from fractions when absent."
+        "split", description="Table column with train, valid or test (spellings: docs/datasets.md); drawn when absent."
     )
     group_column: str = Field(
         "group", description="Table column with a group (recorder, kit, patient) that must not straddle splits."
@@ -97,7 +97,7 @@ class DataConfig(Section):
         "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
     )
     max_duration_s: float = Field(
-        10.0, gt=0, le=120, description="Longer clips are cropped to this; durations in manifests are capped at it."
+        10.0, gt=0, le=120, description="Of longer clips only the first seconds are used; durations in manifests are capped at it."
     )
     duplicates: Literal["error", "drop"] = Field(
         "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."
