@@ -213,6 +213,13 @@ def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Pa
     assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
 
 
+def test_a_model_that_cannot_be_one_stops_a_bench_before_its_first_cell(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "base.train.model=a model", "--quiet")
+    assert result.returncode == 4
+    assert "train.model" in result.stderr
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finished: Path, tmp_path: Path) -> None:
     result = synthio("bench", recipe, "arms=[gold, synthio_auto]", "--quiet")
     assert result.returncode == 0, result.stderr

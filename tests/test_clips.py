@@ -510,6 +510,25 @@ def test_clips_without_a_label_still_stop_a_sampled_run(tmp_path: Path) -> None:
     assert any("without a label" in problem for problem in found.problems)
 
 
+def test_a_class_of_which_one_clip_was_drawn_is_no_error(tmp_path: Path) -> None:
+    """The data has more of it; a low-resource draw may well have one."""
+    rows = [
+        (f"{label}{k}.wav", label, split) for split in ("train", "valid", "test") for label in "ab" for k in range(4)
+    ]
+    rows = [(f"{split}-{name}", label, split) for name, label, split in rows]
+    rows += [("rare-1.wav", "rare", "train"), ("rare-2.wav", "rare", "train")]
+    for index, (name, _, _) in enumerate(rows):
+        write_noise(tmp_path / name, index)
+    found = sampled(tmp_path, rows, train=5)
+    assert found.counts["rare"] == {"train": 1, "valid": 0, "test": 0}
+    assert found.problems == ()
+    whole = check_data(run_config(tmp_path / "clips.csv"))
+    assert whole.problems == ()
+    (tmp_path / "rare-2.wav").write_bytes(b"nothing")
+    broken = check_data(run_config(tmp_path / "clips.csv")).problems
+    assert any("class 'rare' has only one clip" in problem for problem in broken)
+
+
 def test_a_small_test_split_and_unknown_sounds_are_warned_of(tmp_path: Path) -> None:
     """What an 80-clip user must hear before a run, not after."""
     check = check_data(run_config(dataset(tmp_path / "small", per_split=4)))

@@ -97,7 +97,10 @@ class DataConfig(Section):
         "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
     )
     max_duration_s: float = Field(
-        10.0, gt=0, le=120, description="Of longer clips only the first seconds are used; durations in manifests are capped at it."
+        10.0,
+        gt=0,
+        le=120,
+        description="Of longer clips only the first seconds are used; durations in manifests are capped at it.",
     )
     duplicates: Literal["error", "drop"] = Field(
         "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."

@@ -18,7 +18,7 @@ from synthio.bench.results import Result
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
-from synthio.pipeline import EXECUTION_FIELDS, Pipeline
+from synthio.pipeline import EXECUTION_FIELDS, Pipeline, check_models
 from synthio.progress import Reporter
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest
@@ -56,11 +56,14 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
 
     ``known``: results of cells that need not be run (see `fitting_results`).
     Returns: reasons of the failed cells, by name.
-    Raises: `ConfigError` for a recipe that cannot be planned, before anything runs.
+    Raises: `ConfigError` for a recipe that cannot be planned, `ModelError` for a model name that cannot be one; both
+        before anything runs.
     """
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     draws = list(plan(recipe).values())[shard.index :: shard.count]
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
+    for config in configs.values():
+        check_models(config)
     elsewhere = {result.cell for result in known}
     failed = {}
     for cells in draws:

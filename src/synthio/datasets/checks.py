@@ -29,10 +29,13 @@ def split_counts(clips: Iterable[Clip]) -> dict[Split, int]:
     return {split: counts[split] for split in SPLITS}
 
 
-def class_problems(clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]]) -> list[str]:
+def class_problems(
+    clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]], usable: Mapping[str, int]
+) -> list[str]:
     """One class only; classes with no clip, one clip or no training clip.
 
-    ``rejected``: per class that the data names, why files of it were rejected.
+    ``rejected``: per class that the data names, why files of it were rejected. ``usable``: the files of it that were
+    not, drawn or not.
     """
     counts = class_counts(clips)
     problems = []
@@ -42,7 +45,7 @@ def class_problems(clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]])
         problems.append(f"class {label!r} has no usable clip: {count_reasons(rejected[label])}")
     for label, splits in counts.items():
         total = sum(splits.values())
-        if total == 1:
+        if usable[label] == 1:
             problems.append(f"class {label!r} has only one clip; it needs at least two, to train and to test")
         elif not splits["train"]:
             problems.append(f"class {label!r} has no training clip ({total} in valid and test)")

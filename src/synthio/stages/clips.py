@@ -174,7 +174,9 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         clips = [clip for clip in clips if clip.id not in copies]
         rejected += copies.values()
         warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
-    problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons)]
+    named = Counter(label for row in rows for label in row.labels)
+    usable = {label: count - len(reasons.get(label, ())) for label, count in named.items()}
+    problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
