@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from synthio.audio import Waveform
-from synthio.backends.audio_llm import TransformersCaptioner
+from synthio.backends.audio_llm import TransformersCaptioner, _text_only
 from synthio.backends.captioner import (
     Captioned,
     Captioner,
@@ -247,6 +247,16 @@ def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequ
     assert [result.text for result in together] == [result.text for result in alone]
     assert all(result.text or result.failed for result in together)
     assert captioner.sample_rate_hz == RATE
+
+
+def test_an_omni_model_is_asked_for_text_only() -> None:
+    """Its `generate` has a length of its own (1,024 tokens), and speaks unless told not to."""
+
+    class Omni:
+        has_talker = True
+
+    assert _text_only(Omni()) == {"generation_mode": "text", "thinker_max_new_tokens": 80}
+    assert _text_only(object()) == {"max_new_tokens": 80}
 
 
 def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:

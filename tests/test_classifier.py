@@ -223,6 +223,8 @@ def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
 
 
 def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model-gold: no such folder; expected the `model`"):
+        load_trained("model-gold")
     with pytest.raises(ModelError, match=r"holds no frontend.json; expected a classifier that `synthio run` trained"):
         load_trained(str(ast_folder))
     shutil.copytree(ast_folder, tmp_path / "odd")

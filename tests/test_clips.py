@@ -603,6 +603,9 @@ def test_a_run_folder_among_the_clips_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data" / "x.csv").write_text("path,label\ntrain/dog/dog 0.wav,dog\n")
     listed = run_config(root / "x.csv").model_copy(update={"run_folder": root / "runs" / "own"})
     assert data_fingerprint(listed)
+    hidden = run_config(root).model_copy(update={"run_folder": root / ".runs" / "own"})
+    (root / "x.csv").unlink()
+    assert data_fingerprint(hidden)
 
 
 def test_the_bundled_data_beside_a_folder_of_its_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -611,3 +614,15 @@ def test_the_bundled_data_beside_a_folder_of_its_name_is_told(tmp_path: Path, mo
     assert not any("./demo" in warning for warning in check_data(config).warnings)
     (tmp_path / "demo").mkdir()
     assert any("write ./demo for the folder here" in warning for warning in check_data(config).warnings)
+
+
+def test_a_test_of_few_groups_is_warned_of(tmp_path: Path) -> None:
+    lines = ["path,label,split,group"]
+    for number in range(60):
+        clip(tmp_path / f"{number}.wav")
+        split = ("train", "valid", "test")[number % 3]
+        lines.append(f"{number}.wav,{'ab'[number % 2]},{split},{split}{number % 5 if split == 'test' else number}")
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    assert any(w.startswith("5 group(s) in the test") for w in check_data(run_config(tmp_path / "x.csv")).warnings)
+    (tmp_path / "y.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    assert not any("group(s) in the test" in w for w in check_data(run_config(tmp_path / "y.csv")).warnings)

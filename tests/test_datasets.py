@@ -397,7 +397,7 @@ def test_no_table_and_paths_of_another_system_say_what_to_do(tmp_path: Path) -> 
 def test_split_folders_without_classes_are_no_classes(tmp_path: Path) -> None:
     """`train` against `test` is a perfect classifier of nothing."""
     with pytest.raises(DataError, match=r"'test' and 'train' are names of splits.*expected train/CLASS/"):
-        read(files(tmp_path / "flat", "train/a.wav", "train/b.wav", "test/c.wav"))
+        read(files(tmp_path / "flat", "train/a.wav", "train/b.wav", "test/c.wav", "docs/d.wav"))
     rows = read(
         files(tmp_path / "eval", "train/dog/a.wav", "train/cat/b.wav", "eval/dog/c.wav", "Evaluation/cat/d.wav")
     )

@@ -153,6 +153,15 @@ def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, An
     assert words in page.read_text()
 
 
+def test_a_separator_makes_another_problem_of_the_same_clips(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    root = shutil.copytree(finished[0], tmp_path / "run")
+    result = synthio("run", recipe, "data.label_separator=|", f"run_folder={root}", "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["comparison"]["metric"] == "mAP"
+
+
 def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
     root, _ = finished
     before = set(root.glob("stages/*"))
@@ -275,6 +284,12 @@ def test_a_run_folder_that_is_a_file_is_refused(recipe: Path, tmp_path: Path) ->
 
 
 def test_one_prompt(recipe: Path, tmp_path: Path) -> None:
+    """Also before any stage has run, and then none runs."""
+    options = ("--prompt", "a low tone", "-o", tmp_path / "fresh.wav", "--duration-s", "0.5")
+    for align in ("dpo", "none"):
+        tried = synthio("generate", recipe, f"run_folder={tmp_path / 'fresh'}", f"align.method={align}", *options)
+        assert tried.returncode == 0, tried.stderr
+        assert not (tmp_path / "fresh").exists()
     result = synthio("generate", recipe, "--prompt", "a low tone", "-o", tmp_path / "clip.flac", "--duration-s", "0.5")
     assert result.returncode == 0, result.stderr
     assert sf.info(tmp_path / "clip.flac").frames == 8_000

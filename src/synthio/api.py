@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.config import RunConfig, T2AConfig
-from synthio.errors import ConfigError, DataError
+from synthio.errors import ConfigError, DataError, MissingArtefact
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -101,7 +101,11 @@ def generate_clip(
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
         raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
-    generator = load_text_to_audio(T2AConfig()) if config is None else Pipeline(config, Reporter()).generator()
+    try:
+        generator = load_text_to_audio(T2AConfig()) if config is None else Pipeline(config, Reporter(), ()).generator()
+    except MissingArtefact:
+        # Nothing of the run is there yet.
+        generator = load_text_to_audio(config.t2a if config else T2AConfig())
     samples = generator.generate([prompt], duration_s, [seed])[0]
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)

@@ -275,6 +275,7 @@ def predict(
 
     from synthio.api import predict as predict_files
     from synthio.audio import audio_files
+    from synthio.datasets.rows import clean
 
     wanted = [path for file in files for path in (audio_files(file) if file.is_dir() else [file])]
     if not wanted:
@@ -290,19 +291,23 @@ def predict(
         console = Console(soft_wrap=True)
         for row in found:
             said = row.failed or ", ".join(f"{label} {row.scores[label]:.2f}" for label in row.labels) or "none"
-            console.print(f"{row.path}: {said}", markup=False, highlight=False)
+            console.print(f"{clean(str(row.path))}: {said}", markup=False, highlight=False)
 
     def table() -> None:
         classes = next((list(row.scores) for row in found if row.scores), [])
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["path", "labels", *classes])
         for row in found:
-            writer.writerow([row.path, "|".join(row.labels), *(f"{row.scores[c]:.6f}" for c in classes if row.scores)])
+            writer.writerow(
+                [clean(str(row.path)), "|".join(row.labels), *(f"{row.scores[c]:.6f}" for c in classes if row.scores)]
+            )
 
-    _print([vars(row) for row in found], as_json, table if as_csv else text)
+    value = [vars(row) | {"path": clean(str(row.path))} for row in found]
+    _print(value, as_json, table if as_csv else text)
     failed = [row for row in found if row.failed]
     for row in failed:
-        Console(stderr=True, soft_wrap=True).print(f"{row.path}: {row.failed}", style="yellow", markup=False)
+        said = f"{clean(str(row.path))}: {row.failed}"
+        Console(stderr=True, soft_wrap=True).print(said, style="yellow", markup=False)
     if failed:
         raise typer.Exit(DataError.exit_code)
 

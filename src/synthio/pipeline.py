@@ -417,8 +417,10 @@ class Pipeline:
 
     @cached_property
     def _clips_identity(self) -> str:
-        """Of what the clips are; where the files lie and when they were written changes nothing further on."""
-        return fingerprint([clip.model_dump(mode="json", exclude={"path"}) for clip in self.clips()])
+        """Of what the clips are; where the files lie and when they were written changes nothing further on. A label
+        separator makes a problem of several labels per clip, also where no clip has several."""
+        clips = [clip.model_dump(mode="json", exclude={"path"}) for clip in self.clips()]
+        return fingerprint([self.config.data.label_separator, clips])
 
     @cached_property
     def _clap_identity(self) -> str:
@@ -550,7 +552,7 @@ class Pipeline:
 
     @cached_property
     def _models(self) -> Models:
-        return Models(self.config, self.root, self._align_folder, self.reporter)
+        return Models(self.config, self.root, lambda: self._align_folder, self.reporter)
 
 
 def _synthetic(rounds: Sequence[Round]) -> list[AddedClip]:
@@ -595,7 +597,10 @@ def check_models(config: RunConfig) -> None:
 class Models:
     """Models of a run, each loaded when a stage first needs it."""
 
-    def __init__(self, config: RunConfig, root: Path, align_folder: StageFolder, reporter: Reporter) -> None:
+    def __init__(
+        self, config: RunConfig, root: Path, align_folder: Callable[[], StageFolder], reporter: Reporter
+    ) -> None:
+        """``align_folder`` is asked for only when the recipe aligns: its name depends on the clips."""
         self._config, self._root, self._align_folder, self._reporter = config, root, align_folder, reporter
 
     @property
@@ -610,13 +615,13 @@ class Models:
         """The text-to-audio model with the run's adapter merged, when alignment chose one."""
         generator = self.base_generator
         if self.is_aligned:
-            generator.load_adapter(self._align_folder.path / "adapter")
+            generator.load_adapter(self._align_folder().path / "adapter")
         return generator
 
     @property
     def is_aligned(self) -> bool:
         """Whether alignment kept an adapter."""
-        return self._config.align.method != "none" and (self._align_folder.path / "adapter").is_dir()
+        return self._config.align.method != "none" and (self._align_folder().path / "adapter").is_dir()
 
     @cached_property
     def clap(self) -> Any:

@@ -273,6 +273,8 @@ class TrainedClassifier:
 
 def load_trained(folder: str) -> TrainedClassifier:
     """Read what `save_classifier` wrote. Raises: `ModelError` when it is something else, or damaged."""
+    if not Path(folder).expanduser().is_dir():
+        raise ModelError(f"{folder}: no such folder; expected the `model` that `synthio run` names")
     source = find_classifier(folder)
     path = Path(source.location) / _FRONTEND
     if not path.is_file():

@@ -14,6 +14,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 RARE_CLIPS, SHORT_S = 5, 0.1
 #: Share of test clips on which two arms usually disagree, and the difference that a test split should be able to show.
 _DISAGREEMENT, _SHOWABLE = 0.2, 0.1
+_FEW_GROUPS = 8
 _SHOWN = 20
 
 
@@ -174,18 +175,26 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
 
 
 def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
-    """When the test split can show large differences only.
+    """When the test split can show large differences only, or is of few groups.
 
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches.
     """
-    count = sum(clip.split == "test" for clip in clips)
+    test = [clip for clip in clips if clip.split == "test"]
+    count, groups = len(test), {clip.group or clip.id for clip in test}
+    warnings = []
+    if 0 < len(groups) < min(_FEW_GROUPS, count):
+        warnings.append(
+            f"{len(groups)} group(s) in the test: what holds for them may not hold for others, and the interval is "
+            f"rough; {_FEW_GROUPS} or more are better"
+        )
     least = 1.96 * math.sqrt(_DISAGREEMENT / count) if count else 0.0
     if least < _SHOWABLE:
-        return []
+        return warnings
     return [
+        *warnings,
         f"{count} test clip(s): a difference under about {100 * least:.0f} points cannot be shown; "
-        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
+        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`",
     ]
 
 

@@ -80,7 +80,7 @@ def _is_table(path: Path, config: DataConfig) -> bool:
 def _check_no_splits(root: Path, folders: list[Path]) -> None:
     """Splits that would be read as classes: a classifier of `train` against `test` would look like a fine one."""
     named = [folder for folder in folders if split_of(folder.name)]
-    if len({split_of(folder.name) for folder in named}) > 1 and len(named) == len(folders):
+    if len({split_of(folder.name) for folder in named}) > 1:
         raise DataError(
             f"{root}: {_listed(named)} are names of splits, and hold no class folders; expected train/CLASS/..., or a "
             "table with the columns path, label and split"
@@ -93,8 +93,8 @@ def _check_no_splits(root: Path, folders: list[Path]) -> None:
                 names = f"{clean(folder.name)!r} and {clean(other.name)!r}"
                 raise DataError(
                     f"{root}: {names} hold the same folders ({', '.join(map(repr, shared[:5]))}), so these are the "
-                    f"classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {clean(other.name)!r}, or "
-                    "give a table with a split column"
+                    f"classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {clean(other.name)!r} "
+                    f"(or {clean(folder.name)!r} if that is a class), or give a table with a split column"
                 )
 
 

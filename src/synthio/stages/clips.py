@@ -119,9 +119,10 @@ def data_fingerprint(config: RunConfig) -> str:
 def _read(config: RunConfig) -> list[Row]:
     """The rows. Raises: `DataError` as `read_rows`, and for a run folder among the class folders."""
     root, run = data_path(config.data.path), data_path(str(config.run_folder))
-    if reader_name(config.data) == "folder" and run.is_relative_to(root):
+    inside = reader_name(config.data) == "folder" and run.is_relative_to(root)
+    if inside and not any(part.startswith(".") for part in run.relative_to(root).parts):
         raise DataError(
-            f"run_folder {config.run_folder} lies in data.path {config.data.path}, whose folders are read as classes; "
+            f"run_folder {config.run_folder} lies in data.path {config.data.path}, where every file counts as data; "
             f"set run_folder outside, such as {root.parent / 'runs' / run.name}, or put the clips in a sub-folder"
         )
     return read_rows(config.data)
