@@ -217,6 +217,12 @@ class TestTable:
         with pytest.raises(DataError, match=r"no column 'nope'; found 'group', 'label', 'path', 'split'"):
             read(path, **{f"{column}_column": "nope"})
 
+    @pytest.mark.parametrize("header", ["Path,label,split,group", "path,LABEL,split,group", "path,label,split, Group"])
+    def test_a_column_in_another_spelling_is_not_ignored(self, tmp_path: Path, header: str) -> None:
+        path = table(tmp_path / "x.csv", f"{header}\na.wav,dog,train,g\n")
+        with pytest.raises(DataError, match=r"has a column .*, not '.*'; rename it, or set data.*_column"):
+            read(path)
+
     def test_unknown_splits_are_told(self, tmp_path: Path) -> None:
         path = table(tmp_path / "x.csv", "path,label,split\na.wav,dog,train\nb.wav,dog,holdout\nc.wav,dog,\n")
         with pytest.raises(DataError, match="'holdout'; expected train"):

@@ -90,6 +90,12 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
     wanted = [path_column, config.label_column]
     # Split and group are optional under their default names, asked for once they are named.
     wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in config.model_fields_set]
+    # `Group` would be ignored without a word, and groups straddle splits.
+    for field in ("path_column", "label_column", "split_column", "group_column"):
+        name = path_column if field == "path_column" else getattr(config, field)
+        alike = [column for column in found if column.strip().casefold() == name.casefold()]
+        if alike and name not in alike:
+            raise DataError(f"{table}: has a column {alike[0]!r}, not {name!r}; rename it, or set data.{field}")
     if missing := [column for column in wanted if column not in found]:
         raise DataError(
             f"{table}: has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}; "
