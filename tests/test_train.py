@@ -189,7 +189,7 @@ def test_the_arms_share_everything_but_the_synthetic_clips(project: Project) -> 
 
 def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> None:
     names = sorted(str(p.relative_to(project.folder().path)) for p in project.folder().path.rglob("*") if p.is_file())
-    model = ["config.json", "model.safetensors", "preprocessor_config.json"]
+    model = ["config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"]
     expected = [f"model-{arm}/{name}" for arm in ("gold", "synthio") for name in model]
     assert names == sorted([*expected, "curves.json", "done.json", "items.jsonl", "manifest.jsonl"])
 
