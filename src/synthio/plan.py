@@ -14,11 +14,11 @@ from synthio.stages.retrieve import corpus_files
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
 #: last 1.5 s.
 _POCKET_SECONDS = {
-    "caption": 0.07,
-    "align": 0.46,
-    "imagine": 0.41,
-    "generate": 0.24,
-    "filter": 0.03,
+    "caption": 0.09,
+    "align": 0.18,
+    "imagine": 0.20,
+    "generate": 0.11,
+    "filter": 0.02,
     "train": 0.09,
 }
 #: Stages whose work grows with the clips' length.
