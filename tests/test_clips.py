@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def dataset(root: Path, classes: tuple[str, ...] = ("dog", "cat"), per_split: in
             for index in range(per_split):
                 clip(root / split / label / f"{label} {index}.wav")
     return root
+
+
+def table_of(root: Path, header: str, rows: Iterable[str]) -> Path:
+    """A table of new clips, one per row; ``rows`` are their cells after the path."""
+    lines = [f"path,{header}"]
+    for number, cells in enumerate(rows):
+        clip(root / f"{number}.wav")
+        lines.append(f"{number}.wav,{cells}")
+    (root / "x.csv").write_text("\n".join(lines))
+    return root / "x.csv"
 
 
 def run_config(path: Path, seed: int = 0, **data: Any) -> RunConfig:
@@ -544,26 +555,18 @@ def test_a_small_test_split_and_unknown_sounds_are_warned_of(tmp_path: Path) -> 
 
 
 def test_too_few_groups_are_named_and_not_the_fractions(tmp_path: Path) -> None:
-    lines = ["path,label,group"]
-    for number in range(12):
-        clip(tmp_path / f"{number}.wav")
-        lines.append(f"{number}.wav,{'ab'[number % 2]},{'xy'[number % 4 // 2]}")
-    (tmp_path / "x.csv").write_text("\n".join(lines))
-    (problem,) = check_data(run_config(tmp_path / "x.csv")).problems
+    table = table_of(tmp_path, "label,group", (f"{'ab'[k % 2]},{'xy'[k % 4 // 2]}" for k in range(12)))
+    (problem,) = check_data(run_config(table)).problems
     assert problem.startswith("2 group(s) cannot fill train, valid and test, as groups stay whole")
 
 
 def test_the_cure_for_a_missing_split_is_one(tmp_path: Path) -> None:
     """Eight recorders of one class each, two per class, cannot fill three splits at the usual fractions."""
-    lines = ["path,label,group"]
-    for number in range(24):
-        clip(tmp_path / f"{number}.wav")
-        lines.append(f"{number}.wav,{'abcd'[number % 4]},{number % 8}")
-    (tmp_path / "x.csv").write_text("\n".join(lines))
-    told = "\n".join(check_data(run_config(tmp_path / "x.csv")).problems)
+    table = table_of(tmp_path, "label,group", (f"{'abcd'[k % 4]},{k % 8}" for k in range(24)))
+    told = "\n".join(check_data(run_config(table)).problems)
     assert "no valid clips; groups stay whole, and a class has 2 groups: 3 or more are needed" in told
     assert "above 0" not in told
-    zero = check_data(run_config(tmp_path / "x.csv", valid_fraction=0)).problems
+    zero = check_data(run_config(table, valid_fraction=0)).problems
     assert any("no valid clips" in p and "set data.valid_fraction above 0" in p for p in zero)
 
 
@@ -576,12 +579,8 @@ def test_a_clip_of_less_than_a_sample_is_rejected_before_it_stops_a_run(tmp_path
 
 def test_labels_that_are_lists_or_numbers_are_warned_of(tmp_path: Path) -> None:
     def told(*labels: str, **data: Any) -> str:
-        lines = ["path,label"]
-        for number in range(24):
-            clip(tmp_path / f"{number}.wav")
-            lines.append(f'{number}.wav,"{labels[number % len(labels)]}"')
-        (tmp_path / "x.csv").write_text("\n".join(lines))
-        return "\n".join(check_data(run_config(tmp_path / "x.csv", **data)).warnings)
+        table = table_of(tmp_path, "label", (f'"{labels[k % len(labels)]}"' for k in range(24)))
+        return "\n".join(check_data(run_config(table, **data)).warnings)
 
     several = told("dog|rain", "dog", "rain")
     assert "labels that look like several: 'dog|rain'; if they are, set data.label_separator='|'" in several
@@ -617,12 +616,10 @@ def test_the_bundled_data_beside_a_folder_of_its_name_is_told(tmp_path: Path, mo
 
 
 def test_a_test_of_few_groups_is_warned_of(tmp_path: Path) -> None:
-    lines = ["path,label,split,group"]
-    for number in range(60):
-        clip(tmp_path / f"{number}.wav")
-        split = ("train", "valid", "test")[number % 3]
-        lines.append(f"{number}.wav,{'ab'[number % 2]},{split},{split}{number % 5 if split == 'test' else number}")
-    (tmp_path / "x.csv").write_text("\n".join(lines))
-    assert any(w.startswith("5 group(s) in the test") for w in check_data(run_config(tmp_path / "x.csv")).warnings)
-    (tmp_path / "y.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
-    assert not any("group(s) in the test" in w for w in check_data(run_config(tmp_path / "y.csv")).warnings)
+    rows = [f"{'ab'[k % 2]},{('train', 'valid', 'test')[k % 3]}" for k in range(60)]
+    # Five groups in the test; elsewhere every clip is one.
+    groups = [f"t{k % 5}" if k % 3 == 2 else str(k) for k in range(60)]
+    grouped = table_of(tmp_path, "label,split,group", map(",".join, zip(rows, groups, strict=True)))
+    assert any(w.startswith("5 group(s) in the test") for w in check_data(run_config(grouped)).warnings)
+    alone = table_of(tmp_path, "label,split", rows)
+    assert not any("group(s) in the test" in w for w in check_data(run_config(alone)).warnings)

@@ -94,19 +94,26 @@ def generate_clip(
     Raises: `ConfigError` for another kind of file; `ModelError`, `BackendError`, `StoreError`.
     """
     from synthio import audio
-    from synthio.backends.text_to_audio import load_text_to_audio
     from synthio.store import replacing
 
     output = Path(output)
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
         raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
-    try:
-        generator = load_text_to_audio(T2AConfig()) if config is None else Pipeline(config, Reporter(), ()).generator()
-    except MissingArtefact:
-        # Nothing of the run is there yet.
-        generator = load_text_to_audio(config.t2a if config else T2AConfig())
+    generator = _generator(config)
     samples = generator.generate([prompt], duration_s, [seed])[0]
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
     return output
+
+
+def _generator(config: RunConfig | None) -> Any:
+    from synthio.backends.text_to_audio import load_text_to_audio
+
+    if config is None:
+        return load_text_to_audio(T2AConfig())
+    try:
+        return Pipeline(config, Reporter(), ()).generator()
+    except MissingArtefact:
+        # Nothing of the run is there yet.
+        return load_text_to_audio(config.t2a)

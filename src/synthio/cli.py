@@ -282,31 +282,29 @@ def predict(
         raise DataError(f"{', '.join(map(str, files))}: no audio files there")
     _silence_library_bars()
     with _reporter(quiet).task("predict", len(wanted)) as advance:
-        found = []
-        for row in predict_files(model, wanted, device=device):
-            found.append(row)
+        found: list[dict[str, Any]] = []
+        for predicted in predict_files(model, wanted, device=device):
+            found.append(vars(predicted) | {"path": clean(str(predicted.path))})
             advance(1)
 
     def text() -> None:
         console = Console(soft_wrap=True)
         for row in found:
-            said = row.failed or ", ".join(f"{label} {row.scores[label]:.2f}" for label in row.labels) or "none"
-            console.print(f"{clean(str(row.path))}: {said}", markup=False, highlight=False)
+            labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
+            console.print(f"{row['path']}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
 
     def table() -> None:
-        classes = next((list(row.scores) for row in found if row.scores), [])
+        classes = next((list(row["scores"]) for row in found if row["scores"]), [])
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["path", "labels", *classes])
         for row in found:
-            writer.writerow(
-                [clean(str(row.path)), "|".join(row.labels), *(f"{row.scores[c]:.6f}" for c in classes if row.scores)]
-            )
+            scores = (f"{row['scores'][name]:.6f}" for name in classes if row["scores"])
+            writer.writerow([row["path"], "|".join(row["labels"]), *scores])
 
-    value = [vars(row) | {"path": clean(str(row.path))} for row in found]
-    _print(value, as_json, table if as_csv else text)
-    failed = [row for row in found if row.failed]
+    _print(found, as_json, table if as_csv else text)
+    failed = [row for row in found if row["failed"]]
     for row in failed:
-        said = f"{clean(str(row.path))}: {row.failed}"
+        said = f"{row['path']}: {row['failed']}"
         Console(stderr=True, soft_wrap=True).print(said, style="yellow", markup=False)
     if failed:
         raise typer.Exit(DataError.exit_code)

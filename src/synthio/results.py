@@ -23,7 +23,7 @@ from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedCli
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
-from synthio.stages.gate import GateMeasures, choose_share
+from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, json_lines
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
@@ -150,8 +150,7 @@ def _gate(run: FinishedRun) -> report.Gate | None:
     if run.gate is None:
         return None
     rows = [report.GateRow(option.share, option.error, option.p_value) for option in run.gate.options]
-    level = run.config.gate.level
-    return report.Gate(level, choose_share(run.gate.options, level), rows)
+    return report.Gate(run.config.gate.level, run.comparison.gated_share or 0.0, rows)
 
 
 def _sample(r: Round, index: int, clips: Sequence[Clip]) -> report.SampleClip:
