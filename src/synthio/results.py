@@ -17,6 +17,7 @@ import yaml
 
 from synthio import audio, metrics
 from synthio.backends.identity import model_identity
+from synthio.backends.parts import used_models
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
@@ -133,17 +134,14 @@ def versions() -> dict[str, str]:
 
 def models_used(config: RunConfig) -> list[report.ModelUsed]:
     """Each part's model and what identifies it."""
-    parts = [
-        ("t2a", config.t2a.model, config.t2a.revision),
-        ("clap", config.clap.model, config.clap.revision),
-        ("classifier", config.train.model, config.train.revision),
+    return [
+        report.ModelUsed(
+            used.part,
+            used.name,
+            model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None,
+        )
+        for used in used_models(config)
     ]
-    used = [report.ModelUsed(part, model, model_identity(part, model, revision)) for part, model, revision in parts]
-    if config.imagine.mode != "template":
-        local = config.imagine.kind == "local"
-        used.append(report.ModelUsed("llm", config.imagine.model if local else config.imagine.endpoint.model))
-    captioner = {"endpoint": config.caption.endpoint.model, "transformers": config.caption.model}
-    return [*used, report.ModelUsed("captioner", captioner.get(config.caption.kind, config.caption.kind))]
 
 
 def _gate(run: FinishedRun) -> report.Gate | None:

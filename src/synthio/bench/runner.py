@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
 from synthio.backends.identity import local_folder, model_content, prompts_identity
+from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
-from synthio.pipeline import EXECUTION_FIELDS, Pipeline, check_models
+from synthio.pipeline import EXECUTION_FIELDS, Pipeline
 from synthio.progress import Reporter
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest
@@ -148,16 +149,11 @@ def settings_key(config: RunConfig) -> str:
 
 def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:
     """Of the models' weights."""
-    wanted = [
-        ("classifier", "train", config.train.model, config.train.revision),
-        ("t2a", "t2a", config.t2a.model, config.t2a.revision),
-        ("clap", "clap", config.clap.model, config.clap.revision),
+    return [
+        model_content(used.part, used.name, used.revision)
+        for used in used_models(config)
+        if used.kind == "weights" and used.section not in unused
     ]
-    if config.imagine.kind == "local" and config.imagine.mode != "template":
-        wanted.append(("llm", "imagine", config.imagine.model, None))
-    if config.caption.kind == "transformers":
-        wanted.append(("captioner", "caption", config.caption.model, None))
-    return [model_content(part, model, revision) for part, section, model, revision in wanted if section not in unused]
 
 
 def content_key(config: RunConfig) -> str:

@@ -44,6 +44,8 @@ class ClapRecipe(Section):
     """`synthio pretrain clap`."""
 
     output: Path
+    initial: Path | None = None
+    """A model folder of the same sizes whose weights training goes on from; null starts anew."""
     corpus: CorpusConfig = CorpusConfig()
     autoencoder: Path | None = None
     """With it, some copies of clips go through the autoencoder, as generated clips do."""
@@ -62,6 +64,9 @@ def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.optimiser.seed)
     model = build_clap(recipe).to(device)
+    if recipe.initial is not None:
+        # MiniLM's weights are not in the folder; `build_clap` has put them into the text tower.
+        loop.start_from(recipe.initial / "model.safetensors", model, elsewhere="text_model.")
     for name, parameter in model.text_model.named_parameters():
         parameter.requires_grad = name.startswith("pooler")
     data = ClapData(recipe, model, device)

@@ -18,6 +18,8 @@ from pydantic import Field
 from synthio import audio
 from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
+from synthio.pretrain.drum_machine import DRUMS, drum_hit
+from synthio.pretrain.variation import draw_size, vary
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 from synthio.store import json_lines
@@ -35,6 +37,10 @@ class CorpusConfig(Section):
     notes_per_program: int = Field(60, ge=1)
     """Of the 11 families; the others (pads, effects, ethnic instruments) get 40% of it."""
     note_duration_s: float = 1.5
+    drum_sizes: int = Field(2, ge=0)
+    """Drums of other sizes made from every hit of the SoundFont's kits, which share most of their samples."""
+    machine_hits: int = Field(60, ge=0)
+    """Hits per class of `drum_machine`."""
     mixtures: int = 700
     """Clips that mix an event with a background recording, so that captions with a context mean something."""
     max_clip_duration_s: float = 5.0
@@ -76,7 +82,7 @@ def build_corpus(config: CorpusConfig) -> Path:
         if source is not None and not source.is_file():
             raise DataError(f"{source}: no such file; docs/pocket.md says where it comes from")
     (config.folder / "clips").mkdir(parents=True, exist_ok=True)
-    clips = [*_notes(config), *_drums(config), *_recordings(config)]
+    clips = [*_notes(config), *_drums(config), *_machine_hits(config), *_recordings(config)]
     clips += _mixtures(config, clips)
     held_out = {
         "general_midi_programs": sorted(gm.HELD_OUT_PROGRAMS),
@@ -117,6 +123,7 @@ def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:
 
 
 def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:
+    """Hits of the SoundFont's kits, and of drums of other sizes made from each."""
     if config.soundfont is None:
         return
     font = gm.SoundFont(config.soundfont, config.sample_rate_hz)
@@ -124,14 +131,42 @@ def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:
         for key, label in gm.DRUM_KEYS.items():
             for velocity in (60, 90, 120):
                 samples = font.note(kit, key, velocity, 0.3, 1.0, bank=128)
-                name = f"clips/kit_{kit:03d}_{key:03d}_{velocity:03d}.flac"
-                if not _write(config, name, trim_silence(samples, config.sample_rate_hz)):
-                    continue
-                kind = gm.DRUM_CLASSES.get(label, label)
-                hit = f"a {gm.loudness(velocity)}, {describe(samples, config.sample_rate_hz)} {label}"
-                captions = _distinct(f"Sound of a {kind}", f"Sound of a {label}", f"a {label} hit", hit)
-                tags = _distinct(label, kind, "percussion")
-                yield CorpusClip(name, captions, tags, f"fluidr3_kit_{kit:03d}", "MIT")
+                name = f"clips/kit_{kit:03d}_{key:03d}_{velocity:03d}"
+                for number, hit in enumerate([samples, *_sizes(config, samples, name)]):
+                    suffix = f"_{number}" if number else ""
+                    yield from _hit(
+                        config, f"{name}{suffix}.flac", hit, label, gm.loudness(velocity), f"fluidr3_kit_{kit:03d}"
+                    )
+
+
+def _sizes(config: CorpusConfig, samples: audio.Waveform, name: str) -> Iterator[audio.Waveform]:
+    longer = np.pad(samples, (0, samples.shape[0] // 2))
+    for number in range(config.drum_sizes):
+        size = draw_size(numpy_generator(config.seed, "size", name, number))
+        yield vary(longer, config.sample_rate_hz, size)
+
+
+def _machine_hits(config: CorpusConfig) -> Iterator[CorpusClip]:
+    """Percussion from formulas."""
+    for label in DRUMS:
+        for number in range(config.machine_hits):
+            samples = drum_hit(label, config.sample_rate_hz, numpy_generator(config.seed, "machine", label, number))
+            name = f"clips/machine_{label.replace(' ', '_')}_{number:03d}.flac"
+            yield from _hit(config, name, samples, label, "synthesised", "drum_machine")
+
+
+def _hit(
+    config: CorpusConfig, name: str, samples: audio.Waveform, label: str, kind: str, group: str
+) -> Iterator[CorpusClip]:
+    """The clip of one drum hit; none when it is silent."""
+    if not _write(config, name, trim_silence(samples, config.sample_rate_hz)):
+        return
+    drum = gm.DRUM_CLASSES.get(label, label)
+    described = f"a {kind}, {describe(samples, config.sample_rate_hz)} {label}"
+    captions = _distinct(f"Sound of a {drum}", f"Sound of a {label}", f"a {label} hit", described)
+    yield CorpusClip(
+        name, captions, _distinct(label, drum, "percussion"), group, "MIT" if group != "drum_machine" else "Apache-2.0"
+    )
 
 
 def trim_silence(samples: audio.Waveform, sample_rate_hz: int, floor_db: float = -50.0) -> audio.Waveform:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
+from safetensors.torch import load_file
 
 from synthio.checkpoint import restore_checkpoint, save_checkpoint
 from synthio.errors import ConfigError
@@ -48,6 +49,21 @@ def depends_on(recipe: Section, made_of: object) -> str:
     content = recipe.model_dump(mode="json", exclude={"output", "corpus", "autoencoder"})
     content["optimiser"] = {k: v for k, v in content["optimiser"].items() if k not in {"steps", "checkpoint_every"}}
     return fingerprint([content, made_of])
+
+
+def start_from(weights: Path, module: torch.nn.Module, elsewhere: str = " ") -> None:
+    """Load a safetensors file into ``module``; parameters whose names begin with ``elsewhere`` may be missing in it.
+
+    Raises: `ConfigError` for a file that is not there or is of a model of other sizes.
+    """
+    if not weights.is_file():
+        raise ConfigError(f"{weights}: no such file; `initial` must be a folder of the same kind of model")
+    try:
+        found = module.load_state_dict(load_file(weights), strict=False)
+    except RuntimeError as error:
+        raise ConfigError(f"{weights}: weights of a model of other sizes: {error}") from error
+    if wrong := [*found.unexpected_keys, *(key for key in found.missing_keys if not key.startswith(elsewhere))]:
+        raise ConfigError(f"{weights}: weights of another model: {wrong[:3]} do not fit")
 
 
 def learning_rate_at(step: int, config: OptimiserConfig) -> float:

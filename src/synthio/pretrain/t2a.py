@@ -45,6 +45,8 @@ class T2ARecipe(Section):
 
     output: Path
     autoencoder: Path
+    initial: Path | None = None
+    """A pipeline folder of the same sizes and autoencoder whose weights training goes on from; null starts anew."""
     corpus: CorpusConfig = CorpusConfig()
     model: DiTConfig = DiTConfig()
     optimiser: loop.OptimiserConfig = loop.OptimiserConfig()
@@ -67,6 +69,9 @@ def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     data = LatentData(recipe, vae, device)
     torch.manual_seed(recipe.optimiser.seed)
     transformer, embedder = _build(recipe, vae.config.latent_dim, data.text_width)
+    if recipe.initial is not None:
+        for name, module in (("transformer", transformer), ("duration_embedder", embedder)):
+            loop.start_from(recipe.initial / name / "diffusion_pytorch_model.safetensors", module)
     both = torch.nn.ModuleDict({"transformer": transformer, "embedder": embedder}).to(device)
 
     def loss(step: int) -> torch.Tensor:

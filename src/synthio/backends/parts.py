@@ -1,0 +1,58 @@
+"""Which model each part of a run uses: what is checked before a run, what `synthio doctor` and the report show, and
+what the figures of a bench depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from synthio.backends.identity import check_model
+from synthio.config import RunConfig
+
+
+@dataclass(frozen=True)
+class UsedModel:
+    """The model of one part."""
+
+    part: str
+    """As in `backends.identity`."""
+    section: str
+    """Of the recipe."""
+    name: str
+    revision: str | None
+    kind: Literal["weights", "endpoint", "none"]
+    """Loaded here, asked over the network, or no model of its own."""
+
+
+def used_models(config: RunConfig) -> list[UsedModel]:
+    """Every part's; without a language model where captions are templates."""
+    used = [
+        UsedModel("classifier", "train", config.train.model, config.train.revision, "weights"),
+        UsedModel("t2a", "t2a", config.t2a.model, config.t2a.revision, "weights"),
+        UsedModel("clap", "clap", config.clap.model, config.clap.revision, "weights"),
+    ]
+    imagine, caption = config.imagine, config.caption
+    if imagine.mode != "template" and imagine.kind == "local":
+        used.append(UsedModel("llm", "imagine", imagine.model, None, "weights"))
+    elif imagine.mode != "template":
+        used.append(UsedModel("llm", "imagine", imagine.endpoint.model, None, "endpoint"))
+    if caption.kind == "transformers":
+        used.append(UsedModel("captioner", "caption", caption.model, None, "weights"))
+    elif caption.kind == "endpoint":
+        used.append(UsedModel("captioner", "caption", caption.endpoint.model, None, "endpoint"))
+    else:
+        used.append(UsedModel("captioner", "caption", caption.kind, None, "none"))
+    return used
+
+
+def check_models(config: RunConfig) -> None:
+    """Whether every model name and device that a run uses can be one, before anything loads.
+
+    Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device that is not here.
+    """
+    from synthio.backends.devices import resolve_device
+
+    for used in used_models(config):
+        if used.kind == "weights":
+            check_model(f"{used.section}.model", used.name)
+            resolve_device(getattr(config, used.section).device)
