@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from synthio.config import DataConfig
 from synthio.datasets import READERS, Row, demo, read_rows
@@ -46,6 +47,29 @@ def rejected(rows: list[Row]) -> dict[str, str]:
 def table(path: Path, text: str, encoding: str = "utf-8") -> Path:
     path.write_text(text, encoding=encoding)
     return path
+
+
+class TestLabelNames:
+    def test_codes_become_what_a_person_calls_the_sound(self, tmp_path: Path) -> None:
+        files(tmp_path, "amecro/a.wav", "0/b.wav", "frog/c.wav")
+        rows = read(tmp_path, label_names={"amecro": "American crow", 0: "wind"})
+        assert [row.labels for row in rows] == [("wind",), ("American crow",), ("frog",)]
+        assert [row.name for row in rows] == ["0/b.wav", "amecro/a.wav", "frog/c.wav"], "names stay those of the files"
+
+    def test_several_labels_and_two_codes_of_one_class(self, tmp_path: Path) -> None:
+        cells = "path,label\na.wav,w1|r\nb.wav,w1|w2\n"
+        rows = read(table(tmp_path / "x.csv", cells), label_separator="|", label_names={"w1": "wind", "w2": "wind"})
+        assert [row.labels for row in rows] == [("wind", "r"), ("wind",)]
+
+    def test_a_code_that_no_clip_has_is_told(self, tmp_path: Path) -> None:
+        files(tmp_path, "001/a.wav", "002/b.wav")
+        with pytest.raises(DataError, match="no clip has the label '1'; found '001', '002'"):
+            read(tmp_path, label_names={1: "dog"})
+
+    @pytest.mark.parametrize("names", [{"a": ""}, {"a": " "}, ["a"]])
+    def test_what_is_no_name_is_refused(self, names: Any) -> None:
+        with pytest.raises(ValidationError):
+            DataConfig(path="x", label_names=names)
 
 
 class TestFolder:

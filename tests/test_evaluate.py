@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import tiny_ast
 from test_train import make_clips, make_config
 
+from synthio.audio import Waveform, write_flac
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson, plan_clips
+from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, embed_clips, lesson, plan_clips
 from synthio.store import StoreError
 
 
@@ -40,6 +44,30 @@ def test_the_judge_needs_every_class_outside_training() -> None:
         check_clips([*training, clip("4", "valid", "a")])
     with pytest.raises(DataError, match="one class per clip"):
         check_clips([clip("1", "train", "a", "b")])
+
+
+class _Rates:
+    """A CLAP of 48 kHz whose row of a clip is how much of it there was, and its rate."""
+
+    sample_rate_hz = 48_000
+    logit_scale = 1.0
+
+    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> npt.NDArray[np.float32]:
+        return np.array([[waveform.shape[0], sample_rate_hz] for waveform in waveforms], dtype=np.float32)
+
+    def embed_text(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        raise AssertionError("no text here")
+
+
+def test_retrieval_hears_at_the_claps_own_rate(tmp_path: Path) -> None:
+    """It heard 16 kHz audio whatever the CLAP: a full-size one reads 48 kHz."""
+    clips = []
+    for number in range(70):
+        write_flac(tmp_path / f"{number}.flac", np.full(4_800 + number, 0.5, np.float32), 48_000)
+        clips.append(clip("1", "train", "a").model_copy(update={"path": str(tmp_path / f"{number}.flac")}))
+    rows = embed_clips(_Rates(), clips, 0.101)
+    assert rows[:, 0].tolist() == [min(4_800 + number, 4_848) for number in range(70)]
+    assert set(rows[:, 1].tolist()) == {48_000}
 
 
 def test_base_and_aligned_get_the_same_seeds_and_real_durations() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from synthio.recipes import Section, UserPath
 
@@ -23,6 +23,10 @@ CAPTION_VERSION = 2
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+#: YAML reads the code ``0`` as a number.
+LabelNames = Annotated[
+    dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pattern=r"\S")]], Field(max_length=10_000)
+]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
 
@@ -86,6 +90,10 @@ class DataConfig(Section):
         None,
         min_length=1,
         description="Splits several labels in one cell, for example `|`; null means one label per clip.",
+    )
+    label_names: LabelNames = Field(
+        {},
+        description='What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, "001": rain}`; the others stay as they are.',
     )
     valid_fraction: Fraction = Field(0.2, description="Share of clips for validation when the data has no splits.")
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")

@@ -129,6 +129,9 @@ def settings_key(config: RunConfig) -> str:
     content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
     content["data"]["sample"].pop("train")
+    # Younger than published results, which have none.
+    if not config.data.label_names:
+        del content["data"]["label_names"]
     for section, fields in EXECUTION_FIELDS.items():
         for field in fields:
             content.get(section, {}).pop(field, None)

@@ -14,7 +14,7 @@ from synthio.config import DataConfig
 from synthio.datasets.demo import read_demo
 from synthio.datasets.folder import read_folder
 from synthio.datasets.official import OFFICIAL
-from synthio.datasets.rows import Row, in_order
+from synthio.datasets.rows import Row, in_order, named
 from synthio.datasets.table import read_table
 from synthio.errors import DataError
 
@@ -37,13 +37,14 @@ FOLDED = frozenset({"esc50", "urbansound8k"})
 def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
-    Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named.
+    Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named, and for
+        a name in ``config.label_names`` of a label that no file has.
     """
     try:
         name = reader_name(config)
         if config.fold is not None and name not in FOLDED:
             raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
-        return in_order(READERS[name](config))
+        return in_order(named(READERS[name](config), config.label_names))
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 

@@ -157,7 +157,7 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
     if dumb := [repr(label) for label in labels if not any(character.isalpha() for character in label)]:
         warnings.append(
             f"labels without a letter: {some(dumb)}; the label is what the generator is asked for, so write what a "
-            "person would call the sound"
+            "person would call the sound, or give each its name in data.label_names"
         )
     return warnings
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from synthio.errors import DataError
 from synthio.records import Split
 
 _SPLITS: dict[str, Split] = {
@@ -17,6 +18,7 @@ _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 SPLIT_SPELLINGS = tuple(_SPLITS)
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,19 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
         seen[row.name] += 1
         unique.append(row if seen[row.name] == 1 else replace(row, name=f"{row.name}#{seen[row.name]}"))
     return unique
+
+
+def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
+    """Rows with the labels that ``names`` has renamed; two labels of one name become one class.
+
+    Raises: `DataError` for a label in ``names`` that no row has.
+    """
+    rows = list(rows)
+    found = {label for row in rows for label in row.labels}
+    if unknown := [code for code in map(clean, names) if code not in found]:
+        raise DataError(
+            f"data.label_names: no clip has the label {', '.join(map(repr, unknown[:_SHOWN]))}; found "
+            f"{', '.join(map(repr, sorted(found)[:_SHOWN]))}; write a code with leading zeros in quotes"
+        )
+    said = {clean(code): clean(name).strip() for code, name in names.items()}
+    return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]

@@ -40,6 +40,7 @@ from synthio.seeds import derive_seed
 from synthio.store import StageFolder, replacing
 
 Model = Literal["base", "aligned"]
+_CHUNK = 64
 
 
 class _Result(BaseModel):
@@ -124,7 +125,14 @@ def evaluate_generator(
     labels = [clip.labels[0] for clip in training]
     copies = fit_copy_check(real, float(np.median([c.duration_s for c in training])), config.filter.copy_quantile)
     scorer = _Scorer(
-        judge, clap, lambda taught: lesson(config, taught, known, reporter), classes, judge.embed(real), labels, copies
+        judge,
+        clap,
+        lambda taught: lesson(config, taught, known, reporter),
+        classes,
+        judge.embed(real),
+        labels,
+        copies,
+        config.data.max_duration_s,
     )
     generated = {
         model: scorer.score_generated(folder.path, [clip for clip in wanted if clip.model == model])
@@ -257,14 +265,16 @@ class _Scorer:
         real_embeddings: npt.NDArray[np.float64],
         real_labels: Sequence[str],
         copies: CopyCheck,
+        limit_s: float,
     ) -> None:
+        self._limit_s = limit_s
         self._judge, self._clap, self._teach, self._classes, self._copies = judge, clap, teach, list(classes), copies
         self._real, self._real_labels = real_embeddings, list(real_labels)
         self._templates = clap.embed_text([label_template((name,)) for name in classes])
 
     def score_real(self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip]) -> GeneratorScores:
         """The reference row."""
-        return self._scores(waveforms, self._real_labels, [], self._teach(clips), relative_diversity=1.0)
+        return self._scores(waveforms, clips, [], relative_diversity=1.0)
 
     def score_generated(self, folder: Path, clips: Sequence[EvaluatedClip]) -> GeneratorScores:
         """A row of generated clips; a silent one is nobody's sound."""
@@ -285,9 +295,8 @@ class _Scorer:
         diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
         return self._scores(
             heard,
-            labels,
+            taught,
             silent,
-            self._teach(taught),
             frechet_distance=metrics.frechet_distance(rows, real),
             kernel_distance=metrics.kernel_distance(rows, real),
             relative_diversity=None if np.isnan(diversity) else diversity,
@@ -297,23 +306,23 @@ class _Scorer:
     def _scores(
         self,
         waveforms: Sequence[audio.Waveform],
-        labels: Sequence[str],
+        clips: Sequence[Clip],
         silent: Sequence[str],
-        learnt_accuracy: float,
         frechet_distance: float | None = None,
         kernel_distance: float | None = None,
         relative_diversity: float | None = None,
         copy_rate: float | None = None,
     ) -> GeneratorScores:
+        labels = [clip.labels[0] for clip in clips]
         judged = self._named(self._judge.scores(waveforms))
-        found = self._named(self._clap.embed_audio(waveforms, SAMPLE_RATE_HZ) @ self._templates.T)
+        found = self._named(embed_clips(self._clap, clips, self._limit_s) @ self._templates.T)
         per_class = _share_per_class(judged, labels, silent)
         spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
         return GeneratorScores(
             clips=len(waveforms) + len(silent),
             silent=len(silent),
             judge_accuracy=float(np.mean(list(per_class.values()))),
-            learnt_accuracy=learnt_accuracy,
+            learnt_accuracy=self._teach(clips),
             frechet_distance=frechet_distance,
             kernel_distance=kernel_distance,
             relative_diversity=relative_diversity,
@@ -329,6 +338,17 @@ class _Scorer:
     def _named(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.str_]:
         named: npt.NDArray[np.str_] = np.array(self._classes)[scores.argmax(axis=1)]
         return named
+
+
+def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> npt.NDArray[np.float32]:
+    """CLAP rows ``(clips, width)`` of the first ``limit_s`` seconds of each clip, heard at the CLAP's own rate."""
+    rate_hz, rows = clap.sample_rate_hz, []
+    for start in range(0, len(clips), _CHUNK):
+        paths = [Path(clip.path) for clip in clips[start : start + _CHUNK]]
+        rows.append(
+            clap.embed_audio([audio.crop(audio.load(path, rate_hz), limit_s, rate_hz) for path in paths], rate_hz)
+        )
+    return np.concatenate(rows)
 
 
 def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent: Sequence[str]) -> dict[str, float]:
