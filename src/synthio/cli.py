@@ -510,6 +510,52 @@ def _show_prepared(prepared: Any) -> None:
     console.print(prepared.recipe, markup=False, highlight=False)
 
 
+@data_app.command("cut")
+def data_cut(
+    tables: Annotated[
+        list[Path], typer.Argument(help="CSV, TSV or JSONL tables, Raven selection tables, Audacity label files.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder for the clips and their table.")],
+    audio: Annotated[
+        Path | None, typer.Option(help="The folder with the recordings; beside each table when not given.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
+    margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
+    max_duration_s: Annotated[
+        float, typer.Option(min=0.1, help="Longer annotations are cut into equal pieces.")
+    ] = 10.0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Cut clips out of annotated long recordings, one per sound, with the recording as its group."""
+    from synthio.datasets.cut import CutConfig, cut_recordings
+
+    config = CutConfig(output, audio, label_column, margin_s, max_duration_s)
+    cut = cut_recordings(tables, config, _reporter(quiet or as_json))
+    _print(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
+
+
+def _show_cut(cut: Any, max_duration_s: float) -> None:
+    console = Console(soft_wrap=True)
+    table = Table("class", "clips")
+    for label, count in cut.counts.items():
+        table.add_row(escape(label), str(count))
+    console.print(table)
+    console.print(f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s)", highlight=False)
+    if cut.overlapping:
+        console.print(
+            f"{cut.overlapping} clip(s) also hold a sound of another label (column `also`): a classifier of one label "
+            "per clip learns better without them",
+            style="yellow",
+            highlight=False,
+        )
+    for reason, count in cut.rejected.items():
+        console.print(f"{count} annotation(s) not cut: {reason} (rejected.csv)", style="yellow", markup=False)
+    console.print("recipe:", highlight=False)
+    line = f"data: {{path: {json.dumps(cut.table, ensure_ascii=False)}, max_duration_s: {max_duration_s:g}}}"
+    console.print(line, markup=False, highlight=False)
+
+
 @app.command()
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="Also say what this recipe would load.")] = None,

@@ -32,12 +32,22 @@ def read_table(config: DataConfig) -> list[Row]:
 
 
 def parse(table: Path) -> list[TableRow]:
-    """The table's lines as mappings. UTF-8, with or without byte order mark.
+    """The table's lines as mappings.
 
     Raises: `DataError` naming the lines that cannot be read.
     """
+    text = read_text(table)
+    is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+    rows = _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
+    if not rows:
+        raise DataError(f"{table}: holds no rows; expected one per clip")
+    return rows
+
+
+def read_text(table: Path) -> str:
+    """UTF-8, with or without byte order mark. Raises: `DataError` saying what the file may be instead."""
     try:
-        text = table.read_text(encoding="utf-8-sig")
+        return table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{table}: is not UTF-8 text (byte {error.start}); expected a folder, or a CSV or JSONL table in UTF-8: "
@@ -45,11 +55,6 @@ def parse(table: Path) -> list[TableRow]:
         ) from error
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror or error})") from error
-    is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
-    rows = _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
-    if not rows:
-        raise DataError(f"{table}: holds no rows; expected one per clip")
-    return rows
 
 
 def _parse_jsonl(text: str, table: Path) -> list[TableRow]:

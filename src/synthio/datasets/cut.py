@@ -1,0 +1,200 @@
+"""`synthio data cut`: clips and a table for `data.path` out of annotated long recordings."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+
+from synthio import audio
+from synthio.datasets.annotations import Annotation, read_annotations
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.store import replacing
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """How clips are cut."""
+
+    output: Path
+    audio_folder: Path | None = None
+    """Of the recordings; None means beside each table."""
+    label_column: str | None = None
+    margin_s: float = 0.0
+    """Added before and after every annotation."""
+    max_duration_s: float = 10.0
+    """Longer annotations are cut into equal pieces."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What was cut."""
+
+    table: str
+    """What `data.path` is to be."""
+    counts: dict[str, int]
+    """Clips per label."""
+    recordings: int
+    """With at least one clip; each is a group."""
+    overlapping: int
+    """Clips in which an annotation of another label sounds too."""
+    rejected: dict[str, int]
+    """Annotations per reason; ``rejected.csv`` has each."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    annotation: Annotation
+    start_s: float
+    end_s: float
+
+
+def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter) -> Cut:
+    """Write one FLAC per annotated sound, at the recording's own rate, and ``clips.csv``, whose groups are recordings.
+
+    The table comes last: a folder without one is not finished, and cutting again makes it whole.
+    Raises: `DataError` for tables that cannot be read, an output that is finished already, or nothing that can be cut.
+    """
+    output = config.output.expanduser().absolute()
+    if (output / "clips.csv").exists():
+        raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
+    found = [a for table in tables for a in read_annotations(table, _folder(config, table), config.label_column)]
+    rejected = [(a, a.wrong) for a in found if a.wrong is not None]
+    by_recording: dict[Path, list[Annotation]] = defaultdict(list)
+    for annotation in found:
+        if annotation.wrong is None and annotation.recording is not None:
+            by_recording[annotation.recording].append(annotation)
+    groups = _groups(by_recording)
+    rows: list[dict[str, Any]] = []
+    try:
+        (output / "clips").mkdir(parents=True, exist_ok=True)
+        with reporter.task("cut", sum(map(len, by_recording.values()))) as advance:
+            for recording, annotations in sorted(by_recording.items()):
+                cut, failed = _cut_recording(recording, groups[recording], annotations, config, output)
+                rows += cut
+                rejected += failed
+                advance(len(annotations))
+        _write(output / "rejected.csv", [_as_row(annotation, why) for annotation, why in rejected])
+        if not rows:
+            reasons = "; ".join(dict.fromkeys(why for _, why in rejected))
+            raise DataError(f"none of {len(found)} annotations could be cut: {reasons or 'the tables hold none'}")
+        _write(output / "clips.csv", rows)
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error.strerror or error})") from error
+    return Cut(
+        table=str(output / "clips.csv"),
+        counts=dict(sorted(Counter(str(row["label"]) for row in rows).items())),
+        recordings=len({row["group"] for row in rows}),
+        overlapping=sum(bool(row["also"]) for row in rows),
+        rejected=dict(Counter(why for _, why in rejected).most_common()),
+    )
+
+
+def _folder(config: CutConfig, table: Path) -> Path:
+    folder = (config.audio_folder or table.parent).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
+    return folder
+
+
+def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
+    """Each recording's path below the folder that they have in common."""
+    root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
+    return {path: path.relative_to(root).as_posix() for path in recordings}
+
+
+def _cut_recording(
+    recording: Path, group: str, annotations: list[Annotation], config: CutConfig, output: Path
+) -> tuple[list[dict[str, Any]], list[tuple[Annotation, str]]]:
+    """Table rows of the clips of one recording, which is never held in memory as a whole; and what failed, and why."""
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[Annotation, str]] = []
+    try:
+        with sf.SoundFile(str(recording)) as file:
+            for annotation in annotations:
+                try:
+                    for piece in _pieces(annotation, file.frames / file.samplerate, config):
+                        name = _name(piece, group)
+                        with replacing(output / "clips" / name) as partial:
+                            audio.write_flac(partial, _samples(file, piece), file.samplerate)
+                        rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
+                except DataError as error:
+                    failed.append((annotation, str(error)))
+    except sf.LibsndfileError as error:
+        failed += [(a, f"its recording cannot be read: {error.error_string}") for a in annotations]
+        rows = []
+    return rows, failed
+
+
+def _pieces(annotation: Annotation, recording_s: float, config: CutConfig) -> Iterator[_Piece]:
+    """Raises: `DataError` for an annotation after the recording's end."""
+    if annotation.start_s >= recording_s:
+        raise DataError("begins after the end of its recording")
+    start_s = max(0.0, annotation.start_s - config.margin_s)
+    end_s = min(recording_s, annotation.end_s + config.margin_s)
+    count = max(1, math.ceil(round((end_s - start_s) / config.max_duration_s, 6)))
+    bounds = np.linspace(start_s, end_s, count + 1)
+    for first, last in pairwise(bounds):
+        yield _Piece(annotation, float(first), float(last))
+
+
+def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
+    """The piece in mono, ``(samples,)``. Raises: `DataError` for one that holds no sound."""
+    first = round(piece.start_s * file.samplerate)
+    file.seek(first)
+    read = file.read(max(1, round(piece.end_s * file.samplerate) - first), dtype="float32", always_2d=True)
+    mono = np.asarray(read.mean(axis=1), dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise DataError("holds NaN or infinite samples")
+    if np.abs(mono).max(initial=0.0) < audio.SILENCE_PEAK:
+        raise DataError("is silent")
+    return mono
+
+
+def _name(piece: _Piece, group: str) -> str:
+    """Safe anywhere, and of this piece alone."""
+    stem = re.sub(r"[^a-z0-9]+", "-", Path(group).stem.lower())[:40].strip("-") or "recording"
+    content = repr([group, piece.annotation.label, piece.start_s, piece.end_s]).encode()
+    return f"{stem}-{round(1000 * piece.start_s):08d}-{hashlib.blake2b(content, digest_size=4).hexdigest()}.flac"
+
+
+def _clip_row(path: str, group: str, piece: _Piece, annotations: Sequence[Annotation]) -> dict[str, Any]:
+    label = piece.annotation.label
+    also = {a.label for a in annotations if a.start_s < piece.end_s and piece.start_s < a.end_s} - {label}
+    times = {"start_s": round(piece.start_s, 3), "end_s": round(piece.end_s, 3)}
+    return {"path": path, "label": label, "group": group, **times, "also": "; ".join(sorted(also))}
+
+
+def _as_row(annotation: Annotation, why: str) -> dict[str, Any]:
+    return {
+        "table": str(annotation.table),
+        "line": annotation.line,
+        "recording": annotation.named,
+        "start_s": annotation.start_s,
+        "end_s": annotation.end_s,
+        "label": annotation.label,
+        "reason": why,
+    }
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["reason"])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,200 @@
+"""Clips out of annotated long recordings: the tables that people have, what cannot be cut, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from synthio.cli import app
+from synthio.config import RunConfig
+from synthio.datasets.annotations import read_annotations
+from synthio.datasets.cut import Cut, CutConfig, cut_recordings
+from synthio.errors import DataError
+from synthio.progress import Reporter
+from synthio.stages.clips import check_data
+
+RATE_HZ = 8_000
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Two recordings of 6 s that count their own time: the sample at t has the value t / 10 (second channel alike)."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for name in ("dawn.wav", "dusk.flac"):
+        ramp = np.arange(6 * RATE_HZ) / RATE_HZ / 10
+        sf.write(folder / name, np.stack([ramp, ramp], axis=1), RATE_HZ, subtype="PCM_16")
+    return folder
+
+
+def cut(tmp_path: Path, *tables: Path, **options: Any) -> Cut:
+    return cut_recordings(tables, CutConfig(tmp_path / "clips", **options), Reporter())
+
+
+def table_of(found: Cut) -> list[dict[str, str]]:
+    with Path(found.table).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_table_is_cut_at_its_times_and_groups_are_recordings(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,species\ndawn.wav,1.5,2.0,wren\ndawn.wav,4,5.25,robin\ndusk.flac,0.5,1,wren\n"
+    found = cut(tmp_path, written(site / "calls.csv", lines))
+    assert found.counts == {"robin": 1, "wren": 2} and found.recordings == 2 and not found.rejected
+    rows = table_of(found)
+    assert [(r["label"], r["group"], r["start_s"], r["end_s"], r["also"]) for r in rows] == [
+        ("wren", "dawn.wav", "1.5", "2.0", ""),
+        ("robin", "dawn.wav", "4.0", "5.25", ""),
+        ("wren", "dusk.flac", "0.5", "1.0", ""),
+    ]
+    samples, rate_hz = sf.read(Path(found.table).parent / rows[1]["path"])
+    assert rate_hz == RATE_HZ and samples.shape == (10_000,)
+    np.testing.assert_allclose(samples, np.arange(4 * RATE_HZ, 4 * RATE_HZ + 10_000) / RATE_HZ / 10, atol=1e-4)
+
+
+def test_the_table_is_data_for_a_run(site: Path, tmp_path: Path) -> None:
+    lines = "path,start_s,end_s,label\n" + "".join(
+        f"{name},{0.2 + i},{0.7 + i},{label}\n"
+        for name in ("dawn.wav", "dusk.flac")
+        for i, label in enumerate(("wren", "robin", "wren", "robin"))
+    )
+    found = cut(tmp_path, written(site / "calls.csv", lines))
+    check = check_data(RunConfig.model_validate({"data": {"path": found.table, "valid_fraction": 0}}))
+    assert check.splits["train"] == check.splits["test"] == 4, "recordings stay whole"
+    assert not check.rejected
+
+
+def test_raven_tables_are_named_after_their_recording_and_have_two_views(site: Path, tmp_path: Path) -> None:
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
+    rows = "".join(f"1\t{view} 1\t1\t1.0\t2.0\t100\t900\twren\n" for view in ("Waveform", "Spectrogram"))
+    found = cut(tmp_path, written(site / "dawn.Table.1.selections.txt", header + rows))
+    assert found.counts == {"wren": 1}
+    assert table_of(found)[0]["group"] == "dawn.wav"
+
+
+def test_raven_counts_from_the_first_file_and_has_the_offset_in_its_own(site: Path) -> None:
+    header = "Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
+    (found,) = read_annotations(written(site / "x.txt", header + "7.5\t8.0\tdusk.flac\t1.5\twren\n"), site, None)
+    assert (found.start_s, found.end_s, found.wrong) == (1.5, 2.0, None)
+    assert found.recording == site / "dusk.flac"
+
+
+def test_audacity_labels_have_no_header_and_frequencies_on_lines_of_their_own(site: Path, tmp_path: Path) -> None:
+    text = "1.000000\t1.500000\twren song\n\\\t100.0\t900.0\n3,5\t4,0\trobin\n5.0\t5.0\tpoint\n"
+    found = cut(tmp_path, written(site / "dusk.txt", text))
+    assert found.counts == {"robin": 1, "wren song": 1}
+    assert found.rejected == {"does not end after it begins, at 0 s or later": 1}
+
+
+def test_long_annotations_are_cut_into_equal_pieces_and_margins_stay_inside(site: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\ndawn.wav,0.1,5.0,rain\ndawn.wav,5.5,5.9,wren\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), margin_s=0.5, max_duration_s=2.0)
+    times = [(float(row["start_s"]), float(row["end_s"])) for row in table_of(found)]
+    assert times[0][0] == 0 and times[2][1] == 5.5 and times[3] == (5.0, 6.0)
+    assert [end - start for start, end in times[:3]] == pytest.approx([5.5 / 3] * 3, abs=2e-3)
+
+
+def test_a_clip_that_holds_another_label_is_told(site: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\ndawn.wav,1,2,wren\ndawn.wav,1.5,3,robin\ndawn.wav,2.5,4,robin\n"
+    found = cut(tmp_path, written(site / "x.csv", lines))
+    assert found.overlapping == 2
+    assert [row["also"] for row in table_of(found)] == ["robin", "wren", ""]
+
+
+def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) -> None:
+    sf.write(site / "quiet.wav", np.zeros(RATE_HZ), RATE_HZ)
+    (site / "broken.wav").write_bytes(b"RIFF no audio")
+    lines = "path,start,end,label\n" + "\n".join(
+        ("dawn.wav,1,2,wren", "dawn.wav,9,10,wren", "dawn.wav,2,1,wren", "dawn.wav,x,1,wren", "dawn.wav,1,2,",
+         "quiet.wav,0,1,wren", "broken.wav,0,1,wren", "gone.wav,0,1,wren")
+    )  # fmt: skip
+    found = cut(tmp_path, written(site / "x.csv", lines))
+    assert found.counts == {"wren": 1}
+    with (tmp_path / "clips" / "rejected.csv").open(encoding="utf-8", newline="") as file:
+        reasons = {int(row["line"]): row["reason"] for row in csv.DictReader(file)}
+    assert reasons.pop(7).startswith("its recording cannot be read")
+    assert reasons == {
+        2: "begins after the end of its recording",
+        3: "does not end after it begins, at 0 s or later",
+        4: "its beginning or end is no number of seconds",
+        5: "has no label",
+        6: "is silent",
+        8: "no such recording as 'gone.wav'",
+    }
+    assert sum(found.rejected.values()) == 7
+
+
+def test_recordings_of_one_name_in_two_folders_stay_apart(site: Path, tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        (site / day).mkdir()
+        shutil.copy(site / "dawn.wav", site / day / "dawn.wav")
+    lines = "path,start,end,label\nmonday/dawn.wav,1,2,wren\ntuesday\\dawn.wav,1,2,wren\n"
+    found = cut(tmp_path, written(site / "x.csv", lines))
+    rows = table_of(found)
+    assert [row["group"] for row in rows] == ["monday/dawn.wav", "tuesday/dawn.wav"]
+    assert rows[0]["path"] != rows[1]["path"]
+
+
+def test_tables_that_do_not_fit_say_what_they_have(site: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'end_s' or .*found 'path', 'start', 'label'"):
+        cut(tmp_path, written(site / "x.csv", "path,start,label\ndawn.wav,1,wren\n"))
+    with pytest.raises(DataError, match="--label-column"):
+        cut(tmp_path, written(site / "x.csv", "path,start,end,bird\ndawn.wav,1,2,wren\n"))
+    with pytest.raises(DataError, match=r"holds no recording other.wav.*--audio"):
+        cut(tmp_path, written(site / "other.txt", "1\t2\twren\n"))
+    with pytest.raises(DataError, match="none of 1 annotations could be cut: no such recording"):
+        cut(tmp_path, written(site / "x.csv", "path,start,end,label\ngone.wav,1,2,wren\n"))
+    assert not (tmp_path / "clips" / "clips.csv").exists()
+    own = written(site / "y.csv", "path,start,end,bird\ndawn.wav,1,2,wren\n")
+    assert cut(tmp_path, own, label_column="Bird").counts == {"wren": 1}
+    with pytest.raises(DataError, match="there already"):
+        cut(tmp_path, own, label_column="bird")
+
+
+@given(
+    times=st.lists(st.tuples(st.floats(0, 5.9), st.floats(0.01, 4)), min_size=1, max_size=8),
+    margin_s=st.floats(0, 1),
+    max_duration_s=st.floats(0.2, 3),
+)
+@settings(max_examples=25, deadline=None)
+def test_pieces_cover_the_annotation_and_are_never_too_long(
+    tmp_path_factory: pytest.TempPathFactory, times: list[tuple[float, float]], margin_s: float, max_duration_s: float
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    sf.write(folder / "a.wav", np.full(6 * 1_000, 0.5), 1_000)
+    lines = "".join(f"a.wav,{start},{start + length},x{i}\n" for i, (start, length) in enumerate(times))
+    found = cut(folder, written(folder / "t.csv", "path,start,end,label\n" + lines), margin_s=margin_s,
+                max_duration_s=max_duration_s)  # fmt: skip
+    rows = table_of(found)
+    for index, (start, length) in enumerate(times):
+        own = sorted((float(r["start_s"]), float(r["end_s"])) for r in rows if r["label"] == f"x{index}")
+        assert own[0][0] == pytest.approx(max(0, start - margin_s), abs=2e-3)
+        assert own[-1][1] == pytest.approx(min(6, start + length + margin_s), abs=2e-3)
+        assert all(second[0] == pytest.approx(first[1], abs=2e-3) for first, second in zip(own, own[1:], strict=False))
+        assert max(last - first for first, last in own) <= max_duration_s + 2e-3
+    assert len({row["path"] for row in rows}) == len(rows)
+
+
+def test_the_command_prints_the_counts_and_the_recipe_line(site: Path, tmp_path: Path) -> None:
+    written(site / "calls.csv", "file,start,end,label\ndawn.wav,1,2,wren [adult]\ndawn.wav,1.5,3,robin\n")
+    arguments = ["data", "cut", str(site / "calls.csv"), "--output", str(tmp_path / "clips"), "--quiet"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "wren [adult]" in result.stdout and "2 clips of 1 recording(s)" in result.stdout
+    assert f'data: {{path: "{tmp_path / "clips" / "clips.csv"}", max_duration_s: 10}}' in result.stdout
+    again = CliRunner().invoke(app, [*arguments[:-2], str(tmp_path / "other"), "--json"])
+    assert json.loads(again.stdout)["counts"] == {"robin": 1, "wren [adult]": 1}
