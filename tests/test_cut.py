@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from synthio.cli import app
 from synthio.config import RunConfig
 from synthio.datasets.annotations import read_annotations
-from synthio.datasets.cut import Cut, CutConfig, cut_recordings
+from synthio.datasets.cut import Cut, CutConfig, cut_recordings, free_starts
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.stages.clips import check_data
@@ -113,6 +113,35 @@ def test_a_clip_that_holds_another_label_is_told(site: Path, tmp_path: Path) -> 
     found = cut(tmp_path, written(site / "x.csv", lines))
     assert found.overlapping == 2
     assert [row["also"] for row in table_of(found)] == ["robin", "wren", ""]
+
+
+def test_the_rest_is_what_no_annotation_covers(site: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\ndawn.wav,1,2,wren\ndawn.wav,1.5,3,robin\ndusk.flac,0,5.8,rain\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), rest_label="nothing", margin_s=0.1)
+    assert found.counts == {"nothing": 2, "rain": 1, "robin": 1, "wren": 1}
+    rest = [row for row in table_of(found) if row["label"] == "nothing"]
+    assert {row["group"] for row in rest} == {"dawn.wav"}, "the other has no room"
+    assert not any(row["also"] for row in rest)
+    assert [float(r["end_s"]) - float(r["start_s"]) for r in rest] == pytest.approx([1.45, 1.45], abs=2e-3)
+    assert all(float(row["start_s"]) >= 3.1 - 1e-6 and float(row["end_s"]) <= 6 for row in rest)
+
+
+@given(
+    covered=st.lists(st.tuples(st.floats(-1, 11), st.floats(0, 3)), max_size=6),
+    duration_s=st.floats(0.1, 10),
+    length_s=st.floats(0.05, 4),
+)
+def test_free_stretches_touch_nothing_and_stay_inside(
+    covered: list[tuple[float, float]], duration_s: float, length_s: float
+) -> None:
+    spans = [(start, start + length) for start, length in covered]
+    starts = free_starts(spans, duration_s, length_s)
+    assert all(start >= 0 and start + length_s <= duration_s + 1e-6 for start in starts)
+    assert all(b - a >= length_s - 1e-6 for a, b in zip(starts, starts[1:], strict=False))
+    for first, last in spans:
+        assert all(start + length_s <= first + 1e-6 or start >= last - 1e-6 for start in starts)
+    if not spans:
+        assert len(starts) == int(duration_s / length_s + 1e-9)
 
 
 def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) -> None:

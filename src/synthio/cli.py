@@ -524,13 +524,16 @@ def data_cut(
     max_duration_s: Annotated[
         float, typer.Option(min=0.1, help="Longer annotations are cut into equal pieces.")
     ] = 10.0,
+    rest_label: Annotated[
+        str | None, typer.Option(help="Also cut as many clips of what is not annotated, under this label.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Cut clips out of annotated long recordings, one per sound, with the recording as its group."""
     from synthio.datasets.cut import CutConfig, cut_recordings
 
-    config = CutConfig(output, audio, label_column, margin_s, max_duration_s)
+    config = CutConfig(output, audio, label_column, margin_s, max_duration_s, rest_label)
     cut = cut_recordings(tables, config, _reporter(quiet or as_json))
     _print(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
 

@@ -7,9 +7,10 @@ import hashlib
 import math
 import os
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ class CutConfig:
     """Added before and after every annotation."""
     max_duration_s: float = 10.0
     """Longer annotations are cut into equal pieces."""
+    rest_label: str | None = None
+    """Of as many clips of what no annotation covers; None cuts none. For data where every sound is annotated."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     for annotation in found:
         if annotation.wrong is None and annotation.recording is not None:
             by_recording[annotation.recording].append(annotation)
+    if config.rest_label is not None:
+        for recording, annotations in by_recording.items():
+            annotations += _rest(recording, annotations, config.rest_label, config)
     groups = _groups(by_recording)
     rows: list[dict[str, Any]] = []
     try:
@@ -117,6 +123,39 @@ def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
     return {path: path.relative_to(root).as_posix() for path in recordings}
+
+
+def _rest(recording: Path, annotations: Sequence[Annotation], label: str, config: CutConfig) -> list[Annotation]:
+    """As many as there are annotations, where the recording has room: their median length, spread over it."""
+    try:
+        recording_s = float(sf.info(str(recording)).duration)
+    except sf.LibsndfileError:
+        # The annotations themselves tell it.
+        return []
+    length_s = min(
+        statistics.median(a.end_s - a.start_s for a in annotations) + 2 * config.margin_s, config.max_duration_s
+    )
+    covered = [(a.start_s - config.margin_s, a.end_s + config.margin_s) for a in annotations]
+    starts = free_starts(covered, recording_s, length_s)
+    chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, len(annotations))} if starts else set())
+    # The margin comes back when they are cut.
+    shorter_s = min(config.margin_s, 0.49 * length_s)
+    first = annotations[0]
+    return [
+        replace(first, line=0, label=label, start_s=start + shorter_s, end_s=start + length_s - shorter_s)
+        for start in chosen
+    ]
+
+
+def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, length_s: float) -> list[float]:
+    """Where stretches of ``length_s`` begin, one after the other, that touch nothing ``covered``."""
+    starts: list[float] = []
+    free_s = 0.0
+    for start_s, end_s in [*sorted(covered), (duration_s, duration_s)]:
+        count = int((min(start_s, duration_s) - free_s) / length_s + 1e-9)
+        starts += [free_s + number * length_s for number in range(count)]
+        free_s = max(free_s, end_s)
+    return starts
 
 
 def _cut_recording(
