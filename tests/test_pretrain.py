@@ -159,6 +159,32 @@ def test_another_size_moves_the_pitch_by_its_speed() -> None:
     assert np.abs(np.fft.rfft(smaller)).argmax() == pytest.approx(700, abs=2)
 
 
+def test_other_resonances_keep_pitch_and_length() -> None:
+    """Of a note with one resonance at 1 kHz: the pitch stays, the resonance moves by the speed."""
+
+    def render(pitch: int, duration_s: float) -> audio.Waveform:
+        hz = 440 * 2 ** ((pitch - 69) / 12)
+        harmonics = hz * np.arange(1, 30)
+        levels = np.exp(-(((harmonics - 1000) / 200) ** 2)) + 0.05
+        time = np.arange(round(duration_s * 16_000)) / 16_000
+        return np.asarray(levels @ np.sin(2 * np.pi * np.outer(harmonics, time)) / 8, dtype=np.float32)
+
+    def shape(samples: audio.Waveform) -> tuple[float, float]:
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.shape[0])))
+        loudest_hz = float(spectrum.argmax() / samples.shape[0] * 16_000)
+        return audio.pitch_hz(samples, 16_000), loudest_hz
+
+    for speed in (2 ** (-4 / 12), 2 ** (3 / 12)):
+        moved = variation.at_pitch(render, 57, 1.0, 16_000, variation.Variation((0.0,) * 5, speed, 0.0))
+        assert moved.shape == (16_000,)
+        pitch_hz, loudest_hz = shape(moved)
+        assert pitch_hz == pytest.approx(220, rel=0.01)
+        assert loudest_hz == pytest.approx(1000 * speed, abs=130)
+    drawn = [variation.draw_resonances(np.random.default_rng(seed)).speed for seed in range(60)]
+    shifts = {round(12 * float(np.log2(speed)), 6) for speed in drawn}
+    assert shifts == {float(shift) for shift in range(-5, 6) if shift}
+
+
 def test_training_goes_on_from_weights_of_the_same_model_only(tmp_path: Path) -> None:
     trained, fresh = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     save_file({name: tensor.half() for name, tensor in trained.state_dict().items()}, tmp_path / "w.safetensors")

@@ -19,7 +19,7 @@ from synthio import audio
 from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.drum_machine import DRUMS, drum_hit
-from synthio.pretrain.variation import draw_size, vary
+from synthio.pretrain.variation import at_pitch, draw_resonances, draw_size, vary
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 from synthio.store import json_lines
@@ -37,6 +37,8 @@ class CorpusConfig(Section):
     notes_per_program: int = Field(60, ge=1)
     """Of the 11 families; the others (pads, effects, ethnic instruments) get 40% of it."""
     note_duration_s: float = 1.5
+    note_sizes: int = Field(1, ge=0)
+    """Instruments of other sizes made from every note: the same pitch, other resonances."""
     drum_sizes: int = Field(2, ge=0)
     """Drums of other sizes made from every hit of the SoundFont's kits, which share most of their samples."""
     machine_hits: int = Field(60, ge=0)
@@ -104,6 +106,7 @@ def read_corpus(folder: Path) -> list[CorpusClip]:
 
 
 def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:
+    """Notes of the SoundFont's programs, and of instruments of other sizes made from each."""
     if config.soundfont is None:
         return
     font = gm.SoundFont(config.soundfont, config.sample_rate_hz)
@@ -114,12 +117,30 @@ def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:
         drawn = generator.permutation((high - low + 1) * len(_VELOCITIES))[:wanted]
         for number in sorted(map(int, drawn)):
             pitch, velocity = low + number // len(_VELOCITIES), _VELOCITIES[number % len(_VELOCITIES)]
-            hold_s = config.note_duration_s * float(generator.choice([0.4, 0.7, 0.7, 1.0]))
-            samples = font.note(program, pitch, velocity, hold_s, config.note_duration_s)
-            name = f"clips/gm_{program:03d}_{pitch:03d}_{velocity:03d}.flac"
-            if _write(config, name, samples):
-                captions = gm.note_captions(program, pitch, velocity, hold_s)
-                yield CorpusClip(name, captions, gm.tags(program), f"fluidr3_program_{program:03d}", "MIT")
+            held_share = float(generator.choice([0.4, 0.7, 0.7, 1.0]))
+            yield from _note(config, font, program, pitch, velocity, held_share)
+
+
+def _note(
+    config: CorpusConfig, font: gm.SoundFont, program: int, pitch: int, velocity: int, held_share: float
+) -> Iterator[CorpusClip]:
+    """The note itself, then with other resonances."""
+
+    def render(pitch: int, duration_s: float) -> audio.Waveform:
+        return font.note(program, pitch, velocity, held_share * duration_s, duration_s)
+
+    duration_s = config.note_duration_s
+    name = f"clips/gm_{program:03d}_{pitch:03d}_{velocity:03d}"
+    captions = gm.note_captions(program, pitch, velocity, held_share * duration_s)
+    for number in range(1 + config.note_sizes):
+        if number:
+            resonances = draw_resonances(numpy_generator(config.seed, "resonances", name, number))
+            samples = at_pitch(render, pitch, duration_s, config.sample_rate_hz, resonances)
+        else:
+            samples = render(pitch, duration_s)
+        file = f"{name}_{number}.flac" if number else f"{name}.flac"
+        if _write(config, file, samples):
+            yield CorpusClip(file, captions, gm.tags(program), f"fluidr3_program_{program:03d}", "MIT")
 
 
 def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:

@@ -1,16 +1,20 @@
-"""Variations of a clip that keep its captions true: a random equaliser, a little speed, a little delay; and drums of
-other sizes, which are clips of their own.
+"""Variations of a clip that keep its captions true: a random equaliser, a little speed, a little delay; and drums and
+instruments of other sizes, which are clips of their own.
 
 The parameters are drawn apart from applying them, so that a clip's variations depend on its number alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from synthio import audio
+
+Render = Callable[[int, float], audio.Waveform]
+"""A note by pitch (MIDI) and duration in seconds."""
 
 _BANDS_HZ = (60.0, 250.0, 1000.0, 4000.0, 8000.0)
 _MAX_GAIN_DB = 6.0
@@ -19,6 +23,7 @@ _MAX_DELAY_S = 0.03
 _MAX_SIZE_GAIN_DB = 8.0
 _SIZES = (0.7, 1.4)
 _DECAYS_S = (0.05, 0.6)
+_MAX_RESONANCE_SHIFT = 5
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,29 @@ def draw_size(generator: np.random.Generator) -> Variation:
         delay_s=0.0,
         decay_s=float(np.exp(generator.uniform(*np.log(_DECAYS_S)))) if generator.random() < 0.5 else None,
     )
+
+
+def draw_resonances(generator: np.random.Generator) -> Variation:
+    """Another instrument of the same kind, for `at_pitch`: a speed of 1 to 5 whole semitones either way, gains up to 8
+    dB."""
+    shift = int(generator.integers(1, _MAX_RESONANCE_SHIFT, endpoint=True)) * int(generator.choice([-1, 1]))
+    return Variation(
+        gains_db=tuple(generator.uniform(-_MAX_SIZE_GAIN_DB, _MAX_SIZE_GAIN_DB, len(_BANDS_HZ))),
+        speed=2 ** (shift / 12),
+        delay_s=0.0,
+    )
+
+
+def at_pitch(
+    render: Render, pitch: int, duration_s: float, sample_rate_hz: int, resonances: Variation
+) -> audio.Waveform:
+    """A note of ``pitch`` whose resonances have moved: ``render(pitch, duration_s)`` plays another one, longer or
+    shorter, that the speed brings back. Shape ``(samples,)``, of ``duration_s``."""
+    shift = round(12 * np.log2(resonances.speed))
+    played = render(pitch - shift, duration_s * resonances.speed)
+    length = round(duration_s * sample_rate_hz)
+    varied = vary(audio.fit(played, max(length, played.shape[0])), sample_rate_hz, resonances)
+    return audio.fit(varied, length)
 
 
 def varied_copies(
