@@ -167,6 +167,22 @@ def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) 
     assert sum(found.rejected.values()) == 7
 
 
+def test_a_recording_that_was_cut_short_gives_what_it_holds(site: Path, tmp_path: Path) -> None:
+    whole = (site / "dawn.wav").read_bytes()
+    (site / "dawn.wav").write_bytes(whole[: len(whole) // 2])
+    found = cut(tmp_path, written(site / "x.csv", "path,start,end,label\ndawn.wav,1,2,wren\ndawn.wav,4,5,robin\n"))
+    assert found.counts == {"wren": 1}
+    (reason,) = found.rejected
+    assert reason in ("begins after the end of its recording", "its recording ends before its header says")
+
+
+def test_what_two_tables_say_alike_is_one_sound(site: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\ndawn.wav,1,2,wren\n"
+    tables = [written(site / "a.csv", lines), written(site / "b.csv", lines + "dawn.wav,1,2,robin\n")]
+    found = cut(tmp_path, *tables)
+    assert found.counts == {"robin": 1, "wren": 1} and found.overlapping == 2
+
+
 def test_recordings_of_one_name_in_two_folders_stay_apart(site: Path, tmp_path: Path) -> None:
     for day in ("monday", "tuesday"):
         (site / day).mkdir()

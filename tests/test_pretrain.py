@@ -60,6 +60,15 @@ def test_corpus_has_drums_from_formulas_under_their_class(corpus_config: corpus.
     assert heard.shape != second.shape or not np.allclose(heard, second)
 
 
+def test_a_corpus_of_other_settings_is_not_taken_for_this_one(
+    corpus_config: corpus.CorpusConfig, tmp_path: Path
+) -> None:
+    config = corpus_config.model_copy(update={"folder": tmp_path / "corpus"})
+    assert corpus.build_corpus(config) == corpus.build_corpus(config)
+    with pytest.raises(DataError, match="other settings"):
+        corpus.build_corpus(config.model_copy(update={"mixtures": 5}))
+
+
 @given(name=st.sampled_from(sorted(drum_machine.DRUMS)), seed=st.integers(0, 2**31))
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_drum_hits_are_finite_at_full_level_and_their_seeds(name: str, seed: int) -> None:

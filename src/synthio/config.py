@@ -24,9 +24,7 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 #: YAML reads the code ``0`` as a number.
-LabelNames = Annotated[
-    dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pattern=r"\S")]], Field(max_length=10_000)
-]
+LabelNames = dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pattern=r"\S")]]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
 

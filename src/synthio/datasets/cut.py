@@ -79,10 +79,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
     found = [a for table in tables for a in read_annotations(table, _folder(config, table), config.label_column)]
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
-    by_recording: dict[Path, list[Annotation]] = defaultdict(list)
-    for annotation in found:
-        if annotation.wrong is None and annotation.recording is not None:
-            by_recording[annotation.recording].append(annotation)
+    by_recording = _by_recording(found)
     if config.rest_label is not None:
         for recording, annotations in by_recording.items():
             annotations += _rest(recording, annotations, config.rest_label, config)
@@ -110,6 +107,16 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         overlapping=sum(bool(row["also"]) for row in rows),
         rejected=dict(Counter(why for _, why in rejected).most_common()),
     )
+
+
+def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
+    """Those that can be cut; what two tables say alike is one sound."""
+    sounds = {(a.recording, a.start_s, a.end_s, a.label): a for a in reversed(found) if a.wrong is None}
+    by_recording: dict[Path, list[Annotation]] = defaultdict(list)
+    for annotation in reversed(sounds.values()):
+        if annotation.recording is not None:
+            by_recording[annotation.recording].append(annotation)
+    return by_recording
 
 
 def _folder(config: CutConfig, table: Path) -> Path:
@@ -165,20 +172,26 @@ def _cut_recording(
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Annotation, str]] = []
     try:
-        with sf.SoundFile(str(recording)) as file:
-            for annotation in annotations:
-                try:
-                    for piece in _pieces(annotation, file.frames / file.samplerate, config):
-                        name = _name(piece, group)
-                        with replacing(output / "clips" / name) as partial:
-                            audio.write_flac(partial, _samples(file, piece), file.samplerate)
-                        rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
-                except DataError as error:
-                    failed.append((annotation, str(error)))
+        file = sf.SoundFile(str(recording))
     except sf.LibsndfileError as error:
-        failed += [(a, f"its recording cannot be read: {error.error_string}") for a in annotations]
-        rows = []
+        return [], [(annotation, _unreadable(error)) for annotation in annotations]
+    with file:
+        for annotation in annotations:
+            try:
+                for piece in _pieces(annotation, file.frames / file.samplerate, config):
+                    name = _name(piece, group)
+                    with replacing(output / "clips" / name) as partial:
+                        audio.write_flac(partial, _samples(file, piece), file.samplerate)
+                    rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
+            except DataError as error:
+                failed.append((annotation, str(error)))
+            except sf.LibsndfileError as error:
+                failed.append((annotation, _unreadable(error)))
     return rows, failed
+
+
+def _unreadable(error: sf.LibsndfileError) -> str:
+    return f"its recording cannot be read, or its rate not be written: {error.error_string}"
 
 
 def _pieces(annotation: Annotation, recording_s: float, config: CutConfig) -> Iterator[_Piece]:
@@ -196,8 +209,12 @@ def _pieces(annotation: Annotation, recording_s: float, config: CutConfig) -> It
 def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
     """The piece in mono, ``(samples,)``. Raises: `DataError` for one that holds no sound."""
     first = round(piece.start_s * file.samplerate)
+    wanted = max(1, round(piece.end_s * file.samplerate) - first)
     file.seek(first)
-    read = file.read(max(1, round(piece.end_s * file.samplerate) - first), dtype="float32", always_2d=True)
+    read = file.read(wanted, dtype="float32", always_2d=True)
+    # The last frames of compressed files are an estimate.
+    if read.shape[0] < 0.9 * wanted:
+        raise DataError("its recording ends before its header says")
     mono = np.asarray(read.mean(axis=1), dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError("holds NaN or infinite samples")

@@ -74,9 +74,16 @@ def build_corpus(config: CorpusConfig) -> Path:
     """Render and convert the corpus once; a finished one is left alone.
 
     Returns: the corpus folder.
-    Raises: `DataError` when neither source is given or a source is missing.
+    Raises: `DataError` when neither source is given or a source is missing, and for a folder with a corpus of other
+        settings.
     """
+    settings = config.folder / "settings.json"
     if (config.folder / "metadata.jsonl").is_file():
+        if not settings.is_file() or settings.read_text(encoding="utf-8") != _settings(config):
+            raise DataError(
+                f"{config.folder}: holds a corpus of other settings (settings.json); choose another corpus.folder, or "
+                "delete it"
+            )
         return config.folder
     if config.soundfont is None and config.clips_csv is None:
         raise DataError("the corpus has no source: set corpus.soundfont and/or corpus.clips_csv (see docs/pocket.md)")
@@ -92,11 +99,19 @@ def build_corpus(config: CorpusConfig) -> Path:
         "soundfonts": "every SoundFont but FluidR3_GM",
     }
     (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
+    settings.write_text(_settings(config), encoding="utf-8")
     lines = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
     partial = config.folder / "metadata.jsonl.partial"
     partial.write_text(lines, encoding="utf-8")
     partial.replace(config.folder / "metadata.jsonl")
     return config.folder
+
+
+def _settings(config: CorpusConfig) -> str:
+    """What the clips depend on, but for the sources' contents."""
+    settings = config.model_dump(mode="json", exclude={"folder", "soundfont", "clips_csv"})
+    settings |= {"soundfont": config.soundfont is not None, "clips_csv": config.clips_csv is not None}
+    return json.dumps(settings, indent=2)
 
 
 def read_corpus(folder: Path) -> list[CorpusClip]:
