@@ -265,7 +265,7 @@ class TestTable:
             (b"", "holds no rows"),
             (b"path,label\n", "holds no rows"),
             (b"path,label\ncaf\xe9.wav,dog\n", "not UTF-8"),
-            ("path,label\na.wav,dog\n".encode("utf-16"), "not UTF-8"),
+            (b"\xff\xfepath,label\n\x00\xd8", "not UTF-8"),
             (b'path,label\n"a.wav,dog\n', "not readable CSV"),
         ],
     )
@@ -274,6 +274,10 @@ class TestTable:
         path.write_bytes(content)
         with pytest.raises(DataError, match=reason):
             read(path)
+
+    def test_what_excel_calls_unicode_text(self, tmp_path: Path) -> None:
+        (tmp_path / "x.csv").write_bytes("path\tlabel\nä.wav\tdog\n".encode("utf-16"))
+        assert [(row.name, row.labels) for row in read(tmp_path / "x.csv")] == [("ä.wav", ("dog",))]
 
     def test_unreadable_jsonl_names_the_lines(self, tmp_path: Path) -> None:
         path = table(tmp_path / "x.jsonl", '{"path": "a.wav", "label": "x"}\n{"path": \n[1]\n')
@@ -416,7 +420,7 @@ def test_a_folder_around_the_class_folders_is_named(tmp_path: Path) -> None:
 
 def test_no_table_and_paths_of_another_system_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "clips.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(DataError, match="save a spreadsheet as CSV, unpack an archive"):
+    with pytest.raises(DataError, match="save a spreadsheet as CSV in UTF-8, unpack an archive"):
         read(tmp_path / "clips.xlsx")
     files(tmp_path, "dog/a.wav")
     rows = read(table(tmp_path / "clips.csv", "path,label\ndog\\a.wav,dog\ndog/a.wav,dog\n"))

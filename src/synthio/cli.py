@@ -522,7 +522,7 @@ def data_cut(
     label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
     margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
     max_duration_s: Annotated[
-        float, typer.Option(min=0.1, help="Longer annotations are cut into equal pieces.")
+        float, typer.Option(min=0.1, max=120, help="Longer annotations are cut into equal pieces.")
     ] = 10.0,
     rest_label: Annotated[
         str | None, typer.Option(help="Also cut as many clips of what is not annotated, under this label.")

@@ -1,27 +1,37 @@
 """Annotation tables of long recordings: one line per sound, with its beginning, end and label.
 
-Read are CSV, TSV and JSONL with a header (also the selection tables of Raven), and the label files of Audacity, which
-have none. Which recording a line belongs to stands in a column, or is what the table is named after.
+Read are CSV, TSV and JSONL with a header (also the selection tables of Raven and BirdNET), and the label files of
+Audacity, which have none. Which recording a line belongs to stands in a column, or is what the table is named after.
 """
 
 from __future__ import annotations
 
-import os
+import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES
+from synthio.audio import AUDIO_SUFFIXES, audio_files
 from synthio.datasets.rows import clean
-from synthio.datasets.table import TableRow, parse, read_text
+from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse_lines, read_text
 from synthio.errors import DataError
 
+_RAVEN_START = "begin time (s)"
 #: Spellings of the columns, best first, in any case.
-STARTS = ("start_s", "start", "onset", "start_time", "begin time (s)", "start (s)", "begin_time", "start_seconds")
-ENDS = ("end_s", "end", "offset", "end_time", "end time (s)", "end (s)", "end_seconds")
-LABELS = ("label", "species", "annotation", "event_label", "class", "common name", "sound", "category")
+STARTS = (
+    "start_s", "start", "onset", "start_time", _RAVEN_START, "start (s)", "begin_time", "start_seconds",
+    "start_time_seconds",
+)  # fmt: skip
+ENDS = (
+    "end_s", "end", "offset", "end_time", "end time (s)", "end (s)", "end_seconds", "end_time_seconds",
+)  # fmt: skip
+LABELS = ("label", "species", "annotation", "event_label", "common name", "class", "sound", "category")
+RECORDINGS = (
+    "path", "file", "filename", "file_name", "recording", "begin file", "begin path", "audio_filename", "segment_id",
+)  # fmt: skip
 _FILE_OFFSET = "file offset (s)"
-RECORDINGS = ("path", "file", "filename", "file_name", "recording", "begin file", "audio_filename")
 
 
 @dataclass(frozen=True)
@@ -37,70 +47,125 @@ class Annotation:
     """The recording as the table names it."""
     start_s: float
     end_s: float
+    """Both NaN where the table has no numbers."""
     label: str
     wrong: str | None = None
     """Why it cannot be cut, when that is known without opening the recording."""
 
 
-def read_annotations(table: Path, audio_folder: Path, label_column: str | None) -> list[Annotation]:
-    """The lines of one table; ``audio_folder`` is where recordings are looked for.
+class Recordings:
+    """The audio files below a folder, found by path or, where that is of another machine, by name."""
 
-    A line that comes twice is one: Raven writes one per view. Raises: `DataError` for a table that cannot be read or
-    lacks a column, or that neither names recordings nor is named after one.
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._paths = audio_files(folder)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self._paths:
+            self._by_name[_key(path.name)].append(path)
+            self._by_name[_key(path.stem)].append(path)
+
+    def find(self, name: str) -> Path | str:
+        """The file that a table names, with or without its ending; or why there is none."""
+        if not name:
+            return "names no recording"
+        for spelling in (name, name.replace("\\", "/")):
+            try:
+                if (self.folder / spelling).suffix.lower() in AUDIO_SUFFIXES and (self.folder / spelling).is_file():
+                    return self.folder / spelling
+            except (OSError, ValueError):
+                # Too long for a name, or no name at all.
+                break
+        return self._one(re.split(r"[/\\]", name)[-1])
+
+    def named_like(self, table: str) -> Path | str:
+        """``rec1.Table.1.selections.txt`` is about ``rec1.wav``."""
+        parts = table.split(".")
+        for count in range(len(parts), 0, -1):
+            if _key(".".join(parts[:count])) in self._by_name:
+                return self._one(".".join(parts[:count]))
+        return "its table names no recording, and none is called like the table"
+
+    def _one(self, name: str) -> Path | str:
+        found = self._by_name.get(_key(name), [])
+        if len(found) > 1:
+            return "several recordings have its recording's name"
+        return found[0] if found else "its recording is not in the audio folder"
+
+
+def _key(name: str) -> str:
+    return clean(name).casefold()
+
+
+def read_annotations(table: Path, recordings: Recordings, label_column: str | None) -> list[Annotation]:
+    """The lines of one table, none for an empty one. A line that comes twice is one: Raven writes one per view.
+
+    Raises: `DataError` for a table that cannot be read, lacks a column, or counts the time from the first of several
+        files.
     """
-    rows = list(_audacity(table)) or parse(table)
+    rows = list(_audacity(table)) or parse_lines(table)
+    if not rows:
+        return []
     start, end = _column(rows, table, STARTS, None), _column(rows, table, ENDS, None)
     label = _column(rows, table, LABELS, label_column)
-    offset = next((name for name in _columns(rows) if name.strip().casefold() == _FILE_OFFSET), None)
-    named = next((name for name in _columns(rows) if name.strip().casefold() in RECORDINGS), None)
-    own = None if named is not None else _named_after(table, audio_folder)
+    columns = {name.strip().casefold(): name for name in reversed(_columns(rows))}
+    named = next((columns[spelling] for spelling in RECORDINGS if spelling in columns), None)
+    offset = columns.get(_FILE_OFFSET)
+    _check_offsets(rows, table, start, named, offset)
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
-        name = own.name if own is not None else _cell(row, named)
-        recording = own if own is not None else _recording(audio_folder, name)
-        times = _times(row, start, end, offset)
-        said = _cell(row, label)
-        wrong = _wrong(times, said, name, recording)
-        begin_s, end_s = times[0] or 0.0, times[1] or 0.0
-        made = Annotation(table, number, recording, name, begin_s, end_s, said, wrong)
-        found.setdefault((name, *times, said, number if wrong else 0), made)
+        name = table.name if named is None else _cell(row, named)
+        recording = recordings.named_like(table.name) if named is None else recordings.find(_raw(row, named))
+        start_s, end_s = _times(row, start, end, offset)
+        wrong = _wrong(row, start_s, end_s, row.get(label), recording)
+        path = None if isinstance(recording, str) else recording
+        made = Annotation(table, number, path, name, start_s, end_s, _cell(row, label), wrong)
+        found.setdefault((name, start_s, end_s, made.label, number if wrong else 0), made)
     return list(found.values())
 
 
-def _times(row: TableRow, start: str, end: str, offset: str | None) -> tuple[float | None, float | None]:
+def _check_offsets(rows: Sequence[TableRow], table: Path, start: str, named: str | None, offset: str | None) -> None:
+    several = len({_cell(row, named) for row in rows}) > 1
+    if several and offset is None and start.strip().casefold() == _RAVEN_START:
+        raise DataError(
+            f"{table}: names several recordings in {named!r}, and {start!r} counts from the first one; "
+            "export Raven's column 'File Offset (s)' too"
+        )
+
+
+def _times(row: TableRow, start: str, end: str, offset: str | None) -> tuple[float, float]:
     """Seconds in the recording. Raven counts them from the first file that it opened, and has an offset in this one."""
-    start_s, end_s = _seconds(_cell(row, start)), _seconds(_cell(row, end))
-    in_file_s = _seconds(_cell(row, offset))
-    if in_file_s is None or start_s is None or end_s is None:
+    start_s, end_s, in_file_s = (_seconds(_cell(row, column)) for column in (start, end, offset))
+    if math.isnan(in_file_s):
         return start_s, end_s
     return in_file_s, in_file_s + end_s - start_s
 
 
-def _wrong(times: tuple[float | None, float | None], label: str, name: str, recording: Path | None) -> str | None:
-    start_s, end_s = times
-    if not label:
+def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording: Path | str) -> str | None:
+    if EXTRA in row:
+        return MORE_CELLS
+    if isinstance(label, list):
+        return "has several labels"
+    if label is None or not str(label).strip():
         return "has no label"
-    if start_s is None or end_s is None:
+    if math.isnan(start_s) or math.isnan(end_s):
         return "its beginning or end is no number of seconds"
     if not 0 <= start_s < end_s:
         return "does not end after it begins, at 0 s or later"
-    if recording is None:
-        return f"no such recording as {name!r}" if name else "names no recording"
-    return None
+    return recording if isinstance(recording, str) else None
 
 
 def _audacity(table: Path) -> Iterator[TableRow]:
     """Lines ``start<tab>end<tab>label``; none when the first line is no such line. Lines that begin with a backslash
     are frequencies of the line before."""
     lines = [line for line in read_text(table).split("\n") if line.strip() and not line.startswith("\\")]
-    if lines and all(_seconds(cell) is not None for cell in [*lines[0].split("\t"), "", ""][:2]):
+    if lines and not any(math.isnan(_seconds(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
         for line in lines:
             cells = [*line.rstrip("\r").split("\t"), "", ""]
             yield {"start_s": cells[0], "end_s": cells[1], "label": "\t".join(cells[2:-2])}
 
 
 def _columns(rows: Sequence[TableRow]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row if "\0" not in column))
+    return list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
 
 
 def _column(rows: Sequence[TableRow], table: Path, spellings: Sequence[str], asked: str | None) -> str:
@@ -117,35 +182,19 @@ def _column(rows: Sequence[TableRow], table: Path, spellings: Sequence[str], ask
     )
 
 
+def _raw(row: TableRow, column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
+
+
 def _cell(row: TableRow, column: str | None) -> str:
-    value = None if column is None else row.get(column)
-    return "" if value is None else clean(str(value)).strip()
+    return "" if column is None else clean(_raw(row, column))
 
 
-def _seconds(text: str) -> float | None:
+def _seconds(text: str) -> float:
+    """NaN for what is no number of seconds."""
     try:
         value = float(text.strip().replace(",", "."))
     except ValueError:
-        return None
-    return value if abs(value) < 1e9 else None
-
-
-def _recording(folder: Path, name: str) -> Path | None:
-    if not name:
-        return None
-    path = Path(os.path.normpath(folder / name.replace("\\", "/")))
-    return path if path.is_file() else None
-
-
-def _named_after(table: Path, folder: Path) -> Path:
-    """``rec1.Table.1.selections.txt`` is about ``rec1.wav``. Raises: `DataError` when there is no such file."""
-    parts = table.name.split(".")
-    by_stem = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
-    for count in range(len(parts), 0, -1):
-        if found := by_stem.get(".".join(parts[:count])):
-            return found
-    raise DataError(
-        f"{table}: has no column {' or '.join(map(repr, RECORDINGS[:3]))}, and {folder} holds no recording "
-        f"{table.name.split('.')[0]}.wav (or another format) that the table would be named after; "
-        "say where the recordings are with --audio"
-    )
+        return math.nan
+    return value if abs(value) < 1e9 else math.nan

@@ -19,10 +19,16 @@ import numpy as np
 import soundfile as sf
 
 from synthio import audio
-from synthio.datasets.annotations import Annotation, read_annotations
+from synthio.datasets.annotations import Annotation, Recordings, read_annotations
+from synthio.datasets.rows import clean
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.store import replacing
+
+#: Windows of detectors reach beyond the end.
+_OVERHANG_S = 3.0
+#: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
+_UNREADABLE = (sf.LibsndfileError, TypeError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,15 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     output = config.output.expanduser().absolute()
     if (output / "clips.csv").exists():
         raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
-    found = [a for table in tables for a in read_annotations(table, _folder(config, table), config.label_column)]
+    if config.rest_label is not None and not config.rest_label.strip():
+        raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
+    found = _read(tables, config)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
     if config.rest_label is not None:
         for recording, annotations in by_recording.items():
-            annotations += _rest(recording, annotations, config.rest_label, config)
+            own = [a for a in found if a.recording == recording]
+            annotations += _rest(recording, annotations, own, config.rest_label, config)
     groups = _groups(by_recording)
     rows: list[dict[str, Any]] = []
     try:
@@ -94,57 +103,80 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
                 rejected += failed
                 advance(len(annotations))
         _write(output / "rejected.csv", [_as_row(annotation, why) for annotation, why in rejected])
-        if not rows:
-            reasons = "; ".join(dict.fromkeys(why for _, why in rejected))
-            raise DataError(f"none of {len(found)} annotations could be cut: {reasons or 'the tables hold none'}")
-        _write(output / "clips.csv", rows)
+        if rows:
+            _write(output / "clips.csv", rows)
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror or error})") from error
+    reasons = dict(Counter(why for _, why in rejected).most_common())
+    if not rows:
+        said = "; ".join(reasons) or "the tables hold none"
+        raise DataError(
+            f"none of {len(found)} annotations could be cut: {said} ({output / 'rejected.csv'} has each); recordings "
+            f"were looked for in {config.audio_folder or 'the folder of each table'} (--audio)"
+        )
     return Cut(
         table=str(output / "clips.csv"),
         counts=dict(sorted(Counter(str(row["label"]) for row in rows).items())),
         recordings=len({row["group"] for row in rows}),
         overlapping=sum(bool(row["also"]) for row in rows),
-        rejected=dict(Counter(why for _, why in rejected).most_common()),
+        rejected=reasons,
     )
+
+
+def _read(tables: Sequence[Path], config: CutConfig) -> list[Annotation]:
+    """The annotations of all tables. Raises: `DataError` for a table or a folder that is not there."""
+    recordings: dict[Path, Recordings] = {}
+    found: list[Annotation] = []
+    for table in tables:
+        if not table.is_file():
+            raise DataError(f"{table}: no such table; expected annotations (CSV, TSV, JSONL, Raven, Audacity)")
+        folder = (config.audio_folder or table.parent).expanduser().absolute()
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
+        if folder not in recordings:
+            recordings[folder] = Recordings(folder)
+        found += read_annotations(table, recordings[folder], config.label_column)
+    return found
 
 
 def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
     """Those that can be cut; what two tables say alike is one sound."""
-    sounds = {(a.recording, a.start_s, a.end_s, a.label): a for a in reversed(found) if a.wrong is None}
+    sounds: dict[tuple[object, ...], Annotation] = {}
+    for annotation in found:
+        sounds.setdefault((annotation.recording, annotation.start_s, annotation.end_s, annotation.label), annotation)
     by_recording: dict[Path, list[Annotation]] = defaultdict(list)
-    for annotation in reversed(sounds.values()):
-        if annotation.recording is not None:
+    for annotation in sounds.values():
+        if annotation.wrong is None and annotation.recording is not None:
             by_recording[annotation.recording].append(annotation)
     return by_recording
-
-
-def _folder(config: CutConfig, table: Path) -> Path:
-    folder = (config.audio_folder or table.parent).expanduser().absolute()
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
-    return folder
 
 
 def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
-    return {path: path.relative_to(root).as_posix() for path in recordings}
+    return {path: clean(path.relative_to(root).as_posix()) for path in recordings}
 
 
-def _rest(recording: Path, annotations: Sequence[Annotation], label: str, config: CutConfig) -> list[Annotation]:
-    """As many as there are annotations, where the recording has room: their median length, spread over it."""
+def _rest(
+    recording: Path, annotations: Sequence[Annotation], own: Sequence[Annotation], label: str, config: CutConfig
+) -> list[Annotation]:
+    """As many clips as ``annotations`` give, where the recording has room: their median length, spread over it.
+
+    ``own``: all of the recording, also those that cannot be cut; what somebody marked is no background.
+    """
+    if any(math.isnan(a.start_s) or math.isnan(a.end_s) for a in own):
+        return []
     try:
         recording_s = float(sf.info(str(recording)).duration)
-    except sf.LibsndfileError:
+    except _UNREADABLE:
         # The annotations themselves tell it.
         return []
-    length_s = min(
-        statistics.median(a.end_s - a.start_s for a in annotations) + 2 * config.margin_s, config.max_duration_s
-    )
-    covered = [(a.start_s - config.margin_s, a.end_s + config.margin_s) for a in annotations]
+    median_s = statistics.median(a.end_s - a.start_s for a in annotations)
+    length_s = min(median_s + 2 * config.margin_s, config.max_duration_s)
+    covered = [(a.start_s - config.margin_s, a.end_s + config.margin_s) for a in own]
     starts = free_starts(covered, recording_s, length_s)
-    chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, len(annotations))} if starts else set())
+    wanted = sum(_count(a.end_s - a.start_s + 2 * config.margin_s, config) for a in annotations)
+    chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, wanted)} if starts else set())
     # The margin comes back when they are cut.
     shorter_s = min(config.margin_s, 0.49 * length_s)
     first = annotations[0]
@@ -171,39 +203,48 @@ def _cut_recording(
     """Table rows of the clips of one recording, which is never held in memory as a whole; and what failed, and why."""
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Annotation, str]] = []
-    try:
-        file = sf.SoundFile(str(recording))
-    except sf.LibsndfileError as error:
-        return [], [(annotation, _unreadable(error)) for annotation in annotations]
-    with file:
-        for annotation in annotations:
-            try:
-                for piece in _pieces(annotation, file.frames / file.samplerate, config):
-                    name = _name(piece, group)
-                    with replacing(output / "clips" / name) as partial:
-                        audio.write_flac(partial, _samples(file, piece), file.samplerate)
-                    rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
-            except DataError as error:
-                failed.append((annotation, str(error)))
-            except sf.LibsndfileError as error:
-                failed.append((annotation, _unreadable(error)))
+    waiting = sorted(annotations, key=lambda a: a.start_s)
+    while waiting:
+        try:
+            file = sf.SoundFile(str(recording))
+        except _UNREADABLE as error:
+            return rows, failed + [(annotation, _unreadable(error)) for annotation in waiting]
+        with file:
+            while waiting:
+                annotation = waiting.pop(0)
+                try:
+                    for piece in _pieces(annotation, file.frames / file.samplerate, config):
+                        name = _name(piece, group)
+                        with replacing(output / "clips" / name) as partial:
+                            audio.write_flac(partial, _samples(file, piece), file.samplerate)
+                        rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
+                except DataError as error:
+                    failed.append((annotation, str(error)))
+                except sf.LibsndfileError as error:
+                    failed.append((annotation, _unreadable(error)))
+                    # libsndfile keeps an error of seeking: the others need a file that was opened anew.
+                    break
     return rows, failed
 
 
-def _unreadable(error: sf.LibsndfileError) -> str:
-    return f"its recording cannot be read, or its rate not be written: {error.error_string}"
+def _unreadable(error: Exception) -> str:
+    return f"its recording cannot be read, or its rate not be written: {getattr(error, 'error_string', error)}"
 
 
 def _pieces(annotation: Annotation, recording_s: float, config: CutConfig) -> Iterator[_Piece]:
-    """Raises: `DataError` for an annotation after the recording's end."""
-    if annotation.start_s >= recording_s:
-        raise DataError("begins after the end of its recording")
+    """Raises: `DataError` for an annotation that does not lie in the recording."""
+    if annotation.start_s >= recording_s or annotation.end_s > recording_s + _OVERHANG_S:
+        raise DataError("ends after its recording does; are the times seconds in this file?")
     start_s = max(0.0, annotation.start_s - config.margin_s)
     end_s = min(recording_s, annotation.end_s + config.margin_s)
-    count = max(1, math.ceil(round((end_s - start_s) / config.max_duration_s, 6)))
-    bounds = np.linspace(start_s, end_s, count + 1)
+    bounds = np.linspace(start_s, end_s, _count(end_s - start_s, config) + 1)
     for first, last in pairwise(bounds):
         yield _Piece(annotation, float(first), float(last))
+
+
+def _count(duration_s: float, config: CutConfig) -> int:
+    """Of the pieces."""
+    return max(1, math.ceil(round(duration_s / config.max_duration_s, 6)))
 
 
 def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
@@ -218,9 +259,11 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
     mono = np.asarray(read.mean(axis=1), dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError("holds NaN or infinite samples")
-    if np.abs(mono).max(initial=0.0) < audio.SILENCE_PEAK:
-        raise DataError("is silent")
-    return mono
+    peak = float(np.abs(mono).max(initial=0.0))
+    if peak < audio.SILENCE_PEAK:
+        raise DataError("is silent once mixed to mono")
+    # Files of floating-point numbers may be louder than FLAC can be.
+    return mono / peak if peak > 1 else mono
 
 
 def _name(piece: _Piece, group: str) -> str:

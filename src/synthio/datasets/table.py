@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ from synthio.errors import DataError
 TableRow = dict[str, Any]
 """Column -> cell; cells that a CSV line has beyond the header are under `EXTRA`."""
 EXTRA = "\0extra"
+MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
 _SHOWN = 5
 
 
@@ -32,26 +34,31 @@ def read_table(config: DataConfig) -> list[Row]:
 
 
 def parse(table: Path) -> list[TableRow]:
-    """The table's lines as mappings.
-
-    Raises: `DataError` naming the lines that cannot be read.
-    """
-    text = read_text(table)
-    is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
-    rows = _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
+    """The table's lines as mappings. Raises: `DataError` as `parse_lines`, and when there are none."""
+    rows = parse_lines(table)
     if not rows:
         raise DataError(f"{table}: holds no rows; expected one per clip")
     return rows
 
 
+def parse_lines(table: Path) -> list[TableRow]:
+    """The table's lines as mappings, if any. Raises: `DataError` naming the lines that cannot be read."""
+    text = read_text(table)
+    is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
+    return _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
+
+
 def read_text(table: Path) -> str:
-    """UTF-8, with or without byte order mark. Raises: `DataError` saying what the file may be instead."""
+    """UTF-8, with or without byte order mark, or UTF-16 with one. Raises: `DataError` saying what it may be instead."""
     try:
-        return table.read_text(encoding="utf-8-sig")
+        content = table.read_bytes()
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        # As a text file is read: any line end is "\n".
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
     except UnicodeDecodeError as error:
         raise DataError(
             f"{table}: is not UTF-8 text (byte {error.start}); expected a folder, or a CSV or JSONL table in UTF-8: "
-            "save a spreadsheet as CSV, unpack an archive, give the folder of a single file"
+            "save a spreadsheet as CSV in UTF-8, unpack an archive, give the folder of a single file"
         ) from error
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror or error})") from error
@@ -122,7 +129,7 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Ro
     if "\\" in cell and not path.exists():
         rejected = f"no such file as {clean(cell)!r}; write its path with / and not \\"
     if EXTRA in row:
-        rejected = "its line has more cells than the header; quote cells that hold the delimiter"
+        rejected = MORE_CELLS
     return Row(
         path=path,
         name=clean(path.relative_to(table.parent).as_posix() if path.is_relative_to(table.parent) else cell),
