@@ -26,7 +26,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
-from synthio.audio import Waveform, crop, load
+from synthio.audio import Waveform, load_start
 from synthio.backends.classifier import (
     NO_CLASS,
     CurvePoint,
@@ -255,7 +255,7 @@ def _augmented(
 
 
 def _waveform(path: str, sample_rate_hz: int, max_duration_s: float) -> Waveform:
-    return crop(load(Path(path), sample_rate_hz), max_duration_s, sample_rate_hz)
+    return load_start(Path(path), max_duration_s, sample_rate_hz)
 
 
 def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], problem: ProblemType) -> torch.Tensor:

@@ -49,6 +49,11 @@ def load(path: Path, sample_rate_hz: int) -> Waveform:
     return samples
 
 
+def load_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
+    """The first ``duration_s`` of a file, or all of it, as `load` gives it."""
+    return crop(load(path, sample_rate_hz), duration_s, sample_rate_hz)
+
+
 def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
     """The first ``duration_s`` of ``(samples,)``, or all; at least one sample."""
     return samples[: max(1, round(duration_s * sample_rate_hz))]

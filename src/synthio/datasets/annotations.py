@@ -57,10 +57,9 @@ class Recordings:
     """The audio files below a folder, found by path or, where that is of another machine, by name."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._paths = audio_files(folder)
+        self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
-        for path in self._paths:
+        for path in audio_files(folder):
             self._by_name[_key(path.name)].append(path)
             self._by_name[_key(path.stem)].append(path)
 
@@ -70,8 +69,9 @@ class Recordings:
             return "names no recording"
         for spelling in (name, name.replace("\\", "/")):
             try:
-                if (self.folder / spelling).suffix.lower() in AUDIO_SUFFIXES and (self.folder / spelling).is_file():
-                    return self.folder / spelling
+                path = self._folder / spelling
+                if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+                    return path
             except (OSError, ValueError):
                 # Too long for a name, or no name at all.
                 break
@@ -102,12 +102,25 @@ def read_annotations(table: Path, recordings: Recordings, label_column: str | No
     Raises: `DataError` for a table that cannot be read, lacks a column, or counts the time from the first of several
         files.
     """
-    rows = list(_audacity(table)) or parse_lines(table)
+    text = read_text(table)
+    rows = list(_audacity(text)) or parse_lines(text, table)
     if not rows:
         return []
-    start, end = _column(rows, table, STARTS, None), _column(rows, table, ENDS, None)
-    label = _column(rows, table, LABELS, label_column)
-    columns = {name.strip().casefold(): name for name in reversed(_columns(rows))}
+    found_columns = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
+    columns = {name.strip().casefold(): name for name in reversed(found_columns)}
+
+    def column(spellings: Sequence[str], cure: str = "rename one") -> str:
+        for spelling in spellings:
+            if spelling in columns:
+                return columns[spelling]
+        raise DataError(
+            f"{table}: has no column {' or '.join(map(repr, spellings[:4]))}; found "
+            f"{', '.join(map(repr, found_columns))}; {cure}"
+        )
+
+    start, end = column(STARTS), column(ENDS)
+    own_label = LABELS if label_column is None else (label_column.strip().casefold(),)
+    label = column(own_label, "rename one, or name it with --label-column")
     named = next((columns[spelling] for spelling in RECORDINGS if spelling in columns), None)
     offset = columns.get(_FILE_OFFSET)
     _check_offsets(rows, table, start, named, offset)
@@ -154,32 +167,14 @@ def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording
     return recording if isinstance(recording, str) else None
 
 
-def _audacity(table: Path) -> Iterator[TableRow]:
+def _audacity(text: str) -> Iterator[TableRow]:
     """Lines ``start<tab>end<tab>label``; none when the first line is no such line. Lines that begin with a backslash
     are frequencies of the line before."""
-    lines = [line for line in read_text(table).split("\n") if line.strip() and not line.startswith("\\")]
+    lines = [line for line in text.split("\n") if line.strip() and not line.startswith("\\")]
     if lines and not any(math.isnan(_seconds(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
         for line in lines:
             cells = [*line.rstrip("\r").split("\t"), "", ""]
             yield {"start_s": cells[0], "end_s": cells[1], "label": "\t".join(cells[2:-2])}
-
-
-def _columns(rows: Sequence[TableRow]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
-
-
-def _column(rows: Sequence[TableRow], table: Path, spellings: Sequence[str], asked: str | None) -> str:
-    """The table's own spelling of a column. Raises: `DataError` when there is none."""
-    columns = {name.strip().casefold(): name for name in reversed(_columns(rows))}
-    wanted = spellings if asked is None else (asked.strip().casefold(),)
-    for spelling in wanted:
-        if spelling in columns:
-            return columns[spelling]
-    option = "" if spellings is not LABELS else ", or name it with --label-column"
-    raise DataError(
-        f"{table}: has no column {' or '.join(map(repr, wanted[:4]))}; found {', '.join(map(repr, _columns(rows)))}; "
-        f"rename one{option}"
-    )
 
 
 def _raw(row: TableRow, column: str) -> str:

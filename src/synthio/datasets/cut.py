@@ -89,9 +89,11 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
     if config.rest_label is not None:
+        marked: dict[Path | None, list[Annotation]] = defaultdict(list)
+        for annotation in found:
+            marked[annotation.recording].append(annotation)
         for recording, annotations in by_recording.items():
-            own = [a for a in found if a.recording == recording]
-            annotations += _rest(recording, annotations, own, config.rest_label, config)
+            annotations += _rest(recording, annotations, marked[recording], config.rest_label, config)
     groups = _groups(by_recording)
     rows: list[dict[str, Any]] = []
     try:

@@ -35,15 +35,14 @@ def read_table(config: DataConfig) -> list[Row]:
 
 def parse(table: Path) -> list[TableRow]:
     """The table's lines as mappings. Raises: `DataError` as `parse_lines`, and when there are none."""
-    rows = parse_lines(table)
+    rows = parse_lines(read_text(table), table)
     if not rows:
         raise DataError(f"{table}: holds no rows; expected one per clip")
     return rows
 
 
-def parse_lines(table: Path) -> list[TableRow]:
-    """The table's lines as mappings, if any. Raises: `DataError` naming the lines that cannot be read."""
-    text = read_text(table)
+def parse_lines(text: str, table: Path) -> list[TableRow]:
+    """The lines of a table's ``text`` as mappings, if any. Raises: `DataError` naming those that cannot be read."""
     is_json = table.suffix.lower() in {".jsonl", ".ndjson", ".json"}
     return _parse_jsonl(text, table) if is_json else _parse_csv(text, table)
 
@@ -51,10 +50,9 @@ def parse_lines(table: Path) -> list[TableRow]:
 def read_text(table: Path) -> str:
     """UTF-8, with or without byte order mark, or UTF-16 with one. Raises: `DataError` saying what it may be instead."""
     try:
-        content = table.read_bytes()
-        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        # As a text file is read: any line end is "\n".
-        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding).read()
+        with table.open("rb") as file:
+            is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return table.read_text(encoding="utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{table}: is not UTF-8 text (byte {error.start}); expected a folder, or a CSV or JSONL table in UTF-8: "

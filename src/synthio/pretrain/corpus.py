@@ -169,10 +169,9 @@ def _drums(config: CorpusConfig) -> Iterator[CorpusClip]:
                 samples = font.note(kit, key, velocity, 0.3, 1.0, bank=128)
                 name = f"clips/kit_{kit:03d}_{key:03d}_{velocity:03d}"
                 for number, hit in enumerate([samples, *_sizes(config, samples, name)]):
-                    suffix = f"_{number}" if number else ""
-                    yield from _hit(
-                        config, f"{name}{suffix}.flac", hit, label, gm.loudness(velocity), f"fluidr3_kit_{kit:03d}"
-                    )
+                    file = f"{name}_{number}.flac" if number else f"{name}.flac"
+                    loudness, group = gm.loudness(velocity), f"fluidr3_kit_{kit:03d}"
+                    yield from _hit(config, file, hit, label, loudness, group, "MIT")
 
 
 def _sizes(config: CorpusConfig, samples: audio.Waveform, name: str) -> Iterator[audio.Waveform]:
@@ -188,11 +187,11 @@ def _machine_hits(config: CorpusConfig) -> Iterator[CorpusClip]:
         for number in range(config.machine_hits):
             samples = drum_hit(label, config.sample_rate_hz, numpy_generator(config.seed, "machine", label, number))
             name = f"clips/machine_{label.replace(' ', '_')}_{number:03d}.flac"
-            yield from _hit(config, name, samples, label, "synthesised", "drum_machine")
+            yield from _hit(config, name, samples, label, "synthesised", "drum_machine", "Apache-2.0")
 
 
 def _hit(
-    config: CorpusConfig, name: str, samples: audio.Waveform, label: str, kind: str, group: str
+    config: CorpusConfig, name: str, samples: audio.Waveform, label: str, kind: str, group: str, licence: str
 ) -> Iterator[CorpusClip]:
     """The clip of one drum hit; none when it is silent."""
     if not _write(config, name, trim_silence(samples, config.sample_rate_hz)):
@@ -200,9 +199,7 @@ def _hit(
     drum = gm.DRUM_CLASSES.get(label, label)
     described = f"a {kind}, {describe(samples, config.sample_rate_hz)} {label}"
     captions = _distinct(f"Sound of a {drum}", f"Sound of a {label}", f"a {label} hit", described)
-    yield CorpusClip(
-        name, captions, _distinct(label, drum, "percussion"), group, "MIT" if group != "drum_machine" else "Apache-2.0"
-    )
+    yield CorpusClip(name, captions, _distinct(label, drum, "percussion"), group, licence)
 
 
 def trim_silence(samples: audio.Waveform, sample_rate_hz: int, floor_db: float = -50.0) -> audio.Waveform:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import signal
 
 from synthio import audio
+from synthio.pretrain.variation import log_uniform
 
 Range = tuple[float, float]
 Samples = npt.NDArray[np.float64]
@@ -81,21 +82,17 @@ _DRAWN_MODES = 6
 def drum_hit(name: str, sample_rate_hz: int, generator: np.random.Generator) -> audio.Waveform:
     """One hit of a class of `DRUMS`, ``(samples,)``, at a peak of 1."""
     drum = DRUMS[name]
-    count = round(_drawn(drum.duration_s, generator) * sample_rate_hz)
+    count = round(log_uniform(drum.duration_s, generator) * sample_rate_hz)
     time_s = np.arange(count) / sample_rate_hz
     tone = _TONES[drum.tone](drum, time_s, generator)
-    tone *= np.exp(-time_s / _drawn(drum.tone_decay_s, generator)) / max(1e-9, np.abs(tone).max())
-    band = (_drawn(drum.band_low_hz, generator), _drawn(drum.band_high_hz, generator))
+    tone *= np.exp(-time_s / log_uniform(drum.tone_decay_s, generator)) / max(1e-9, np.abs(tone).max())
+    band = (log_uniform(drum.band_low_hz, generator), log_uniform(drum.band_high_hz, generator))
     noise = _filtered(generator.standard_normal(count), band, "bandpass", sample_rate_hz)
     noise *= _bursts(drum, time_s, generator) / max(1e-9, np.abs(noise).max())
     mixed = generator.uniform(*drum.tone_level) * tone + generator.uniform(*drum.noise_level) * noise
-    mixed = _filtered(mixed, _drawn(drum.high_pass_hz, generator), "highpass", sample_rate_hz)
-    mixed *= np.minimum(1.0, time_s / _drawn(drum.attack_s, generator))
+    mixed = _filtered(mixed, log_uniform(drum.high_pass_hz, generator), "highpass", sample_rate_hz)
+    mixed *= np.minimum(1.0, time_s / log_uniform(drum.attack_s, generator))
     return np.asarray(mixed / max(1e-9, np.abs(mixed).max()), dtype=np.float32)
-
-
-def _drawn(limits: Range, generator: np.random.Generator) -> float:
-    return float(np.exp(generator.uniform(*np.log(limits))))
 
 
 def _filtered(
@@ -106,8 +103,8 @@ def _filtered(
 
 
 def _falling(drum: Drum, time_s: Samples, generator: np.random.Generator) -> Samples:
-    low_hz, glide_s = _drawn(drum.tone_hz, generator), _drawn((0.01, 0.1), generator)
-    hz = low_hz * (1 + (_drawn(drum.fall, generator) - 1) * np.exp(-time_s / glide_s))
+    low_hz, glide_s = log_uniform(drum.tone_hz, generator), log_uniform((0.01, 0.1), generator)
+    hz = low_hz * (1 + (log_uniform(drum.fall, generator) - 1) * np.exp(-time_s / glide_s))
     return np.asarray(np.sin(2 * np.pi * np.cumsum(hz) * time_s[1]))
 
 
@@ -115,7 +112,7 @@ def _modes(drum: Drum, time_s: Samples, generator: np.random.Generator) -> Sampl
     """Higher modes fade sooner."""
     hz = _frequencies(drum, generator)
     rings = np.sin(2 * np.pi * np.outer(hz, time_s) + generator.uniform(0, 2 * np.pi, (len(hz), 1)))
-    fades = np.exp(-np.outer(hz / hz[0] - 1, time_s) / (2 * _drawn(drum.tone_decay_s, generator)))
+    fades = np.exp(-np.outer(hz / hz[0] - 1, time_s) / (2 * log_uniform(drum.tone_decay_s, generator)))
     return np.asarray(generator.uniform(0.3, 1.0, len(hz)) @ (rings * fades))
 
 
@@ -126,13 +123,13 @@ def _squares(drum: Drum, time_s: Samples, generator: np.random.Generator) -> Sam
 
 def _frequencies(drum: Drum, generator: np.random.Generator) -> Samples:
     ratios = drum.ratios or np.sort(generator.uniform(1, drum.spread, _DRAWN_MODES))
-    return _drawn(drum.tone_hz, generator) * np.asarray(ratios, dtype=np.float64)
+    return log_uniform(drum.tone_hz, generator) * np.asarray(ratios, dtype=np.float64)
 
 
 def _bursts(drum: Drum, time_s: Samples, generator: np.random.Generator) -> Samples:
     """The envelope: short bursts, and the last one fades as long as the class does."""
-    count, decay_s = int(generator.integers(*drum.bursts, endpoint=True)), _drawn(drum.noise_decay_s, generator)
-    spacing_s = _drawn(_BURST_SPACING_S, generator)
+    count, decay_s = int(generator.integers(*drum.bursts, endpoint=True)), log_uniform(drum.noise_decay_s, generator)
+    spacing_s = log_uniform(_BURST_SPACING_S, generator)
     envelope = np.zeros_like(time_s)
     for burst in range(count):
         since_s = time_s - burst * spacing_s

@@ -51,7 +51,7 @@ def depends_on(recipe: Section, made_of: object) -> str:
     return fingerprint([content, made_of])
 
 
-def start_from(weights: Path, module: torch.nn.Module, elsewhere: str = " ") -> None:
+def start_from(weights: Path, module: torch.nn.Module, elsewhere: str | tuple[str, ...] = ()) -> None:
     """Load a safetensors file into ``module``; parameters whose names begin with ``elsewhere`` may be missing in it.
 
     Raises: `ConfigError` for a file that is not there or is of a model of other sizes.

@@ -39,10 +39,19 @@ class Variation:
     """Of an exponential fade over the clip; None leaves it as it rings."""
 
 
+def log_uniform(limits: tuple[float, float], generator: np.random.Generator) -> float:
+    """A number between the limits, even on a log scale."""
+    return float(np.exp(generator.uniform(*np.log(limits))))
+
+
+def _gains_db(largest_db: float, generator: np.random.Generator) -> tuple[float, ...]:
+    return tuple(generator.uniform(-largest_db, largest_db, len(_BANDS_HZ)))
+
+
 def draw_variation(generator: np.random.Generator) -> Variation:
     """Gains up to 6 dB, speed up to 2% (a third of a semitone), delay up to 30 ms."""
     return Variation(
-        gains_db=tuple(generator.uniform(-_MAX_GAIN_DB, _MAX_GAIN_DB, len(_BANDS_HZ))),
+        gains_db=_gains_db(_MAX_GAIN_DB, generator),
         speed=float(generator.uniform(1 - _MAX_SPEED_CHANGE, 1 + _MAX_SPEED_CHANGE)),
         delay_s=float(generator.uniform(0, _MAX_DELAY_S)),
     )
@@ -52,10 +61,10 @@ def draw_size(generator: np.random.Generator) -> Variation:
     """Another drum of the same kind: speed from 0.7 to 1.4 (half an octave either way), gains up to 8 dB, and half of
     the time a faster decay. Only for hits, whose class does not depend on their pitch."""
     return Variation(
-        gains_db=tuple(generator.uniform(-_MAX_SIZE_GAIN_DB, _MAX_SIZE_GAIN_DB, len(_BANDS_HZ))),
-        speed=float(np.exp(generator.uniform(*np.log(_SIZES)))),
+        gains_db=_gains_db(_MAX_SIZE_GAIN_DB, generator),
+        speed=log_uniform(_SIZES, generator),
         delay_s=0.0,
-        decay_s=float(np.exp(generator.uniform(*np.log(_DECAYS_S)))) if generator.random() < 0.5 else None,
+        decay_s=log_uniform(_DECAYS_S, generator) if generator.random() < 0.5 else None,
     )
 
 
@@ -64,7 +73,7 @@ def draw_resonances(generator: np.random.Generator) -> Variation:
     dB."""
     shift = int(generator.integers(1, _MAX_RESONANCE_SHIFT, endpoint=True)) * int(generator.choice([-1, 1]))
     return Variation(
-        gains_db=tuple(generator.uniform(-_MAX_SIZE_GAIN_DB, _MAX_SIZE_GAIN_DB, len(_BANDS_HZ))),
+        gains_db=_gains_db(_MAX_SIZE_GAIN_DB, generator),
         speed=2 ** (shift / 12),
         delay_s=0.0,
     )

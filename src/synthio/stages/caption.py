@@ -67,10 +67,9 @@ def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> 
 def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
     """The samples, or why there are none."""
     try:
-        samples = audio.load(Path(clip.path), sample_rate_hz)
+        return audio.load_start(Path(clip.path), config.data.max_duration_s, sample_rate_hz)
     except DataError as error:
         return str(error)
-    return audio.crop(samples, config.data.max_duration_s, sample_rate_hz)
 
 
 def _record(clip: Clip, result: Captioned) -> Caption:

@@ -231,7 +231,7 @@ def _generate_with(
 
 
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
-    return audio.crop(audio.load(path, SAMPLE_RATE_HZ), config.data.max_duration_s, SAMPLE_RATE_HZ)
+    return audio.load_start(path, config.data.max_duration_s, SAMPLE_RATE_HZ)
 
 
 def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], reporter: Reporter) -> float:
@@ -344,10 +344,8 @@ def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> npt.NDArra
     """CLAP rows ``(clips, width)`` of the first ``limit_s`` seconds of each clip, heard at the CLAP's own rate."""
     rate_hz, rows = clap.sample_rate_hz, []
     for start in range(0, len(clips), _CHUNK):
-        paths = [Path(clip.path) for clip in clips[start : start + _CHUNK]]
-        rows.append(
-            clap.embed_audio([audio.crop(audio.load(path, rate_hz), limit_s, rate_hz) for path in paths], rate_hz)
-        )
+        heard = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in clips[start : start + _CHUNK]]
+        rows.append(clap.embed_audio(heard, rate_hz))
     return np.concatenate(rows)
 
 

@@ -53,7 +53,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     with reporter.task("filter: real clips", len(training)) as advance:
         waveforms = []
         for clip in training:
-            waveforms.append(audio.crop(audio.load(Path(clip.path), clap.sample_rate_hz), limit, clap.sample_rate_hz))
+            waveforms.append(audio.load_start(Path(clip.path), limit, clap.sample_rate_hz))
             advance(1)
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))

@@ -54,7 +54,7 @@ def retrieve_clips(
             "choose a larger retrieve.corpus or a smaller imagine.captions_per_clip"
         )
     rate_hz, limit_s = clap.sample_rate_hz, config.data.max_duration_s
-    waveforms = [audio.crop(audio.load(Path(clip.path), rate_hz), limit_s, rate_hz) for clip in training]
+    waveforms = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in training]
     similarities = clap.embed_audio(waveforms, rate_hz) @ rows[usable].T
     retrieved = []
     for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True):
