@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthio import charts
+from synthio import charts, metrics
 from synthio.errors import StoreError
 from synthio.metrics import ArmResult, ClassResult, Comparison, Difference
 from synthio.progress import Reporter
@@ -41,7 +41,6 @@ from synthio.stages.report import (
     ReportData,
     SampleClip,
     StageTime,
-    effect,
     write_report,
 )
 
@@ -482,7 +481,7 @@ def test_a_new_report_removes_the_old_ones_media_and_nothing_else(tmp_path: Path
     write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "a.flac"))]), folder)
     old = {path.name for path in folder.rglob("accepted-*")}
     (folder / "audio" / "my notes.txt").write_text("keep", encoding="utf-8")
-    (folder / "audio" / ".accepted-01-0123456789ab.flac.77.partial").write_text("left by a kill", encoding="utf-8")
+    (folder / "audio" / ".accepted-01-0123456789ab.flac.1a2b3c4d.partial").write_text("of a kill", encoding="utf-8")
     page = write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "b.flac", 880))]), folder)
     assert_links_stay_inside(page, folder)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
@@ -786,13 +785,26 @@ def test_a_spectrogram_takes_missing_values() -> None:
     ],
 )
 def test_the_effect_follows_the_interval(tmp_path: Path, low: float, high: float, n_added: int, expected: str) -> None:
+    seeds = (0.5, 0.52)
     compared = comparison(
-        arm("gold", 0.5, 0), arm("synthio", 0.53, n_added), between=difference((low + high) / 2, low, high)
+        arm("gold", 0.5, 0, seeds),
+        arm("synthio", 0.53, n_added, seeds),
+        between=difference((low + high) / 2, low, high),
     )
-    assert effect(compared) == expected
+    assert metrics.effect(compared) == expected
     page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
     tag = next(p for p in page.all("p") if str(p.get("class", "")).startswith("effect"))
     assert tag["class"] == f"effect {expected}"
+
+
+def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
+    compared = comparison(
+        arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.53, 9, (0.53,)), between=difference(4.0, 1.0, 7.0)
+    )
+    assert metrics.effect(compared) == "unknown"
+    page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
+    assert "the interval of the test clips alone" in page.text
+    assert "+4.0 points, of one training per arm" in page.text
 
 
 def test_classes_are_listed_by_gain(tmp_path: Path) -> None:

@@ -185,10 +185,14 @@ def bootstrap_difference(
     have shape ``(seeds, clips, classes)``; entry s of both comes from the same seed. ``mean`` is the difference on the
     data itself, not the mean of the resamples. Resamples in which the metric is undefined (NaN) are left out.
 
+    Few seeds, or few groups, show less than their true spread, and their own spread is uncertain. So seeds' deviations
+    are drawn ``sqrt(S / (S - 1))`` times as large, and the interval is as much wider as Student's t is than the normal
+    distribution, with the degrees of freedom of both sources together (Satterthwaite 1946; Hesterberg 2015 does the
+    same to one). One seed has no spread to show: the interval is then of the test clips alone (`verdict` says so).
+
     ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
-    are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), its tails widened for few groups
-    (Hesterberg 2015, the expanded percentile interval), and the interval holds both: a handful of groups may happen to
-    agree.
+    are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), and the interval holds both: a
+    handful of groups may happen to agree.
     """
     clips = len(targets)
     found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator, confidence)
@@ -204,28 +208,46 @@ def _bootstrap(
     targets: BoolArray,
     scores_a: FloatArray,
     scores_b: FloatArray,
-    unit_of: npt.NDArray[np.int64],
+    unit_of: Indices,
     resamples: int,
     generator: np.random.Generator,
     confidence: float,
 ) -> Interval:
     """``unit_of`` numbers the unit that each clip is drawn with, from 0."""
-    from scipy import stats
-
     seeds, clips, units = scores_a.shape[0], len(targets), int(unit_of.max()) + 1
     draws = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
-    clip_counts = draws[:, unit_of].astype(np.float64)
-    seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    clip_weights = draws[:, unit_of].astype(np.float64)
+    seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).T
+    seed_weights = (1 + (seed_counts - 1) * np.sqrt(_unbiased(seeds))) / seeds
     once = np.ones((1, clips))
-    observed, drawn = 0.0, np.zeros(resamples)
-    for seed, (a, b) in enumerate(zip(scores_a, scores_b, strict=True)):
-        observed += float((metric(targets, b, once) - metric(targets, a, once))[0]) / seeds
-        drawn += seed_counts[:, seed] / seeds * (metric(targets, b, clip_counts) - metric(targets, a, clip_counts))
-    tail = (1 - confidence) / 2
-    if units > 1:
-        tail = float(stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1)))
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return Interval(observed, float(low), float(high))
+    pairs = list(zip(scores_a, scores_b, strict=True))
+    observed = np.array([float((metric(targets, b, once) - metric(targets, a, once))[0]) for a, b in pairs])
+    drawn = np.array([metric(targets, b, clip_weights) - metric(targets, a, clip_weights) for a, b in pairs])
+    low, high = np.nanquantile((seed_weights * drawn).sum(axis=0), [(1 - confidence) / 2, (1 + confidence) / 2])
+    mean = float(observed.mean())
+    of_clips = float(np.nanvar(drawn.mean(axis=0)))
+    of_seeds = float(observed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    wider = _expansion(of_clips, units, of_seeds, seeds, confidence)
+    return Interval(mean, mean + wider * min(0.0, float(low) - mean), mean + wider * max(0.0, float(high) - mean))
+
+
+def _unbiased(count: int) -> float:
+    return count / max(1, count - 1)
+
+
+def _expansion(of_units: float, units: int, of_seeds: float, seeds: int, confidence: float) -> float:
+    """How much wider than its percentiles an interval must be, for two sources of variance that ``units`` and ``seeds``
+    tell of. ``of_units`` is the bootstrap's, too small by ``(units - 1) / units``."""
+    from scipy import stats
+
+    corrected = of_units * _unbiased(units)
+    if corrected + of_seeds <= 0:
+        return 1.0
+    uncertain = sum(v**2 / (n - 1) for v, n in ((corrected, units), (of_seeds, seeds)) if n > 1 and v > 0)
+    freedom = (corrected + of_seeds) ** 2 / uncertain if uncertain > 0 else np.inf
+    upper = (1 + confidence) / 2
+    widening = stats.t.ppf(upper, freedom) / stats.norm.ppf(upper)
+    return float(widening * np.sqrt((corrected + of_seeds) / (of_units + of_seeds)))
 
 
 def probability_errors(targets: BoolArray, scores: FloatArray) -> FloatArray:
@@ -416,24 +438,50 @@ class Comparison(_Result):
     """Share of a batch that the gate left to synthetic clips, 0 when it kept them out; None when it was not asked."""
 
     @property
+    def trainings_per_arm(self) -> int:
+        """Of the arms that are compared."""
+        compared = {self.difference.arm, self.difference.baseline} if self.difference else set()
+        return min((len(arm.per_seed) for arm in self.arms if arm.arm in compared), default=0)
+
+    @property
     def n_synthetic(self) -> int:
         """Clips that the synthio arm added; augmented copies of other arms are not synthetic."""
         return sum(arm.n_added for arm in self.arms if arm.arm == "synthio")
 
 
+Effect = Literal["helped", "hurt", "unclear", "unknown"]
+
+
+def effect(comparison: Comparison | None) -> Effect:
+    """`helped` or `hurt` only where the whole interval is on one side of 0, else `unclear`.
+
+    `unknown` where nothing can be said: without an interval, without synthetic clips, and with one training per arm,
+    whose luck no interval has.
+    """
+    difference = comparison.difference if comparison else None
+    if comparison is None or difference is None or not comparison.n_synthetic or comparison.trainings_per_arm < 2:
+        return "unknown"
+    if not np.isfinite([difference.low, difference.high]).all():
+        return "unknown"
+    if difference.low > 0:
+        return "helped"
+    return "hurt" if difference.high < 0 else "unclear"
+
+
 def recommended_arm(comparison: Comparison) -> str:
     """The arm whose classifier to use: with synthetic clips only where they helped, or where the gate took them and
-    they did not hurt; else real clips alone."""
+    they were not shown to hurt; else real clips alone."""
     names = [arm.arm for arm in comparison.arms]
     difference = comparison.difference
     if difference is None:
         return "gold" if "gold" in names else names[0]
-    taken = bool(comparison.gated_share) and difference.high >= 0
-    return difference.arm if difference.low > 0 or taken else difference.baseline
+    found = effect(comparison)
+    taken = bool(comparison.gated_share) and found != "hurt"
+    return difference.arm if found == "helped" or taken else difference.baseline
 
 
 def verdict(comparison: Comparison) -> str:
-    """The result in plain words. It helped, or hurt, only where the whole interval is on one side of 0."""
+    """The result in plain words (`effect` says when it is one)."""
     difference = comparison.difference
     if difference is None:
         return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
@@ -446,11 +494,17 @@ def verdict(comparison: Comparison) -> str:
         return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
     interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
-    if difference.low > 0:
-        return f"Synthetic data helped by {points} points {interval}."
-    if difference.high < 0:
-        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
     advice = "The gate took it." if comparison.gated_share else "Do not rely on it."
+    if comparison.trainings_per_arm < 2:
+        return (
+            f"Not shown: one training per arm differs by {points} points {interval}, an interval of the test clips "
+            f"alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}"
+        )
+    found = effect(comparison)
+    if found == "helped":
+        return f"Synthetic data helped by {points} points {interval}."
+    if found == "hurt":
+        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
     return (
         f"Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, "
         f"which chance alone can explain. {advice}"

@@ -14,23 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from synthio import audio, charts
 from synthio.errors import DataError, StoreError
-from synthio.metrics import ClassResult, Comparison
+from synthio.metrics import ClassResult, Comparison, effect
 from synthio.progress import Advance, Reporter
 from synthio.records import RejectedClip
 from synthio.store import inside, replacing, write_text
 
-Effect = Literal["helped", "hurt", "unclear", "unknown"]
-
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
 SPECTROGRAM_RATE_HZ = 16_000
 #: Names of the files that this stage makes beside the page, and may remove again.
-_MADE_HERE = re.compile(r"\.?[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)(\.\d+\.partial)?")
+_MADE_HERE = re.compile(r"\.?[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)(\.[0-9a-f]+\.partial)?")
 _FUNNEL_PARTS = {
     "accepted": "part-accepted",
     "below threshold": "part-below",
@@ -406,22 +404,6 @@ def _figures(data: ReportData) -> dict[str, Any]:
 def _share(row: StageTime, total_s: float) -> float | None:
     seconds = charts.finite(row.seconds)
     return None if seconds is None or total_s <= 0 else seconds / total_s
-
-
-def effect(comparison: Comparison | None) -> Effect:
-    """`helped` or `hurt` when the whole interval lies on one side of zero, else `unclear`.
-
-    `unknown` when there is no interval, or no synthetic clip that could have had an effect.
-    """
-    difference = comparison.difference if comparison else None
-    if comparison is None or difference is None or not comparison.n_synthetic:
-        return "unknown"
-    low, high = charts.finite(difference.low), charts.finite(difference.high)
-    if low is None or high is None:
-        return "unknown"
-    if low > 0:
-        return "helped"
-    return "hurt" if high < 0 else "unclear"
 
 
 def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
