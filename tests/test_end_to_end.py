@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import yaml
+from endpoint_server import EndpointServer, Response, chat
 
 from synthio.errors import DataError
 from synthio.records import Candidate, Prompt, Verdict
@@ -151,6 +152,35 @@ def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, An
     assert f"<td>{told['gate']['options'][0]['error']:.3g}</td>" in page.read_text()
     words = "Synthetic clips joined the training" if chosen else "Synthetic clips were kept out of the training"
     assert words in page.read_text()
+
+
+def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_claimed(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The filter takes nothing, the language model has no better idea, and the gate has nothing to decide on."""
+    root = shutil.copytree(finished[0], tmp_path / "run")
+    with (root / "timings.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"stage": "clips", "seco')
+
+    def answer(body: dict[str, Any], earlier: int) -> Response:
+        wanted = body["response_format"]["json_schema"]["name"]
+        label = next(name for name in ("low tone", "hiss") if f'"{name}"' in body["messages"][0]["content"])
+        return chat(json.dumps({"caption": f"Sound of a {label} {earlier}" if wanted == "MixAnswer" else None}))
+
+    with EndpointServer(answer) as server:
+        result = synthio(
+            "run", recipe, f"run_folder={root}", "imagine.mode=llm", "imagine.kind=endpoint",
+            f"imagine.endpoint.base_url={server.base_url}", "filter.rule=sigmoid", "filter.threshold=1",
+            "train.use_synthetic=auto", "gate.folds=20", "--json", "--quiet",
+        )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert [(row["captions"], row["accepted"], row["given_up"]) for row in told["funnel"]] == [(16, 0, 0), (0, 0, 16)]
+    assert told["verdict"].startswith("No comparison: no synthetic clip was available")
+    assert told["gate"]["options"] == [] and told["comparison"]["gated_share"] is None
+    assert "There were no synthetic clips to decide on" in (root / "report" / "index.html").read_text()
+    rows = (root / "timings.jsonl").read_text().splitlines()
+    assert '{"stage": "clips", "seco' in rows and json.loads(rows[-1])["stage"] == "report"
 
 
 def test_a_separator_makes_another_problem_of_the_same_clips(

@@ -212,6 +212,10 @@ def test_an_unfinished_answer_is_not_over(answer: dict[str, list[str]], cut: int
 
 def test_objects_are_found_inside_prose_and_fences() -> None:
     assert json_object('Sure:\n```json\n{"caption": "a {low} note"}\n```') == {"caption": "a {low} note"}
+    assert json_object('Use {label}: {"caption": "a dog"}') == {"caption": "a dog"}
+    assert json_object('<think>{a} or {b}?</think>{"caption": "a dog"}') == {"caption": "a dog"}
+    assert json_object('{"caption": "a {} dog') is None
+    assert json_object('{"events": ["{}"') is None
     assert json_object("no object") is None
     assert json_object("[1, 2]") is None
     assert json_object("{" * 100_000) is None
@@ -287,6 +291,46 @@ def test_bodies_that_are_no_answer_are_recorded() -> None:
         replies = model.complete([request(i) for i in range(4)])
     assert [reply.text for reply in replies] == [None] * 4
     assert all(reply.failed for reply in replies)
+
+
+def completion(**changes: Any) -> Response:
+    return Response(body=json.dumps({**json.loads(chat("{}").body), **changes}).encode())
+
+
+def message(content: Any) -> Response:
+    return completion(choices=[{"index": 0, "message": {"role": "assistant", "content": content}}])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        completion(choices=[None]),
+        completion(choices=["x"]),
+        completion(choices={"0": "x"}),
+        completion(choices=7),
+        completion(usage={"prompt_tokens": {"of": 1}}),
+        message(7),
+        message(["x"]),
+        message([None]),
+        message({"text": "x"}),
+    ],
+    ids=str,
+)
+def test_completions_of_another_shape_are_recorded_and_stop_nothing(odd: Response, tmp_path: Path) -> None:
+    with EndpointServer(lambda body, earlier: odd if earlier == 0 else chat("{}")) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        replies = model.complete([request(0), request(1)])
+    assert "no chat completion" in (replies[0].failed or "")
+    assert replies[1].text == "{}"
+
+
+def test_text_comes_in_parts_and_with_halved_characters(tmp_path: Path) -> None:
+    parts = [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": '{"caption": '}, {"text": '"a dog"}'}]
+    answers = [message(parts), message("a dog \ud83d")]
+    with EndpointServer(lambda body, earlier: answers[earlier]) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        replies = model.complete([request(0), request(1)])
+    assert [reply.text for reply in replies] == ['{"caption": "a dog"}', "a dog ?"]
 
 
 def test_an_endpoint_that_is_not_there_stops_with_advice() -> None:

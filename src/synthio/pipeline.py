@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from synthio.records import (
     Verdict,
 )
 from synthio.results import FinishedRun, Round
-from synthio.store import StageFolder, fingerprint, working_in, write_text
+from synthio.store import StageFolder, append_lines, fingerprint, json_lines, working_in, write_text
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
@@ -190,6 +190,8 @@ class Pipeline:
 
             prompts = self._once(imagined, "filter", Prompt, rewrite)
             if not prompts:
+                # The language model gave up on all of them: nothing to generate, but to be told.
+                rounds.append(Round(number, (), (), (), imagined, last.generated, last.judged))
                 break
             candidates, generated = self._generate(number, prompts, imagined.key, "filter")
             judged = self._judge(number, clips, prompts, candidates, generated)
@@ -256,7 +258,7 @@ class Pipeline:
         retrieved = self.retrieved() if "retrieval" in arms else []
         if rounds:
             pools["synthio"] = _synthetic(rounds)
-            if self._asks_gate:
+            if self._asks_gate and pools["synthio"]:
                 shares["synthio"] = self._gated_share()
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
         if retrieved:
@@ -388,9 +390,11 @@ class Pipeline:
     def _sum_timings(self, field: str) -> dict[str, float]:
         path = self.root / "timings.jsonl"
         total: dict[str, float] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            row = json.loads(line)
-            total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
+        for line in json_lines(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []:
+            # A kill may have cut a line short; its sitting is then not counted.
+            with suppress(ValueError):
+                row = json.loads(line)
+                total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
         return total
 
     def generator(self) -> Any:
@@ -504,13 +508,19 @@ class Pipeline:
     @contextmanager
     def _timed(self, stage: str, folder: str = "") -> Iterator[None]:
         started = time.monotonic()
+
+        def note() -> None:
+            row = {"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)}
+            append_lines(self.root / "timings.jsonl", [json.dumps(row)])
+
         try:
             yield
-        finally:
-            row = {"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)}
-            self.root.mkdir(parents=True, exist_ok=True)
-            with (self.root / "timings.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(row) + "\n")
+        except BaseException:
+            # What stopped the stage is what must be told.
+            with suppress(StoreError):
+                note()
+            raise
+        note()
 
     def _generate(
         self, number: int, prompts: Sequence[Prompt], prompts_key: str, stage: str

@@ -131,17 +131,7 @@ class StageFolder:
 
     def append(self, records: Iterable[Record]) -> None:
         """Add finished items and flush them to disk."""
-        path = self.path / "items.jsonl"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as log:
-                if log.tell() and not _ends_with_newline(path):
-                    log.write(b"\n")
-                log.write("".join(record.model_dump_json() + "\n" for record in records).encode())
-                log.flush()
-                os.fsync(log.fileno())
-        except OSError as error:
-            raise _store_error(path, error) from error
+        append_lines(self.path / "items.jsonl", [record.model_dump_json() for record in records])
 
     def finish(self, records: Sequence[Record], summary: Mapping[str, Any]) -> None:
         """Write the manifest in the given order, then the done-marker."""
@@ -161,6 +151,23 @@ class StageFolder:
         return StoreError(
             f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again"
         )
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines and flush them to disk; one that a kill cut short before ends where it is.
+
+    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as log:
+            if log.tell() and not _ends_with_newline(path):
+                log.write(b"\n")
+            log.write("".join(line + "\n" for line in lines).encode())
+            log.flush()
+            os.fsync(log.fileno())
+    except OSError as error:
+        raise _store_error(path, error) from error
 
 
 def json_lines(text: str) -> list[str]:

@@ -102,6 +102,9 @@ class ChatEndpoint:
                 return ChatAnswer(None, self._reason(error.__cause__ or error), unreachable=True)
             except (openai.OpenAIError, ValueError) as error:
                 return ChatAnswer(None, self._reason(error))
+            except (AttributeError, KeyError, IndexError, TypeError) as error:
+                # The client hands on what a server sends without checking that it is a completion.
+                return ChatAnswer(None, f"the answer is no chat completion: {self._reason(error)}")
 
     async def _send(self, client: AsyncOpenAI, call: ChatCall) -> Any:
         import openai
@@ -134,7 +137,7 @@ class ChatEndpoint:
         ) / 1e6
         choices = getattr(completion, "choices", None)
         message = choices[0].message if choices else None
-        text = getattr(message, "content", None)
+        text = _text(getattr(message, "content", None))
         failed = None if text else f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}"
         return ChatAnswer(text or None, failed, input_tokens, output_tokens, cost)
 
@@ -149,6 +152,16 @@ class ChatEndpoint:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         shown = text if self._key == _NO_KEY else text.replace(self._key, "***")
         return shown[:_MAX_REASON_CHARACTERS]
+
+
+def _text(content: Any) -> str:
+    """The text of a message: a string, or that of its parts, as some servers send it. Raises: `TypeError`."""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part.get("type", "text") == "text")
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {type(content).__name__}; expected text")
+    # Half of a character that was cut in two cannot be written to any file.
+    return (content or "").encode("utf-8", "replace").decode()
 
 
 def _key(config: EndpointConfig) -> str:

@@ -181,16 +181,27 @@ class Usage:
         )
 
 
+#: Braces in the prose before an answer that may be no answer.
+_MAX_OBJECT_STARTS = 20
+
+
 def json_object(text: str) -> dict[str, Any] | None:
-    """The first complete JSON object in ``text``; None when there is none (yet)."""
-    start = text.find("{")
-    if start < 0:
-        return None
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text, start)
-    except (json.JSONDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    """The first complete JSON object in ``text``; None when there is none (yet), or too many braces before it."""
+    start = -1
+    for _ in range(_MAX_OBJECT_STARTS):
+        start = text.find("{", start + 1)
+        if start < 0:
+            return None
+        try:
+            # What begins with a brace is an object, or no JSON.
+            return dict(json.JSONDecoder().raw_decode(text, start)[0])
+        except RecursionError:
+            return None
+        except json.JSONDecodeError as error:
+            if error.pos >= len(text) or error.msg.startswith("Unterminated"):
+                # It is an object that goes on; what it holds is no answer.
+                return None
+    return None
 
 
 def finished_object(text: str, required: Sequence[str]) -> str | None:

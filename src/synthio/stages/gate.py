@@ -64,7 +64,7 @@ def measure_shares(
     started = time.monotonic()
     check_clips(clips, {"synthio": synthetic})
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else ()
-    records = _score_all(config, clips, synthetic, shares, folder, reporter)
+    records = _score_all(config, clips, synthetic, shares, folder, reporter) if shares else []
     options = compare_shares(records, shares, config.gate.folds) if shares else ()
     measures = GateMeasures(options=options, seconds=time.monotonic() - started)
     folder.finish(records, measures.model_dump(mode="json"))
