@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import ClapFeatureExtractor
 
 from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, FilterConfig, RunConfig
+from synthio.errors import StoreError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages import filter as stage
@@ -29,16 +31,25 @@ def config(small_data: Path, clap_model: Path, tmp_path: Path) -> RunConfig:
 
 
 def judge(
-    config: RunConfig, root: Path, sounds: dict[str, np.ndarray | None], rate_hz: int = 16_000
+    config: RunConfig,
+    root: Path,
+    sounds: Mapping[str, np.ndarray | None],
+    rate_hz: int = 16_000,
+    kept: Sequence[str] = (),
+    harm: Callable[[Path], None] | None = None,
 ) -> dict[str, Verdict]:
+    """``kept``: clips of a sitting before, whose files are gone; ``harm``: what happens to every file."""
+    root.mkdir(exist_ok=True)
     clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
     clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
     prompts, candidates = [], []
-    for name, samples in sounds.items():
+    for name, samples in {**dict.fromkeys(kept, np.zeros(0)), **sounds}.items():
         prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=("hiss",), text="hiss", duration_s=0.5))
         path = None if samples is None else f"{name}.flac"
-        if path is not None:
+        if path is not None and name not in kept:
             sf.write(root / path, samples, rate_hz)
+            if harm is not None:
+                harm(root / path)
         failed = None if path else "refused"
         candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=rate_hz, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
@@ -53,6 +64,36 @@ def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: 
     assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted
     assert verdicts["silence"].reason == "silent" and verdicts["silence"].similarity is None
     assert verdicts["noise"].similarity is not None
+
+
+def test_a_file_that_is_gone_or_damaged_is_no_silent_clip(config: RunConfig, tmp_path: Path) -> None:
+    def broken(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:10])
+
+    for number, harm in enumerate((Path.unlink, broken)):
+        with pytest.raises(StoreError, match="noise.flac: was made by this run and is gone or damaged"):
+            judge(config, tmp_path / str(number), {"noise": _noise(1)}, harm=harm)
+
+
+def test_clips_are_judged_some_at_a_time_and_kept(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds: dict[str, np.ndarray | None] = {f"n{i}": _noise(i) for i in range(7)} | {"none": None}
+    at_once = judge(config, tmp_path / "once", sounds)
+    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 3)
+    assert judge(config, tmp_path / "some", sounds).keys() == at_once.keys()
+    finished = StageFolder(tmp_path / "some", "filter", "k").path
+    lines = (finished / "items.jsonl").read_text().splitlines()
+    (finished / "items.jsonl").write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
+    (finished / "done.json").unlink()
+    for name in ("n0", "n1", "n2"):
+        # Verdicts that were kept do not need their clips.
+        (tmp_path / "some" / f"{name}.flac").unlink()
+        sounds.pop(name)
+    again = judge(config, tmp_path / "some", sounds, kept=("n0", "n1", "n2"))
+    for name, verdict in again.items():
+        assert verdict.reason == at_once[name].reason
+        assert verdict.similarity == pytest.approx(at_once[name].similarity, abs=1e-5)
 
 
 def test_a_clap_of_a_higher_rate_hears_what_is_above_8_khz(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soundfile as sf
 import soxr
 
-from synthio.errors import DataError
+from synthio.errors import DataError, StoreError
 
 Waveform = npt.NDArray[np.float32]
 
@@ -66,8 +66,17 @@ def sha256(samples: Waveform) -> str:
 
 
 def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
-    """Like `load`, for files of our own: a generated clip may be silent, and that is no error here."""
-    samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
+    """Like `load`, for files of our own: a generated clip may be silent, and that is no error here.
+
+    Raises: `StoreError` for a file that is gone or damaged, which says nothing about the clip.
+    """
+    try:
+        samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, OSError) as error:
+        raise StoreError(
+            f"{path}: was made by this run and is gone or damaged ({error}); delete {path.parent.parent} and run the "
+            "same command again"
+        ) from error
     return resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
 
 

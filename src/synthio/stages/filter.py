@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from synthio import audio, metrics
 from synthio.backends.clap import Clap
+from synthio.backends.questions import chunks
 from synthio.config import FilterConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
 from synthio.errors import DataError
@@ -26,6 +27,8 @@ from synthio.store import StageFolder
 
 Floats = npt.NDArray[np.float64]
 
+#: Clips in memory: 64 of 10 s at 48 kHz are 120 MB.
+_HEARD_AT_ONCE = 64
 #: Of the rules that have no threshold to set: no cosine is below -1, and a lead of 0 is the nearest label.
 _FIXED_THRESHOLDS = {"none": -1.0, "nearest": 0.0}
 
@@ -139,33 +142,48 @@ def judge_candidates(
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[Verdict]:
-    """One verdict per candidate, in order; ``audio_folder`` is what the candidates' paths are relative to."""
+    """One verdict per candidate, in order; ``audio_folder`` is what the candidates' paths are relative to.
+
+    Some are heard at a time, and verdicts are kept across kills. Raises: `StoreError` for a file that is gone.
+    """
     started = time.monotonic()
     labels = {prompt.id: prompt.labels for prompt in prompts}
-    verdicts: dict[str, Verdict] = {}
-    heard: list[tuple[Candidate, audio.Waveform]] = []
-    with reporter.task("filter", len(candidates)) as advance:
-        for candidate in candidates:
-            threshold = calibration.thresholds.get(labels[candidate.prompt_id], calibration.fallback)
-            try:
-                heard.append((candidate, _load(audio_folder, candidate, clap.sample_rate_hz)))
-            except DataError:
-                reason = "generation-failed" if candidate.path is None else "silent"
-                verdicts[candidate.id] = _unheard(candidate, threshold, reason)
-            advance(1)
-    for verdict in _judge_heard(config, calibration, labels, heard, clap):
-        verdicts[verdict.id] = verdict
-    ordered = [verdicts[candidate.id] for candidate in candidates]
+    finished = folder.items(Verdict)
+    todo = [candidate for candidate in candidates if candidate.id not in finished]
+    with reporter.task("filter", len(candidates), len(candidates) - len(todo)) as advance:
+        for part in chunks(todo, _HEARD_AT_ONCE):
+            verdicts = _judge(config, calibration, labels, part, audio_folder, clap)
+            folder.append(verdicts)
+            finished.update((verdict.id, verdict) for verdict in verdicts)
+            advance(len(part))
+    ordered = [finished[candidate.id] for candidate in candidates]
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
     copies = sum(v.is_copy for v in ordered)
     folder.finish(ordered, {"reasons": counts, "copies": copies, "seconds": time.monotonic() - started})
     return ordered
 
 
-def _load(folder: Path, candidate: Candidate, sample_rate_hz: int) -> audio.Waveform:
-    if candidate.path is None:
-        raise DataError("no audio")
-    return audio.load(folder / candidate.path, sample_rate_hz)
+def _judge(
+    config: RunConfig,
+    calibration: Calibration,
+    labels: Mapping[str, tuple[str, ...]],
+    candidates: Sequence[Candidate],
+    audio_folder: Path,
+    clap: Clap,
+) -> list[Verdict]:
+    heard: list[tuple[Candidate, audio.Waveform]] = []
+    unheard: list[Verdict] = []
+    for candidate in candidates:
+        threshold = calibration.thresholds.get(labels[candidate.prompt_id], calibration.fallback)
+        if candidate.path is None:
+            unheard.append(_unheard(candidate, threshold, "generation-failed"))
+            continue
+        samples = audio.load_generated(audio_folder / candidate.path, clap.sample_rate_hz)
+        if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
+            unheard.append(_unheard(candidate, threshold, "silent"))
+        else:
+            heard.append((candidate, samples))
+    return [*unheard, *_judge_heard(config, calibration, labels, heard, clap)]
 
 
 def _for_copies(waveforms: Sequence[audio.Waveform], clap: Clap) -> list[audio.Waveform]:
