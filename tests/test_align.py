@@ -48,6 +48,14 @@ def align(config: RunConfig, clips: list[Clip], folder: StageFolder, reporter: R
     stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, reporter)
 
 
+class Warnings(Reporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
 def row(step: int, loss: float, winner: float) -> stage.Measurement:
     return stage.Measurement(step, None, None, loss, 0.5, winner, 0.0)
 
@@ -149,6 +157,32 @@ def test_held_out_clips_are_whole_groups() -> None:
 def test_with_too_few_groups_clips_are_held_out_alone(groups: str) -> None:
     held_out = stage.held_out_clips(grouped(*groups), 0.2, 0)
     assert len(held_out) == 1
+
+
+def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
+    small_data: Path, flow_model: Path, tmp_path: Path
+) -> None:
+    """Weights that give NaN for one of the labels: every loser of its batches failed, and again on every resume."""
+    config = make_config(small_data, flow_model, tmp_path)
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    generator = load_text_to_audio(config.t2a)
+    tokenizer, encoder = generator.pipeline.tokenizer, generator.pipeline.text_encoder
+    known = set(tokenizer("Sound of a low tone")["input_ids"])
+    bad = (set(tokenizer("Sound of a hiss")["input_ids"]) - known).pop()
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[bad] = torch.nan
+    folder, heard = StageFolder(tmp_path, "losers", "k"), Warnings()
+    pairs = stage.make_pairs(config, clips, generator, folder, heard)
+    training = [clip for clip in clips if clip.split == "train"]
+    assert {pair.prompt for pair in pairs} == {"Sound of a low tone"}
+    refused = folder.summary()["refused"]
+    assert len(refused) + len(pairs) == len(training) * config.align.losers_per_clip
+    assert all("NaN" in reason for reason in refused.values())
+    assert f"refused {len(refused)} of" in heard.warnings[0]
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[:] = torch.nan
+    with pytest.raises(BackendError, match="too many to align; the first because: .*NaN"):
+        stage.make_pairs(config, clips, generator, StageFolder(tmp_path, "losers", "other"), heard)
 
 
 def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_path: Path) -> None:

@@ -496,6 +496,17 @@ def test_rejected_captions_are_rewritten_or_given_up(tmp_path: Path) -> None:
     assert set(read(server.seen[0].body)[1]["Events"]) == {"a bright tone", "event c03"}
 
 
+def test_a_label_that_was_drawn_beside_a_clips_own_lends_nothing(tmp_path: Path) -> None:
+    accepted = [prompt("c03-0", "a flute and a siren").model_copy(update={"labels": ("flute", "siren")})]
+    with serve(plain) as server:
+        where = folder(tmp_path)
+        rejected = [prompt("c00-0", "a far siren", "siren")]
+        reflect_prompts(
+            recipe(tmp_path), 1, rejected, accepted, components([clip(3)]), model(server), where, Reporter()
+        )
+    assert read(server.seen[0].body)[1]["Events"] == []
+
+
 def test_an_unchanged_caption_is_refused_and_topped_up(tmp_path: Path) -> None:
     def parrot(name: str, asked: Asked, seed: int) -> str:
         return json.dumps({"caption": asked["Rejected caption"].upper()})

@@ -34,7 +34,7 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
 
     rows = [
         row("clips", "clips", "d"),
-        row("silent clips", "silent", "d"),
+        row("silent or refused", "silent", "d"),
         row("judge accuracy", "judge_accuracy", ".1%"),
         row("learnt accuracy", "learnt_accuracy", ".1%"),
         row("Frechet distance", "frechet_distance", ".3g"),
@@ -74,7 +74,7 @@ def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Pa
         loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters.update(charts.FORMATTERS)
-    of_id = {clip.id: clip for clip in clips}
+    of_id = {clip.id: clip for clip in clips if clip.failed is None}
     samples = []
     for label in evaluation.real.per_class:
         for number in range(_SAMPLES_PER_CLASS):

@@ -151,6 +151,8 @@ class EvaluatedClip(Record):
     duration_s: float
     seed: int
     """The same for the base and the aligned model: the same dice, before and after."""
+    failed: str | None = None
+    """Why the model made no clip."""
 
 
 class Prediction(Record):

@@ -82,6 +82,20 @@ class TextToAudio(Protocol):
         """Context in which the adapters are off: the same weights are the reference, never a second copy."""
 
 
+def generate_each(
+    generator: TextToAudio, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]
+) -> list[Waveform | str]:
+    """`TextToAudio.generate`, where a clip that the model refuses is the reason instead, and costs no other one."""
+    try:
+        return [*generator.generate(prompts, duration_s, seeds)]
+    except BackendError as error:
+        if len(prompts) == 1:
+            return [str(error)]
+    # Which one it was shows only alone.
+    rows = zip(prompts, seeds, strict=True)
+    return [clip for prompt, seed in rows for clip in generate_each(generator, [prompt], duration_s, [seed])]
+
+
 class _StableAudio:
     """What both families share."""
 

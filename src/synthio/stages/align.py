@@ -16,10 +16,10 @@ from torch import Tensor
 
 from synthio import audio, preference
 from synthio.backends.devices import in_batches
-from synthio.backends.text_to_audio import Conditioning, TextToAudio
+from synthio.backends.text_to_audio import Conditioning, TextToAudio, generate_each
 from synthio.checkpoint import restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
-from synthio.errors import DataError
+from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, PreferencePair, bucket_duration_s, label_template
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
@@ -101,8 +101,10 @@ def make_pairs(
 ) -> list[PreferencePair]:
     """Generate the losers with the unaligned model; finished ones are kept across kills.
 
-    A stage of its own: losers do not depend on how alignment is then done.
-    Raises: `DataError` with fewer than two training clips.
+    A stage of its own: losers do not depend on how alignment is then done. A pair whose loser the model refuses is
+    left out, told, and counted with its reason.
+    Raises: `DataError` with fewer than two training clips, `BackendError` when pairs to train on or to measure on are
+        all refused.
     """
     training = [clip for clip in clips if clip.split == "train"]
     if len(training) < 2:
@@ -121,22 +123,32 @@ def make_pairs(
         for j in range(config.align.losers_per_clip)
     ]
     finished = folder.items(PreferencePair)
+    refused: dict[str, str] = {}
     with reporter.task("align: losers", len(wanted), len(finished)) as advance:
 
         def generate(batch: Sequence[PreferencePair]) -> Sequence[PreferencePair]:
             seeds = [derive_seed(config.seed, "loser", pair.id) for pair in batch]
-            waveforms = generator.generate([pair.prompt for pair in batch], batch[0].duration_s, seeds)
-            for pair, samples in zip(batch, waveforms, strict=True):
+            made = generate_each(generator, [pair.prompt for pair in batch], batch[0].duration_s, seeds)
+            for pair, samples in zip(batch, made, strict=True):
+                if isinstance(samples, str):
+                    refused[pair.id] = samples
+                    continue
                 with replacing(folder.path / pair.loser_path) as partial:
                     audio.write_flac(partial, samples, generator.sample_rate_hz)
-            folder.append(batch)
+            folder.append(pair for pair in batch if pair.id not in refused)
             advance(len(batch))
             return batch
 
         for group in _by_duration([pair for pair in wanted if pair.id not in finished]).values():
             in_batches(group, config.t2a.batch_size, generate, reporter.warn)
-    folder.finish(wanted, {"losers": len(wanted)})
-    return wanted
+    pairs = [pair for pair in wanted if pair.id not in refused]
+    if refused:
+        first = f"the first because: {next(iter(refused.values()))}"
+        if len({pair.held_out for pair in pairs}) < 2:
+            raise BackendError(f"the model refused {len(refused)} of {len(wanted)} losers, too many to align; {first}")
+        reporter.warn(f"align: the model refused {len(refused)} of {len(wanted)} losers, left out; {first}")
+    folder.finish(pairs, {"losers": len(pairs), "refused": refused})
+    return pairs
 
 
 def held_out_clips(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:

@@ -30,7 +30,7 @@ from synthio.backends.clap import Clap
 from synthio.backends.classifier import predict
 from synthio.backends.devices import in_batches, resolve_device
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
-from synthio.backends.text_to_audio import TextToAudio
+from synthio.backends.text_to_audio import TextToAudio, generate_each
 from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
@@ -52,7 +52,7 @@ class GeneratorScores(_Result):
 
     clips: int
     silent: int
-    """Of these; a silent clip counts as not recognised and has no other measures."""
+    """Of these, or refused by the model; such a clip counts as not recognised and has no other measures."""
     judge_accuracy: float
     """Mean over classes of the share that the judge takes for their class."""
     learnt_accuracy: float
@@ -107,8 +107,7 @@ def evaluate_generator(
     check_clips(clips)
     training = [clip for clip in clips if clip.split == "train"]
     judged_by = [clip for clip in clips if clip.split != "train"]
-    wanted = plan_clips(config, training, tuple(generators))
-    _generate(config, wanted, generators, folder, reporter)
+    made = _generate(config, plan_clips(config, training, tuple(generators)), generators, folder, reporter)
     real = [_load(Path(clip.path), config) for clip in training]
     classes = sorted({clip.labels[0] for clip in training})
     window_s = float(np.quantile([clip.duration_s for clip in training], 0.9))
@@ -135,7 +134,7 @@ def evaluate_generator(
         config.data.max_duration_s,
     )
     generated = {
-        model: scorer.score_generated(folder.path, [clip for clip in wanted if clip.model == model])
+        model: scorer.score_generated(folder.path, [clip for clip in made if clip.model == model])
         for model in generators
     }
     evaluation = Evaluation(
@@ -145,7 +144,7 @@ def evaluate_generator(
         generated=dict(generated),
         seconds=time.monotonic() - started,
     )
-    folder.finish(wanted, evaluation.model_dump(mode="json"))
+    folder.finish(made, evaluation.model_dump(mode="json"))
     return evaluation
 
 
@@ -194,7 +193,7 @@ def _generate(
     generators: Mapping[Model, Callable[[], TextToAudio]],
     folder: StageFolder,
     reporter: Reporter,
-) -> None:
+) -> list[EvaluatedClip]:
     finished = folder.items(EvaluatedClip)
     with reporter.task("evaluate: generate", len(wanted), len(finished)) as advance:
         for model, load in generators.items():
@@ -203,7 +202,9 @@ def _generate(
                 if clip.model == model and clip.id not in finished:
                     groups[bucket_duration_s(clip.duration_s)].append(clip)
             if groups:
-                _generate_with(config, load(), groups, folder, reporter, advance)
+                made = _generate_with(config, load(), groups, folder, reporter, advance)
+                finished.update((clip.id, clip) for clip in made)
+    return [finished[clip.id] for clip in wanted]
 
 
 def _generate_with(
@@ -213,21 +214,29 @@ def _generate_with(
     folder: StageFolder,
     reporter: Reporter,
     advance: Advance,
-) -> None:
+) -> list[EvaluatedClip]:
     def call(batch: Sequence[EvaluatedClip]) -> Sequence[EvaluatedClip]:
         prompts = [label_template((clip.label,)) for clip in batch]
         length_s = bucket_duration_s(batch[0].duration_s)
-        waveforms = generator.generate(prompts, length_s, [clip.seed for clip in batch])
-        for clip, samples in zip(batch, waveforms, strict=True):
-            cut = audio.fit(samples, max(1, round(clip.duration_s * generator.sample_rate_hz)))
-            with replacing(folder.path / clip.path) as partial:
-                audio.write_flac(partial, cut, generator.sample_rate_hz)
-        folder.append(batch)
+        made = generate_each(generator, prompts, length_s, [clip.seed for clip in batch])
+        finished = [_keep(clip, samples, generator, folder) for clip, samples in zip(batch, made, strict=True)]
+        folder.append(finished)
         advance(len(batch))
-        return batch
+        return finished
 
-    for group in groups.values():
-        in_batches(group, config.t2a.batch_size, call, reporter.warn)
+    batches = [in_batches(group, config.t2a.batch_size, call, reporter.warn) for group in groups.values()]
+    return [clip for batch in batches for clip in batch]
+
+
+def _keep(
+    clip: EvaluatedClip, made: audio.Waveform | str, generator: TextToAudio, folder: StageFolder
+) -> EvaluatedClip:
+    if isinstance(made, str):
+        return clip.model_copy(update={"failed": made})
+    with replacing(folder.path / clip.path) as partial:
+        cut = audio.fit(made, max(1, round(clip.duration_s * generator.sample_rate_hz)))
+        audio.write_flac(partial, cut, generator.sample_rate_hz)
+    return clip
 
 
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
@@ -277,11 +286,14 @@ class _Scorer:
         return self._scores(waveforms, clips, [], relative_diversity=1.0)
 
     def score_generated(self, folder: Path, clips: Sequence[EvaluatedClip]) -> GeneratorScores:
-        """A row of generated clips; a silent one is nobody's sound."""
+        """A row of generated clips; a silent or refused one is nobody's sound."""
         heard: list[audio.Waveform] = []
         taught: list[Clip] = []
         silent = []
         for clip in clips:
+            if clip.failed is not None:
+                silent.append(clip.label)
+                continue
             samples = audio.load_generated(folder / clip.path, SAMPLE_RATE_HZ)
             if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
                 silent.append(clip.label)
@@ -289,7 +301,8 @@ class _Scorer:
             heard.append(samples)
             taught.append(_as_clip(clip, folder))
         if len(heard) < 2:
-            raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent; there is nothing to measure")
+            why = next((f" ({clip.failed})" for clip in clips if clip.failed), "")
+            raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent or refused{why}")
         labels = [clip.labels[0] for clip in taught]
         rows, real = self._judge.embed(heard), self._real[balanced(self._real_labels)]
         diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)

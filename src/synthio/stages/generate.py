@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from synthio import audio
 from synthio.backends.devices import in_batches
-from synthio.backends.text_to_audio import TextToAudio
+from synthio.backends.text_to_audio import TextToAudio, generate_each
 from synthio.config import RunConfig
-from synthio.errors import BackendError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, bucket_duration_s
 from synthio.seeds import derive_seed
@@ -50,19 +49,15 @@ def _generate_batch(
     config: RunConfig, batch: Sequence[Prompt], generator: TextToAudio, folder: StageFolder
 ) -> list[Candidate]:
     seeds = [derive_seed(config.seed, "generate", prompt.id) for prompt in batch]
-    rate = generator.sample_rate_hz
-    try:
-        waveforms = generator.generate([p.text for p in batch], bucket_duration_s(batch[0].duration_s), seeds)
-    except BackendError as error:
-        if len(batch) > 1:
-            # One clip fails a batch: which one shows alone, and the others must not suffer for their company.
-            return [candidate for prompt in batch for candidate in _generate_batch(config, [prompt], generator, folder)]
-        failed = {"path": None, "seed": seeds[0], "sample_rate_hz": rate, "failed": str(error)}
-        return [Candidate.model_validate({"id": batch[0].id, "prompt_id": batch[0].id, **failed})]
+    texts, length_s, rate_hz = [p.text for p in batch], bucket_duration_s(batch[0].duration_s), generator.sample_rate_hz
     candidates = []
-    for prompt, seed, samples in zip(batch, seeds, waveforms, strict=True):
+    for prompt, seed, made in zip(batch, seeds, generate_each(generator, texts, length_s, seeds), strict=True):
+        candidate = Candidate(id=prompt.id, prompt_id=prompt.id, path=None, seed=seed, sample_rate_hz=rate_hz)
+        if isinstance(made, str):
+            candidates.append(candidate.model_copy(update={"failed": made}))
+            continue
         name = f"audio/{prompt.id}.flac"
         with replacing(folder.path / name) as partial:
-            audio.write_flac(partial, audio.fit(samples, max(1, round(prompt.duration_s * rate))), rate)
-        candidates.append(Candidate(id=prompt.id, prompt_id=prompt.id, path=name, seed=seed, sample_rate_hz=rate))
+            audio.write_flac(partial, audio.fit(made, max(1, round(prompt.duration_s * rate_hz))), rate_hz)
+        candidates.append(candidate.model_copy(update={"path": name}))
     return candidates

@@ -305,12 +305,14 @@ def reflect_prompts(
 ) -> list[Prompt]:
     """Rewritten captions for rejected prompts (METHOD section 4), in order, ids ``{root id}-r{round}``.
 
+    The events and scenes that the model is shown are those of the clips behind accepted captions.
     The model may give up on a caption: then no prompt is returned for it, and the summary counts it. An answer that
     fails ``imagine.max_tries`` times becomes a template top-up. ``template`` returns the same text: a new id is a new
     seed for the generator. Base models are not shown the rejected caption, which they would copy, and never give up.
     Raises: what the language model raises.
     """
-    pools = pools_by_label([(prompt.clip_id, prompt.labels) for prompt in accepted], components)
+    # A caption's first label is its clip's own; what was drawn beside it (METHOD section 3.5) the clip does not sound.
+    pools = pools_by_label([(prompt.clip_id, prompt.labels[:1]) for prompt in accepted], components)
     finished: dict[str, Prompt | GivenUp] = {**folder.items(Prompt), **folder.items(GivenUp)}
     ids = [f"{prompt.id.removesuffix(f'-r{prompt.round}')}-r{round_number}" for prompt in rejected]
     todo = [(new, old) for new, old in zip(ids, rejected, strict=True) if new not in finished]
