@@ -623,3 +623,24 @@ def test_a_test_of_few_groups_is_warned_of(tmp_path: Path) -> None:
     assert any(w.startswith("5 group(s) in the test") for w in check_data(run_config(grouped)).warnings)
     alone = table_of(tmp_path, "label,split", rows)
     assert not any("group(s) in the test" in w for w in check_data(run_config(alone)).warnings)
+
+
+def test_columns_that_may_be_groups_are_named_until_one_is(tmp_path: Path) -> None:
+    """Clips of one machine in training and test once looked cleaner than the same table with its groups."""
+    lines = ["path,label,machine_id"]
+    for number in range(24):
+        write_noise(tmp_path / f"{number}.wav", number)
+        lines.append(f"{number}.wav,{'ab'[number % 2]},m{number // 4}")
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    data = {"path": str(tmp_path / "clips.csv"), "domain": "machines"}
+    found = check_data(RunConfig.model_validate({"data": data}))
+    assert set(found.groups.values()) == {0}
+    assert any("not read: 'machine_id'" in warning for warning in found.warnings)
+    found = check_data(RunConfig.model_validate({"data": {**data, "group_column": "machine_id"}}))
+    assert sum(found.groups.values()) == 6 and all(found.groups.values())
+    assert not any("not read" in warning for warning in found.warnings)
+
+
+def test_a_column_of_a_folder_per_class_is_refused(small_data: Path) -> None:
+    config = RunConfig.model_validate({"data": {"path": str(small_data), "group_column": "site"}})
+    assert "has no columns, and data.group_column is set" in check_data(config).problems[0]

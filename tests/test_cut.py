@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from synthio.cli import app
 from synthio.config import RunConfig
-from synthio.datasets.annotations import Recordings, read_annotations
+from synthio.datasets.annotations import ColumnNames, Recordings, read_annotations
 from synthio.datasets.cut import Cut, CutConfig, cut_recordings, free_starts
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -88,9 +88,8 @@ def test_raven_tables_are_named_after_their_recording_and_have_two_views(site: P
 
 def test_raven_counts_from_the_first_file_and_has_the_offset_in_its_own(site: Path) -> None:
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
-    (found,) = read_annotations(
-        written(site / "x.txt", header + "7.5\t8.0\tdusk.flac\t1.5\twren\n"), Recordings(site), None
-    )
+    table = written(site / "x.txt", header + "7.5\t8.0\tdusk.flac\t1.5\twren\n")
+    (found,) = read_annotations(table, Recordings(site), ColumnNames()).annotations
     assert (found.start_s, found.end_s, found.wrong) == (1.5, 2.0, None)
     assert found.recording == site / "dusk.flac"
 
@@ -163,7 +162,7 @@ def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) 
         3: "does not end after it begins, at 0 s or later",
         4: "its beginning or end is no number of seconds",
         5: "has no label",
-        6: "is silent once mixed to mono",
+        6: "is silent",
         8: "its recording is not in the audio folder",
     }
     assert sum(found.rejected.values()) == 7
@@ -219,7 +218,7 @@ def test_raven_without_offsets_over_several_files_is_refused(site: Path) -> None
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
     table = written(site / "x.txt", header + "1\t2\tdawn.wav\twren\n7\t8\tdusk.flac\twren\n")
     with pytest.raises(DataError, match=r"File Offset \(s\)"):
-        read_annotations(table, Recordings(site), None)
+        read_annotations(table, Recordings(site), ColumnNames())
 
 
 def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> None:
@@ -231,7 +230,10 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
     recordings = Recordings(site)
     assert recordings.find("noon 1.wav") == recordings.find("x/Noon 1") == site / "deep" / "Noon 1.WAV"
     assert recordings.find("monday/night.wav") == site / "monday" / "night.wav"
-    assert recordings.find("night") == "several recordings have its recording's name"
+    assert recordings.find("night") == "several recordings have its recording's name; its path does not tell which"
+    assert recordings.find("/data/Tuesday/night.wav") == site / "tuesday" / "night.wav"
+    assert recordings.find("D:\\disk\\monday\\night.wav") == site / "monday" / "night.wav"
+    assert recordings.find("/sunday/night.wav") == "its recording is not in the audio folder"
     assert recordings.find("n" * 300) == recordings.find("x.csv") == "its recording is not in the audio folder"
     assert recordings.named_like("Noon 1.Table.1.selections.txt") == site / "deep" / "Noon 1.WAV"
 
@@ -289,9 +291,9 @@ def test_tables_that_do_not_fit_say_what_they_have(site: Path, tmp_path: Path) -
         cut(tmp_path, written(site / "x.csv", "path,start,end,label\ngone.wav,1,2,wren\n"))
     assert not (tmp_path / "clips" / "clips.csv").exists()
     own = written(site / "y.csv", "path,start,end,bird\ndawn.wav,1,2,wren\n")
-    assert cut(tmp_path, own, label_column="Bird").counts == {"wren": 1}
+    assert cut(tmp_path, own, columns=ColumnNames(label="Bird")).counts == {"wren": 1}
     with pytest.raises(DataError, match="there already"):
-        cut(tmp_path, own, label_column="bird")
+        cut(tmp_path, own, columns=ColumnNames(label="bird"))
 
 
 @given(
@@ -318,12 +320,70 @@ def test_pieces_cover_the_annotation_and_are_never_too_long(
     assert len({row["path"] for row in rows}) == len(rows)
 
 
+def test_how_columns_were_read_is_told(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,class,common_name,confidence,label\ndawn.wav,1,2,Aves,Wren,0.1,\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), written(site / "empty.csv", "file,start,end\n"))
+    assert found.counts == {"Wren": 1}, "the label column is empty, and the name says more than the class"
+    assert list(found.columns.values()) == [1]
+    (told,) = found.columns
+    assert told == (
+        "label from 'common_name', start from 'start', end from 'end', recording from 'file'; "
+        "not read: 'class', 'confidence', 'label'"
+    )
+
+
+def test_a_column_that_names_recordings_is_not_overlooked(site: Path, tmp_path: Path) -> None:
+    """The table is called like a recording, and once all its lines were cut out of that one."""
+    table = written(site / "dawn.csv", "wave,start,end,label,no\ndusk.flac,1,2,wren,1\n")
+    with pytest.raises(DataError, match="'wave' names recordings; say so with --recording-column 'wave'"):
+        cut(tmp_path, table)
+    found = cut(tmp_path, table, columns=ColumnNames(recording="Wave"))
+    assert [row["recording"] for row in table_of(found)] == ["dusk.flac"]
+    with pytest.raises(DataError, match="no column 'waves' for the recording"):
+        cut(tmp_path / "other", table, columns=ColumnNames(recording="waves"))
+
+
+def test_groups_and_splits_of_the_table_are_kept(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,label,split,site\ndawn.wav,1,2,wren,train,A\ndusk.flac,1,2,wren,test,A\n"
+    table = written(site / "x.csv", lines)
+    rows = table_of(cut(tmp_path / "1", table))
+    assert [(row["group"], row["split"]) for row in rows] == [("dawn.wav", "train"), ("dusk.flac", "test")]
+    found = cut(tmp_path / "2", table, columns=ColumnNames(group="site"))
+    assert [row["group"] for row in table_of(found)] == ["A", "A"]
+    assert (found.recordings, found.groups) == (2, 1)
+    (site / "x.csv").write_text(lines.replace("site", "Group"))
+    assert [row["group"] for row in table_of(cut(tmp_path / "3", table))] == ["A", "A"]
+
+
+def test_raven_says_on_which_channel(site: Path, tmp_path: Path) -> None:
+    """Two calls at once, each on its own channel, were the same mixed clip under two labels."""
+    left, right = np.full(6 * RATE_HZ, 0.1), np.full(6 * RATE_HZ, 0.3)
+    sf.write(site / "stereo.wav", np.stack([left, right], axis=1), RATE_HZ, subtype="FLOAT")
+    header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+    lines = ["1\tWaveform 1\t1\t1\t2\twren\n", "1\tSpectrogram 1\t1\t1\t2\twren\n", "2\tx\t2\t1\t2\trobin\n"]
+    found = cut(tmp_path, written(site / "stereo.Table.1.selections.txt", header + "".join(lines)))
+    levels = {}
+    for row in table_of(found):
+        samples, _ = sf.read(Path(found.table).parent / row["path"])
+        levels[row["label"]] = samples.mean()
+    assert found.counts == {"robin": 1, "wren": 1} and not found.overlapping
+    assert levels == pytest.approx({"wren": 0.1, "robin": 0.3}, abs=1e-3)
+
+
+def test_clips_with_another_label_can_be_left_out(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,label\ndawn.wav,1,2,wren\ndawn.wav,1.5,3,robin\ndawn.wav,4,5,robin\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), drop_overlapping=True)
+    assert found.counts == {"robin": 1} and not found.overlapping
+    assert found.rejected == {"a sound of another label is in it (--drop-overlapping)": 2}
+
+
 def test_the_command_prints_the_counts_and_the_recipe_line(site: Path, tmp_path: Path) -> None:
     written(site / "calls.csv", "file,start,end,label\ndawn.wav,1,2,wren [adult]\ndawn.wav,1.5,3,robin\n")
     arguments = ["data", "cut", str(site / "calls.csv"), "--output", str(tmp_path / "clips"), "--quiet"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "wren [adult]" in result.stdout and "2 clips of 1 recording(s)" in result.stdout
+    assert "wren [adult]" in result.stdout and "2 clips of 1 recording(s) in 1 group(s)" in result.stdout
+    assert "1 table(s): label from 'label', start from 'start', end from 'end', recording from 'file'" in result.stdout
     assert f'data: {{path: "{tmp_path / "clips" / "clips.csv"}", max_duration_s: 10}}' in result.stdout
     again = CliRunner().invoke(app, [*arguments[:-2], str(tmp_path / "other"), "--json"])
     assert json.loads(again.stdout)["counts"] == {"robin": 1, "wren [adult]": 1}

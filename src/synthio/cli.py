@@ -434,6 +434,8 @@ def _show_data(console: Console, check: Any) -> None:
         for label, row in sorted(check.counts.items()):
             table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
         console.print(table)
+        groups = ", ".join(f"{count} in {split}" for split, count in check.groups.items())
+        console.print(f"groups: {groups if any(check.groups.values()) else 'none, every clip stands for itself'}")
         durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
         console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))
     by_reason: dict[str, list[str]] = {}
@@ -520,6 +522,15 @@ def data_cut(
         Path | None, typer.Option(help="The folder with the recordings; beside each table when not given.")
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
+    recording_column: Annotated[
+        str | None, typer.Option(help="The column that names the recording; else the table's own name does.")
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column with the site, device or animal, whose clips stay together; else `group`, or recordings."
+        ),
+    ] = None,
     margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
     max_duration_s: Annotated[
         float, typer.Option(min=0.1, max=120, help="Longer annotations are cut into equal pieces.")
@@ -527,13 +538,18 @@ def data_cut(
     rest_label: Annotated[
         str | None, typer.Option(help="Also cut as many clips of what is not annotated, under this label.")
     ] = None,
+    drop_overlapping: Annotated[
+        bool, typer.Option("--drop-overlapping", help="Leave out clips that also hold a sound of another label.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Cut clips out of annotated long recordings, one per sound, with the recording as its group."""
+    from synthio.datasets.annotations import ColumnNames
     from synthio.datasets.cut import CutConfig, cut_recordings
 
-    config = CutConfig(output, audio, label_column, margin_s, max_duration_s, rest_label)
+    columns = ColumnNames(label_column, recording_column, group_column)
+    config = CutConfig(output, audio, columns, margin_s, max_duration_s, rest_label, drop_overlapping)
     cut = cut_recordings(tables, config, _reporter(quiet or as_json))
     _print(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
 
@@ -544,11 +560,14 @@ def _show_cut(cut: Any, max_duration_s: float) -> None:
     for label, count in cut.counts.items():
         table.add_row(escape(label), str(count))
     console.print(table)
-    console.print(f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s)", highlight=False)
+    for columns, count in cut.columns.items():
+        console.print(f"{count} table(s): {columns}", markup=False, highlight=False)
+    told = f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s) in {cut.groups} group(s)"
+    console.print(told, highlight=False)
     if cut.overlapping:
         console.print(
             f"{cut.overlapping} clip(s) also hold a sound of another label (column `also`): a classifier of one label "
-            "per clip learns better without them",
+            "per clip learns better without them (--drop-overlapping)",
             style="yellow",
             highlight=False,
         )

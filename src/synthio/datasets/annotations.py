@@ -10,7 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, audio_files
@@ -18,20 +18,54 @@ from synthio.datasets.rows import clean
 from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse_lines, read_text
 from synthio.errors import DataError
 
-_RAVEN_START = "begin time (s)"
-#: Spellings of the columns, best first, in any case.
+_RAVEN_START = "begin_time_(s)"
+#: Spellings of the columns, best first, in any case, and with spaces for underscores.
 STARTS = (
-    "start_s", "start", "onset", "start_time", _RAVEN_START, "start (s)", "begin_time", "start_seconds",
+    "start_s", "start", "onset", "start_time", _RAVEN_START, "start_(s)", "begin_time", "start_seconds",
     "start_time_seconds",
 )  # fmt: skip
 ENDS = (
-    "end_s", "end", "offset", "end_time", "end time (s)", "end (s)", "end_seconds", "end_time_seconds",
+    "end_s", "end", "offset", "end_time", "end_time_(s)", "end_(s)", "end_seconds", "end_time_seconds",
 )  # fmt: skip
-LABELS = ("label", "species", "annotation", "event_label", "common name", "class", "sound", "category")
+LABELS = ("label", "species", "annotation", "event_label", "common_name", "class", "sound", "category")
 RECORDINGS = (
-    "path", "file", "filename", "file_name", "recording", "begin file", "begin path", "audio_filename", "segment_id",
+    "path", "file", "filename", "file_name", "file_path", "filepath", "recording", "begin_file", "begin_path",
+    "audio_file", "audio_filename", "audio", "wav", "segment_id",
 )  # fmt: skip
-_FILE_OFFSET = "file offset (s)"
+_FILE_OFFSET, _CHANNEL = "file_offset_(s)", "channel"
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Columns that the user names; None looks for the usual spellings."""
+
+    label: str | None = None
+    recording: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table says what."""
+
+    start: str
+    end: str
+    label: str
+    recording: str | None
+    """None where the table is named after its recording."""
+    group: str | None
+    split: str | None
+    channel: str | None
+    """Of Raven, which counts from 1; other programs count in other ways."""
+    file_offset: str | None
+    unread: tuple[str, ...]
+
+    def __str__(self) -> str:
+        read = {name: getattr(self, name) for name in ("label", "start", "end", "recording", "group", "split")}
+        read |= {"channel": self.channel, "file offset": self.file_offset}
+        said = ", ".join(f"{name} from {column!r}" for name, column in read.items() if column is not None)
+        unread = f"; not read: {', '.join(map(repr, self.unread))}" if self.unread else ""
+        return f"{said}{'' if self.recording else ', recording from the name of the table'}{unread}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +83,11 @@ class Annotation:
     end_s: float
     """Both NaN where the table has no numbers."""
     label: str
+    group: str = ""
+    split: str = ""
+    """Both empty where the table has none."""
+    channel: int | None = None
+    """Of the recording, from 0; None is all of them mixed."""
     wrong: str | None = None
     """Why it cannot be cut, when that is known without opening the recording."""
 
@@ -75,7 +114,7 @@ class Recordings:
             except (OSError, ValueError):
                 # Too long for a name, or no name at all.
                 break
-        return self._one(re.split(r"[/\\]", name)[-1])
+        return self._one(*re.split(r"[/\\]", name)[::-1])
 
     def named_like(self, table: str) -> Path | str:
         """``rec1.Table.1.selections.txt`` is about ``rec1.wav``."""
@@ -85,10 +124,15 @@ class Recordings:
                 return self._one(".".join(parts[:count]))
         return "its table names no recording, and none is called like the table"
 
-    def _one(self, name: str) -> Path | str:
+    def _one(self, name: str, *folders: str) -> Path | str:
+        """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart."""
         found = self._by_name.get(_key(name), [])
+        for depth, folder in enumerate(folders):
+            if len(found) < 2:
+                break
+            found = [path for path in found if _key("".join(path.parts[-2 - depth : -1 - depth])) == _key(folder)]
         if len(found) > 1:
-            return "several recordings have its recording's name"
+            return "several recordings have its recording's name; its path does not tell which"
         return found[0] if found else "its recording is not in the audio folder"
 
 
@@ -96,58 +140,128 @@ def _key(name: str) -> str:
     return clean(name).casefold()
 
 
-def read_annotations(table: Path, recordings: Recordings, label_column: str | None) -> list[Annotation]:
-    """The lines of one table, none for an empty one. A line that comes twice is one: Raven writes one per view.
+@dataclass(frozen=True)
+class Reading:
+    """What one table says."""
 
-    Raises: `DataError` for a table that cannot be read, lacks a column, or counts the time from the first of several
-        files.
+    annotations: tuple[Annotation, ...] = ()
+    """A line that comes twice is one: Raven writes one per view."""
+    columns: Columns | None = None
+    """None where there is no header: label files of Audacity, and empty files."""
+
+
+def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) -> Reading:
+    """The lines of one table, none for an empty one.
+
+    Raises: `DataError` for a table that cannot be read, lacks a column, names recordings in a column that is not known
+        to, or counts the time from the first of several files.
     """
     text = read_text(table)
-    rows = list(_audacity(text)) or parse_lines(text, table)
+    rows, has_header = list(_audacity(text)), False
     if not rows:
-        return []
-    found_columns = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
-    columns = {name.strip().casefold(): name for name in reversed(found_columns)}
-
-    def column(spellings: Sequence[str], cure: str = "rename one") -> str:
-        for spelling in spellings:
-            if spelling in columns:
-                return columns[spelling]
-        raise DataError(
-            f"{table}: has no column {' or '.join(map(repr, spellings[:4]))}; found "
-            f"{', '.join(map(repr, found_columns))}; {cure}"
-        )
-
-    start, end = column(STARTS), column(ENDS)
-    own_label = LABELS if label_column is None else (label_column.strip().casefold(),)
-    label = column(own_label, "rename one, or name it with --label-column")
-    named = next((columns[spelling] for spelling in RECORDINGS if spelling in columns), None)
-    offset = columns.get(_FILE_OFFSET)
-    _check_offsets(rows, table, start, named, offset)
+        rows, has_header = parse_lines(text, table), True
+    if not rows:
+        return Reading()
+    columns = find_columns(rows, table, names)
+    if columns.recording is None:
+        _check_no_recordings(rows, table, columns, recordings)
+    _check_offsets(rows, table, columns)
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
-        name = table.name if named is None else _cell(row, named)
-        recording = recordings.named_like(table.name) if named is None else recordings.find(_raw(row, named))
-        start_s, end_s = _times(row, start, end, offset)
-        wrong = _wrong(row, start_s, end_s, row.get(label), recording)
-        path = None if isinstance(recording, str) else recording
-        made = Annotation(table, number, path, name, start_s, end_s, _cell(row, label), wrong)
-        found.setdefault((name, start_s, end_s, made.label, number if wrong else 0), made)
-    return list(found.values())
+        made = _annotation(row, number, table, columns, recordings)
+        key = (made.named, made.start_s, made.end_s, made.label, made.channel, number if made.wrong else 0)
+        found.setdefault(key, made)
+    return Reading(tuple(found.values()), columns if has_header else None)
 
 
-def _check_offsets(rows: Sequence[TableRow], table: Path, start: str, named: str | None, offset: str | None) -> None:
-    several = len({_cell(row, named) for row in rows}) > 1
-    if several and offset is None and start.strip().casefold() == _RAVEN_START:
+def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> Columns:
+    """Which column says what. Raises: `DataError` for one that is missing, with those that were found."""
+    every = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
+    known = {_spelling(name): name for name in reversed(every)}
+
+    def find(spellings: Sequence[str]) -> str | None:
+        """The best one that is not empty throughout."""
+        present = [known[spelling] for spelling in spellings if spelling in known]
+        return next((c for c in present if any(_raw(row, c) for row in rows)), present[0] if present else None)
+
+    def need(what: str, named: str | None, spellings: Sequence[str], cure: str) -> str:
+        column = find(spellings if named is None else [_spelling(named)])
+        if column is None:
+            wanted = repr(named) if named is not None else " or ".join(map(repr, spellings[:4]))
+            listed = ", ".join(map(repr, every))
+            raise DataError(f"{table}: has no column {wanted} for the {what}; found {listed}; {cure}")
+        return column
+
+    no_header = "rename one; a table without a header needs a first line that names its columns"
+    start, end = need("beginning", None, STARTS, no_header), need("end", None, ENDS, no_header)
+    label = need("label", names.label, LABELS, "name one with --label-column")
+    recording = find(RECORDINGS)
+    if names.recording is not None:
+        recording = need("recording", names.recording, (), "name one with --recording-column")
+    group = find(("group",))
+    if names.group is not None:
+        group = need("group", names.group, (), "name one with --group-column")
+    is_raven = _spelling(start) == _RAVEN_START
+    columns = Columns(
+        start, end, label, recording, group, find(("split",)), find((_CHANNEL,)) if is_raven else None,
+        find((_FILE_OFFSET,)), (),
+    )  # fmt: skip
+    read = {getattr(columns, field.name) for field in fields(columns)}
+    return replace(columns, unread=tuple(column for column in every if column not in read))
+
+
+def _spelling(column: str) -> str:
+    return column.strip().casefold().replace(" ", "_")
+
+
+def _check_no_recordings(rows: Sequence[TableRow], table: Path, columns: Columns, recordings: Recordings) -> None:
+    """The table's own name says which recording it is about, unless a column says otherwise: it holds names of audio
+    files, or names several recordings."""
+    for column in columns.unread:
+        cells = {cell for row in rows if (cell := _raw(row, column))}
+        found = {cell for cell in cells if isinstance(recordings.find(cell), Path)}
+        if len(found) > 1 or any(Path(cell).suffix.lower() in AUDIO_SUFFIXES for cell in found):
+            raise DataError(
+                f"{table}: the column {column!r} names recordings; say so with --recording-column {column!r}, or "
+                "remove it if all lines are about the recording that the table is named after"
+            )
+
+
+def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recordings: Recordings) -> Annotation:
+    if columns.recording is None:
+        named, recording = table.name, recordings.named_like(table.name)
+    else:
+        named, recording = _cell(row, columns.recording), recordings.find(_raw(row, columns.recording))
+    start_s, end_s = _times(row, columns)
+    channel = _raw(row, columns.channel) if columns.channel is not None else ""
+    return Annotation(
+        table=table,
+        line=number,
+        recording=None if isinstance(recording, str) else recording,
+        named=named,
+        start_s=start_s,
+        end_s=end_s,
+        label=_cell(row, columns.label),
+        group=_cell(row, columns.group),
+        split=_cell(row, columns.split),
+        channel=int(channel) - 1 if channel.isdecimal() and int(channel) > 0 else None,
+        wrong=_wrong(row, start_s, end_s, row.get(columns.label), recording),
+    )
+
+
+def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> None:
+    several = len({_cell(row, columns.recording) for row in rows}) > 1
+    if several and columns.file_offset is None and _spelling(columns.start) == _RAVEN_START:
         raise DataError(
-            f"{table}: names several recordings in {named!r}, and {start!r} counts from the first one; "
-            "export Raven's column 'File Offset (s)' too"
+            f"{table}: names several recordings in {columns.recording!r}, and {columns.start!r} counts from the first "
+            "one; export Raven's column 'File Offset (s)' too"
         )
 
 
-def _times(row: TableRow, start: str, end: str, offset: str | None) -> tuple[float, float]:
+def _times(row: TableRow, columns: Columns) -> tuple[float, float]:
     """Seconds in the recording. Raven counts them from the first file that it opened, and has an offset in this one."""
-    start_s, end_s, in_file_s = (_seconds(_cell(row, column)) for column in (start, end, offset))
+    cells = (columns.start, columns.end, columns.file_offset)
+    start_s, end_s, in_file_s = (_seconds(_cell(row, column)) for column in cells)
     if math.isnan(in_file_s):
         return start_s, end_s
     return in_file_s, in_file_s + end_s - start_s

@@ -30,6 +30,12 @@ def split_counts(clips: Iterable[Clip]) -> dict[Split, int]:
     return {split: counts[split] for split in SPLITS}
 
 
+def group_counts(clips: Iterable[Clip]) -> dict[Split, int]:
+    """Groups per split, every split present."""
+    homes = Counter(split for split, _ in {(clip.split, clip.group) for clip in clips if clip.group is not None})
+    return {split: homes[split] for split in SPLITS}
+
+
 def class_problems(
     clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]], usable: Mapping[str, int]
 ) -> list[str]:

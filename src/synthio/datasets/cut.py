@@ -10,7 +10,7 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import soundfile as sf
 
 from synthio import audio
-from synthio.datasets.annotations import Annotation, Recordings, read_annotations
+from synthio.datasets.annotations import Annotation, ColumnNames, Reading, Recordings, read_annotations
 from synthio.datasets.rows import clean
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -38,13 +38,15 @@ class CutConfig:
     output: Path
     audio_folder: Path | None = None
     """Of the recordings; None means beside each table."""
-    label_column: str | None = None
+    columns: ColumnNames = field(default_factory=ColumnNames)
     margin_s: float = 0.0
     """Added before and after every annotation."""
     max_duration_s: float = 10.0
     """Longer annotations are cut into equal pieces."""
     rest_label: str | None = None
     """Of as many clips of what no annotation covers; None cuts none. For data where every sound is annotated."""
+    drop_overlapping: bool = False
+    """Leave out clips in which an annotation of another label sounds too."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,13 @@ class Cut:
     counts: dict[str, int]
     """Clips per label."""
     recordings: int
-    """With at least one clip; each is a group."""
+    """With at least one clip."""
+    groups: int
+    """As many, unless a column has them."""
     overlapping: int
     """Clips in which an annotation of another label sounds too."""
+    columns: dict[str, int]
+    """How columns were read, in words, and of how many tables."""
     rejected: dict[str, int]
     """Annotations per reason; ``rejected.csv`` has each."""
 
@@ -75,7 +81,8 @@ class _Piece:
 
 
 def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter) -> Cut:
-    """Write one FLAC per annotated sound, at the recording's own rate, and ``clips.csv``, whose groups are recordings.
+    """Write one FLAC per annotated sound, at the recording's own rate, and ``clips.csv``, whose groups are recordings,
+    or what a column ``group`` says.
 
     The table comes last: a folder without one is not finished, and cutting again makes it whole.
     Raises: `DataError` for tables that cannot be read, an output that is finished already, or nothing that can be cut.
@@ -85,7 +92,8 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
     if config.rest_label is not None and not config.rest_label.strip():
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
-    found = _read(tables, config)
+    readings = _read(tables, config)
+    found = [annotation for reading in readings for annotation in reading.annotations]
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
     if config.rest_label is not None:
@@ -119,16 +127,18 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     return Cut(
         table=str(output / "clips.csv"),
         counts=dict(sorted(Counter(str(row["label"]) for row in rows).items())),
-        recordings=len({row["group"] for row in rows}),
+        recordings=len({row["recording"] for row in rows}),
+        groups=len({row["group"] for row in rows}),
         overlapping=sum(bool(row["also"]) for row in rows),
+        columns=dict(Counter(str(reading.columns) for reading in readings if reading.columns is not None)),
         rejected=reasons,
     )
 
 
-def _read(tables: Sequence[Path], config: CutConfig) -> list[Annotation]:
-    """The annotations of all tables. Raises: `DataError` for a table or a folder that is not there."""
+def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
+    """What every table says. Raises: `DataError` for a table or a folder that is not there."""
     recordings: dict[Path, Recordings] = {}
-    found: list[Annotation] = []
+    found: list[Reading] = []
     for table in tables:
         if not table.is_file():
             raise DataError(f"{table}: no such table; expected annotations (CSV, TSV, JSONL, Raven, Audacity)")
@@ -137,7 +147,7 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Annotation]:
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
         if folder not in recordings:
             recordings[folder] = Recordings(folder)
-        found += read_annotations(table, recordings[folder], config.label_column)
+        found.append(read_annotations(table, recordings[folder], config.columns))
     return found
 
 
@@ -145,7 +155,8 @@ def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
     """Those that can be cut; what two tables say alike is one sound."""
     sounds: dict[tuple[object, ...], Annotation] = {}
     for annotation in found:
-        sounds.setdefault((annotation.recording, annotation.start_s, annotation.end_s, annotation.label), annotation)
+        same = (annotation.start_s, annotation.end_s, annotation.label, annotation.channel)
+        sounds.setdefault((annotation.recording, *same), annotation)
     by_recording: dict[Path, list[Annotation]] = defaultdict(list)
     for annotation in sounds.values():
         if annotation.wrong is None and annotation.recording is not None:
@@ -216,6 +227,9 @@ def _cut_recording(
                 annotation = waiting.pop(0)
                 try:
                     for piece in _pieces(annotation, file.frames / file.samplerate, config):
+                        if config.drop_overlapping and _also(piece, annotations):
+                            failed.append((annotation, "a sound of another label is in it (--drop-overlapping)"))
+                            continue
                         name = _name(piece, group)
                         with replacing(output / "clips" / name) as partial:
                             audio.write_flac(partial, _samples(file, piece), file.samplerate)
@@ -250,11 +264,14 @@ def _count(duration_s: float, config: CutConfig) -> int:
 
 
 def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
-    """The piece in mono, ``(samples,)``. Raises: `DataError` for one that holds no sound."""
+    """The piece's channel, or all of them in mono, ``(samples,)``. Raises: `DataError` for one that holds no sound."""
     first = round(piece.start_s * file.samplerate)
     wanted = max(1, round(piece.end_s * file.samplerate) - first)
     file.seek(first)
     read = file.read(wanted, dtype="float32", always_2d=True)
+    channel = piece.annotation.channel
+    if channel is not None and channel < read.shape[1]:
+        read = read[:, [channel]]
     # The last frames of compressed files are an estimate.
     if read.shape[0] < 0.9 * wanted:
         raise DataError("its recording ends before its header says")
@@ -263,7 +280,7 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
         raise DataError("holds NaN or infinite samples")
     peak = float(np.abs(mono).max(initial=0.0))
     if peak < audio.SILENCE_PEAK:
-        raise DataError("is silent once mixed to mono")
+        raise DataError("is silent")
     # Files of floating-point numbers may be louder than FLAC can be.
     return mono / peak if peak > 1 else mono
 
@@ -271,15 +288,24 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
 def _name(piece: _Piece, group: str) -> str:
     """Safe anywhere, and of this piece alone."""
     stem = re.sub(r"[^a-z0-9]+", "-", Path(group).stem.lower())[:40].strip("-") or "recording"
-    content = repr([group, piece.annotation.label, piece.start_s, piece.end_s]).encode()
+    own = [group, piece.annotation.label, piece.start_s, piece.end_s, piece.annotation.channel]
+    content = repr(own).encode()
     return f"{stem}-{round(1000 * piece.start_s):08d}-{hashlib.blake2b(content, digest_size=4).hexdigest()}.flac"
 
 
 def _clip_row(path: str, group: str, piece: _Piece, annotations: Sequence[Annotation]) -> dict[str, Any]:
-    label = piece.annotation.label
-    also = {a.label for a in annotations if a.start_s < piece.end_s and piece.start_s < a.end_s} - {label}
+    own = piece.annotation
     times = {"start_s": round(piece.start_s, 3), "end_s": round(piece.end_s, 3)}
-    return {"path": path, "label": label, "group": group, **times, "also": "; ".join(sorted(also))}
+    row = {"path": path, "label": own.label, "group": own.group or group, "split": own.split, "recording": group}
+    return {**row, **times, "also": "; ".join(sorted(_also(piece, annotations)))}
+
+
+def _also(piece: _Piece, annotations: Sequence[Annotation]) -> set[str]:
+    """Other labels that sound in the piece, on its channel."""
+    own = piece.annotation
+    together = (a for a in annotations if a.start_s < piece.end_s and piece.start_s < a.end_s)
+    heard = (a for a in together if None in (own.channel, a.channel) or own.channel == a.channel)
+    return {a.label for a in heard} - {own.label}
 
 
 def _as_row(annotation: Annotation, why: str) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def read_folder(config: DataConfig) -> list[Row]:
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
     if metadata := _metadata_tables(root):
         return _audiofolder_rows(root, metadata, config)
+    if named := sorted(name for name in config.model_fields_set if name.endswith("_column")):
+        raise DataError(
+            f"{root}: a folder per class has no columns, and data.{named[0]} is set; remove it, or give a table, or a "
+            "folder with metadata.csv"
+        )
     folders = _folders(root)
     _check_not_wrapped(root, folders, config)
     if not _are_splits(folders):

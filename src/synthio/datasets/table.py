@@ -33,6 +33,13 @@ def read_table(config: DataConfig) -> list[Row]:
     return table_rows(parse(table), table, config, config.path_column)
 
 
+def unread_columns(config: DataConfig) -> list[str]:
+    """Columns of the table ``config.path`` that no setting names, in order. Raises: `DataError` as `parse`."""
+    read = {config.path_column, config.label_column, config.split_column, config.group_column, EXTRA}
+    rows = parse(data_path(config.path))
+    return list(dict.fromkeys(column for row in rows for column in row if column not in read))
+
+
 def parse(table: Path) -> list[TableRow]:
     """The table's lines as mappings. Raises: `DataError` as `parse_lines`, and when there are none."""
     rows = parse_lines(read_text(table), table)

@@ -21,6 +21,7 @@ from synthio.datasets import Row, checks, read_rows, reader_name
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
+from synthio.datasets.table import unread_columns
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split
@@ -40,6 +41,8 @@ class DataCheck:
     """Clips per class and split."""
     splits: dict[Split, int] = field(default_factory=dict)
     """Clips per split; a clip with several labels counts once."""
+    groups: dict[Split, int] = field(default_factory=dict)
+    """Groups per split; all 0 where no clip has one."""
     duration_min_s: float = 0.0
     duration_median_s: float = 0.0
     duration_max_s: float = 0.0
@@ -97,6 +100,7 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
     return DataCheck(
         counts=checks.class_counts(found.clips),
         splits=checks.split_counts(found.clips),
+        groups=checks.group_counts(found.clips),
         duration_min_s=min(durations, default=0.0),
         duration_median_s=statistics.median(durations or [0.0]),
         duration_max_s=max(durations, default=0.0),
@@ -180,7 +184,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
+    warnings += [*_table_warnings(config, clips), *checks.test_size_warnings(clips), *_model_warnings(config, opened)]
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     return _Found(opened, clips, rejected, warnings, problems)
@@ -189,6 +193,19 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
 def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
     train = 1 - data.valid_fraction - data.test_fraction
     return checks.split_problems(clips, {"train": train, "valid": data.valid_fraction, "test": data.test_fraction})
+
+
+def _table_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    """Columns that nobody reads, where one of them may say which clips belong together."""
+    if reader_name(config.data) != "table" or any(clip.group for clip in clips):
+        return []
+    unread = unread_columns(config.data)
+    if not unread:
+        return []
+    return [
+        f"no clip has a group, and these columns are not read: {checks.some(map(repr, unread))}; if one says which "
+        "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores flatter"
+    ]
 
 
 def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
