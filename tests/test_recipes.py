@@ -41,6 +41,8 @@ def test_a_recipe_with_overrides(tmp_path: Path) -> None:
         ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
         ({"caption": {"endpoint": {"timeout": 1}}}, "caption.endpoint.timeout: unknown key; did you mean 'timeout_s'?"),
         ({"reflect": {"zzzz": 1}}, "reflect.zzzz: unknown key; known here: rounds"),
+        ({"path": "x"}, "path: unknown key; did you mean 'data.path'? (indent it under the section)"),
+        ({"run_folder": 7}, "run_folder: expected a path (found 7)"),
     ],
 )
 def test_an_unknown_key_gets_the_nearest_known_one(content: dict[str, Any], meant: str) -> None:

@@ -409,7 +409,7 @@ def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
 
 @data_app.command("check")
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Counts, durations, unusable files and everything that would stop a run."""
+    """Counts, groups, durations, unusable files and everything in the data that would stop a run."""
     from synthio.stages.clips import check_data
 
     config = _config(recipe, overrides)

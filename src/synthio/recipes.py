@@ -134,6 +134,9 @@ def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
     known = _known_keys(schema, location[:-1])
     if len(location) == 1 and location[0] in schema.foreign_keys:
         return f"  {where}: {schema.foreign_keys[location[0]]}"
+    homes = [f"{section}.{location[-1]}" for section in known if location[-1] in _known_keys(schema, [section])]
+    if len(location) == 1 and homes:
+        return f"  {where}: unknown key; did you mean {' or '.join(map(repr, homes))}? (indent it under the section)"
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
     return f"  {where}: unknown key; {hint}"
@@ -146,7 +149,10 @@ def _said(problem: Mapping[str, Any], location: Sequence[str], schema: type[Base
         return f"expected a list; on the command line '{where}=[a,b]'"
     if problem["type"] in ("model_type", "model_attributes_type"):
         return f"is a section; expected one of its keys, such as {where}.{_known_keys(schema, location)[0]}"
-    return str(problem["msg"])
+    if problem["type"] == "path_type":
+        return "expected a path"
+    # What our own validators say comes with a word of pydantic's before it.
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _known_keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
