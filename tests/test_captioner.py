@@ -321,7 +321,8 @@ def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> N
     assert folder.manifest(Caption) == captions
     summary = folder.summary()
     assert (summary["captions"], summary["failed"]) == (3, 1)
-    assert summary["usage"] == {"input_tokens": 10, "output_tokens": 4, "cost": 0.0}
+    usage = {"requests": 3, "failed_requests": 1, "input_tokens": 10, "output_tokens": 4, "cost": 0.0}
+    assert summary["usage"] == usage
 
 
 def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
@@ -333,13 +334,15 @@ def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
         return made
 
     def mortal(body: Body, earlier: int) -> Response:
-        return error(401) if earlier >= 2 else chat("a flute before")
+        return error(401) if earlier >= 2 else chat("a flute before", 5, 2)
 
     with EndpointServer(mortal) as server, pytest.raises(BackendError):
         run(tmp_path, found, captioner(server))
-    with EndpointServer(lambda body, earlier: chat("a flute after")) as server:
-        captions, _ = run(tmp_path, found, captioner(server))
+    with EndpointServer(lambda body, earlier: chat("a flute after", 7, 3)) as server:
+        captions, folder = run(tmp_path, found, captioner(server))
     assert [c.text for c in captions] == ["a flute before"] * 2 + ["a flute after"] * 2
+    usage = folder.summary()["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (2 * 5 + 2 * 7, 2 * 2 + 2 * 3)
 
 
 def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioned, Captioner
 from synthio.backends.questions import chunks
+from synthio.calls import calls, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -25,25 +26,20 @@ def caption_clips(
     A clip that cannot be read or captioned gets the label template, with the reason.
     Raises: what the captioner raises.
     """
-    started = time.monotonic()
     train = [clip for clip in clips if clip.split == "train"]
     finished = folder.items(Caption)
     todo = [clip for clip in train if clip.id not in finished]
-    usage = {"input_tokens": 0, "output_tokens": 0, "cost": 0.0}
     with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, captioner.clips_per_call):
+            started = time.monotonic()
             results = _caption(config, part, captioner)
             captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
-            folder.append(captions)
+            folder.append([*captions, calls(results, started)])
             finished.update((caption.id, caption) for caption in captions)
-            usage["input_tokens"] += sum(result.input_tokens for result in results)
-            usage["output_tokens"] += sum(result.output_tokens for result in results)
-            usage["cost"] += sum(result.cost for result in results)
             advance(len(part))
     captions = [finished[clip.id] for clip in train]
     failed = [caption for caption in captions if caption.failed is not None]
-    seconds = time.monotonic() - started
-    folder.finish(captions, {"captions": len(captions), "failed": len(failed), "usage": usage, "seconds": seconds})
+    folder.finish(captions, {"captions": len(captions), "failed": len(failed), **spent(folder)})
     if failed:
         reporter.warn(
             f"caption: {len(failed)} of {len(captions)} clips failed and keep the label template; "

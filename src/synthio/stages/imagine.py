@@ -29,6 +29,7 @@ from synthio.backends.questions import (
     quote,
     quote_all,
 )
+from synthio.calls import calls, spent
 from synthio.config import RunConfig
 from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label
@@ -65,17 +66,6 @@ class ReflectAnswer(Answer):
     """Prompt 3's answer; null gives up."""
 
     caption: str | None
-
-
-class Calls(Record):
-    """What some requests took; kept among a stage's items, so that a resumed stage still counts all of them."""
-
-    requests: int
-    failed_requests: int
-    input_tokens: int
-    output_tokens: int
-    cost: float
-    seconds: float
 
 
 class GivenUp(Record):
@@ -137,12 +127,12 @@ def extract_components(
             outcomes, replies = ask(questions, llm, config.imagine.max_tries)
             answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
             made = [_components(clip, answers.get(clip.id)) for clip in part]
-            _save(folder, made, replies, started)
+            folder.append([*made, calls(replies, started)])
             finished.update((record.id, record) for record in made)
             advance(len(part))
     components = [finished[clip.id] for clip in train]
     failed = sum(record.failed is not None for record in components)
-    folder.finish(components, {"clips": len(components), "failed": failed, **_usage(folder)})
+    folder.finish(components, {"clips": len(components), "failed": failed, **spent(folder)})
     if failed:
         reporter.warn(f"extract: {failed} of {len(components)} captions gave no events and scenes; see the manifest")
     return components
@@ -218,12 +208,12 @@ def imagine_prompts(
             for part in chunks(todo, llm.requests_per_call):
                 started = time.monotonic()
                 made, replies = _imagine(config, part, pools, _written(finished, part), llm)
-                _save(folder, made, replies, started)
+                folder.append([*made, calls(replies, started)])
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
     # Waves run across clips; the manifest goes clip by clip.
     prompts = [finished[slot.id] for slots in zip(*wanted, strict=True) for slot in slots]
-    folder.finish(prompts, {**_counts(prompts), **_usage(folder)})
+    folder.finish(prompts, {**_counts(prompts), **spent(folder)})
     _warn_of_top_ups(prompts, "imagine", reporter)
     return prompts
 
@@ -320,13 +310,13 @@ def reflect_prompts(
         for part in chunks(todo, llm.requests_per_call):
             started = time.monotonic()
             made, replies = _reflect(config, round_number, part, pools, llm)
-            _save(folder, made, replies, started)
+            folder.append([*made, calls(replies, started)])
             finished.update((record.id, record) for record in made)
             advance(len(part))
     records = [finished[new] for new in ids]
     prompts = [record for record in records if isinstance(record, Prompt)]
     given_up = {record.parent_id: record.reason for record in records if isinstance(record, GivenUp)}
-    summary = {**_counts(prompts), "given_up": len(given_up), "given_up_prompts": given_up, **_usage(folder)}
+    summary = {**_counts(prompts), "given_up": len(given_up), "given_up_prompts": given_up, **spent(folder)}
     folder.finish(prompts, summary)
     _warn_of_top_ups(prompts, "reflect", reporter)
     return prompts
@@ -417,32 +407,6 @@ def _shown(pool: Pool) -> dict[str, str]:
         "few_events": quote_all(pool.events[:_FEW_EVENTS]),
         "few_scenes": quote_all(pool.scenes[:_FEW_SCENES]),
     }
-
-
-def _save(folder: StageFolder, records: Sequence[Record], replies: Sequence[Reply], started: float) -> None:
-    calls = Calls(
-        id=f"calls-{time.time_ns()}",
-        requests=len(replies),
-        failed_requests=sum(reply.failed is not None for reply in replies),
-        input_tokens=sum(reply.input_tokens for reply in replies),
-        output_tokens=sum(reply.output_tokens for reply in replies),
-        cost=sum(reply.cost for reply in replies),
-        seconds=time.monotonic() - started,
-    )
-    folder.append([*records, calls])
-
-
-def _usage(folder: StageFolder) -> dict[str, object]:
-    """Tokens, cost and seconds over all sittings."""
-    calls = list(folder.items(Calls).values())
-    usage = {
-        "requests": sum(c.requests for c in calls),
-        "failed_requests": sum(c.failed_requests for c in calls),
-        "input_tokens": sum(c.input_tokens for c in calls),
-        "output_tokens": sum(c.output_tokens for c in calls),
-        "cost": sum(c.cost for c in calls),
-    }
-    return {"usage": usage, "seconds": sum(c.seconds for c in calls)}
 
 
 def _counts(prompts: Sequence[Prompt]) -> dict[str, object]:
