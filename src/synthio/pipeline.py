@@ -224,7 +224,7 @@ class Pipeline:
         from synthio.stages.gate import GateMeasures, measure_shares
 
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
-        synthetic = _synthetic(rounds)
+        synthetic = synthetic_clips(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
         folder = self._folder("gate", self._training_key([self._one_training, gate.folds, gate.shares], rounds))
         self._once(
@@ -257,7 +257,7 @@ class Pipeline:
         rounds = self.rounds() if "synthio" in arms else []
         retrieved = self.retrieved() if "retrieval" in arms else []
         if rounds:
-            pools["synthio"] = _synthetic(rounds)
+            pools["synthio"] = synthetic_clips(rounds)
             if self._asks_gate and pools["synthio"]:
                 shares["synthio"] = self._gated_share()
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
@@ -566,7 +566,7 @@ class Pipeline:
         return Models(self.config, self.root, lambda: self._align_folder, self.reporter)
 
 
-def _synthetic(rounds: Sequence[Round]) -> list[AddedClip]:
+def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
     """The accepted clips, for the classifier."""
     from synthio.arms import AddedClip
 
