@@ -447,3 +447,30 @@ def test_a_table_beside_one_folder_of_audio_is_named(tmp_path: Path) -> None:
     table(root / "labels.csv", "path,label\naudio/a.wav,dog\naudio/b.wav,cat\n")
     with pytest.raises(DataError, match=r"one class 'audio'.*did you mean data.path=.*labels.csv"):
         read(root)
+
+
+def test_tables_as_programs_write_them(tmp_path: Path) -> None:
+    """An array in one JSON file, Excel's `sep=` line, a column that stands twice, a label that is an object."""
+    (tmp_path / "a.json").write_text('[\n{"path": "a.wav", "label": "dog"}\n]')
+    with pytest.raises(DataError, match="is one JSON array; expected one object per line"):
+        read_rows(DataConfig(path=str(tmp_path / "a.json")))
+    (tmp_path / "sep.csv").write_text("sep=;\r\npath;label\r\na,1.wav;dog\r\n")
+    (row,) = read_rows(DataConfig(path=str(tmp_path / "sep.csv")))
+    assert (row.name, row.labels) == ("a,1.wav", ("dog",))
+    (tmp_path / "twice.csv").write_text("path,label,label\na.wav,dog,cat\n")
+    with pytest.raises(DataError, match="has several columns 'label'"):
+        read_rows(DataConfig(path=str(tmp_path / "twice.csv")))
+    (tmp_path / "o.jsonl").write_text('{"path": "a.wav", "label": {"dog": 1}}')
+    (row,) = read_rows(DataConfig(path=str(tmp_path / "o.jsonl")))
+    assert row.labels == () and "JSON object" in str(row.rejected)
+
+
+def test_a_path_below_the_current_folder_is_told_where_tables_paths_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "tables" / "t.csv").write_text("path,label\na.wav,dog\nb.wav,dog\n")
+    monkeypatch.chdir(tmp_path)
+    rows = read_rows(DataConfig(path="tables/t.csv"))
+    assert ["beside the table" in str(row.rejected) for row in rows] == [True, False]

@@ -43,6 +43,7 @@ def test_a_recipe_with_overrides(tmp_path: Path) -> None:
         ({"reflect": {"zzzz": 1}}, "reflect.zzzz: unknown key; known here: rounds"),
         ({"path": "x"}, "path: unknown key; did you mean 'data.path'? (indent it under the section)"),
         ({"run_folder": 7}, "run_folder: expected a path (found 7)"),
+        ({"train": {"arms": ["gold", "gold"]}}, "(top level): train.arms has an arm twice: gold, gold"),
     ],
 )
 def test_an_unknown_key_gets_the_nearest_known_one(content: dict[str, Any], meant: str) -> None:
@@ -93,6 +94,11 @@ def test_what_is_not_a_recipe(tmp_path: Path, text: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "includes.yaml").write_text("include: recipes/gone.yaml")
+    with pytest.raises(
+        ConfigError, match=r"includes\.yaml: includes .*gone\.yaml, which is not there; an include is rel"
+    ):
+        load_recipe(tmp_path / "includes.yaml", [], RunConfig)
     with pytest.raises(ConfigError, match=r"none\.yaml: no such recipe"):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="not readable"):

@@ -365,6 +365,8 @@ class RunConfig(Section):
             problems.append("t2a.negative_prompt needs t2a.guidance_scale above 1")
         if "retrieval" in self.train.arms and self.retrieve.corpus is None:
             problems.append("train.arms has retrieval: set retrieve.corpus, the clips to retrieve from")
+        if len(set(self.train.arms)) < len(self.train.arms):
+            problems.append(f"train.arms has an arm twice: {', '.join(self.train.arms)}")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -50,6 +50,10 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         content = yaml.safe_load(text)
     except FileNotFoundError as error:
+        if _seen:
+            raise ConfigError(
+                f"{_seen[-1]}: includes {path}, which is not there; an include is relative to the file that has it"
+            ) from error
         if "=" in path.name:
             raise ConfigError(f"{str(path)!r}: expected the recipe first, and key=value after it") from error
         raise ConfigError(

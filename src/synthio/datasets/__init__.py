@@ -61,6 +61,7 @@ def reader_name(config: DataConfig) -> str:
     path = Path(config.path).expanduser()
     if not path.exists():
         raise DataError(
-            f"{path.absolute()}: no such file or folder; data.path is a folder, a CSV or JSONL table, or `demo`"
+            f"{path.absolute()}: no such file or folder; data.path is a folder, a CSV or JSONL table, or `demo`, and "
+            "relative to the current folder"
         )
     return "folder" if path.is_dir() else "table"

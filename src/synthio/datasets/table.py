@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,8 @@ def read_text(table: Path) -> str:
 
 
 def _parse_jsonl(text: str, table: Path) -> list[TableRow]:
+    if text.lstrip().startswith("["):
+        raise DataError(f"{table}: is one JSON array; expected one object per line (`jq -c '.[]'` writes them so)")
     rows: list[TableRow] = []
     bad: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -92,10 +96,15 @@ def _parse_jsonl(text: str, table: Path) -> list[TableRow]:
 
 def _parse_csv(text: str, table: Path) -> list[TableRow]:
     text = text.lstrip("\n")
+    if excel := re.match(r"sep=([,;\t])\s*\n", text):
+        text = text[excel.end() :]
     # Only the header tells the delimiter (`csv.Sniffer` also guesses quoting, often wrongly): names may hold all three.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     try:
         lines = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey=EXTRA, strict=True)
+        counts = Counter(str(column).strip() for column in lines.fieldnames or ())
+        if twice := [column for column, count in counts.items() if column and count > 1]:
+            raise DataError(f"{table}: has several columns {twice[0]!r}; rename all but one")
         return [{str(column).strip(): cell for column, cell in row.items()} for row in lines]
     except csv.Error as error:
         raise DataError(f"{table}: is not readable CSV ({error}); check its quotes") from error
@@ -131,6 +140,10 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Ro
     cell = str(row[path_column]).strip() if row.get(path_column) is not None else ""
     path = Path(os.path.normpath(table.parent / cell)) if cell else table
     rejected = None if cell else f"the column {path_column!r} is empty in one line"
+    if cell and not path.exists() and Path(cell).exists():
+        rejected = "no such file beside the table, where its paths begin; there is one below the current folder"
+    if isinstance(row.get(config.label_column), dict):
+        rejected = "its label is a JSON object; expected text, or a list of texts"
     if "\\" in cell and not path.exists():
         rejected = f"no such file as {clean(cell)!r}; write its path with / and not \\"
     if EXTRA in row:
@@ -147,6 +160,8 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Ro
 
 def _labels(cell: object, separator: str | None) -> tuple[str, ...]:
     """One cell's labels, in order, without repeats. A JSON list is several labels whatever the separator."""
+    if isinstance(cell, dict):
+        return ()
     if isinstance(cell, list):
         parts: list[object] = cell
     else:
