@@ -3,10 +3,11 @@
     python benchmarks/seen_groups.py OUT.jsonl [bench recipe overrides...]
     python benchmarks/seen_groups.py seen.jsonl 'sizes=[50]' 'arms=[gold,synthio,no_dpo]' seeds=3
 
-Every draw of the bench recipe is trained on with every arm's synthetic clips, as `synthio bench` does, and the last
-weights are examined on clips that the draw left over: other clips of the training groups, and all clips of the
-validation groups. Test clips are never opened, so settings may be chosen by this. Appends one JSON line per training to
-OUT.jsonl, goes on where it stopped, and prints the means.
+Every draw of the bench recipe is trained on with every arm's synthetic clips at the recipe's share (no gate), and the
+last weights are examined on clips that the draw left over: other clips of the training groups, and all clips of the
+validation groups. No figure comes from test clips, so settings may be chosen by this; but one draw's validation groups
+may be another's test groups. Appends one JSON line per training to OUT.jsonl, goes on where it stopped, and prints the
+means.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from synthio.store import StageFolder
 
 RECIPE = Path("recipes/bench/pocket.yaml")
 TRAININGS, MOST = 2, 400
-#: Percussion has 399 training clips at least, so a larger draw of the same seed is all of every set's splits.
+#: Training clips of the larger draw of the same seed that what is left over comes from.
 LARGE = {"instruments": 400, "percussion": 200}
 
 

@@ -644,3 +644,16 @@ def test_columns_that_may_be_groups_are_named_until_one_is(tmp_path: Path) -> No
 def test_a_column_of_a_folder_per_class_is_refused(small_data: Path) -> None:
     config = RunConfig.model_validate({"data": {"path": str(small_data), "group_column": "site"}})
     assert "has no columns, and data.group_column is set" in check_data(config).problems[0]
+
+
+def test_the_resolved_recipe_reads_the_same_data(small_data: Path) -> None:
+    """A run folder's recipe writes every default down."""
+    config = RunConfig.model_validate({"data": {"path": str(small_data)}})
+    resolved = RunConfig.model_validate(config.model_dump(mode="json", exclude={"include"}))
+    assert check_data(resolved) == check_data(config)
+    table = {"path": str(small_data / "clips.csv")}
+    clip(small_data / "a.wav"), clip(small_data / "b.wav")
+    (small_data / "clips.csv").write_text("path,label\na.wav,x\nb.wav,y\n")
+    config = RunConfig.model_validate({"data": table})
+    resolved = RunConfig.model_validate(config.model_dump(mode="json", exclude={"include"}))
+    assert check_data(resolved) == check_data(config)

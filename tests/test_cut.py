@@ -233,7 +233,8 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
     assert recordings.find("night") == "several recordings have its recording's name; its path does not tell which"
     assert recordings.find("/data/Tuesday/night.wav") == site / "tuesday" / "night.wav"
     assert recordings.find("D:\\disk\\monday\\night.wav") == site / "monday" / "night.wav"
-    assert recordings.find("/sunday/night.wav") == "its recording is not in the audio folder"
+    assert str(recordings.find("/sunday/night.wav")).startswith("several recordings")
+    assert recordings.find("/monday/noon.wav") == "its recording is not in the audio folder"
     assert recordings.find("n" * 300) == recordings.find("x.csv") == "its recording is not in the audio folder"
     assert recordings.named_like("Noon 1.Table.1.selections.txt") == site / "deep" / "Noon 1.WAV"
 
@@ -368,6 +369,37 @@ def test_raven_says_on_which_channel(site: Path, tmp_path: Path) -> None:
         levels[row["label"]] = samples.mean()
     assert found.counts == {"robin": 1, "wren": 1} and not found.overlapping
     assert levels == pytest.approx({"wren": 0.1, "robin": 0.3}, abs=1e-3)
+
+
+def test_a_channel_that_a_recording_does_not_have_is_told(site: Path, tmp_path: Path) -> None:
+    header = "Channel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+    found = cut(tmp_path, written(site / "dawn.txt", header + "1\t1\t2\twren\n3\t1\t2\trobin\n"))
+    assert found.counts == {"wren": 1}
+    assert found.rejected == {"its recording has 2 channel(s), not the one that it names": 1}
+
+
+def test_ravens_numbers_name_no_recordings(site: Path, tmp_path: Path) -> None:
+    for name in ("1.wav", "2.wav"):
+        shutil.copy(site / "dawn.wav", site / name)
+    lines = "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\t1\t2\twren\n2\t3\t4\twren\n"
+    found = cut(tmp_path, written(site / "1.Table.1.selections.txt", lines))
+    assert [row["recording"] for row in table_of(found)] == ["1.wav", "1.wav"]
+
+
+def test_splits_that_no_run_would_take_stop_before_anything_is_cut(site: Path, tmp_path: Path) -> None:
+    table = written(site / "x.csv", "file,start,end,label,split\ndawn.wav,1,2,wren,fold1\n")
+    with pytest.raises(DataError, match="the column 'split' holds 'fold1'; expected train"):
+        cut(tmp_path, table)
+    table.write_text("file,start,end,label,split\ndawn.wav,1,2,wren,train\ndawn.wav,3,4,wren,\n")
+    with pytest.raises(DataError, match="1 of 2 annotations have no split while others do"):
+        cut(tmp_path, table)
+    assert not (tmp_path / "clips").exists()
+
+
+def test_sounds_that_only_touch_do_not_overlap(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,label\ndawn.wav,1,2.0000001,wren\ndawn.wav,2,3,robin\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), drop_overlapping=True)
+    assert found.counts == {"robin": 1, "wren": 1}
 
 
 def test_clips_with_another_label_can_be_left_out(site: Path, tmp_path: Path) -> None:

@@ -216,6 +216,9 @@ def test_objects_are_found_inside_prose_and_fences() -> None:
     assert json_object('<think>{a} or {b}?</think>{"caption": "a dog"}') == {"caption": "a dog"}
     assert json_object('{"caption": "a {} dog') is None
     assert json_object('{"events": ["{}"') is None
+    assert json_object('{"a": {"b": 1}, "c": tru') is None
+    assert json_object('{"a": "{}\\u12') is None
+    assert json_object("{'a': 1} and {\"a\": 2}") == {"a": 2}
     assert json_object("no object") is None
     assert json_object("[1, 2]") is None
     assert json_object("{" * 100_000) is None

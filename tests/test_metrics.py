@@ -182,13 +182,13 @@ def test_two_groups_that_happen_to_agree_are_no_proof() -> None:
 
 
 def test_the_spread_of_few_seeds_is_students_t() -> None:
-    # Within a seed all clips agree, so only the draw of seeds can move the mean.
-    gains = np.random.default_rng(5).random(30) < 0.5
-    b = np.repeat(gains[:, None], 60, axis=1)
-    half = stats.t.ppf(0.975, 29) * gains.std(ddof=1) / np.sqrt(30)
-    found = interval(np.zeros((30, 60), bool), b)
-    assert found.mean == pytest.approx(gains.mean())
-    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
+    """Twice as wide as the percentiles of four seeds, which show less than their spread."""
+    shares = np.array([0.2, 0.35, 0.4, 0.6])
+    b = np.arange(3000) < 3000 * shares[:, None]
+    half = stats.t.ppf(0.975, 3) * shares.std(ddof=1) / 2
+    found = interval(np.zeros((4, 3000), bool), b, resamples=2000)
+    assert found.mean == pytest.approx(shares.mean())
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.15)
 
 
 def test_two_seeds_that_disagree_prove_nothing() -> None:
@@ -207,11 +207,11 @@ def test_without_an_effect_few_intervals_leave_out_zero(seeds: int) -> None:
         return generator.random((seeds, 200)) < 1 / (1 + np.exp(-(difficulty + ability)))
 
     wrong = 0
-    for _ in range(100):
+    for _ in range(200):
         difficulty = generator.normal(size=200)
         found = interval(arm(), arm(), resamples=400)
         wrong += found.low > 0 or found.high < 0
-    assert wrong <= 12
+    assert wrong <= 14
 
 
 def test_swapping_the_arms_mirrors_the_interval() -> None:

@@ -73,9 +73,10 @@ def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
     try:
         samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
     except (sf.LibsndfileError, OSError) as error:
+        stage = next((folder for folder in path.parents if folder.parent.name == "stages"), path.parent)
         raise StoreError(
-            f"{path}: was made by this run and is gone or damaged ({error}); delete {path.parent.parent} and run the "
-            "same command again"
+            f"{path}: was made by this run and is gone or damaged ({error}); delete {stage} and run the same command "
+            "again"
         ) from error
     return resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
 

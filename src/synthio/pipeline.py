@@ -273,7 +273,9 @@ class Pipeline:
         return predictions, folder
 
     def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
-        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, [r.judged.key for r in rounds]]
+        # A round that was given up on has the one before judged.
+        judged = [r.judged.key for r in rounds]
+        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, list(dict.fromkeys(judged))]
         return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:

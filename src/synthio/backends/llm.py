@@ -198,8 +198,8 @@ def json_object(text: str) -> dict[str, Any] | None:
         except RecursionError:
             return None
         except json.JSONDecodeError as error:
-            if error.pos >= len(text) or error.msg.startswith("Unterminated"):
-                # It is an object that goes on; what it holds is no answer.
+            if not error.msg.startswith("Expecting property name") or text[start + 1 : error.pos].strip():
+                # It is an object, which goes on or is broken; what it holds is no answer.
                 return None
     return None
 

@@ -128,9 +128,10 @@ class Recordings:
         """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart."""
         found = self._by_name.get(_key(name), [])
         for depth, folder in enumerate(folders):
-            if len(found) < 2:
+            alike = [path for path in found if _key("".join(path.parts[-2 - depth : -1 - depth])) == _key(folder)]
+            if len(found) < 2 or not alike:
                 break
-            found = [path for path in found if _key("".join(path.parts[-2 - depth : -1 - depth])) == _key(folder)]
+            found = alike
         if len(found) > 1:
             return "several recordings have its recording's name; its path does not tell which"
         return found[0] if found else "its recording is not in the audio folder"
@@ -218,7 +219,8 @@ def _check_no_recordings(rows: Sequence[TableRow], table: Path, columns: Columns
     """The table's own name says which recording it is about, unless a column says otherwise: it holds names of audio
     files, or names several recordings."""
     for column in columns.unread:
-        cells = {cell for row in rows if (cell := _raw(row, column))}
+        # Raven numbers its selections, and recordings may have numbers for names.
+        cells = {cell for row in rows if (cell := _raw(row, column)) and not cell.isdecimal()}
         found = {cell for cell in cells if isinstance(recordings.find(cell), Path)}
         if len(found) > 1 or any(Path(cell).suffix.lower() in AUDIO_SUFFIXES for cell in found):
             raise DataError(

@@ -20,13 +20,14 @@ import soundfile as sf
 
 from synthio import audio
 from synthio.datasets.annotations import Annotation, ColumnNames, Reading, Recordings, read_annotations
-from synthio.datasets.rows import clean
+from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.store import replacing
 
 #: Windows of detectors reach beyond the end.
 _OVERHANG_S = 3.0
+_TOUCH_S = 1e-3
 #: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
 _UNREADABLE = (sf.LibsndfileError, TypeError, ValueError, OSError)
 
@@ -66,7 +67,7 @@ class Cut:
     columns: dict[str, int]
     """How columns were read, in words, and of how many tables."""
     rejected: dict[str, int]
-    """Annotations per reason; ``rejected.csv`` has each."""
+    """Annotations, or pieces of long ones, per reason; ``rejected.csv`` has each."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -94,6 +95,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
     readings = _read(tables, config)
     found = [annotation for reading in readings for annotation in reading.annotations]
+    _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
     if config.rest_label is not None:
@@ -149,6 +151,21 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
             recordings[folder] = Recordings(folder)
         found.append(read_annotations(table, recordings[folder], config.columns))
     return found
+
+
+def _check_splits(found: Sequence[Annotation]) -> None:
+    """Raises: `DataError` for splits that no reader of the clips would take."""
+    splits = Counter(annotation.split for annotation in found)
+    unknown = sorted(split for split in splits if split and split_of(split) is None)
+    if unknown:
+        names = ", ".join(map(repr, unknown[:5]))
+        raise DataError(
+            f"the column 'split' holds {names}; expected {', '.join(SPLIT_SPELLINGS)}: rename the column if it is none"
+        )
+    if 0 < splits[""] < splits.total():
+        raise DataError(
+            f"{splits['']} of {splits.total()} annotations have no split while others do; give all of them one, or none"
+        )
 
 
 def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
@@ -270,7 +287,9 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
     file.seek(first)
     read = file.read(wanted, dtype="float32", always_2d=True)
     channel = piece.annotation.channel
-    if channel is not None and channel < read.shape[1]:
+    if channel is not None:
+        if channel >= read.shape[1]:
+            raise DataError(f"its recording has {read.shape[1]} channel(s), not the one that it names")
         read = read[:, [channel]]
     # The last frames of compressed files are an estimate.
     if read.shape[0] < 0.9 * wanted:
@@ -301,9 +320,10 @@ def _clip_row(path: str, group: str, piece: _Piece, annotations: Sequence[Annota
 
 
 def _also(piece: _Piece, annotations: Sequence[Annotation]) -> set[str]:
-    """Other labels that sound in the piece, on its channel."""
+    """Other labels that sound in the piece, on its channel. Those that only touch it do not, whatever is rounded."""
     own = piece.annotation
-    together = (a for a in annotations if a.start_s < piece.end_s and piece.start_s < a.end_s)
+    start_s, end_s = piece.start_s + _TOUCH_S, piece.end_s - _TOUCH_S
+    together = (a for a in annotations if a.start_s < end_s and start_s < a.end_s)
     heard = (a for a in together if None in (own.channel, a.channel) or own.channel == a.channel)
     return {a.label for a in heard} - {own.label}
 

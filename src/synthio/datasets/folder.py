@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
 from synthio.datasets.table import parse, table_rows
 from synthio.errors import DataError
 from synthio.records import Split
@@ -37,7 +37,7 @@ def read_folder(config: DataConfig) -> list[Row]:
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
     if metadata := _metadata_tables(root):
         return _audiofolder_rows(root, metadata, config)
-    if named := sorted(name for name in config.model_fields_set if name.endswith("_column")):
+    if named := [name for name in own_settings(config) if name.endswith("_column")]:
         raise DataError(
             f"{root}: a folder per class has no columns, and data.{named[0]} is set; remove it, or give a table, or a "
             "folder with metadata.csv"

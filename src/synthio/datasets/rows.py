@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.records import Split
 
@@ -40,6 +41,11 @@ class Row:
 def data_path(path: str) -> Path:
     """``data.path``, absolute and without ``..``, as every reader compares paths with it; links are kept."""
     return Path(os.path.normpath(Path(path).expanduser().absolute()))
+
+
+def own_settings(config: DataConfig) -> list[str]:
+    """Fields that are not the default. Which ones were written down does not count: a run folder's recipe has all."""
+    return [name for name, field in DataConfig.model_fields.items() if getattr(config, name) != field.default]
 
 
 def split_of(spelling: str) -> Split | None:

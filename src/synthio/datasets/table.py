@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
 from synthio.errors import DataError
 
 TableRow = dict[str, Any]
@@ -114,8 +114,8 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
     """Table lines as dataset rows. Raises `DataError` for missing columns (lists those found) and unknown splits."""
     found = sorted({column for row in rows for column in row} - {EXTRA})
     wanted = [path_column, config.label_column]
-    # Split and group are optional under their default names, asked for once they are named.
-    wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in config.model_fields_set]
+    # Split and group are optional under their default names, asked for under others.
+    wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in own_settings(config)]
     # `Group` would be ignored without a word, and groups straddle splits.
     for field in ("path_column", "label_column", "split_column", "group_column"):
         name = path_column if field == "path_column" else getattr(config, field)

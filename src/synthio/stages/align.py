@@ -76,7 +76,7 @@ def align(
     for warning in warnings:
         reporter.warn(warning)
     write_text(folder.path / "curve.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in curve))
-    compared = _generate_after(config, pairs, generator, folder) if chosen > 0 else []
+    compared = _generate_after(config, pairs, generator, folder, reporter) if chosen > 0 else []
     folder.finish(
         pairs,
         {
@@ -177,17 +177,26 @@ def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[Preference
 
 
 def _generate_after(
-    config: RunConfig, pairs: Sequence[PreferencePair], generator: TextToAudio, folder: StageFolder
+    config: RunConfig,
+    pairs: Sequence[PreferencePair],
+    generator: TextToAudio,
+    folder: StageFolder,
+    reporter: Reporter,
 ) -> list[str]:
     """The aligned model on held-out prompts, one per prompt, each with its loser's seed: the same dice, before and
-    after. Returns the ids of the pairs."""
+    after. Returns the ids of the pairs; one that the model refuses is told."""
     compared = list({pair.prompt: pair for pair in reversed(pairs) if pair.held_out}.values())[:_COMPARED]
+    made: list[str] = []
     for pair in compared:
         seed = derive_seed(config.seed, "loser", pair.id)
-        samples = generator.generate([pair.prompt], pair.duration_s, [seed])[0]
+        samples = generate_each(generator, [pair.prompt], pair.duration_s, [seed])[0]
+        if isinstance(samples, str):
+            reporter.warn(f"align: the aligned model refused {pair.prompt!r}: {samples}")
+            continue
+        made.append(pair.id)
         with replacing(folder.path / f"after/{pair.id}.flac") as partial:
             audio.write_flac(partial, samples, generator.sample_rate_hz)
-    return [pair.id for pair in compared]
+    return made
 
 
 class _Pairs:
@@ -239,16 +248,20 @@ def _encode_all(
     reporter: Reporter,
 ) -> dict[str, Tensor]:
     real = {clip.id: clip for clip in clips}
-    wanted = {f"winner/{pair.clip_id}": (Path(real[pair.clip_id].path), pair) for pair in pairs}
-    wanted |= {f"loser/{pair.id}": (folder.path / pair.loser_path, pair) for pair in pairs}
+    rate_hz = generator.sample_rate_hz
+    winners = {f"winner/{pair.clip_id}": pair for pair in pairs}
+    losers = {f"loser/{pair.id}": pair for pair in pairs}
     latents: dict[str, Tensor] = {}
-    with reporter.task("align: latents", len(wanted)) as advance:
-        for name, (path, pair) in wanted.items():
+    with reporter.task("align: latents", len(winners) + len(losers)) as advance:
+        for name, pair in {**winners, **losers}.items():
             # One at a time: padding never depends on the company a clip keeps. Losers last to the end of the bucket;
             # sound after the real clip's end would tell them from winners.
-            samples = audio.load_generated(path, generator.sample_rate_hz)
-            samples = audio.crop(samples, real[pair.clip_id].duration_s, generator.sample_rate_hz)
-            latents[name] = generator.encode([samples], pair.duration_s)[0].float().cpu().contiguous()
+            if name in winners:
+                samples = audio.load(Path(real[pair.clip_id].path), rate_hz)
+            else:
+                samples = audio.load_generated(folder.path / pair.loser_path, rate_hz)
+            heard = audio.crop(samples, real[pair.clip_id].duration_s, rate_hz)
+            latents[name] = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)
     return latents
 

@@ -32,9 +32,9 @@ def caption_clips(
     with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, captioner.clips_per_call):
             started = time.monotonic()
-            results = _caption(config, part, captioner)
+            results, answers = _caption(config, part, captioner)
             captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
-            folder.append([*captions, calls(results, started)])
+            folder.append([*captions, calls(answers, started)])
             finished.update((caption.id, caption) for caption in captions)
             advance(len(part))
     captions = [finished[clip.id] for clip in train]
@@ -48,7 +48,8 @@ def caption_clips(
     return captions
 
 
-def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> list[Captioned]:
+def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> tuple[list[Captioned], list[Captioned]]:
+    """What became of every clip, and the captioner's own answers about those that could be read."""
     loaded = [_load(config, clip, captioner.sample_rate_hz) for clip in clips]
     heard = [(index, samples) for index, samples in enumerate(loaded) if not isinstance(samples, str)]
     answers = captioner.caption(
@@ -57,7 +58,7 @@ def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> 
     results = [Captioned(None, samples if isinstance(samples, str) else None) for samples in loaded]
     for (index, _), answer in zip(heard, answers, strict=True):
         results[index] = answer
-    return results
+    return results, answers
 
 
 def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
