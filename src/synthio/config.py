@@ -264,7 +264,12 @@ class TrainConfig(Section):
         min_length=1,
         description="Real only; real plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through audiomentations; real plus retrieved clips; real plus synthetic.",
     )
-    seeds: int = Field(3, ge=1, le=50, description="Trainings per arm. With one nothing is claimed; with two or three their luck makes the interval wide.")
+    seeds: int = Field(
+        3,
+        ge=1,
+        le=50,
+        description="Trainings per arm. With one nothing is claimed; with two or three their luck makes the interval wide.",
+    )
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-4, gt=0, le=1, description="Of the pre-trained network.")

@@ -99,11 +99,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
     if config.rest_label is not None:
-        marked: dict[Path | None, list[Annotation]] = defaultdict(list)
-        for annotation in found:
-            marked[annotation.recording].append(annotation)
-        for recording, annotations in by_recording.items():
-            annotations += _rest(recording, annotations, marked[recording], config.rest_label, config)
+        _add_rest(by_recording, found, config.rest_label, config)
     groups = _groups(by_recording)
     rows: list[dict[str, Any]] = []
     try:
@@ -185,6 +181,16 @@ def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
     return {path: clean(path.relative_to(root).as_posix()) for path in recordings}
+
+
+def _add_rest(
+    by_recording: Mapping[Path, list[Annotation]], found: Sequence[Annotation], label: str, config: CutConfig
+) -> None:
+    marked: dict[Path | None, list[Annotation]] = defaultdict(list)
+    for annotation in found:
+        marked[annotation.recording].append(annotation)
+    for recording, annotations in by_recording.items():
+        annotations += _rest(recording, annotations, marked[recording], label, config)
 
 
 def _rest(

@@ -106,22 +106,7 @@ def make_pairs(
     Raises: `DataError` with fewer than two training clips, `BackendError` when pairs to train on or to measure on are
         all refused.
     """
-    training = [clip for clip in clips if clip.split == "train"]
-    if len(training) < 2:
-        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
-    held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)
-    wanted = [
-        PreferencePair(
-            id=f"{clip.id}-{j}",
-            clip_id=clip.id,
-            prompt=label_template(clip.labels),
-            loser_path=f"losers/{clip.id}-{j}.flac",
-            duration_s=bucket_duration_s(min(clip.duration_s, config.data.max_duration_s)),
-            held_out=clip.id in held_out,
-        )
-        for clip in training
-        for j in range(config.align.losers_per_clip)
-    ]
+    wanted = _plan_pairs(config, clips)
     finished = folder.items(PreferencePair)
     refused: dict[str, str] = {}
     with reporter.task("align: losers", len(wanted), len(finished)) as advance:
@@ -149,6 +134,25 @@ def make_pairs(
         reporter.warn(f"align: the model refused {len(refused)} of {len(wanted)} losers, left out; {first}")
     folder.finish(pairs, {"losers": len(pairs), "refused": refused})
     return pairs
+
+
+def _plan_pairs(config: RunConfig, clips: Sequence[Clip]) -> list[PreferencePair]:
+    training = [clip for clip in clips if clip.split == "train"]
+    if len(training) < 2:
+        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
+    held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)
+    return [
+        PreferencePair(
+            id=f"{clip.id}-{j}",
+            clip_id=clip.id,
+            prompt=label_template(clip.labels),
+            loser_path=f"losers/{clip.id}-{j}.flac",
+            duration_s=bucket_duration_s(min(clip.duration_s, config.data.max_duration_s)),
+            held_out=clip.id in held_out,
+        )
+        for clip in training
+        for j in range(config.align.losers_per_clip)
+    ]
 
 
 def held_out_clips(clips: Sequence[Clip], fraction: float, seed: int) -> set[str]:
