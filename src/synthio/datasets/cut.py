@@ -189,8 +189,8 @@ def _add_rest(
     marked: dict[Path | None, list[Annotation]] = defaultdict(list)
     for annotation in found:
         marked[annotation.recording].append(annotation)
-    for recording, annotations in by_recording.items():
-        annotations += _rest(recording, annotations, marked[recording], label, config)
+    for recording, own in by_recording.items():
+        own += _rest(recording, own, marked[recording], label, config)
 
 
 def _rest(
