@@ -17,9 +17,10 @@ import yaml
 
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
-from synthio.bench.runner import parse_shard, settings_key
-from synthio.config import GateConfig
+from synthio.bench.runner import cell_result, parse_shard, settings_key
+from synthio.config import GateConfig, RunConfig
 from synthio.errors import ConfigError
+from synthio.metrics import ArmResult, Comparison
 from synthio.recipes import load_recipe
 from synthio.stages.gate import GateOption, choose_share
 
@@ -314,3 +315,16 @@ def test_an_own_arm_is_a_built_in_one_with_changes() -> None:
     recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", "n5"), own_arms=own)
     config = run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[1])
     assert (config.align.method, config.imagine.captions_per_clip, config.train.arms) == ("none", 5, ("synthio",))
+
+
+@pytest.mark.parametrize(
+    ("reader", "metric", "value"), [("fsd50k", "mAP", 0.3), ("dcase2017_task4", "macro-F1", 0.2), ("table", "mAP", 0.3)]
+)
+def test_a_dataset_is_scored_by_the_papers_metric(reader: str, metric: str, value: float) -> None:
+    arm = ArmResult(
+        arm="gold", per_seed=(0.3,), mean=0.3, std=0, macro_f1=0.2, n_train=5, n_added=0, steps=9, seconds=1.0
+    )
+    comparison = Comparison(metric="mAP", n_valid=1, n_test=1, arms=(arm,), difference=None, classes=())
+    config = RunConfig.model_validate({"data": {"path": "x", "reader": reader}, "train": {"arms": ["gold"]}})
+    found = cell_result(Cell("d", 5, 0, "gold"), config, comparison, 1.0, 2.0)
+    assert (found.metric, found.value) == (metric, value)

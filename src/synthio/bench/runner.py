@@ -17,6 +17,7 @@ from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
+from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import EXECUTION_FIELDS, Pipeline
@@ -97,11 +98,11 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     comparison = metrics.Comparison.model_validate(folder.summary())
     seconds = pipeline.seconds_by_folder()
     train_s = seconds.pop(folder.path.name, 0.0)
-    result = _result(cell, config, comparison, train_s, sum(seconds.values()))
+    result = cell_result(cell, config, comparison, train_s, sum(seconds.values()))
     # The weights of thousands of cells would fill a disk.
     shutil.rmtree(folder.path / f"model-{config.train.arms[0]}", ignore_errors=True)
     write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
-    reporter.note(f"{cell.name}: {comparison.metric} {100 * result.value:.1f}")
+    reporter.note(f"{cell.name}: {result.metric} {100 * result.value:.1f}")
     return result
 
 
@@ -165,16 +166,21 @@ def content_key(config: RunConfig) -> str:
     return fingerprint([settings_key(config), config.seed, config.data.domain, data_fingerprint(config), corpus])
 
 
-def _result(cell: Cell, config: RunConfig, comparison: metrics.Comparison, train_s: float, shared_s: float) -> Result:
+def cell_result(
+    cell: Cell, config: RunConfig, comparison: metrics.Comparison, train_s: float, shared_s: float
+) -> Result:
+    """The row of one arm, by the metric that the paper has for the dataset."""
     (arm,) = comparison.arms
     thirds = _thirds(comparison, arm.arm) if config.data.sample.shape == "long_tail" else {}
+    official = OFFICIAL.get(config.data.reader)
+    by_f1 = official is not None and official.metric == "F1"
     return Result(
         dataset=cell.dataset,
         n=cell.n,
         arm=cell.arm,
         seed=cell.seed,
-        metric=comparison.metric,
-        value=arm.mean,
+        metric="macro-F1" if by_f1 else comparison.metric,
+        value=arm.macro_f1 if by_f1 else arm.mean,
         macro_f1=arm.macro_f1,
         head=thirds.get("head"),
         medium=thirds.get("medium"),
