@@ -191,6 +191,15 @@ def test_the_spread_of_few_seeds_is_students_t() -> None:
     assert found.high - found.low == pytest.approx(2 * half, rel=0.15)
 
 
+def test_a_metric_that_no_resample_defines_has_no_interval() -> None:
+    scores = np.random.default_rng(0).random((2, 5, 2))
+    found = metrics.bootstrap_difference(
+        lambda targets, scores, weights: np.full(len(weights), np.nan if len(weights) > 1 else 0.5),
+        np.zeros((5, 2), bool), scores, scores, 50, np.random.default_rng(0),
+    )  # fmt: skip
+    assert found.mean == 0 and np.isnan([found.low, found.high]).all()
+
+
 def test_two_seeds_that_disagree_prove_nothing() -> None:
     found = interval(np.zeros((2, 60), bool), np.array([[True] * 60, [True] * 30 + [False] * 30]))
     assert found.mean == 0.75

@@ -228,7 +228,11 @@ def _bootstrap(
     of_clips = float(np.nanvar(drawn.mean(axis=0)))
     of_seeds = float(observed.var(ddof=1)) / seeds if seeds > 1 else 0.0
     wider = _expansion(of_clips, units, of_seeds, seeds, confidence)
-    return Interval(mean, mean + wider * min(0.0, float(low) - mean), mean + wider * max(0.0, float(high) - mean))
+    # NumPy's minimum and maximum keep NaN: a metric that no resample defines has no interval.
+    below, above = np.minimum(low - mean, 0.0), np.maximum(high - mean, 0.0)
+    # Scores are fractions, and so are their differences.
+    ends = np.clip(mean + wider * np.array([below, above]), -1.0, 1.0)
+    return Interval(mean, float(ends[0]), float(ends[1]))
 
 
 def _unbiased(count: int) -> float:
