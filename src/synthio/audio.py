@@ -109,7 +109,7 @@ def decode(path: Path) -> tuple[Waveform, int]:
         mono = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise DataError(f"{path}: holds NaN or infinite samples")
-    if np.abs(mono).max() < SILENCE_PEAK:
+    if is_silent(mono):
         raise DataError(f"{path}: is silent once mixed to mono (peak under -80 dBFS)")
     return mono, rate_hz
 
@@ -140,6 +140,11 @@ def peak_normalise(samples: Waveform, peak: float = 0.9) -> Waveform:
     """Scale so that the largest absolute sample is ``peak``; silence stays silence."""
     largest = float(np.abs(samples).max(initial=0.0))
     return samples if largest < SILENCE_PEAK else (samples * (peak / largest)).astype(np.float32)
+
+
+def is_silent(samples: Waveform) -> bool:
+    """Whether no sample reaches `SILENCE_PEAK`; a clip without samples is silent."""
+    return float(np.abs(samples).max(initial=0.0)) < SILENCE_PEAK
 
 
 def rms_db(samples: Waveform) -> float:

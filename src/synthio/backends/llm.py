@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -157,28 +157,6 @@ class CachedLanguageModel:
         except (FileNotFoundError, ValidationError, UnicodeDecodeError):
             return None
         return Reply(id=request.id, text=kept.text)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a stage's requests took."""
-
-    requests: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-
-    def plus(self, replies: Iterable[Reply]) -> Usage:
-        """This and ``replies`` together."""
-        replies = list(replies)
-        return Usage(
-            self.requests + len(replies),
-            self.failed + sum(reply.failed is not None for reply in replies),
-            self.input_tokens + sum(reply.input_tokens for reply in replies),
-            self.output_tokens + sum(reply.output_tokens for reply in replies),
-            self.cost + sum(reply.cost for reply in replies),
-        )
 
 
 #: Braces in the prose before an answer that may be no answer.

@@ -295,7 +295,7 @@ class _Scorer:
                 silent.append(clip.label)
                 continue
             samples = audio.load_generated(folder / clip.path, SAMPLE_RATE_HZ)
-            if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
+            if audio.is_silent(samples):
                 silent.append(clip.label)
                 continue
             heard.append(samples)

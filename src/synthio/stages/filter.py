@@ -179,7 +179,7 @@ def _judge(
             unheard.append(_unheard(candidate, threshold, "generation-failed"))
             continue
         samples = audio.load_generated(audio_folder / candidate.path, clap.sample_rate_hz)
-        if np.abs(samples).max(initial=0.0) < audio.SILENCE_PEAK:
+        if audio.is_silent(samples):
             unheard.append(_unheard(candidate, threshold, "silent"))
         else:
             heard.append((candidate, samples))
