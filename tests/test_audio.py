@@ -155,6 +155,18 @@ def test_truncated_files_are_never_taken_for_whole_ones(
         audio.load(path, RATE_HZ)
 
 
+@pytest.mark.parametrize("tag_bytes", [0, 3_000, 200_000])
+def test_a_whole_mp3_of_unsaid_length_is_not_truncated(tmp_path: Path, tag_bytes: int) -> None:
+    """Its length is then an estimate from the file's size, with the tags' pictures."""
+    path = tmp_path / "x.mp3"
+    sf.write(str(path), noise(4.0), RATE_HZ, format="MP3", bitrate_mode="CONSTANT", compression_level=0.0)
+    content = path.read_bytes()
+    without_info_frame = content[content.index(content[:2], 4) :]
+    size = bytes(tag_bytes >> shift & 127 for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x03\0\0" + size + bytes(tag_bytes) + without_info_frame)
+    assert audio.load(path, RATE_HZ).shape[0] == pytest.approx(4 * RATE_HZ, rel=0.05)
+
+
 def test_odd_headers_of_whole_files_are_fine(tmp_path: Path) -> None:
     path = wav(tmp_path / "x.wav", tone(), "PCM_16")
     content = path.read_bytes()

@@ -94,7 +94,8 @@ def decode(path: Path) -> tuple[Waveform, int]:
             raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
         with sf.SoundFile(str(path)) as file:
             samples, rate_hz = file.read(dtype="float32", always_2d=True), int(file.samplerate)
-            truncated = _is_truncated(file.frames, samples.shape[0], file.extra_info)
+            promised = file.frames if file.format != "MP3" or _mp3_says_its_length(path) else samples.shape[0]
+            truncated = _is_truncated(promised, samples.shape[0], file.extra_info)
     except (MemoryError, OverflowError, ValueError) as error:
         raise DataError(f"{path}: promises more audio than memory holds, or no length; encode it again") from error
     except (OSError, RuntimeError, TypeError) as error:
@@ -120,6 +121,19 @@ def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:
         return True
     sizes = [(int(size), int(held)) for size, held in _CHUNK_SIZE.findall(log)]
     return any(held < size < _STREAMED_BYTES for size, held in sizes) or _OGG_CUT in log
+
+
+def _mp3_says_its_length(path: Path) -> bool:
+    """Without such a frame libmpg123 makes up the length from the file's size, tags and cover pictures included."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        # An ID3v2 tag's size has seven bits a byte.
+        tag_bytes = (
+            10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))) if head[:3] == b"ID3" else 0
+        )
+        file.seek(tag_bytes)
+        first_frame = file.read(2048)
+    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def resample(samples: Waveform, source_rate_hz: int, target_rate_hz: int) -> Waveform:

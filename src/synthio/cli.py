@@ -610,10 +610,16 @@ def prepare(as_json: Json = False) -> None:
 
 
 def _pretrain(part: str, recipe: Path, overrides: list[str] | None, quiet: bool) -> None:
-    from synthio.pretrain import train_part
+    from synthio.pretrain import make_part
 
     _silence_library_bars()
-    print(train_part(part, recipe, overrides or [], _reporter(quiet)))
+    print(make_part(part, recipe, overrides or [], _reporter(quiet)))
+
+
+@pretrain_app.command("recordings")
+def pretrain_recordings(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
+    """Fetch what the corpus and the evaluation sets are made of."""
+    _pretrain("recordings", recipe, overrides, quiet)
 
 
 @pretrain_app.command("autoencoder")

