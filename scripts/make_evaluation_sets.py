@@ -8,7 +8,8 @@ the ignored folder. Writes:
 
     instruments.csv   11 families from TimGM6mb; a group is a program
     percussion.csv    13 classes, the rows with permissive=0; a group is a drum kit or its maker
-    effects.csv       19 classes of everyday sounds, the rows with permissive=0; a group is a package
+    effects.csv       19 classes of everyday sounds, the rows with permissive=0; a group is a package (only when
+                      `synthio pretrain recordings` was asked for them: 'sets=[pretraining,percussion,effects]')
     generator.csv     the first two together, with as "train" split the clips that pre-training did hear (FluidR3,
                       permissive kits): `synthio evaluate t2a` then judges the generator with a judge of other groups
 
@@ -50,7 +51,8 @@ def main(soundfont: Path, clips_csv: Path, corpus: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sets = {"instruments": instruments(soundfont, folder), "percussion": recordings(clips_csv, "percussion")}
     for name, rows in {**sets, "effects": recordings(clips_csv, "effects")}.items():
-        write(folder / f"{name}.csv", [(row, "") for row in rows])
+        if rows:
+            write(folder / f"{name}.csv", [(row, "") for row in rows])
     heard = heard_clips(corpus, {row.label for rows in sets.values() for row in rows})
     # A judge learns from both; a table needs both splits.
     unheard = [

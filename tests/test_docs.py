@@ -30,12 +30,14 @@ def test_every_pretraining_recipe_is_valid() -> None:
     from synthio.pretrain.autoencoder import AutoencoderRecipe
     from synthio.pretrain.clap import ClapRecipe
     from synthio.pretrain.classifier import ClassifierRecipe
+    from synthio.pretrain.recordings import RecordingsRecipe
     from synthio.pretrain.t2a import T2ARecipe
     from synthio.recipes import load_recipe
 
     schemas = {"autoencoder": AutoencoderRecipe, "t2a": T2ARecipe, "clap": ClapRecipe, "classifier": ClassifierRecipe}
     for name, schema in schemas.items():
         load_recipe(ROOT / "recipes" / "pretrain" / f"{name}.yaml", [], schema)
+    load_recipe(ROOT / "recipes" / "pretrain" / "recordings.yaml", [], RecordingsRecipe)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)

@@ -248,14 +248,14 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:
-    """Two steps each, through `train_part` as the command line calls it; the pipeline folder then generates."""
+    """Two steps each, through `make_part` as the command line calls it; the pipeline folder then generates."""
     pytest.importorskip("all_minilm_l6_v2")
     import yaml
     from diffusers import StableAudio3Pipeline
     from transformers import AutoModelForAudioClassification, BertModel
 
     from synthio.backends import pocket
-    from synthio.pretrain import train_part
+    from synthio.pretrain import make_part
 
     corpus.build_corpus(corpus_config)
     quick = {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2}
@@ -278,13 +278,13 @@ def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, 
         path = tmp_path / f"{part}.yaml"
         optimiser = {} if part == "autoencoder" else {"optimiser": quick}
         path.write_text(yaml.safe_dump({"output": str(tmp_path / part), **shared, **optimiser, **settings}))
-        assert train_part(part, path, [], Reporter()) == tmp_path / part / "model"
+        assert make_part(part, path, [], Reporter()) == tmp_path / part / "model"
         assert (tmp_path / part / "training" / "curve.jsonl").is_file()
     for part in ("t2a", "clap"):
         # Steps of next to nothing: what is saved is what it went on from.
         again = tmp_path / "again" / part
         overrides = [f"output={again}", f"initial={tmp_path / part / 'model'}", "optimiser.learning_rate=1e-12"]
-        train_part(part, tmp_path / f"{part}.yaml", overrides, Reporter())
+        make_part(part, tmp_path / f"{part}.yaml", overrides, Reporter())
         for weights in (tmp_path / part / "model").rglob("*model.safetensors"):
             copy = load_file(again / "model" / weights.relative_to(tmp_path / part / "model"))
             learnt = {n: t for n, t in load_file(weights).items() if "running_" not in n and t.is_floating_point()}
