@@ -328,8 +328,8 @@ def test_how_columns_were_read_is_told(site: Path, tmp_path: Path) -> None:
     assert list(found.columns.values()) == [1]
     (told,) = found.columns
     assert told == (
-        "label from 'common_name', start from 'start', end from 'end', recording from 'file'; "
-        "not read: 'class', 'confidence', 'label'"
+        "label from 'common_name', start from 'start', end from 'end', recording from 'file', "
+        "confidence from 'confidence'; not read: 'class', 'label'"
     )
 
 
@@ -407,6 +407,49 @@ def test_clips_with_another_label_can_be_left_out(site: Path, tmp_path: Path) ->
     found = cut(tmp_path, written(site / "x.csv", lines), drop_overlapping=True)
     assert found.counts == {"robin": 1} and not found.overlapping
     assert found.rejected == {"a sound of another label is in it (--drop-overlapping)": 2}
+
+
+def test_durations_stand_for_ends(site: Path, tmp_path: Path) -> None:
+    found = cut(
+        tmp_path, written(site / "calls.csv", "file,onset,duration,label\ndawn.wav,1.5,0.5,wren\ndawn.wav,2,x,wren\n")
+    )
+    assert [(row["start_s"], row["end_s"]) for row in table_of(found)] == [("1.5", "2.0")]
+    assert list(found.rejected) == ["its beginning or end is no number of seconds"]
+    assert list(found.columns) == [
+        "label from 'label', start from 'onset', duration from 'duration', recording from 'file'"
+    ]
+
+
+def test_ends_are_taken_where_there_are_durations_too(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "calls.csv", "file,start,end,duration,label\ndawn.wav,1.5,2,4,wren\n"))
+    assert [(row["start_s"], row["end_s"]) for row in table_of(found)] == [("1.5", "2.0")]
+
+
+BIRDNET = (
+    "Start (s),End (s),Common name,Confidence,File\n0,1,wren,0.9,dawn.wav\n1,2,wren,0.3,dawn.wav\n2,3,robin,,dawn.wav\n"
+    "4,5,wren,0.5,dawn.wav\n4,5,wren,0.2,dawn.wav\n"
+)
+
+
+def test_what_a_detector_is_less_sure_of_is_left_out_and_is_no_rest(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "birds.csv", BIRDNET), min_confidence=0.5, rest_label="background")
+    wrens = [row["start_s"] for row in table_of(found) if row["label"] == "wren"]
+    rest = [(float(r["start_s"]), float(r["end_s"])) for r in table_of(found) if r["label"] == "background"]
+    assert wrens == ["0.0", "4.0"] and rest and all(start >= 3 for start, _ in rest)
+    assert found.rejected == {"is less sure than --min-confidence, or does not say how sure": 3}
+    assert "confidence from 'Confidence'" in next(iter(found.columns))
+
+
+def test_without_a_minimum_every_detection_is_cut_once(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "birds.csv", BIRDNET))
+    assert found.counts == {"robin": 1, "wren": 3} and not found.rejected
+
+
+def test_a_minimum_needs_a_column(site: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'confidence' or 'score'.*--min-confidence"):
+        cut(tmp_path, written(site / "a.csv", "file,start,end,label\ndawn.wav,0,1,wren\n"), min_confidence=0.5)
+    with pytest.raises(DataError, match="--min-confidence"):
+        cut(tmp_path, written(site / "dawn.txt", "0\t1\twren\n"), min_confidence=0.5)
 
 
 def test_the_command_prints_the_counts_and_the_recipe_line(site: Path, tmp_path: Path) -> None:

@@ -541,6 +541,9 @@ def data_cut(
     drop_overlapping: Annotated[
         bool, typer.Option("--drop-overlapping", help="Leave out clips that also hold a sound of another label.")
     ] = False,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Leave out what a detector (BirdNET's `Confidence`) was less sure of.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -549,7 +552,7 @@ def data_cut(
     from synthio.datasets.cut import CutConfig, cut_recordings
 
     columns = ColumnNames(label_column, recording_column, group_column)
-    config = CutConfig(output, audio, columns, margin_s, max_duration_s, rest_label, drop_overlapping)
+    config = CutConfig(output, audio, columns, margin_s, max_duration_s, rest_label, drop_overlapping, min_confidence)
     cut = cut_recordings(tables, config, _reporter(quiet or as_json))
     _print(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
 

@@ -27,11 +27,15 @@ STARTS = (
 ENDS = (
     "end_s", "end", "offset", "end_time", "end_time_(s)", "end_(s)", "end_seconds", "end_time_seconds",
 )  # fmt: skip
+#: Where there is no end. Raven's is the last one.
+DURATIONS = ("duration_s", "duration", "length_s", "length", "dur", "duration_(s)", "delta_time_(s)")
 LABELS = ("label", "species", "annotation", "event_label", "common_name", "class", "sound", "category")
 RECORDINGS = (
     "path", "file", "filename", "file_name", "file_path", "filepath", "recording", "begin_file", "begin_path",
     "audio_file", "audio_filename", "audio", "wav", "segment_id",
 )  # fmt: skip
+#: How sure a detector was.
+CONFIDENCES = ("confidence", "score", "probability", "conf", "prob")
 _FILE_OFFSET, _CHANNEL = "file_offset_(s)", "channel"
 
 
@@ -49,7 +53,9 @@ class Columns:
     """Which column of a table says what."""
 
     start: str
-    end: str
+    end: str | None
+    """None where there are durations."""
+    duration: str | None
     label: str
     recording: str | None
     """None where the table is named after its recording."""
@@ -57,12 +63,14 @@ class Columns:
     split: str | None
     channel: str | None
     """Of Raven, which counts from 1; other programs count in other ways."""
+    confidence: str | None
     file_offset: str | None
     unread: tuple[str, ...]
 
     def __str__(self) -> str:
-        read = {name: getattr(self, name) for name in ("label", "start", "end", "recording", "group", "split")}
-        read |= {"channel": self.channel, "file offset": self.file_offset}
+        read = {name: getattr(self, name) for name in ("label", "start", "end", "duration", "recording", "group")}
+        read |= {name: getattr(self, name) for name in ("split", "channel", "confidence")}
+        read |= {"file offset": self.file_offset}
         said = ", ".join(f"{name} from {column!r}" for name, column in read.items() if column is not None)
         unread = f"; not read: {', '.join(map(repr, self.unread))}" if self.unread else ""
         return f"{said}{'' if self.recording else ', recording from the name of the table'}{unread}"
@@ -88,6 +96,8 @@ class Annotation:
     """Both empty where the table has none."""
     channel: int | None = None
     """Of the recording, from 0; None is all of them mixed."""
+    confidence: float = math.nan
+    """NaN where the table has none."""
     wrong: str | None = None
     """Why it cannot be cut, when that is known without opening the recording."""
 
@@ -170,7 +180,8 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
         made = _annotation(row, number, table, columns, recordings)
-        key = (made.named, made.start_s, made.end_s, made.label, made.channel, number if made.wrong else 0)
+        same = (made.named, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
+        key = (*same, number if made.wrong else 0)
         found.setdefault(key, made)
     return Reading(tuple(found.values()), columns if has_header else None)
 
@@ -194,7 +205,10 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         return column
 
     no_header = "rename one; a table without a header needs a first line that names its columns"
-    start, end = need("beginning", None, STARTS, no_header), need("end", None, ENDS, no_header)
+    start = need("beginning", None, STARTS, no_header)
+    end, duration = find(ENDS), None
+    if end is None:
+        duration = find(DURATIONS) or need("end", None, ENDS, f"a duration would do as well; {no_header}")
     label = need("label", names.label, LABELS, "name one with --label-column")
     recording = find(RECORDINGS)
     if names.recording is not None:
@@ -204,9 +218,18 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         group = need("group", names.group, (), "name one with --group-column")
     is_raven = _spelling(start) == _RAVEN_START
     columns = Columns(
-        start, end, label, recording, group, find(("split",)), find((_CHANNEL,)) if is_raven else None,
-        find((_FILE_OFFSET,)), (),
-    )  # fmt: skip
+        start=start,
+        end=end,
+        duration=duration,
+        label=label,
+        recording=recording,
+        group=group,
+        split=find(("split",)),
+        channel=find((_CHANNEL,)) if is_raven else None,
+        confidence=find(CONFIDENCES),
+        file_offset=find((_FILE_OFFSET,)),
+        unread=(),
+    )
     read = {getattr(columns, field.name) for field in fields(columns)}
     return replace(columns, unread=tuple(column for column in every if column not in read))
 
@@ -247,6 +270,7 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
         group=_cell(row, columns.group),
         split=_cell(row, columns.split),
         channel=int(channel) - 1 if channel.isdecimal() and int(channel) > 0 else None,
+        confidence=_number(_cell(row, columns.confidence)),
         wrong=_wrong(row, start_s, end_s, row.get(columns.label), recording),
     )
 
@@ -262,8 +286,8 @@ def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> N
 
 def _times(row: TableRow, columns: Columns) -> tuple[float, float]:
     """Seconds in the recording. Raven counts them from the first file that it opened, and has an offset in this one."""
-    cells = (columns.start, columns.end, columns.file_offset)
-    start_s, end_s, in_file_s = (_seconds(_cell(row, column)) for column in cells)
+    start_s, in_file_s = (_number(_cell(row, column)) for column in (columns.start, columns.file_offset))
+    end_s = _number(_cell(row, columns.end or columns.duration)) + (0.0 if columns.end else start_s)
     if math.isnan(in_file_s):
         return start_s, end_s
     return in_file_s, in_file_s + end_s - start_s
@@ -287,7 +311,7 @@ def _audacity(text: str) -> Iterator[TableRow]:
     """Lines ``start<tab>end<tab>label``; none when the first line is no such line. Lines that begin with a backslash
     are frequencies of the line before."""
     lines = [line for line in text.split("\n") if line.strip() and not line.startswith("\\")]
-    if lines and not any(math.isnan(_seconds(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
+    if lines and not any(math.isnan(_number(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
         for line in lines:
             cells = [*line.rstrip("\r").split("\t"), "", ""]
             yield {"start_s": cells[0], "end_s": cells[1], "label": "\t".join(cells[2:-2])}
@@ -302,8 +326,8 @@ def _cell(row: TableRow, column: str | None) -> str:
     return "" if column is None else clean(_raw(row, column))
 
 
-def _seconds(text: str) -> float:
-    """NaN for what is no number of seconds."""
+def _number(text: str) -> float:
+    """NaN for what is none, or no number of seconds."""
     try:
         value = float(text.strip().replace(",", "."))
     except ValueError:

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile as sf
 
 from synthio import audio
-from synthio.datasets.annotations import Annotation, ColumnNames, Reading, Recordings, read_annotations
+from synthio.datasets.annotations import CONFIDENCES, Annotation, ColumnNames, Reading, Recordings, read_annotations
 from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -48,6 +48,8 @@ class CutConfig:
     """Of as many clips of what no annotation covers; None cuts none. For data where every sound is annotated."""
     drop_overlapping: bool = False
     """Leave out clips in which an annotation of another label sounds too."""
+    min_confidence: float | None = None
+    """Leave out what a detector was less sure of. It still is no rest."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     if config.rest_label is not None and not config.rest_label.strip():
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
     readings = _read(tables, config)
-    found = [annotation for reading in readings for annotation in reading.annotations]
+    found = [_judged(annotation, config) for reading in readings for annotation in reading.annotations]
     _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     by_recording = _by_recording(found)
@@ -145,8 +147,22 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
         if folder not in recordings:
             recordings[folder] = Recordings(folder)
-        found.append(read_annotations(table, recordings[folder], config.columns))
+        reading = read_annotations(table, recordings[folder], config.columns)
+        if config.min_confidence is not None and reading.annotations and not _says_confidence(reading):
+            raise DataError(f"{table}: has no column {' or '.join(map(repr, CONFIDENCES))} for --min-confidence")
+        found.append(reading)
     return found
+
+
+def _says_confidence(reading: Reading) -> bool:
+    return reading.columns is not None and reading.columns.confidence is not None
+
+
+def _judged(annotation: Annotation, config: CutConfig) -> Annotation:
+    """With a reason not to cut it where its confidence is too low, or not told."""
+    if config.min_confidence is None or annotation.wrong is not None or annotation.confidence >= config.min_confidence:
+        return annotation
+    return replace(annotation, wrong="is less sure than --min-confidence, or does not say how sure")
 
 
 def _check_splits(found: Sequence[Annotation]) -> None:
@@ -166,15 +182,12 @@ def _check_splits(found: Sequence[Annotation]) -> None:
 
 def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
     """Those that can be cut; what two tables say alike is one sound."""
-    sounds: dict[tuple[object, ...], Annotation] = {}
+    sounds: dict[Path, dict[tuple[object, ...], Annotation]] = defaultdict(dict)
     for annotation in found:
-        same = (annotation.start_s, annotation.end_s, annotation.label, annotation.channel)
-        sounds.setdefault((annotation.recording, *same), annotation)
-    by_recording: dict[Path, list[Annotation]] = defaultdict(list)
-    for annotation in sounds.values():
         if annotation.wrong is None and annotation.recording is not None:
-            by_recording[annotation.recording].append(annotation)
-    return by_recording
+            same = (annotation.start_s, annotation.end_s, annotation.label, annotation.channel)
+            sounds[annotation.recording].setdefault(same, annotation)
+    return {recording: list(annotations.values()) for recording, annotations in sounds.items()}
 
 
 def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
