@@ -1,8 +1,8 @@
 """Real clips that pre-training never heard, as tables for recipes: instruments (TimGM6mb), percussion and effects.
 
-    python scripts/make_evaluation_sets.py work/pretrain/TimGM6mb.sf2 work/pretrain/clips/clips.csv \\
-        work/pretrain/corpus work/evaluation
+    python scripts/make_evaluation_sets.py work/pretrain work/evaluation
 
+The first folder is what `synthio pretrain recordings` made, and the corpus if there is one.
 Neither the GPL SoundFont's notes nor the GPL and CC-BY-SA recordings may be shipped or train what ships: they stay in
 the ignored folder. Writes:
 
@@ -11,7 +11,8 @@ the ignored folder. Writes:
     effects.csv       19 classes of everyday sounds, the rows with permissive=0; a group is a package (only when
                       `synthio pretrain recordings` was asked for them: 'sets=[pretraining,percussion,effects]')
     generator.csv     the first two together, with as "train" split the clips that pre-training did hear (FluidR3,
-                      permissive kits): `synthio evaluate t2a` then judges the generator with a judge of other groups
+                      permissive kits): `synthio evaluate t2a` then judges the generator with a judge of other groups;
+                      only when the corpus is there
 
 The first three have no splits: `data.group_column` keeps groups whole, `data.sample` draws n clips (recipes/bench).
 """
@@ -46,13 +47,20 @@ class Row:
     group: str
 
 
-def main(soundfont: Path, clips_csv: Path, corpus: Path, folder: Path) -> None:
+def main(made: Path, folder: Path) -> None:
     """Render, list and split."""
+    soundfont, clips_csv, corpus = made / "TimGM6mb.sf2", made / "clips" / "clips.csv", made / "corpus"
+    for needed in (soundfont, clips_csv):
+        if not needed.is_file():
+            raise SystemExit(f"{needed}: no such file; synthio pretrain recordings recipes/pretrain/recordings.yaml")
     folder.mkdir(parents=True, exist_ok=True)
     sets = {"instruments": instruments(soundfont, folder), "percussion": recordings(clips_csv, "percussion")}
     for name, rows in {**sets, "effects": recordings(clips_csv, "effects")}.items():
         if rows:
             write(folder / f"{name}.csv", [(row, "") for row in rows])
+    if not (corpus / "metadata.jsonl").is_file():
+        print(f"no corpus in {corpus}: generator.csv was not made")
+        return
     heard = heard_clips(corpus, {row.label for rows in sets.values() for row in rows})
     # A judge learns from both; a table needs both splits.
     unheard = [
@@ -120,4 +128,4 @@ def write(path: Path, rows: Sequence[tuple[Row, str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:5]))
+    main(*map(Path, sys.argv[1:3]))
