@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_ast
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from test_train import Listener, make_clips, make_config, make_synthetic, tones
 
 from synthio import audio
 from synthio.arms import AddedClip
 from synthio.errors import DataError
-from synthio.metrics import holm, probability_errors
+from synthio.metrics import FloatArray, brier_scores, holm
 from synthio.records import Clip, GatedClip
 from synthio.stages.gate import (
     GateMeasures,
@@ -137,12 +139,22 @@ def test_of_those_that_pass_the_lowest_loss_is_chosen() -> None:
     assert choose_share(options, 0.1) == 0.5
 
 
-def test_probability_errors_in_closed_form() -> None:
+def test_brier_scores_in_closed_form() -> None:
     targets = np.array([[True, False, False], [False, True, False], [False, False, False]])
     scores = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
-    assert probability_errors(targets, scores) == pytest.approx([2 * (1 - 0.7) / 3, 2 / 3, 1 / 3])
+    expected = [(0.3**2 + 0.2**2 + 0.1**2) / 3, 2 / 3, (0.2**2 + 0.3**2 + 0.5**2) / 3]
+    assert brier_scores(targets, scores) == pytest.approx(expected)
     several = np.array([[True, True, False]])
-    assert probability_errors(several, scores[:1]) == pytest.approx([(0.3 + 0.8 + 0.1) / 3])
+    assert brier_scores(several, scores[:1]) == pytest.approx([(0.3**2 + 0.8**2 + 0.1**2) / 3])
+
+
+probabilities = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda x: np.array(x) / sum(x))
+
+
+@given(probabilities, probabilities)
+def test_nothing_scores_better_than_the_true_probabilities(true: FloatArray, told: FloatArray) -> None:
+    outcomes = np.eye(3, dtype=bool)
+    assert true @ brier_scores(outcomes, np.tile(true, (3, 1))) <= true @ brier_scores(outcomes, np.tile(told, (3, 1)))
 
 
 @pytest.fixture(scope="module")

@@ -254,14 +254,14 @@ def _expansion(of_units: float, units: int, of_seeds: float, seeds: int, confide
     return float(widening * np.sqrt((corrected + of_seeds) / (of_units + of_seeds)))
 
 
-def probability_errors(targets: BoolArray, scores: FloatArray) -> FloatArray:
-    """Mean absolute error of every clip's class probabilities, shape ``(clips,)``, between 0 and 1.
+def brier_scores(targets: BoolArray, scores: FloatArray) -> FloatArray:
+    """Mean squared error of every clip's class probabilities (Brier 1950), shape ``(clips,)``, between 0 and 1.
 
-    ``targets`` and ``scores`` have shape ``(clips, classes)``. With one label and a softmax it is ``2 / classes`` times
-    the probability of all other classes. It is bounded, as a log loss is not: a few confident mistakes cannot drown the
-    rest.
+    ``targets`` and ``scores`` have shape ``(clips, classes)``. It is least, in expectation, for the true probabilities;
+    an absolute error is least for a sure guess, and so prefers those that are too sure. And it is bounded,
+    as a log loss is not: a few confident mistakes cannot drown the rest.
     """
-    return np.asarray(np.abs(targets - np.asarray(scores, dtype=np.float64)).mean(axis=1))
+    return np.asarray(np.square(targets - np.asarray(scores, dtype=np.float64)).mean(axis=1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

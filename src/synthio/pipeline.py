@@ -226,7 +226,8 @@ class Pipeline:
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = synthetic_clips(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
-        folder = self._folder("gate", self._training_key([self._one_training, gate.folds, gate.shares], rounds))
+        settings = [self._one_training, gate.folds, gate.shares, "Brier score"]
+        folder = self._folder("gate", self._training_key(settings, rounds))
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
         )

@@ -138,7 +138,7 @@ class GatedClip(Record):
     """Expected share of synthetic clips in the batches of that training; 0 is real clips alone."""
     fold: int
     error: float
-    """Mean absolute error of its class probabilities (`metrics.probability_errors`)."""
+    """Mean squared error of its class probabilities (`metrics.brier_scores`)."""
 
 
 class EvaluatedClip(Record):

@@ -39,7 +39,7 @@ class GateOption(BaseModel):
 
     share: float
     error: float
-    """Of the held-out clips' class probabilities, mean over clips (`metrics.probability_errors`)."""
+    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`)."""
     p_value: float | None
     """That its error is not below that of share 0: one-sided, corrected, Holm-adjusted; None for share 0."""
 
@@ -147,7 +147,7 @@ def _score_fold(
     inputs = material.real.subset([not keep for keep in kept]).examples.inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
-    errors = metrics.probability_errors(targets, scores)
+    errors = metrics.brier_scores(targets, scores)
     return [
         GatedClip(
             id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, error=float(error)
