@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "seeds", "recipes"},
     {"config", "records", "progress"},
     {"store", "audio", "wording"},
-    {"metrics", "calls", "pools", "copies", "augment", "preference", "charts", "checkpoint", "datasets"},
+    {"metrics", "calls", "pools", "copies", "augment", "preference", "charts", "checkpoint", "datasets", "variation"},
     {"backends"},
     {"arms"},
     {"comparison"},

@@ -155,16 +155,38 @@ def test_truncated_files_are_never_taken_for_whole_ones(
         audio.load(path, RATE_HZ)
 
 
-@pytest.mark.parametrize("tag_bytes", [0, 3_000, 200_000])
-def test_a_whole_mp3_of_unsaid_length_is_not_truncated(tmp_path: Path, tag_bytes: int) -> None:
-    """Its length is then an estimate from the file's size, with the tags' pictures."""
-    path = tmp_path / "x.mp3"
+def id3(size: int) -> bytes:
+    """A tag of zeros."""
+    return b"ID3\x03\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
+
+
+def mp3(path: Path) -> tuple[bytes, bytes]:
+    """4 s of noise: the frame that counts the frames, and the others."""
     sf.write(str(path), noise(4.0), RATE_HZ, format="MP3", bitrate_mode="CONSTANT", compression_level=0.0)
     content = path.read_bytes()
-    without_info_frame = content[content.index(content[:2], 4) :]
-    size = bytes(tag_bytes >> shift & 127 for shift in (21, 14, 7, 0))
-    path.write_bytes(b"ID3\x03\0\0" + size + bytes(tag_bytes) + without_info_frame)
+    second = content.index(content[:2], 4)
+    return content[:second], content[second:]
+
+
+@pytest.mark.parametrize("tags", [b"", id3(3_000), id3(200_000), id3(3_000) + id3(100)])
+@pytest.mark.parametrize("first", ["none", "counts nothing"])
+def test_a_whole_mp3_of_unsaid_length_is_not_truncated(tmp_path: Path, tags: bytes, first: str) -> None:
+    """Its length is then an estimate from the file's size, with the tags' pictures."""
+    path = tmp_path / "x.mp3"
+    info, others = mp3(path)
+    flags = info.index(b"Info") + 4
+    uncounted = info[:flags] + bytes(4) + info[flags + 4 :]
+    path.write_bytes(tags + (b"" if first == "none" else uncounted) + others)
     assert audio.load(path, RATE_HZ).shape[0] == pytest.approx(4 * RATE_HZ, rel=0.05)
+
+
+@pytest.mark.parametrize("tags", [b"", id3(3_000), id3(3_000) + id3(100)])
+def test_an_mp3_that_counts_its_frames_is_missed_some(tmp_path: Path, tags: bytes) -> None:
+    path = tmp_path / "x.mp3"
+    info, others = mp3(path)
+    path.write_bytes(tags + info + others[: len(others) // 2])
+    with pytest.raises(DataError, match="truncated"):
+        audio.load(path, RATE_HZ)
 
 
 def test_odd_headers_of_whole_files_are_fine(tmp_path: Path) -> None:

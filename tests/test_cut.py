@@ -160,7 +160,7 @@ def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) 
     assert reasons == {
         2: "ends after its recording does; are the times seconds in this file?",
         3: "does not end after it begins, at 0 s or later",
-        4: "its beginning or end is no number of seconds",
+        4: "its beginning, or its end or duration, is no number of seconds",
         5: "has no label",
         6: "is silent",
         8: "its recording is not in the audio folder",
@@ -414,10 +414,15 @@ def test_durations_stand_for_ends(site: Path, tmp_path: Path) -> None:
         tmp_path, written(site / "calls.csv", "file,onset,duration,label\ndawn.wav,1.5,0.5,wren\ndawn.wav,2,x,wren\n")
     )
     assert [(row["start_s"], row["end_s"]) for row in table_of(found)] == [("1.5", "2.0")]
-    assert list(found.rejected) == ["its beginning or end is no number of seconds"]
+    assert list(found.rejected) == ["its beginning, or its end or duration, is no number of seconds"]
     assert list(found.columns) == [
         "label from 'label', start from 'onset', duration from 'duration', recording from 'file'"
     ]
+
+
+def test_an_empty_column_of_ends_hides_no_durations(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "calls.csv", "file,start,end,duration,label\ndawn.wav,1.5,,0.5,wren\n"))
+    assert [(row["start_s"], row["end_s"]) for row in table_of(found)] == [("1.5", "2.0")]
 
 
 def test_ends_are_taken_where_there_are_durations_too(site: Path, tmp_path: Path) -> None:
@@ -436,7 +441,7 @@ def test_what_a_detector_is_less_sure_of_is_left_out_and_is_no_rest(site: Path, 
     wrens = [row["start_s"] for row in table_of(found) if row["label"] == "wren"]
     rest = [(float(r["start_s"]), float(r["end_s"])) for r in table_of(found) if r["label"] == "background"]
     assert wrens == ["0.0", "4.0"] and rest and all(start >= 3 for start, _ in rest)
-    assert found.rejected == {"is less sure than --min-confidence, or does not say how sure": 3}
+    assert found.rejected == {"has less than --min-confidence": 2, "says no confidence": 1}
     assert "confidence from 'Confidence'" in next(iter(found.columns))
 
 

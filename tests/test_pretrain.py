@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from synthio import audio
+from synthio import audio, variation
 from synthio.errors import ConfigError, DataError
-from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, variation
+from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop
 from synthio.progress import Reporter
 
 

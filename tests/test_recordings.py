@@ -6,10 +6,11 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,7 @@ from typer.testing import CliRunner
 
 from synthio import audio
 from synthio.cli import app
-from synthio.errors import BackendError, ConfigError, DataError, StoreError
+from synthio.errors import BackendError, ConfigError, DataError, MissingDependency, StoreError
 from synthio.pretrain.packages import Package, fetch, read_packages
 from synthio.pretrain.recordings import RecordingsRecipe, make_recordings
 from synthio.progress import Reporter
@@ -230,7 +231,7 @@ def test_every_registry_and_every_part_becomes_a_clip(recipe: RecordingsRecipe) 
         expected_peak = 0.9 if row["part"].startswith("pcm") else 0.5
         assert np.abs(samples).max() == pytest.approx(expected_peak, abs=0.01), name
     assert (recipe.output / "bank.sf2").read_bytes().startswith(b"1234")
-    assert not list(recipe.output.glob("tmp*"))
+    assert not (recipe.output / "unpacked").exists()
 
 
 def test_the_command_prints_the_table(recipe: RecordingsRecipe, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_the_command_prints_the_table(recipe: RecordingsRecipe, tmp_path: Path) 
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     told = CliRunner().invoke(app, ["pretrain", "recordings", str(path)])
     assert told.exit_code == 0 and told.stdout.strip() == str(recipe.output / "clips" / "clips.csv")
-    assert "sounds 1 (0 MB): 8 clips" in told.stderr
+    assert "sounds 1 (0 MB): 9 files" in told.stderr
     wrong = CliRunner().invoke(app, ["pretrain", "recordings", str(path), "sets=[drums]"])
     assert isinstance(wrong.exception, ConfigError) and "'percussion'" in str(wrong.exception)
 
@@ -273,15 +274,52 @@ def test_another_mirror_is_tried_and_all_are_named(recipe: RecordingsRecipe, reg
     make_recordings(recipe.model_copy(update={"debian_mirrors": (gone, registry.url)}), Reporter())
     assert registry.asked.index("/gone/sounds") < registry.asked.index("/sounds")
     package = read_packages(recipe.packages)["sounds"]
-    with pytest.raises(BackendError, match=r"sounds 1 could not be fetched.*debian_mirrors(.|\n)*gone/sounds.*404"):
-        fetch(package, recipe.output / "elsewhere", [gone])
+    with pytest.raises(BackendError, match=r"sounds 1 with SHA.*debian_mirrors(.|\n)*gone/sounds.*404(.|\n)*no web"):
+        fetch(package, recipe.output / "elsewhere", [gone, "no web"])
 
 
-def test_another_file_under_the_same_address_is_refused(recipe: RecordingsRecipe, registry: Registry) -> None:
+def test_a_mirror_that_has_another_file_is_passed_over(
+    recipe: RecordingsRecipe, registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "registry" / "portal").mkdir()
+    (tmp_path / "registry" / "portal" / "sounds").write_text("<html>log in first</html>")
+    portal = f"{registry.url}/portal"
+    make_recordings(recipe.model_copy(update={"debian_mirrors": (portal, registry.url)}), Reporter())
     package = Package("samples", "npm", "1", f"{registry.url}/samples", "0" * 64, 10)
-    with pytest.raises(DataError, match="is not the recorded file"):
+    with pytest.raises(BackendError, match="try again, or put the file at"):
         fetch(package, recipe.output, [])
     assert not list(recipe.output.glob("samples*"))
+
+
+def test_what_changed_is_made_again(recipe: RecordingsRecipe) -> None:
+    path = make_recordings(with_row(recipe), Reporter()).parent / "sounds/plain.flac"
+    make_recordings(with_row(recipe, duration_s="0.25"), Reporter())
+    assert audio.load(path, RATE_HZ).shape == (4_000,)
+    make_recordings(recipe.model_copy(update={"sample_rate_hz": 8_000}), Reporter())
+    assert sf.info(str(path)).samplerate == 8_000
+
+
+def test_a_run_that_was_killed_goes_on(recipe: RecordingsRecipe) -> None:
+    """What it had unpacked is cleared; of the package that it was at, the clips are made again."""
+    (recipe.output / "unpacked").mkdir(parents=True)
+    (recipe.output / "unpacked" / "0001.wav").write_bytes(b"half")
+    half = recipe.output / "clips/sounds/plain.flac"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"not by us")
+    make_recordings(recipe, Reporter())
+    assert audio.load(half, RATE_HZ).shape == (RATE_HZ,) and not (recipe.output / "unpacked").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_no_damaged_package(recipe: RecordingsRecipe) -> None:
+    recipe.output.mkdir()
+    (recipe.output / "packages").write_text("a file")
+    with pytest.raises(StoreError, match="packages"):
+        make_recordings(recipe, Reporter())
+
+
+def test_columns_of_the_users_own_are_fine(recipe: RecordingsRecipe) -> None:
+    write_table(recipe.table, [clip_row("plain", "sounds", "usr/plain.wav", "") | {"remark": "mine"}])
+    assert "remark" not in make_recordings(recipe, Reporter()).read_text()
 
 
 @pytest.mark.parametrize(
@@ -296,10 +334,19 @@ def test_another_file_under_the_same_address_is_refused(recipe: RecordingsRecipe
         ({"part": "tape:1"}, "expected a part such as"),
         ({"member": "usr/unused.bin"}, "cannot be decoded"),
         ({"package": "unknown"}, r"has no row for \['unknown'\]"),
+        ({"start_s": "5"}, "sounds/plain.flac: .* no sound of 1 s from 5 s on"),
+        ({"start_s": "-0.25"}, "no sound of 1 s from -0.25 s on"),
+        ({"start_s": "inf"}, "sounds/plain.flac: .* infinity"),
+        ({"duration_s": "1.5"}, "no sound of 1.5 s"),
+        ({"member": "usr/bank.sf2", "part": "pcm_s16:0+3@16000"}, "sounds/plain.flac"),
+        ({"member": "usr/unused.bin", "part": "pcm_u16:0+100@16000"}, "no sound|cannot be read"),
+        ({"member": "usr/plain.wav", "part": "note:0/36/100"}, "sounds/plain.flac|tinysoundfont"),
+        ({"permissive": "true"}, "line 2: permissive is 'true'.*expected permissive 1"),
+        ({"permissive": "0", "dataset": "percusion"}, "line 2: .*'percusion'.*percussion or effects"),
     ],
 )
 def test_what_is_wrong_in_the_table_is_named(recipe: RecordingsRecipe, changes: dict[str, str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, MissingDependency), match=message):
         make_recordings(with_row(recipe, **changes), Reporter())
     assert not (recipe.output / "clips/clips.csv").exists()
 
@@ -307,16 +354,43 @@ def test_what_is_wrong_in_the_table_is_named(recipe: RecordingsRecipe, changes: 
 def test_no_clip_leaves_the_folder(recipe: RecordingsRecipe) -> None:
     with pytest.raises(StoreError, match="leaves"):
         make_recordings(with_row(recipe, file="../../escaped.flac"), Reporter())
+    package = Package("../../evil", "npm", "1", "http://127.0.0.1/x", "0" * 64, 10)
+    with pytest.raises(StoreError, match="leaves"):
+        fetch(package, recipe.output, [])
 
 
-@pytest.mark.parametrize("name", ["sounds", "samples", "skill"])
-def test_a_damaged_archive_is_told(recipe: RecordingsRecipe, registry: Registry, tmp_path: Path, name: str) -> None:
+def test_a_row_that_stands_twice_or_is_short_is_told(recipe: RecordingsRecipe) -> None:
+    row = clip_row("plain", "sounds", "usr/plain.wav", "")
+    write_table(recipe.table, [row, row])
+    with pytest.raises(DataError, match="line 3: sounds/plain.flac stands twice"):
+        make_recordings(recipe, Reporter())
+    recipe.table.write_text(recipe.table.read_text() + "sounds/short.flac,effects\n")
+    with pytest.raises(DataError, match="line 4: has other cells than the header"):
+        make_recordings(recipe, Reporter())
+
+
+def halved(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 40]) + content[middle + 40 :]
+
+
+DAMAGES = [(name, damage) for name in ("sounds", "samples", "skill") for damage in (halved, lambda _: b"no archive")]
+
+
+@pytest.mark.parametrize(("name", "damage"), [*DAMAGES, ("sounds", flipped)])
+def test_a_damaged_archive_is_told(
+    recipe: RecordingsRecipe, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
     content = PACKAGES[name][1]
-    damaged = content[: len(content) // 2]
+    damaged = damage(content)
     (tmp_path / "registry" / name).write_bytes(damaged)
     digest = hashlib.sha256(damaged).hexdigest()
     recipe.packages.write_text(recipe.packages.read_text().replace(hashlib.sha256(content).hexdigest(), digest))
-    with pytest.raises(DataError, match=r"damaged|no Debian package"):
+    with pytest.raises(DataError, match="damaged"):
         make_recordings(recipe, Reporter())
 
 
@@ -335,6 +409,9 @@ def test_the_projects_own_table_is_whole() -> None:
     assert len({row["file"] for row in rows}) == len(rows)
     assert {row["package"] for row in rows} | set(recipe.soundfonts) == set(packages)
     assert all(len(package.sha256) == 64 for package in packages.values())
+    part = re.compile(r"|zip:.+|bytes:\d+\+\d+|pcm_(s16|u16|u8):\d+\+\d+@\d+|note:\d+/\d+/\d+")
+    assert all(part.fullmatch(row["part"]) and 0 < float(row["duration_s"]) <= 5 for row in rows)
+    assert {row["permissive"] for row in rows} == {"0", "1"}
     permissive = [row for row in rows if row["permissive"] == "1"]
     assert len(permissive) == 1_126
     assert not [row["licence"] for row in permissive if "GPL" in row["licence"] or "-SA" in row["licence"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,16 +125,16 @@ def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:
 
 
 def _mp3_says_its_length(path: Path) -> bool:
-    """Without such a frame libmpg123 makes up the length from the file's size, tags and cover pictures included."""
+    """Whether the first frame counts them all. If not, libmpg123 makes up the length from the file's size, with the
+    pictures in its tags."""
     with path.open("rb") as file:
-        head = file.read(10)
-        # An ID3v2 tag's size has seven bits a byte.
-        tag_bytes = (
-            10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))) if head[:3] == b"ID3" else 0
-        )
-        file.seek(tag_bytes)
-        first_frame = file.read(2048)
-    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
+        while (head := file.read(10))[:3] == b"ID3":
+            # A tag's size has seven bits a byte.
+            size = sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
+            file.seek(size, os.SEEK_CUR)
+        first_frame = head + file.read(2048)
+    xing = re.search(rb"(?:Xing|Info)...(.)", first_frame, re.DOTALL)
+    return b"VBRI" in first_frame or (xing is not None and bool(xing[1][0] & 1))
 
 
 def resample(samples: Waveform, source_rate_hz: int, target_rate_hz: int) -> Waveform:

@@ -19,6 +19,8 @@ TRAINING_VERSION = 2
 ALIGNMENT_VERSION = 2
 #: The same for captions of the real clips by CLAP tagging.
 CAPTION_VERSION = 2
+#: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
+GATE_VERSION = JUDGE_VERSION = 2
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
@@ -326,7 +328,7 @@ class EvaluateConfig(Section):
 
     clips_per_class: int = Field(10, ge=2, le=1000, description="Generated clips per class and model.")
     judge_steps: int = Field(
-        500, ge=1, description="Training steps of the judge, which learns from validation and test clips only."
+        1000, ge=1, description="Training steps of the judge, which learns from validation and test clips only."
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthio.backends.identity import model_identity, prompts_identity
 from synthio.backends.parts import check_models
-from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, JUDGE_VERSION, TRAINING_VERSION, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.progress import Reporter
 from synthio.records import (
@@ -226,7 +226,7 @@ class Pipeline:
         clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
         synthetic = synthetic_clips(rounds)
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
-        settings = [self._one_training, gate.folds, gate.shares, "Brier score"]
+        settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
         folder = self._folder("gate", self._training_key(settings, rounds))
         self._once(
             folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
@@ -305,7 +305,7 @@ class Pipeline:
         inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self._clips_identity]
         limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
         lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
-        parts = [self._section("evaluate"), inputs, limits, lesson, self.config.seed]
+        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, lesson, self.config.seed]
         return self._folder("evaluate", fingerprint(parts))
 
     def report(self) -> Path:

@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(path)
     except OSError as error:
-        raise _store_error(path, error) from error
+        raise store_error(path, error) from error
     finally:
         # Never hide the error above behind one of cleaning up (the folder may not exist).
         with suppress(OSError):
@@ -79,17 +79,18 @@ def working_in(run_folder: Path) -> Iterator[None]:
             "or choose another run_folder"
         ) from error
     except OSError as error:
-        raise _store_error(run_folder, error) from error
+        raise store_error(run_folder, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _store_error(path: Path, error: OSError) -> StoreError:
+def store_error(path: Path, error: OSError) -> StoreError:
+    """What to tell of a file or folder that the system did not let us write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"{path}: no space left on the disk; free some and run the same command again: it resumes")
-    return StoreError(f"{path}: cannot be written ({error.strerror or error}); check the permissions of the run folder")
+    return StoreError(f"{path}: cannot be written ({error.strerror or error}); check the permissions of the folder")
 
 
 class StageFolder:
@@ -167,7 +168,7 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
             log.flush()
             os.fsync(log.fileno())
     except OSError as error:
-        raise _store_error(path, error) from error
+        raise store_error(path, error) from error
 
 
 def json_lines(text: str) -> list[str]:

@@ -15,15 +15,19 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from synthio import audio
 from synthio.audio import Waveform
+from synthio.augment import mask_features
 from synthio.backends.classifier import Examples, Optimisation, fine_tune, predict
 from synthio.progress import Reporter
 from synthio.seeds import derive_seed, numpy_generator
+from synthio.variation import draw_recording, vary
 
 SAMPLE_RATE_HZ = 16_000
 #: Long windows and fine bands, where the AST takes 25 ms and the CLAP 32 ms windows with 64 bands.
 _N_FFT, _HOP, _BANDS, _RANGE_DB = 1024, 320, 96, 80.0
 _BATCH_SIZE, _LEARNING_RATE = 32, 2e-3
 _MAX_SHIFT_S = 0.1
+#: Of every clip, beside the clip itself and a shifted one.
+_VARIATIONS, _MASKED_SHARE = 4, 0.2
 
 
 class Judge:
@@ -53,12 +57,14 @@ def train_judge(
     seed: int,
     reporter: Reporter,
 ) -> Judge:
-    """Train on clips at `SAMPLE_RATE_HZ` with one label each; every clip also comes shifted by up to 0.1 s."""
+    """Train on clips at `SAMPLE_RATE_HZ` with one label each.
+
+    Every clip also comes shifted by up to 0.1 s and as four other recordings (`variation.draw_recording`), these five
+    with stretches of time and frequency masked: what is judged was recorded elsewhere.
+    """
     generator = numpy_generator(seed, "judge")
-    shifts = generator.integers(1, int(_MAX_SHIFT_S * SAMPLE_RATE_HZ), len(waveforms))
-    shifted = [np.pad(w, (int(shift), 0)) for w, shift in zip(waveforms, shifts, strict=True)]
-    inputs = features([*waveforms, *shifted], window_s)
-    targets = torch.tensor([classes.index(label) for label in labels] * 2)
+    inputs = torch.cat([features(waveforms, window_s), _varied_features(waveforms, window_s, generator)])
+    targets = torch.tensor([classes.index(label) for label in labels] * (2 + _VARIATIONS))
     unit_seed = derive_seed(seed, "judge") % 2**32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(unit_seed)
@@ -77,6 +83,15 @@ def train_judge(
     with reporter.task("judge", steps) as advance:
         fine_tune(model, Examples(inputs, targets), order, None, optimisation, advance)
     return Judge(model, window_s)
+
+
+def _varied_features(waveforms: Sequence[Waveform], window_s: float, generator: np.random.Generator) -> torch.Tensor:
+    """The shifted clips, then every round of variations, as `features` has them."""
+    shifts = generator.integers(1, int(_MAX_SHIFT_S * SAMPLE_RATE_HZ), len(waveforms))
+    copies = [np.pad(w, (int(shift), 0)) for w, shift in zip(waveforms, shifts, strict=True)]
+    for _ in range(_VARIATIONS):
+        copies += [vary(w, SAMPLE_RATE_HZ, draw_recording(generator)) for w in waveforms]
+    return mask_features(features(copies, window_s), _MASKED_SHARE, generator)
 
 
 def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:

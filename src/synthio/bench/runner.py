@@ -16,7 +16,7 @@ from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
-from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
@@ -146,6 +146,8 @@ def settings_key(config: RunConfig) -> str:
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
     if "align" not in unused and config.align.method != "none":
         content["alignment"] = ALIGNMENT_VERSION
+    if "gate" not in unused:
+        content["gate_version"] = GATE_VERSION
     if arm != "gold":
         content["captions_per_clip"] = config.imagine.captions_per_clip
     return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])

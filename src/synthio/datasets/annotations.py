@@ -205,10 +205,11 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         return column
 
     no_header = "rename one; a table without a header needs a first line that names its columns"
-    start = need("beginning", None, STARTS, no_header)
-    end, duration = find(ENDS), None
-    if end is None:
-        duration = find(DURATIONS) or need("end", None, ENDS, f"a duration would do as well; {no_header}")
+    start, end, duration = need("beginning", None, STARTS, no_header), find(ENDS), find(DURATIONS)
+    if duration is not None and (end is None or not any(_raw(row, end) for row in rows)):
+        end = None
+    else:
+        end, duration = need("end", None, ENDS, f"a duration would do as well; {no_header}"), None
     label = need("label", names.label, LABELS, "name one with --label-column")
     recording = find(RECORDINGS)
     if names.recording is not None:
@@ -301,7 +302,7 @@ def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording
     if label is None or not str(label).strip():
         return "has no label"
     if math.isnan(start_s) or math.isnan(end_s):
-        return "its beginning or end is no number of seconds"
+        return "its beginning, or its end or duration, is no number of seconds"
     if not 0 <= start_s < end_s:
         return "does not end after it begins, at 0 s or later"
     return recording if isinstance(recording, str) else None

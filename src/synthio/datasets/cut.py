@@ -149,7 +149,10 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
             recordings[folder] = Recordings(folder)
         reading = read_annotations(table, recordings[folder], config.columns)
         if config.min_confidence is not None and reading.annotations and not _says_confidence(reading):
-            raise DataError(f"{table}: has no column {' or '.join(map(repr, CONFIDENCES))} for --min-confidence")
+            raise DataError(
+                f"{table}: has no column {' or '.join(map(repr, CONFIDENCES))} for --min-confidence; found "
+                f"{reading.columns or 'no header'}; rename the column, or leave the option out"
+            )
         found.append(reading)
     return found
 
@@ -162,7 +165,8 @@ def _judged(annotation: Annotation, config: CutConfig) -> Annotation:
     """With a reason not to cut it where its confidence is too low, or not told."""
     if config.min_confidence is None or annotation.wrong is not None or annotation.confidence >= config.min_confidence:
         return annotation
-    return replace(annotation, wrong="is less sure than --min-confidence, or does not say how sure")
+    unsaid = math.isnan(annotation.confidence)
+    return replace(annotation, wrong="says no confidence" if unsaid else "has less than --min-confidence")
 
 
 def _check_splits(found: Sequence[Annotation]) -> None:

@@ -19,10 +19,10 @@ from synthio import audio
 from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.drum_machine import DRUMS, drum_hit
-from synthio.pretrain.variation import at_pitch, draw_resonances, draw_size, vary
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 from synthio.store import json_lines
+from synthio.variation import at_pitch, draw_resonances, draw_size, vary
 
 
 class CorpusConfig(Section):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import signal
 
 from synthio import audio
-from synthio.pretrain.variation import log_uniform
+from synthio.variation import log_uniform
 
 Range = tuple[float, float]
 Samples = npt.NDArray[np.float64]

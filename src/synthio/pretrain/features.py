@@ -17,9 +17,9 @@ from synthio import audio
 from synthio.backends.mel_codec import MelCodec
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain.corpus import CorpusClip
-from synthio.pretrain.variation import varied_copies
 from synthio.seeds import numpy_generator
 from synthio.store import fingerprint
+from synthio.variation import varied_copies
 
 Extract = Callable[[audio.Waveform], torch.Tensor]
 """One clip ``(samples,)`` to features ``(frames, mels)``."""

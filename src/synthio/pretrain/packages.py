@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from synthio.errors import BackendError, DataError, MissingDependency
+from synthio.store import inside, store_error
 
 Registry = Literal["debian", "npm", "pypi"]
 
@@ -55,15 +58,19 @@ def read_rows(table: Path, columns: Collection[str]) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         if missing := sorted(set(columns) - set(reader.fieldnames or ())):
             raise DataError(f"{table}: has no column {missing}; expected {sorted(columns)}")
-        return list(reader)
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise DataError(f"{table} line {number}: has other cells than the header; expected one per column")
+    return rows
 
 
 def fetch(package: Package, folder: Path, debian_mirrors: Sequence[str]) -> Path:
     """The package's file under ``folder``, downloaded unless it is there already.
 
     Returns: its path.
-    Raises: `DataError` when its SHA-256 is not the recorded one, `BackendError` when no address has it,
-        `MissingDependency` without pooch.
+    Raises: `BackendError` when no address has the file with the recorded SHA-256, `StoreError` when it cannot be
+        written, `MissingDependency` without pooch.
     """
     try:
         import pooch
@@ -71,31 +78,32 @@ def fetch(package: Package, folder: Path, debian_mirrors: Sequence[str]) -> Path
     except ImportError as error:
         raise MissingDependency(_EXTRA) from error
     pooch.get_logger().setLevel("WARNING")
-    mirrors = [f"{mirror.rstrip('/')}/" for mirror in debian_mirrors] if package.registry == "debian" else [""]
+    of_debian = package.registry == "debian"
+    mirrors = [f"{mirror.rstrip('/')}/" for mirror in debian_mirrors] if of_debian else [""]
+    path = inside(folder, f"{package.package}-{package.sha256[:12]}")
     failures = []
     for mirror in mirrors:
         url = f"{mirror}{package.address}"
         try:
-            return Path(pooch.retrieve(url, f"sha256:{package.sha256}", _file_name(package), folder))
-        except ValueError as error:
-            raise DataError(f"{url}: is not the recorded file ({error}); another release stands there now") from error
-        except (requests.RequestException, OSError) as error:
-            failures.append(f"{url}: {error}")
+            return Path(pooch.retrieve(url, f"sha256:{package.sha256}", path.name, folder))
+        except (requests.RequestException, ValueError) as error:
+            # A ValueError is another checksum, or no web address.
+            failures.append(f"  {url}: {error}")
+        except OSError as error:
+            raise store_error(path, error) from error
+    cure = f"{'name another in debian_mirrors' if of_debian else 'try again'}, or put the file at {path}"
     raise BackendError(
-        f"{package.package} {package.version} could not be fetched; set debian_mirrors, or put the file at "
-        f"{folder / _file_name(package)}:\n" + "\n".join(failures)
+        f"{package.package} {package.version} with SHA-256 {package.sha256} could not be fetched; {cure}:\n"
+        + "\n".join(failures)
     )
-
-
-def _file_name(package: Package) -> str:
-    return f"{package.package}-{package.sha256[:12]}"
 
 
 def unpack(package: Package, archive: Path, members: Collection[str], folder: Path) -> dict[str, Path]:
     """Write ``members`` of an archive as numbered files under ``folder``; OpenClonk's groups decompressed.
 
     Returns: the file of each member.
-    Raises: `DataError` for a damaged archive and for members that it does not have.
+    Raises: `DataError` for a damaged archive and for members that it does not have, `StoreError` when the files cannot
+        be written.
     """
     wanted = {name: folder / f"{number:04d}{Path(name).suffix}" for number, name in enumerate(sorted(members))}
     missing = set(wanted)
@@ -109,11 +117,18 @@ def unpack(package: Package, archive: Path, members: Collection[str], folder: Pa
                     missing.discard(name)
                 if not missing:
                     break
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive}: is damaged ({error}); delete it and run the same command again") from error
+    except (EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        # gzip's own errors are of this kind too, and have no number.
+        raise _damaged(archive, error) if error.errno is None else store_error(folder, error) from error
     if missing:
         raise DataError(f"{archive}: {package.package} {package.version} has no {sorted(missing)[:3]}")
     return wanted
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    return DataError(f"{archive}: is no such package, or damaged ({error}); delete it and run the same command again")
 
 
 @contextmanager
@@ -126,16 +141,21 @@ def _opened(package: Package, archive: Path) -> Iterator[Iterator[tuple[str, IO[
         with tarfile.open(archive) as tar:
             yield _regular_files(tar)
     else:
-        try:
-            from debian.debfile import DebError, DebFile
-        except ImportError as error:
-            raise MissingDependency(_EXTRA) from error
-        try:
-            deb = DebFile(str(archive))
-        except DebError as error:
-            raise DataError(f"{archive}: is no Debian package ({error}); delete it and run again") from error
-        with deb.data.tgz() as tar:
+        with _debian_data(archive) as tar:
             yield _regular_files(tar)
+
+
+def _debian_data(archive: Path) -> tarfile.TarFile:
+    try:
+        from debian.arfile import ArError
+        from debian.debfile import DebError, DebFile
+    except ImportError as error:
+        raise MissingDependency(_EXTRA) from error
+    try:
+        tar: tarfile.TarFile = DebFile(str(archive)).data.tgz()
+    except (ArError, DebError) as error:
+        raise _damaged(archive, error) from error
+    return tar
 
 
 def _regular_files(tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:

@@ -1,15 +1,17 @@
 """What pre-training and the evaluation sets are made of: packages -> 16 kHz clips with labels, and SoundFonts.
 
 `recipes/pretrain/recordings.csv` has a row per clip: label, caption, group, licence, and where it is in which package.
-A row is for pre-training when its licence is permissive, else only for the evaluation set that ``dataset`` names.
+A row with permissive=1 is for pre-training, one with 0 only for the evaluation set that ``dataset`` names: most of
+these are GPL, CC-BY-SA or GFDL.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import shutil
-import tempfile
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ from synthio.pretrain import general_midi as gm
 from synthio.pretrain.packages import Package, fetch, read_packages, read_rows, unpack
 from synthio.progress import Reporter
 from synthio.recipes import Section
-from synthio.store import inside, replacing
+from synthio.store import fingerprint, inside, replacing, working_in, write_text
 
 Row = Mapping[str, str]
 
@@ -32,8 +34,13 @@ _COLUMNS = (
     "file dataset cls label caption group licence permissive package member part start_s duration_s".split()
 )  # fmt: skip
 _PCM = {"pcm_s16": "<i2", "pcm_u16": "<u2", "pcm_u8": "u1"}
+_SETS = ("pretraining", "percussion", "effects")
 _DRUM_BANK = 128
 _HELD_S, _RENDERED_S = 2.2, 2.4
+#: Resampling may cost a sample.
+_SHORTER_S = 0.002
+#: What a wrong row or a damaged file raises; the SoundFont's reader knows RuntimeError alone.
+_UNREADABLE = (ValueError, OverflowError, KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, DataError)
 
 
 class RecordingsRecipe(Section):
@@ -44,7 +51,7 @@ class RecordingsRecipe(Section):
     table: Path = Path("recipes/pretrain/recordings.csv")
     packages: Path = Path("recipes/pretrain/packages.csv")
     sets: tuple[Literal["pretraining", "percussion", "effects"], ...] = ("pretraining", "percussion")
-    """Of the last two, what is not permissive: GPL, CC-BY-SA and GFDL clips, for evaluation only."""
+    """Of the last two, what pre-training never hears."""
     soundfonts: dict[str, str] = Field(default_factory=dict)
     """File of each SoundFont in its package; it is copied to `output`."""
     debian_mirrors: tuple[str, ...] = ("https://deb.debian.org/debian", "https://archive.debian.org/debian")
@@ -55,54 +62,76 @@ class RecordingsRecipe(Section):
 def make_recordings(recipe: RecordingsRecipe, reporter: Reporter) -> Path:
     """Fetch the packages and cut the clips; finished clips and downloads are kept, so a second run goes on.
 
-    Returns: the table of clips, with columns file, cls, label, caption, group, licence, permissive and more.
+    Returns: the table of clips, with the columns of ``recipe.table``.
     Raises: `DataError` for a damaged table, package or clip; see `packages.fetch` for the others.
     """
     known = read_packages(recipe.packages)
-    rows = [row for row in read_rows(recipe.table, _COLUMNS) if _set_of(row) in recipe.sets]
+    rows = _rows(recipe)
     by_package: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_package[row["package"]].append(row)
     needed = sorted({*by_package, *recipe.soundfonts})
     if missing := [name for name in needed if name not in known]:
         raise DataError(f"{recipe.packages}: has no row for {missing}, which {recipe.table} or soundfonts name")
-    clips = recipe.output / "clips"
-    with reporter.task("packages", len(needed)) as advance:
+    with working_in(recipe.output), reporter.task("packages", len(needed)) as advance:
         for name in needed:
             _take(known[name], by_package[name], recipe, reporter)
             advance(1)
-    with replacing(clips / "clips.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return clips / "clips.csv"
+        table = recipe.output / "clips" / "clips.csv"
+        with replacing(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    return table
 
 
-def _set_of(row: Row) -> str:
-    return "pretraining" if row["permissive"] == "1" else row["dataset"]
+def _rows(recipe: RecordingsRecipe) -> list[Row]:
+    """The rows of the sets that are wanted. Raises: `DataError` for one that is of no set, or stands twice."""
+    chosen: dict[str, Row] = {}
+    for number, row in enumerate(read_rows(recipe.table, _COLUMNS), start=2):
+        in_set = "pretraining" if row["permissive"] == "1" else row["dataset"]
+        if row["permissive"] not in ("0", "1") or in_set not in _SETS:
+            raise DataError(
+                f"{recipe.table} line {number}: permissive is {row['permissive']!r} and dataset {row['dataset']!r}; "
+                "expected permissive 1, or 0 and the dataset percussion or effects"
+            )
+        if row["file"] in chosen:
+            raise DataError(f"{recipe.table} line {number}: {row['file']} stands twice")
+        if in_set in recipe.sets:
+            chosen[row["file"]] = row
+    return list(chosen.values())
 
 
 def _take(package: Package, rows: Sequence[Row], recipe: RecordingsRecipe, reporter: Reporter) -> None:
-    """Write one package's clips and SoundFont that are not there yet."""
-    clips = recipe.output / "clips"
-    todo = [row for row in rows if not inside(clips, row["file"]).is_file()]
+    """Make one package's clips and SoundFont, but for those that are there, of the same release and row."""
+    keys = {f"clips/{row['file']}": fingerprint([package.sha256, recipe.sample_rate_hz, row]) for row in rows}
     font = recipe.soundfonts.get(package.package)
-    target = recipe.output / Path(font).name if font else None
-    if not todo and (target is None or target.is_file()):
+    if font is not None:
+        keys[Path(font).name] = fingerprint([package.sha256, font])
+    ledger = recipe.output / "made.json"
+    made = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
+    todo = {name for name, key in keys.items() if made.get(name) != key or not inside(recipe.output, name).is_file()}
+    if not todo:
         return
-    reporter.note(f"{package.package} {package.version} ({package.size_bytes / 1e6:.0f} MB): {len(todo)} clips")
+    reporter.note(f"{package.package} {package.version} ({package.size_bytes / 1e6:.0f} MB): {len(todo)} files")
     archive = fetch(package, recipe.output / "packages", recipe.debian_mirrors)
-    members = {row["member"] for row in todo} | ({font} if font else set())
-    with tempfile.TemporaryDirectory(dir=recipe.output) as scratch:
-        files = unpack(package, archive, members, Path(scratch))
-        for row in todo:
-            path = inside(clips, row["file"])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial:
-                audio.write_flac(partial, clip(row, files[row["member"]], recipe.sample_rate_hz), recipe.sample_rate_hz)
-        if font and target:
-            with replacing(target) as partial:
+    pending = [row for row in rows if f"clips/{row['file']}" in todo]
+    # One name, so that what a kill leaves is cleared by the next run.
+    scratch = recipe.output / "unpacked"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir()
+        files = unpack(package, archive, {row["member"] for row in pending} | ({font} if font else set()), scratch)
+        for row in pending:
+            samples = clip(row, files[row["member"]], recipe.sample_rate_hz)
+            with replacing(inside(recipe.output / "clips", row["file"])) as partial:
+                audio.write_flac(partial, samples, recipe.sample_rate_hz)
+        if font is not None:
+            with replacing(recipe.output / Path(font).name) as partial:
                 shutil.copyfile(files[font], partial)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    write_text(ledger, json.dumps(made | keys, indent=0))
 
 
 def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
@@ -112,13 +141,16 @@ def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
     file among others; ``pcm_s16:FIRST+COUNT@RATE`` (or u16, u8), samples of a SoundFont or patch;
     ``note:KIT/KEY/VELOCITY``, a hit of a SoundFont's kit. The last two have no level of their own: a peak of 0.9.
 
-    Raises: `DataError` naming the clip, for a part that is not there or cannot be decoded.
+    Raises: `DataError` naming the clip, for a part that is not there, is silent, or cannot be decoded.
     """
     try:
         samples = _part(row["part"], file, sample_rate_hz)
-        first = round(float(row["start_s"] or 0) * sample_rate_hz)
-        return audio.crop(samples[first:], float(row["duration_s"]), sample_rate_hz)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, DataError) as error:
+        first, count = (round(float(row[name] or 0) * sample_rate_hz) for name in ("start_s", "duration_s"))
+        cut = samples[first : first + count] if first >= 0 else samples[:0]
+        if audio.is_silent(cut) or count - cut.shape[0] > _SHORTER_S * sample_rate_hz:
+            raise ValueError(f"no sound of {count / sample_rate_hz:g} s from {first / sample_rate_hz:g} s on")
+        return cut
+    except _UNREADABLE as error:
         place = f"{row['part'] or 'the whole'} of {row['member']} in {row['package']}"
         raise DataError(f"{row['file']}: {place} cannot be read: {error}") from error
 

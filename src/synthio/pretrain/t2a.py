@@ -19,11 +19,11 @@ from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
-from synthio.pretrain.variation import varied_copies
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 from synthio.store import fingerprint
+from synthio.variation import varied_copies
 
 
 class DiTConfig(Section):

@@ -23,6 +23,8 @@ _MAX_DELAY_S = 0.03
 _MAX_SIZE_GAIN_DB = 8.0
 _SIZES = (0.7, 1.4)
 _DECAYS_S = (0.05, 0.6)
+_RECORDED_SPEEDS = (0.8, 1.25)
+_MAX_RECORDED_DELAY_S = 0.1
 _MAX_RESONANCE_SHIFT = 5
 
 
@@ -65,6 +67,15 @@ def draw_size(generator: np.random.Generator) -> Variation:
         speed=log_uniform(_SIZES, generator),
         delay_s=0.0,
         decay_s=log_uniform(_DECAYS_S, generator) if generator.random() < 0.5 else None,
+    )
+
+
+def draw_recording(generator: np.random.Generator) -> Variation:
+    """The same kind of sound, heard elsewhere: gains up to 8 dB, speed from 0.8 to 1.25, delay up to 0.1 s."""
+    return Variation(
+        gains_db=_gains_db(_MAX_SIZE_GAIN_DB, generator),
+        speed=log_uniform(_RECORDED_SPEEDS, generator),
+        delay_s=float(generator.uniform(0, _MAX_RECORDED_DELAY_S)),
     )
 
 
