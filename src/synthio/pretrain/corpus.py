@@ -96,7 +96,7 @@ def build_corpus(config: CorpusConfig) -> Path:
     held_out = {
         "general_midi_programs": sorted(gm.HELD_OUT_PROGRAMS),
         "clips_csv": "every row with permissive=0, so every GPL, CC-BY-SA and GFDL clip",
-        "soundfonts": "every SoundFont but FluidR3_GM",
+        "soundfonts": "every SoundFont but FluidR3 and MuseScore General, which is mostly FluidR3",
     }
     (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
     settings.write_text(_settings(config), encoding="utf-8")
