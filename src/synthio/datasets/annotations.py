@@ -186,53 +186,61 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     return Reading(tuple(found.values()), columns if has_header else None)
 
 
-def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> Columns:
-    """Which column says what. Raises: `DataError` for one that is missing, with those that were found."""
-    every = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
-    known = {_spelling(name): name for name in reversed(every)}
+class _Header:
+    """The columns of a table, found by what they may be called."""
 
-    def find(spellings: Sequence[str]) -> str | None:
+    def __init__(self, rows: Sequence[TableRow], table: Path) -> None:
+        self._rows, self._table = rows, table
+        self.every = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
+        self._known = {_spelling(name): name for name in reversed(self.every)}
+
+    def holds(self, column: str | None) -> bool:
+        """Whether it is there and not empty throughout."""
+        return column is not None and any(_raw(row, column) for row in self._rows)
+
+    def find(self, spellings: Sequence[str]) -> str | None:
         """The best one that is not empty throughout."""
-        present = [known[spelling] for spelling in spellings if spelling in known]
-        return next((c for c in present if any(_raw(row, c) for row in rows)), present[0] if present else None)
+        present = [self._known[spelling] for spelling in spellings if spelling in self._known]
+        return next((c for c in present if self.holds(c)), present[0] if present else None)
 
-    def need(what: str, named: str | None, spellings: Sequence[str], cure: str) -> str:
-        column = find(spellings if named is None else [_spelling(named)])
+    def need(self, what: str, named: str | None, spellings: Sequence[str], cure: str) -> str:
+        """The one that the user names, or `find`. Raises: `DataError` when it is not there."""
+        column = self.find(spellings if named is None else [_spelling(named)])
         if column is None:
             wanted = repr(named) if named is not None else " or ".join(map(repr, spellings[:4]))
-            listed = ", ".join(map(repr, every))
-            raise DataError(f"{table}: has no column {wanted} for the {what}; found {listed}; {cure}")
+            listed = ", ".join(map(repr, self.every))
+            raise DataError(f"{self._table}: has no column {wanted} for the {what}; found {listed}; {cure}")
         return column
 
+    def want(self, what: str, named: str | None, spellings: Sequence[str]) -> str | None:
+        """As `need`, but there need be none where the user names none."""
+        return self.find(spellings) if named is None else self.need(what, named, (), f"name one with --{what}-column")
+
+
+def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> Columns:
+    """Which column says what. Raises: `DataError` for one that is missing, with those that were found."""
+    header = _Header(rows, table)
     no_header = "rename one; a table without a header needs a first line that names its columns"
-    start, end, duration = need("beginning", None, STARTS, no_header), find(ENDS), find(DURATIONS)
-    if duration is not None and (end is None or not any(_raw(row, end) for row in rows)):
+    start, end, duration = header.need("beginning", None, STARTS, no_header), header.find(ENDS), header.find(DURATIONS)
+    if duration is not None and not header.holds(end):
         end = None
     else:
-        end, duration = need("end", None, ENDS, f"a duration would do as well; {no_header}"), None
-    label = need("label", names.label, LABELS, "name one with --label-column")
-    recording = find(RECORDINGS)
-    if names.recording is not None:
-        recording = need("recording", names.recording, (), "name one with --recording-column")
-    group = find(("group",))
-    if names.group is not None:
-        group = need("group", names.group, (), "name one with --group-column")
-    is_raven = _spelling(start) == _RAVEN_START
+        end, duration = header.need("end", None, ENDS, f"a duration would do as well; {no_header}"), None
     columns = Columns(
         start=start,
         end=end,
         duration=duration,
-        label=label,
-        recording=recording,
-        group=group,
-        split=find(("split",)),
-        channel=find((_CHANNEL,)) if is_raven else None,
-        confidence=find(CONFIDENCES),
-        file_offset=find((_FILE_OFFSET,)),
+        label=header.need("label", names.label, LABELS, "name one with --label-column"),
+        recording=header.want("recording", names.recording, RECORDINGS),
+        group=header.want("group", names.group, ("group",)),
+        split=header.find(("split",)),
+        channel=header.find((_CHANNEL,)) if _spelling(start) == _RAVEN_START else None,
+        confidence=header.find(CONFIDENCES),
+        file_offset=header.find((_FILE_OFFSET,)),
         unread=(),
     )
     read = {getattr(columns, field.name) for field in fields(columns)}
-    return replace(columns, unread=tuple(column for column in every if column not in read))
+    return replace(columns, unread=tuple(column for column in header.every if column not in read))
 
 
 def _spelling(column: str) -> str:
