@@ -190,6 +190,21 @@ def mislabelled(root: Path, clips: Sequence[Clip]) -> list[AddedClip]:
     return made
 
 
+def test_it_says_when_the_groups_are_few(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path, steps=1)
+    made.clips = [c.model_copy(update={"group": f"g{number % 4}"}) for number, c in enumerate(made.clips)]
+    heard = Listener()
+    made.run(mislabelled(tmp_path, made.clips), reporter=heard)
+    assert any("are of 4 groups" in warning and "use_synthetic=always" in warning for warning in heard.warnings)
+    alone = Listener()
+    made.run([], key="none", reporter=alone)
+    assert not alone.warnings
+    made.clips = [c.model_copy(update={"group": None}) for c in made.clips]
+    every = Listener()
+    made.run(mislabelled(tmp_path, made.clips), key="own", reporter=every)
+    assert not [warning for warning in every.warnings if "groups" in warning]
+
+
 def test_mislabelled_synthetic_clips_stay_out(ast: Path, tmp_path: Path) -> None:
     made = Gated(ast, tmp_path)
     decision = made.run(mislabelled(tmp_path, made.clips))

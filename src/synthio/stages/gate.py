@@ -31,6 +31,9 @@ from synthio.records import Clip, GatedClip
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 
+#: On 3 to 5 of them it gave away most of a gain (docs/benchmark.md), on 22 to 26 little.
+_FEW_GROUPS = 10
+
 
 class GateOption(BaseModel):
     """One share of synthetic clips, on the held-out real clips."""
@@ -64,6 +67,12 @@ def measure_shares(
     started = time.monotonic()
     check_clips(clips, {"synthio": synthetic})
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else ()
+    groups = len({clip.group or clip.id for clip in clips if clip.split == "train"})
+    if shares and groups < _FEW_GROUPS:
+        reporter.warn(
+            f"gate: the training clips are of {groups} groups; with fewer than {_FEW_GROUPS} it sees little, and mostly "
+            "keeps real clips alone (train.use_synthetic=always lets synthetic clips join)"
+        )
     records = _score_all(config, clips, synthetic, shares, folder, reporter) if shares else []
     options = compare_shares(records, shares, config.gate.folds) if shares else ()
     measures = GateMeasures(options=options, seconds=time.monotonic() - started)
