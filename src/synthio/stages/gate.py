@@ -70,8 +70,8 @@ def measure_shares(
     groups = len({clip.group or clip.id for clip in clips if clip.split == "train"})
     if shares and groups < _FEW_GROUPS:
         reporter.warn(
-            f"gate: the training clips are of {groups} groups; with fewer than {_FEW_GROUPS} it sees little, and mostly "
-            "keeps real clips alone (train.use_synthetic=always lets synthetic clips join)"
+            f"gate: the training clips are of {groups} groups; with fewer than {_FEW_GROUPS} it sees little, and "
+            "mostly keeps real clips alone (train.use_synthetic=always lets synthetic clips join)"
         )
     records = _score_all(config, clips, synthetic, shares, folder, reporter) if shares else []
     options = compare_shares(records, shares, config.gate.folds) if shares else ()
