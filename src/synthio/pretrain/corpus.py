@@ -6,7 +6,6 @@ What is held out of pre-training is written to ``held_out.json`` beside it.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from synthio import audio
 from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.drum_machine import DRUMS, drum_hit
+from synthio.pretrain.packages import read_rows
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
 from synthio.store import json_lines
@@ -224,11 +224,7 @@ def _distinct(*texts: str) -> tuple[str, ...]:
 def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
     if config.clips_csv is None:
         return
-    with config.clips_csv.open(encoding="utf-8", newline="") as table:
-        reader = csv.DictReader(table)
-        if missing := sorted(_COLUMNS - set(reader.fieldnames or ())):
-            raise DataError(f"{config.clips_csv}: has no column {missing}; expected {sorted(_COLUMNS)}")
-        rows = [row for row in reader if row["permissive"] == "1"]
+    rows = [row for row in read_rows(config.clips_csv, _COLUMNS) if row["permissive"] == "1"]
     for index, row in enumerate(rows):
         samples = audio.load(config.clips_csv.parent / row["file"], config.sample_rate_hz)
         name = f"clips/rec_{index:05d}.flac"

@@ -8,12 +8,13 @@ these are GPL, CC-BY-SA or GFDL.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +30,7 @@ from synthio.recipes import Section
 from synthio.store import fingerprint, inside, replacing, working_in, write_text
 
 Row = Mapping[str, str]
+FontOf = Callable[[Path], gm.SoundFont]
 
 _COLUMNS = (
     "file dataset cls label caption group licence permissive package member part start_s duration_s".split()
@@ -73,9 +75,13 @@ def make_recordings(recipe: RecordingsRecipe, reporter: Reporter) -> Path:
     needed = sorted({*by_package, *recipe.soundfonts})
     if missing := [name for name in needed if name not in known]:
         raise DataError(f"{recipe.packages}: has no row for {missing}, which {recipe.table} or soundfonts name")
+    ledger = recipe.output / "made.json"
     with working_in(recipe.output), reporter.task("packages", len(needed)) as advance:
+        made = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
         for name in needed:
-            _take(known[name], by_package[name], recipe, reporter)
+            if new := _take(known[name], by_package[name], made, recipe, reporter):
+                made |= new
+                write_text(ledger, json.dumps(made, indent=0))
             advance(1)
         table = recipe.output / "clips" / "clips.csv"
         with replacing(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -102,17 +108,20 @@ def _rows(recipe: RecordingsRecipe) -> list[Row]:
     return list(chosen.values())
 
 
-def _take(package: Package, rows: Sequence[Row], recipe: RecordingsRecipe, reporter: Reporter) -> None:
-    """Make one package's clips and SoundFont, but for those that are there, of the same release and row."""
+def _take(
+    package: Package, rows: Sequence[Row], made: Mapping[str, str], recipe: RecordingsRecipe, reporter: Reporter
+) -> dict[str, str]:
+    """Make one package's clips and SoundFont, but for those that are there, of the same release and row.
+
+    Returns: the keys of its files by name, none when nothing had to be made.
+    """
     keys = {f"clips/{row['file']}": fingerprint([package.sha256, recipe.sample_rate_hz, row]) for row in rows}
     font = recipe.soundfonts.get(package.package)
     if font is not None:
         keys[Path(font).name] = fingerprint([package.sha256, font])
-    ledger = recipe.output / "made.json"
-    made = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
     todo = {name for name, key in keys.items() if made.get(name) != key or not inside(recipe.output, name).is_file()}
     if not todo:
-        return
+        return {}
     reporter.note(f"{package.package} {package.version} ({package.size_bytes / 1e6:.0f} MB): {len(todo)} files")
     archive = fetch(package, recipe.output / "packages", recipe.debian_mirrors)
     pending = [row for row in rows if f"clips/{row['file']}" in todo]
@@ -122,8 +131,10 @@ def _take(package: Package, rows: Sequence[Row], recipe: RecordingsRecipe, repor
     try:
         scratch.mkdir()
         files = unpack(package, archive, {row["member"] for row in pending} | ({font} if font else set()), scratch)
+        # A SoundFont of 150 MB would be read again for each of its notes.
+        font_of = functools.cache(lambda file: gm.SoundFont(file, recipe.sample_rate_hz))
         for row in pending:
-            samples = clip(row, files[row["member"]], recipe.sample_rate_hz)
+            samples = clip(row, files[row["member"]], recipe.sample_rate_hz, font_of)
             with replacing(inside(recipe.output / "clips", row["file"])) as partial:
                 audio.write_flac(partial, samples, recipe.sample_rate_hz)
         if font is not None:
@@ -131,11 +142,11 @@ def _take(package: Package, rows: Sequence[Row], recipe: RecordingsRecipe, repor
                 shutil.copyfile(files[font], partial)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    write_text(ledger, json.dumps(made | keys, indent=0))
+    return keys
 
 
-def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
-    """One clip out of the file of its package. Shape ``(samples,)``.
+def clip(row: Row, file: Path, sample_rate_hz: int, font_of: FontOf) -> audio.Waveform:
+    """One clip out of the file of its package. Shape ``(samples,)``. ``font_of`` opens a SoundFont at that rate.
 
     ``part`` says where in the file: empty, all of it; ``zip:NAME``, a file in a zip; ``bytes:FIRST+COUNT``, an audio
     file among others; ``pcm_s16:FIRST+COUNT@RATE`` (or u16, u8), samples of a SoundFont or patch;
@@ -144,7 +155,7 @@ def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
     Raises: `DataError` naming the clip, for a part that is not there, is silent, or cannot be decoded.
     """
     try:
-        samples = _part(row["part"], file, sample_rate_hz)
+        samples = _part(row["part"], file, sample_rate_hz, font_of)
         first, count = (round(float(row[name] or 0) * sample_rate_hz) for name in ("start_s", "duration_s"))
         cut = samples[first : first + count] if first >= 0 else samples[:0]
         if audio.is_silent(cut) or count - cut.shape[0] > _SHORTER_S * sample_rate_hz:
@@ -155,12 +166,11 @@ def clip(row: Row, file: Path, sample_rate_hz: int) -> audio.Waveform:
         raise DataError(f"{row['file']}: {place} cannot be read: {error}") from error
 
 
-def _part(part: str, file: Path, sample_rate_hz: int) -> audio.Waveform:
+def _part(part: str, file: Path, sample_rate_hz: int, font_of: FontOf) -> audio.Waveform:
     kind, _, place = part.partition(":")
     if kind == "note":
         kit, key, velocity = map(int, place.split("/"))
-        font = gm.SoundFont(file, sample_rate_hz)
-        return audio.peak_normalise(font.note(kit, key, velocity, _HELD_S, _RENDERED_S, bank=_DRUM_BANK))
+        return audio.peak_normalise(font_of(file).note(kit, key, velocity, _HELD_S, _RENDERED_S, bank=_DRUM_BANK))
     if kind in _PCM:
         place, _, rate_hz = place.partition("@")
         samples = _pcm(_slice(file, place), _PCM[kind])
