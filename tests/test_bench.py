@@ -22,7 +22,7 @@ from synthio.config import GateConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.metrics import ArmResult, Comparison
 from synthio.recipes import load_recipe
-from synthio.stages.gate import GateOption, choose_share
+from synthio.stages.gate import GateMeasures, choose_share
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 TIMES = ("train_s", "shared_s")
@@ -226,9 +226,9 @@ def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finish
     assert result.returncode == 0, result.stderr
     made = {row["arm"]: row for row in rows(finished)}
     (summary,) = finished.glob("runs/*/stages/gate-*/done.json")
-    options = [GateOption.model_validate(option) for option in json.loads(summary.read_text())["options"]]
-    assert [option.share for option in options] == [0.0, 0.5]
-    if choose_share(options, GateConfig().level) == 0:
+    measures = GateMeasures.model_validate_json(summary.read_text())
+    assert [option.share for option in measures.options] == [0.0, 0.5]
+    if choose_share(measures, GateConfig().level) == 0:
         assert made["synthio_auto"]["value"] == made["gold"]["value"]
         assert made["synthio_auto"]["n_added"] == "0"
     else:

@@ -20,7 +20,7 @@ ALIGNMENT_VERSION = 2
 #: The same for captions of the real clips by CLAP tagging.
 CAPTION_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
-GATE_VERSION = JUDGE_VERSION = 2
+GATE_VERSION, JUDGE_VERSION = 3, 2
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
@@ -307,7 +307,7 @@ class GateConfig(Section):
         0.5,
         gt=0,
         le=0.5,
-        description="Synthetic clips join only when the p-value of the corrected paired test on held-out clips is below this, Holm-adjusted over the shares. 0.5 gives away least in simulations; a lower level is more cautious.",
+        description="Synthetic clips join only when the p-value of the corrected paired test on held-out clips is below this; the test is of their average over the shares. 0.5 asks only that they do better there, and gives away least in simulations; a lower level is more cautious.",
     )
 
 

@@ -241,7 +241,7 @@ class Pipeline:
         """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
         from synthio.stages.gate import choose_share
 
-        share = choose_share(self.gate().options, self.config.gate.level)
+        share = choose_share(self.gate(), self.config.gate.level)
         self.reporter.note(
             f"gate: {f'synthetic clips, {100 * share:.0f}% of a batch' if share else 'real clips alone'}"
         )

@@ -147,8 +147,8 @@ def models_used(config: RunConfig) -> list[report.ModelUsed]:
 def _gate(run: FinishedRun) -> report.Gate | None:
     if run.gate is None:
         return None
-    rows = [report.GateRow(option.share, option.error, option.p_value) for option in run.gate.options]
-    return report.Gate(run.config.gate.level, run.comparison.gated_share or 0.0, rows)
+    rows = [report.GateRow(option.share, option.error) for option in run.gate.options]
+    return report.Gate(run.config.gate.level, run.comparison.gated_share or 0.0, run.gate.p_value, rows)
 
 
 def _sample(r: Round, index: int, clips: Sequence[Clip]) -> report.SampleClip:

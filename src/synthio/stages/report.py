@@ -81,8 +81,6 @@ class GateRow:
     share: float
     error: float
     """Of the class probabilities of held-out training clips."""
-    p_value: float | None
-    """That its error is not below that of share 0, adjusted; None for share 0."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,8 @@ class Gate:
 
     level: float
     chosen_share: float
+    p_value: float | None = None
+    """That synthetic clips, on average over the rows, do not lower the error; None when there were none."""
     rows: Sequence[GateRow] = ()
 
 
