@@ -40,7 +40,7 @@ def compare(
         n_valid=sum(clip.split == "valid" for clip in clips),
         n_test=len(test),
         arms=tuple(arms),
-        difference=_difference(scores, targets, measure, config, [clip.group or clip.id for clip in test]),
+        difference=_difference(scores, targets, measure, config, [clip.unit for clip in test]),
         classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
     )
 

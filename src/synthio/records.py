@@ -36,6 +36,11 @@ class Clip(Record):
     """Of the decoded samples, so that the same audio in two containers is found."""
     group: str | None = None
 
+    @property
+    def unit(self) -> str:
+        """What folds, held-out pairs and resampling keep whole: its group, or the clip itself where it has none."""
+        return self.group or self.id
+
 
 class RejectedClip(Record):
     """A file that cannot be used, and why. Stays in the manifest; nothing is dropped silently."""

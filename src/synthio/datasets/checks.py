@@ -79,7 +79,7 @@ def _split_cure(clips: Sequence[Clip], split: Split, fractions: Mapping[Split, f
     groups = defaultdict(set)
     for clip in clips:
         for label in clip.labels:
-            groups[label].add(clip.group or clip.id)
+            groups[label].add(clip.unit)
     fewest = min(map(len, groups.values()), default=0)
     if any(clip.group for clip in clips) and fewest < len(SPLITS):
         return (
@@ -187,7 +187,7 @@ def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches.
     """
     test = [clip for clip in clips if clip.split == "test"]
-    count, groups = len(test), {clip.group or clip.id for clip in test}
+    count, groups = len(test), {clip.unit for clip in test}
     warnings = []
     if 0 < len(groups) < min(_FEW_GROUPS, count):
         warnings.append(

@@ -163,7 +163,7 @@ def held_out_clips(clips: Sequence[Clip], fraction: float, seed: int) -> set[str
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
-        groups[clip.group or clip.id].append(clip.id)
+        groups[clip.unit].append(clip.id)
     wanted = min(len(clips) - 1, max(1, round(fraction * len(clips))))
     held_out: set[str] = set()
     for name in sorted(groups, key=lambda name: derive_seed(seed, "held-out", name)):

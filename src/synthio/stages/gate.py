@@ -68,7 +68,7 @@ def measure_shares(
     started = time.monotonic()
     check_clips(clips, {"synthio": synthetic})
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else ()
-    groups = len({clip.group or clip.id for clip in clips if clip.split == "train"})
+    groups = len({clip.unit for clip in clips if clip.split == "train"})
     if shares and groups < _FEW_GROUPS:
         reporter.warn(
             f"gate: the training clips are of {groups} groups; with fewer than {_FEW_GROUPS} its choice is mostly luck "
@@ -127,7 +127,7 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     labels = np.array([clip.labels[0] for clip in training])
     if max(Counter(labels.tolist()).values()) < folds:
         labels = np.full(len(training), "")
-    groups = np.array([clip.group or clip.id for clip in training])
+    groups = np.array([clip.unit for clip in training])
     if len(set(groups)) < folds:
         groups = np.array([clip.id for clip in training])
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=derive_seed(seed, "gate") % 2**32)
