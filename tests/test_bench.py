@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import yaml
 
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.results import Result, write_results
 from synthio.bench.runner import cell_result, parse_shard, settings_key
+from synthio.bench.show import show
 from synthio.config import GateConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.metrics import ArmResult, Comparison
@@ -301,6 +304,30 @@ def test_what_makes_a_cell_cannot_be_set_elsewhere() -> None:
     assert {config.data.sample.train for config in configs} == {5, 9}
     assert {config.data.sample.test for config in configs} == {3}
     assert not any(config.run_folder == Path("elsewhere") for config in configs)
+
+
+def test_seeds_that_draw_their_own_test_groups_are_told_from_others(tmp_path: Path) -> None:
+    values = {"gold": (0.5, 0.6), "noise": (0.5, 0.7)}
+    rows = [
+        Result(
+            dataset=dataset, n=5, arm=arm, seed=seed, metric="accuracy", value=value, macro_f1=value, n_train=5,
+            n_added=0, n_valid=2, n_test=9, train_s=1, shared_s=0, recipe="abc",
+        )
+        for dataset in ("fixed", "drawn") for arm, own in values.items() for seed, value in enumerate(own)
+    ]  # fmt: skip
+    write_results(tmp_path / "made.csv", rows)
+    drawn = {"data": {"path": "demo", "split_method": "random", "test_fraction": 0.4}}
+    recipe = content(
+        output=tmp_path / "out",
+        datasets={"fixed": {"data": {"path": "demo"}}, "drawn": drawn},
+        arms=("gold", "noise"),
+        sizes=(5,),
+        seeds=2,
+    )
+    tables = show(recipe, [tmp_path / "made.csv"]).tables
+    assert tables.redrawn == ("drawn",)
+    widths = {c.datasets[0]: c.difference.half_width for c in tables.tables[0].comparisons}
+    assert widths["drawn"] == pytest.approx((widths["fixed"] or 0) * math.sqrt(1 + 2 * 0.4 / 0.6))
 
 
 def test_an_arm_of_several_is_refused() -> None:

@@ -22,6 +22,7 @@ from synthio.bench.statistics import (
     estimate,
     paired_differences,
     rank_agreement,
+    redraw_correction,
     regret,
     stratified,
 )
@@ -90,6 +91,35 @@ def test_differences_without_spread_have_no_test(same: list[float]) -> None:
     # SciPy says p = 0, or NaN: a t-test that is certain after two seeds would mislead.
     assert estimate(same).p_value is None
     assert estimate(same).half_width == pytest.approx(0, abs=1e-12)
+
+
+def test_draws_that_share_test_clips_are_worth_fewer_seeds() -> None:
+    # Nadeau and Bengio (2003): 1/J becomes 1/J + n_test/n_train, here 1/5 + 0.4/0.6.
+    values = [0.1, 0.3, 0.2, 0.25, 0.4]
+    plain, corrected = estimate(values), estimate(values, redraw_correction(0.4))
+    assert plain.half_width is not None and plain.p_value is not None and corrected.p_value is not None
+    assert corrected.mean == plain.mean
+    assert corrected.half_width == pytest.approx(plain.half_width * math.sqrt(5 * (1 / 5 + 0.4 / 0.6)))
+    assert corrected.p_value > plain.p_value
+    assert plain.standard_error is not None and corrected.standard_error is not None
+    two = stratified([values, values], [redraw_correction(0.4), 0.0])
+    assert two.standard_error == pytest.approx(math.sqrt(corrected.standard_error**2 + plain.standard_error**2) / 2)
+
+
+def test_the_corrected_interval_covers_where_only_the_drawn_groups_matter() -> None:
+    """Five seeds, each testing on 8 of the same 20 groups: the plain interval has the truth in it far too seldom."""
+    generator = np.random.default_rng(0)
+    covered = {0.0: 0, redraw_correction(0.4): 0}
+    trials = 1000
+    for _ in range(trials):
+        effects = generator.normal(size=20)
+        values = [float(effects[generator.permutation(20)[:8]].mean()) for _ in range(5)]
+        for correction in covered:
+            found = estimate(values, correction)
+            covered[correction] += found.half_width is not None and abs(found.mean) <= found.half_width
+    plain, corrected = (count / trials for count in covered.values())
+    assert plain < 0.85
+    assert 0.92 <= corrected <= 0.99
 
 
 # ---------------------------------------------------------------------------------------------------- over datasets

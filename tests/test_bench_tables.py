@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -325,6 +326,21 @@ def test_any_half_finished_benchmark_renders(cells: set[tuple[str, str, int]]) -
         for column in range(len(table.columns)):
             there = [cell for row in table.rows if (cell := row.cells[column]) is not None]
             assert all(cell.complete for cell in there if cell.mark)
+
+
+def test_datasets_whose_seeds_draw_their_test_clips_have_wider_intervals_and_are_named() -> None:
+    arms = {"gold": GOLD, "synthio": BETTER}
+    rows = results({"a": arms, "b": arms})
+    plain, corrected = make_tables(rows).tables[0], make_tables(rows, corrections={"b": 2 / 3})
+    for row, other in zip(plain.rows, corrected.tables[0].rows, strict=True):
+        widths = [[cell.score.half_width or 0 for cell in cells if cell] for cells in (row.cells, other.cells)]
+        assert widths[1] == pytest.approx([widths[0][0], widths[0][1] * math.sqrt(1 + 4 * 2 / 3)])
+    before, after = (
+        [c.difference.half_width or 0 for c in (*t.comparisons, *t.pooled)] for t in (plain, corrected.tables[0])
+    )
+    assert after[0] == before[0] and after[1] > before[1] and after[2] > before[2]
+    assert "The seeds of b draw their test groups anew" in to_markdown(corrected)
+    assert "draw their test groups" not in to_markdown(make_tables(rows))
 
 
 def test_the_gates_regret_by_hand() -> None:

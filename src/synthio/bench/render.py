@@ -208,6 +208,12 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
         "with all seeds of the column compete (for the mean, of all columns)."
     )
     notes = [scores, marks, *_comparison_notes(tables)]
+    if tables.redrawn:
+        notes.append(
+            f"The seeds of {', '.join(tables.redrawn)} draw their test groups anew, and share some of them: intervals "
+            "and tests count what two draws may have in common (Nadeau and Bengio 2003). More seeds narrow them "
+            "little, more groups would."
+        )
     if any(cell is None or not cell.complete for cell in cells) and tables.finished:
         notes.append(f"{MISSING}: nothing to show yet. (k of m seeds), (partial): some seeds are missing.")
     if any(cell is not None and cell.paper is not None for cell in cells):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthio.bench.arms import resolve_arms
-from synthio.bench.recipe import BenchRecipe, plan
+from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_results, write_results
 from synthio.bench.runner import finished_cells
+from synthio.bench.statistics import redraw_correction
 from synthio.bench.tables import BenchTables, make_tables
 from synthio.errors import DataError
 from synthio.store import write_text
@@ -47,16 +48,20 @@ def show_finished(recipe: BenchRecipe, known: Sequence[Result] = ()) -> Shown:
 
 def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
     """Write results.csv and the tables to the bench's folder."""
-    planned = sum(map(len, plan(recipe).values()))
+    cells = [cell for cells in plan(recipe).values() for cell in cells]
     if not found and not stale:
-        raise DataError(f"{recipe.output}: 0 of {planned} cells are finished; run `synthio bench` with the same recipe")
+        raise DataError(
+            f"{recipe.output}: 0 of {len(cells)} cells are finished; run `synthio bench` with the same recipe"
+        )
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
+    drawn = [(cell, run_config(recipe, arms, cell).data) for cell in {cell.dataset: cell for cell in cells}.values()]
     tables = make_tables(
         found,
         recipe.reference,
         {name: arm.title for name, arm in arms.items()},
-        planned,
+        len(cells),
+        {cell.dataset: redraw_correction(data.test_fraction) for cell, data in drawn if data.split_method == "random"},
     )
     markdown = to_markdown(tables)
     table = recipe.output / "results.csv"

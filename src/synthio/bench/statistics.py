@@ -1,7 +1,8 @@
 """Arrays in, numbers out: means over seeds, paired comparisons of arms, Holm's correction, ranks and regret.
 
 The seed is the unit of repetition. An interval here covers what changes with the seed and nothing else: neither
-other test clips where the split is fixed nor other datasets. All values are fractions.
+other test clips where the split is fixed nor other datasets. Seeds that draw their test groups anew from one set draw
+some of them again, and are not independent: `redraw_correction`. All values are fractions.
 """
 
 from __future__ import annotations
@@ -63,24 +64,37 @@ class Estimate:
         return float(2 * stdtr(self.freedom, -abs(self.mean) / self.standard_error))
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean over seeds; at least one value."""
-    return stratified([values])
+def redraw_correction(test_fraction: float) -> float:
+    """What to add to the ``1 / m`` of the variance of a mean over ``m`` seeds that each draw their test groups anew.
+
+    Two draws share that fraction of their test clips, so their values are correlated by up to ``test_fraction``, their
+    sample variance is too small by ``1 - test_fraction``, and the variance of their mean never falls below the
+    covariance: ``s^2 (1 / m + test_fraction / (1 - test_fraction))`` (Nadeau and Bengio 2003, section 3). It assumes
+    the worst, that all that varies is due to which groups are drawn (``benchmarks/redrawn_splits.py``).
+    """
+    return test_fraction / (1 - test_fraction)
 
 
-def stratified(groups: Sequence[Sequence[float]]) -> Estimate:
+def estimate(values: Sequence[float], correction: float = 0.0) -> Estimate:
+    """Mean over seeds; at least one value. ``correction`` is added to ``1 / m``; see `redraw_correction`."""
+    return stratified([values], [correction])
+
+
+def stratified(groups: Sequence[Sequence[float]], corrections: Sequence[float] | None = None) -> Estimate:
     """The mean of the groups' means; at least one group, and one value in each.
 
     Every group weighs the same, however many values it has, and is taken as fixed: only the values vary. The variance
-    is ``sum_d v_d / D^2`` with ``v_d = s_d^2 / m_d``, and the degrees of freedom are Welch's and Satterthwaite's,
-    ``(sum v_d)^2 / sum(v_d^2 / (m_d - 1))`` (Satterthwaite 1946). For one group it is the usual t interval.
+    is ``sum_d v_d / D^2`` with ``v_d = s_d^2 (1 / m_d + c_d)`` and ``c_d`` the group's correction, 0 for independent
+    values, and the degrees of freedom are Welch's and Satterthwaite's, ``(sum v_d)^2 / sum(v_d^2 / (m_d - 1))``
+    (Satterthwaite 1946). For one group of independent values it is the usual t interval.
     """
     arrays = [np.asarray(group, dtype=np.float64) for group in groups]
     mean = float(np.mean([array.mean() for array in arrays]))
     counts = np.array([len(array) for array in arrays])
     if (counts < 2).any():
         return Estimate(mean, None, None)
-    variances = np.array([array.var(ddof=1) for array in arrays]) / counts
+    added = np.zeros(len(arrays)) if corrections is None else np.asarray(corrections, dtype=np.float64)
+    variances = np.array([array.var(ddof=1) for array in arrays]) * (1 / counts + added)
     return Estimate(mean, float(np.sqrt(variances.sum())) / len(arrays), _freedom(variances, counts))
 
 

@@ -155,10 +155,34 @@ class BenchTables:
     """Cells (dataset, n, arm, seed)."""
     expected: int | None
     tables: tuple[BenchTable, ...]
+    redrawn: tuple[str, ...]
+    """Datasets whose seeds draw their own test clips."""
 
 
-_Scores = Mapping[tuple[str, str], Mapping[int, Result]]
-"""Results of one n by (dataset, arm), then by seed."""
+@dataclass(frozen=True)
+class _Scores:
+    """Results of one n."""
+
+    results: Mapping[tuple[str, str], Mapping[int, Result]]
+    """By (dataset, arm), then by seed."""
+    corrections: Mapping[str, float]
+    """By dataset: `redraw_correction`; 0 where it has none."""
+
+    def own(self, dataset: str, arm: str) -> Mapping[int, Result]:
+        """By seed."""
+        return self.results.get((dataset, arm), {})
+
+    def values(self, dataset: str, arm: str) -> dict[int, float]:
+        """Scores by seed."""
+        return {seed: result.value for seed, result in self.own(dataset, arm).items()}
+
+    def estimate(self, dataset: str, values: Sequence[float]) -> Estimate:
+        """Of one dataset's values, one per seed."""
+        return estimate(values, self.corrections.get(dataset, 0.0))
+
+    def stratified(self, values: Mapping[str, Sequence[float]]) -> Estimate:
+        """Over datasets, of each one's values."""
+        return stratified(list(values.values()), [self.corrections.get(name, 0.0) for name in values])
 
 
 def make_tables(
@@ -166,21 +190,24 @@ def make_tables(
     reference: str = "gold",
     arm_titles: Mapping[str, str] | None = None,
     expected_cells: int | None = None,
+    corrections: Mapping[str, float] | None = None,
 ) -> BenchTables:
     """Tables of results with at most one row per cell, as `read_results` gives them.
 
     ``arm_titles`` gives the arms' names for people, in the order of the rows; arms without a title follow by name, arms
-    without a result are left out. Raises: `DataError` when a dataset has two metrics.
+    without a result are left out. ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own
+    test clips. Raises: `DataError` when a dataset has two metrics.
     """
     _check_metrics(results)
     given = arm_titles or {}
     present = {result.arm for result in results}
     titles = {arm: given.get(arm, arm) for arm in [*given, *sorted(present - given.keys())] if arm in present}
     tables = tuple(
-        _table(n, [result for result in results if result.n == n], reference, titles)
+        _table(n, [result for result in results if result.n == n], reference, titles, corrections or {})
         for n in sorted({result.n for result in results})
     )
-    return BenchTables(reference, given.get(reference, reference), len(results), expected_cells, tables)
+    redrawn = tuple(sorted({result.dataset for result in results} & (corrections or {}).keys()))
+    return BenchTables(reference, given.get(reference, reference), len(results), expected_cells, tables, redrawn)
 
 
 def _check_metrics(results: Iterable[Result]) -> None:
@@ -195,10 +222,13 @@ def _check_metrics(results: Iterable[Result]) -> None:
             )
 
 
-def _table(n: int, results: Sequence[Result], reference: str, titles: Mapping[str, str]) -> BenchTable:
-    scores: dict[tuple[str, str], dict[int, Result]] = {}
+def _table(
+    n: int, results: Sequence[Result], reference: str, titles: Mapping[str, str], corrections: Mapping[str, float]
+) -> BenchTable:
+    by_arm: dict[tuple[str, str], dict[int, Result]] = {}
     for result in results:
-        scores.setdefault((result.dataset, result.arm), {})[result.seed] = result
+        by_arm.setdefault((result.dataset, result.arm), {})[result.seed] = result
+    scores = _Scores(by_arm, corrections)
     columns = _columns(results)
     datasets = [column.dataset for column in columns]
     comparisons = _adjusted(_compare(scores, n, arm, reference, [name]) for name in datasets for arm in titles)
@@ -226,10 +256,6 @@ def _columns(results: Iterable[Result]) -> tuple[Column, ...]:
     return tuple(Column(*key, len(seeds[key])) for key in sorted(seeds, key=place.__getitem__))
 
 
-def _values(scores: _Scores, dataset: str, arm: str) -> dict[int, float]:
-    return {seed: result.value for seed, result in scores.get((dataset, arm), {}).items()}
-
-
 def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequence[str]) -> Comparison | None:
     """None for the reference itself and without common seeds.
 
@@ -238,14 +264,12 @@ def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequen
     """
     if arm == reference:
         return None
-    paired = {
-        name: paired_differences(_values(scores, name, arm), _values(scores, name, reference)) for name in datasets
-    }
+    paired = {name: paired_differences(scores.values(name, arm), scores.values(name, reference)) for name in datasets}
     fewest = 2 if any(len(found) > 1 for found in paired.values()) else 1
     used = {name: list(found.values()) for name, found in paired.items() if len(found) >= fewest}
     if len(used) < min(2, len(datasets)):
         return None
-    return Comparison(arm, reference, n, tuple(used), stratified(list(used.values())), min(map(len, used.values())))
+    return Comparison(arm, reference, n, tuple(used), scores.stratified(used), min(map(len, used.values())))
 
 
 def _adjusted(comparisons: Iterable[Comparison | None]) -> tuple[Comparison, ...]:
@@ -275,11 +299,11 @@ def _rows(
 
 
 def _cell(scores: _Scores, n: int, column: Column, arm: str, versus: Comparison | None) -> Cell | None:
-    values = list(_values(scores, column.dataset, arm).values())
+    values = list(scores.values(column.dataset, arm).values())
     if not values:
         return None
     number = paper.paper_value(n, arm, column.dataset)
-    return Cell(estimate(values), len(values), len(values) == column.seeds, versus, number)
+    return Cell(scores.estimate(column.dataset, values), len(values), len(values) == column.seeds, versus, number)
 
 
 def _mean(
@@ -288,7 +312,7 @@ def _mean(
     there = [cell for cell in cells if cell is not None]
     if len(datasets) < 2 or len(there) < len(datasets):
         return None
-    score = stratified([list(_values(scores, name, arm).values()) for name in datasets])
+    score = scores.stratified({name: list(scores.values(name, arm).values()) for name in datasets})
     numbers = [cell.paper for cell in there if cell.paper is not None]
     number = sum(numbers) / len(numbers) if len(numbers) == len(datasets) else None
     return Cell(score, min(cell.seeds for cell in there), all(cell.complete for cell in there), versus, number)
@@ -308,7 +332,7 @@ def _marked(column: Sequence[Cell | None]) -> list[Cell | None]:
 
 def _effort(scores: _Scores, datasets: Sequence[str], arm: str) -> tuple[float | None, float | None]:
     """Added clips and seconds, medians over the cells."""
-    own = [result for name in datasets for result in scores.get((name, arm), {}).values()]
+    own = [result for name in datasets for result in scores.own(name, arm).values()]
     if not own:
         return None, None
     return median(result.n_added for result in own), median(result.train_s + result.shared_s for result in own)
@@ -335,7 +359,7 @@ def in_paper(n: int, columns: Sequence[Column]) -> list[int]:
 def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> GateRegret | None:
     arms = (_GATED_ARM, reference, _GATED_CHOICE)
     values = {
-        arm: {(name, seed): v for name in datasets for seed, v in _values(scores, name, arm).items()} for arm in arms
+        arm: {(name, seed): v for name in datasets for seed, v in scores.values(name, arm).items()} for arm in arms
     }
     per_cell = regret(values)[_GATED_ARM]
     if not per_cell:
@@ -349,7 +373,7 @@ def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> Ga
         _GATED_ARM,
         (reference, _GATED_CHOICE),
         len(per_cell),
-        sum(scores[name, _GATED_ARM][seed].n_added > 0 for name, seed in per_cell),
+        sum(scores.own(name, _GATED_ARM)[seed].n_added > 0 for name, seed in per_cell),
         fmean(per_cell.values()),
         fmean(regret(means)[_GATED_ARM].values()),
         min(gains),
@@ -360,10 +384,10 @@ def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, st
     rows = []
     for dataset in datasets:
         for arm, title in titles.items():
-            own = scores.get((dataset, arm), {}).values()
+            own = scores.own(dataset, arm).values()
             values = {name: [v for result in own if (v := getattr(result, name)) is not None] for name in BINS}
             if any(values.values()):
-                means = {name: estimate(found) if found else None for name, found in values.items()}
+                means = {name: scores.estimate(dataset, found) if found else None for name, found in values.items()}
                 rows.append(FrequencyRow(dataset, arm, title, means))
     return tuple(rows)
 
