@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score
 
 from synthio.arms import AddedClip, Training, added_share, draw_batches, fit_arm, prepare, smaller_divisor
 from synthio.backends.classifier import CurvePoint
-from synthio.comparison import compare, tail_classes
+from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.metrics import Comparison, verdict
@@ -119,6 +119,9 @@ class Project:
         pools = {"synthio": self.synthetic}
         return train_arms(self.config, self.clips, pools, {}, self.folder(key), reporter or Listener())
 
+    def comparison(self, key: str = "key") -> Comparison:
+        return read_comparison(self.folder(key), self.clips, self.config)
+
 
 def make_config(ast: Path, root: Path, **train: object) -> RunConfig:
     usual = {
@@ -160,7 +163,7 @@ def small(ast: Path, root: Path, **train: object) -> Project:
 
 
 def test_it_learns_to_tell_the_tones_apart(project: Project) -> None:
-    found = Comparison.model_validate(project.folder().summary())
+    found = project.comparison()
     assert found.metric == "accuracy"
     assert [arm.arm for arm in found.arms] == ["gold", "synthio"]
     assert all(arm.mean >= 0.9 and arm.macro_f1 >= 0.9 for arm in found.arms)
@@ -239,9 +242,8 @@ def test_killed_and_resumed_equals_never_killed(project: Project, steps_before_t
     for name in ("model-gold", "model-synthio"):
         found = (project.folder(key).path / name / "model.safetensors").read_bytes()
         assert found == (project.folder().path / name / "model.safetensors").read_bytes()
-    left_out = {"arms"}
-    summaries = [project.folder(k).summary() for k in ("key", key)]
-    assert len({json.dumps({k: v for k, v in s.items() if k not in left_out}, sort_keys=True) for s in summaries}) == 1
+    first, second = (project.comparison(k).model_dump(exclude={"arms"}) for k in ("key", key))
+    assert first == second
 
 
 def test_killed_before_the_done_marker_nothing_is_trained_again(project: Project) -> None:
@@ -251,7 +253,17 @@ def test_killed_before_the_done_marker_nothing_is_trained_again(project: Project
     listener = Listener()
     assert project.run("unmarked", listener) == project.folder().manifest(Prediction)
     assert listener.steps == 0
-    assert project.folder("unmarked").summary() == project.folder().summary()
+    assert project.comparison("unmarked") == project.comparison()
+
+
+def test_what_an_earlier_version_finished_is_compared_as_today(project: Project) -> None:
+    """Its interval, once written when the trainings ended, was shown for good, also after a better one was built."""
+    shutil.copytree(project.folder().path, project.folder("earlier").path)
+    stale = project.comparison().model_dump(mode="json")
+    stale["difference"] |= {"low": 99.0, "high": 99.5}
+    (project.folder("earlier").path / "done.json").write_text(json.dumps(stale))
+    assert project.comparison("earlier") == project.comparison()
+    assert project.run("earlier") == project.folder().manifest(Prediction)
 
 
 # -------------------------------------------------------------------------------------------- what training may see
@@ -266,7 +278,8 @@ def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_p
             sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
     relabelled = [c.model_copy(update={"labels": ("new",)}) if c.split == "test" else c for c in made.clips]
     listener = Listener()
-    dataclasses.replace(made, clips=relabelled).run("after", listener)
+    changed = dataclasses.replace(made, clips=relabelled)
+    changed.run("after", listener)
     files = [p.name for p in (made.folder("before").path / "model-gold").iterdir()]
     for name in files:
         before, after = (made.folder(key).path / "model-gold" / name for key in ("before", "after"))
@@ -277,7 +290,7 @@ def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_p
     ]
     assert valid[0] == valid[1]
     assert any("['new']" in warning for warning in listener.warnings)
-    found = Comparison.model_validate(made.folder("after").summary())
+    found = changed.comparison("after")
     assert found.arms[0].mean == 0.0
     assert [(c.label, c.n_train, c.support) for c in found.classes] == [("high", 2, 0), ("low", 2, 0), ("new", 0, 4)]
 
@@ -315,10 +328,11 @@ def test_the_order_of_clips_and_seeds_does_not_matter_to_a_training(project: Pro
     config = project.config.model_copy(
         update={"train": project.config.train.model_copy(update={"arms": ("synthio",), "seeds": 1})}
     )
-    found = dataclasses.replace(project, config=config, clips=reordered).run("alone")
+    alone = dataclasses.replace(project, config=config, clips=reordered)
+    found = alone.run("alone")
     scores = {p.id: p.scores for p in project.folder().manifest(Prediction)}
     assert all(prediction.scores == scores[prediction.id] for prediction in found)
-    summary = Comparison.model_validate(project.folder("alone").summary())
+    summary = alone.comparison("alone")
     assert summary.difference is None
     assert verdict(summary) == "No comparison: only synthio was trained."
 
@@ -332,7 +346,7 @@ def test_without_synthetic_clips_both_arms_are_the_same(ast: Path, tmp_path: Pat
     by_arm = [{p.clip_id: p.scores for p in predictions if p.arm == arm} for arm in ("gold", "synthio")]
     assert by_arm[0] == by_arm[1]
     assert any("no synthetic clips" in warning for warning in listener.warnings)
-    assert "no synthetic clip" in verdict(Comparison.model_validate(made.folder().summary()))
+    assert "no synthetic clip" in verdict(made.comparison())
 
 
 def test_without_validation_clips_it_says_so(ast: Path, tmp_path: Path) -> None:
@@ -350,7 +364,7 @@ def test_several_labels_per_clip(ast: Path, tmp_path: Path) -> None:
     config = make_config(ast, tmp_path, seeds=1, steps=40)
     made = Project(config, clips, synthetic, tmp_path)
     predictions = [p for p in made.run() if p.split == "test"]
-    found = Comparison.model_validate(made.folder().summary())
+    found = made.comparison()
     assert found.metric == "mAP"
     both = [p for p in predictions if len(p.labels) == 2]
     assert max(sum(p.scores.values()) for p in both) > 1.2
@@ -582,7 +596,7 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
 def test_the_gates_word_is_kept_and_told(project: Project) -> None:
     folder = StageFolder(project.root, "train", "gated")
     train_arms(project.config, project.clips, {}, {"synthio": 0.0}, folder, Listener())
-    found = Comparison.model_validate(folder.summary())
+    found = project.comparison("gated")
     assert found.gated_share == 0.0
     assert verdict(found).startswith("The gate kept synthetic clips out")
-    assert Comparison.model_validate(project.folder().summary()).gated_share is None
+    assert project.comparison().gated_share is None

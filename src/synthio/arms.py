@@ -13,6 +13,7 @@ Classes and clip length come from the training split; the best weights of a trai
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,7 @@ from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Split
 from synthio.seeds import derive_seed, numpy_generator
+from synthio.store import StageFolder
 
 #: Arms whose added clips are files made or found by earlier stages.
 ARMS_WITH_FILES: tuple[Arm, ...] = ("synthio", "retrieval")
@@ -90,6 +92,17 @@ class Training(BaseModel):
 def training_name(arm: str, seed: int) -> str:
     """``gold/0``."""
     return f"{arm}/{seed}"
+
+
+def read_trainings(folder: StageFolder) -> list[Training]:
+    """Those that the stage of train has kept so far, in ``curves.json``. Raises: `StoreError` when it is damaged."""
+    path = folder.path / "curves.json"
+    if not path.is_file():
+        return []
+    try:
+        return [Training.model_validate(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise folder.damaged(path.name, error) from error
 
 
 # --------------------------------------------------------------------------------------------------------- checks

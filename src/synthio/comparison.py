@@ -1,4 +1,4 @@
-"""Compare trained arms on the test clips: figures per seed, the difference with its interval, and every class. Pure."""
+"""Compare trained arms on the test clips: figures per seed, the difference with its interval, and every class."""
 
 from __future__ import annotations
 
@@ -12,11 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio import metrics
-from synthio.arms import Training, classes_of, problem_type
+from synthio.arms import Training, classes_of, problem_type, read_trainings, training_name
 from synthio.backends.classifier import ProblemType
 from synthio.config import RunConfig
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
+from synthio.store import StageFolder
+
+
+def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
+    """Of a finished stage of train, from its predictions: also what an earlier version trained is compared as today.
+
+    Raises: `MissingArtefact` before the stage is done.
+    """
+    kept = {training.name: training for training in read_trainings(folder)}
+    names = [training_name(arm, k) for arm in dict.fromkeys(config.train.arms) for k in range(config.train.seeds)]
+    comparison = compare(folder.manifest(Prediction), clips, config, [kept[name] for name in names])
+    return comparison.model_copy(update={"gated_share": folder.summary()["gated_share"]})
 
 
 def compare(

@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 from synthio import audio, metrics
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
+from synthio.comparison import read_comparison
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
@@ -66,10 +68,10 @@ class FinishedRun:
         """The arm's trained classifier, of the seed that was best on the validation clips."""
         return self.train_folder.path / f"model-{arm}"
 
-    @property
+    @cached_property
     def comparison(self) -> metrics.Comparison:
         """The arms, their difference and its interval."""
-        return metrics.Comparison.model_validate(self.train_folder.summary())
+        return read_comparison(self.train_folder, self.clips, self.config)
 
 
 def collect_report(run: FinishedRun) -> report.ReportData:

@@ -114,7 +114,7 @@ class StageFolder:
         try:
             return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise self._damaged("done.json", error) from error
+            raise self.damaged("done.json", error) from error
 
     def items(self, kind: type[R]) -> dict[str, R]:
         """Items finished so far, by id. A line cut short by a kill is dropped, and its item is made again."""
@@ -146,9 +146,10 @@ class StageFolder:
             lines = json_lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
             return [kind.model_validate_json(line) for line in lines]
         except (OSError, ValueError) as error:
-            raise self._damaged("manifest.jsonl", error) from error
+            raise self.damaged("manifest.jsonl", error) from error
 
-    def _damaged(self, name: str, error: Exception) -> StoreError:
+    def damaged(self, name: str, error: Exception) -> StoreError:
+        """What to raise when a file of the stage cannot be read."""
         return StoreError(
             f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again"
         )

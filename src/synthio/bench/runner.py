@@ -16,6 +16,7 @@ from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
+from synthio.comparison import read_comparison
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
@@ -95,7 +96,7 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     path.unlink(missing_ok=True)
     pipeline = Pipeline(config, reporter)
     _, folder = pipeline.predictions()
-    comparison = metrics.Comparison.model_validate(folder.summary())
+    comparison = read_comparison(folder, pipeline.clips(), config)
     seconds = pipeline.seconds_by_folder()
     train_s = seconds.pop(folder.path.name, 0.0)
     result = cell_result(cell, config, comparison, train_s, sum(seconds.values()))

@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from synthio import metrics
-from synthio.arms import Material, Pools, Training, check_arms, check_clips, fit_in_memory, prepare, training_name
+from synthio.arms import (
+    Material,
+    Pools,
+    Training,
+    check_arms,
+    check_clips,
+    fit_in_memory,
+    prepare,
+    read_trainings,
+    training_name,
+)
 from synthio.backends.classifier import Frontend, predict, save_classifier
 from synthio.backends.devices import resolve_device
-from synthio.comparison import compare
+from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
@@ -41,7 +51,7 @@ def train_arms(
 
     ``shares``: expected share of added clips in a batch, for arms where it is not ``train.synthetic_share``.
     What is already in ``folder`` is kept; one arm with one seed is made whole or not at all. Returns the predictions
-    in the order arm, seed, validation clips, test clips; ``folder.summary()`` is then a `metrics.Comparison`.
+    in the order arm, seed, validation clips, test clips; `comparison.read_comparison` compares them.
     Raises: `DataError` for clips that cannot be compared on, `ModelError` for the model, `BackendError` when
     training diverges or does not fit into memory.
     """
@@ -63,22 +73,17 @@ def train_arms(
                 trainings, made = _train_unit(run, arm, seed, trainings, advance)
                 predictions |= {prediction.id: prediction for prediction in made}
     ordered = [predictions[f"{training_name(*unit)}/{clip.id}"] for unit in units for clip in wanted]
-    comparison = compare(ordered, clips, config, [trainings[training_name(*unit)] for unit in units])
-    comparison = comparison.model_copy(update={"gated_share": shares.get("synthio")})
-    folder.finish(ordered, comparison.model_dump(mode="json"))
-    if len(comparison.arms) > 1:
-        reporter.note(metrics.verdict(comparison))
+    folder.finish(ordered, {"gated_share": shares.get("synthio")})
+    if len(config.train.arms) > 1:
+        reporter.note(metrics.verdict(read_comparison(folder, clips, config)))
     return ordered
 
 
 def _finished(folder: StageFolder, wanted: Sequence[Clip]) -> tuple[dict[str, Training], dict[str, Prediction]]:
     """Trainings whose predictions are all there, by name. One that was cut short is made again."""
-    path = folder.path / "curves.json"
-    if not path.is_file():
-        return {}, {}
     predictions = folder.items(Prediction)
-    trainings = (Training.model_validate(entry) for entry in json.loads(path.read_text(encoding="utf-8")))
-    return {t.name: t for t in trainings if all(f"{t.name}/{clip.id}" in predictions for clip in wanted)}, predictions
+    whole = [t for t in read_trainings(folder) if all(f"{t.name}/{clip.id}" in predictions for clip in wanted)]
+    return {training.name: training for training in whole}, predictions
 
 
 @dataclass(frozen=True)
