@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from synthio import audio
-from synthio.backends.text_to_audio import StableAudio3, load_text_to_audio
+from synthio.backends.text_to_audio import Conditioning, StableAudio3, load_text_to_audio
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
@@ -127,12 +128,57 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
     assert folder.manifest(PreferencePair) == whole.manifest(PreferencePair)
 
 
-def test_held_out_pairs_are_never_trained_on(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+def test_held_out_pairs_are_never_trained_on(
+    small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = stage.pair_errors
+    trained: set[str] = set()
+    measured: set[str] = set()
+
+    def heard(config: RunConfig, data: Any, generator: Any, drawn: Any) -> Any:
+        (trained if torch.is_grad_enabled() else measured).update(pair.clip_id for pair, _ in drawn)
+        return real(config, data, generator, drawn)
+
+    monkeypatch.setattr(stage, "pair_errors", heard)
     config = make_config(small_data, flow_model, tmp_path, held_out_fraction=0.4)
     pairs = run(config, tmp_path).manifest(PreferencePair)
     held_out = {pair.clip_id for pair in pairs if pair.held_out}
-    assert len(held_out) == 3
-    assert not held_out & {pair.clip_id for pair in pairs if not pair.held_out}
+    assert len(held_out) == 3 and measured == held_out
+    assert trained and trained <= {pair.clip_id for pair in pairs if not pair.held_out}
+
+
+def test_winner_and_loser_share_one_time_and_one_noise_and_pairs_do_not() -> None:
+    class Generator:
+        """Keeps what is to be denoised."""
+
+        def __init__(self) -> None:
+            self.given: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def draw_time(self, count: int, generator: torch.Generator) -> torch.Tensor:
+            return torch.rand(count, generator=generator)
+
+        def reference(self) -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext()
+
+        def denoising_error(self, latents: Any, noise: Any, time: Any, conditioning: Any) -> torch.Tensor:
+            self.given.append((noise, time))
+            return torch.zeros(len(latents))
+
+    pairs = [
+        PreferencePair(id=f"p{k}", clip_id=f"c{k}", prompt="x", loser_path="x", duration_s=1, held_out=False)
+        for k in range(3)
+    ]
+    names = [f"{side}{k}" for side in ("winner/c", "loser/p") for k in range(3)]
+    latents = {name: torch.full((2, 5), float(k)) for k, name in enumerate(names)}
+    conditioning = {"1.0/x": Conditioning(torch.zeros(1, 2, 4), torch.zeros(1, 4), None)}
+    generator: Any = Generator()
+    config = RunConfig.model_validate({"data": {"path": "x"}})
+    drawn = [(pair, (pair.id, 0)) for pair in pairs]
+    stage.pair_errors(config, stage._Pairs(pairs, latents, conditioning), generator, drawn)
+    (noise, time), (again, same_time) = generator.given
+    assert torch.equal(noise[:3], noise[3:]) and torch.equal(time[:3], time[3:])
+    assert torch.equal(noise, again) and torch.equal(time, same_time)
+    assert len({tuple(row.flatten().tolist()) for row in noise[:3]}) == 3 and len(set(time[:3].tolist())) == 3
 
 
 def grouped(*groups: str | None) -> list[Clip]:

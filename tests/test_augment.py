@@ -22,6 +22,11 @@ def test_noise_has_the_wanted_level(snr_db: float, seed: int) -> None:
     assert measured == pytest.approx(snr_db, abs=0.3)
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3, 5])
+def test_a_clip_of_a_few_samples_can_be_shifted(samples: int) -> None:
+    assert augment.pitch_shift(np.full(samples, 0.5, np.float32), RATE_HZ, 2.0).shape == (samples,)
+
+
 def test_pitch_moves_and_length_stays() -> None:
     pytest.importorskip("librosa")
     time = np.arange(RATE_HZ) / RATE_HZ

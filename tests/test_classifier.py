@@ -225,8 +225,12 @@ def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
 def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model-gold: no such folder; expected the `model`"):
         load_trained("model-gold")
-    with pytest.raises(ModelError, match=r"holds no frontend.json; expected a classifier that `synthio run` trained"):
+    with pytest.raises(ModelError, match=r"holds no frontend.json; expected the `model` that `synthio run` names$"):
         load_trained(str(ast_folder))
+    (tmp_path / "run" / "stages" / "train-1" / "model-gold").mkdir(parents=True)
+    (tmp_path / "run" / "stages" / "train-1" / "model-gold" / "frontend.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"holds no frontend.json.*; found .*stages/train-1/model-gold"):
+        load_trained(str(tmp_path / "run"))
     shutil.copytree(ast_folder, tmp_path / "odd")
     (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400}')
     with pytest.raises(ModelError, match="max_samples"):

@@ -362,7 +362,7 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     assert list(check.warnings) == listener.warnings
     for part in (
         "fewer than 5 training clips in 1 class(es): 'owl' (2)",
-        "no valid clip in 1 class(es), so nothing is measured there: 'owl'",
+        "no valid clip in 1 class(es), so weights are picked without a look at them: 'owl'",
         "classes that read alike: 'Dog', 'dog'",
         "mixed sample rates: 8000 Hz",
         "1 clip(s) under 0.1 s: 'train/dog/blip.wav'",
@@ -371,6 +371,63 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
         "1 piece(s) of audio have different labels",
     ):
         assert any(part in warning for warning in check.warnings), part
+
+
+def test_a_test_of_one_class_stops_a_run_and_says_why(tmp_path: Path) -> None:
+    """Who always says `normal` would score 100%."""
+    rows = [f"normal,m{k % 6}" for k in range(24)] + ["fault,m0"] * 4
+    check = check_data(run_config(table_of(tmp_path, "label,group", rows), seed=1))
+    while check.counts["fault"]["test"]:
+        raise AssertionError("this seed shall put m0 elsewhere")
+    (problem,) = check.problems
+    assert "every test clip is 'normal': a classifier that always says so scores 100%" in problem
+    assert "'fault' is all of group 'm0', and groups stay whole" in problem
+    root = dataset(tmp_path / "data")
+    for path in (root / "test" / "cat").iterdir():
+        path.unlink()
+    (root / "test" / "cat").rmdir()
+    (problem,) = check_data(run_config(root)).problems
+    assert "every test clip is 'dog'" in problem and "put clips of 'cat' into the test too" in problem
+
+
+def test_folders_inside_class_folders_are_told_of(tmp_path: Path) -> None:
+    for label in ("normal", "abnormal"):
+        for machine in range(6):
+            for number in range(2):
+                clip(tmp_path / "data" / label / f"id_{machine}" / f"{number}.wav")
+    check = check_data(run_config(tmp_path / "data"))
+    (told,) = [warning for warning in check.warnings if "subfolders" in warning]
+    assert "hold folders of the same names ('id_0', 'id_1'" in told and "data.subfolders=groups" in told
+    assert not check.problems and not any(check.groups.values())
+    grouped = check_data(run_config(tmp_path / "data", subfolders="groups"))
+    assert sum(grouped.groups.values()) == 6 and not grouped.problems
+    assert not any("subfolders" in warning for warning in grouped.warnings)
+    own = dataset(tmp_path / "own")
+    clip(own / "train" / "dog" / "rex" / "a.wav")
+    assert any("hold folders ('rex') that are not read" in warning for warning in check_data(run_config(own)).warnings)
+
+
+def test_a_clip_that_is_silent_where_it_is_heard_is_rejected(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    clip(root / "train" / "dog" / "late.wav", np.concatenate([np.zeros(RATE_HZ), sound("late", 1.0)]))
+    clip(root / "train" / "dog" / "stuck.wav", np.full(RATE_HZ, 0.5))
+    rejected = {Path(r.path).name: r.reason for r in check_data(run_config(root, max_duration_s=1.0)).rejected}
+    assert rejected["late.wav"] == "is silent in its first 1 s, and no more is heard (data.max_duration_s)"
+    assert "is silent once mixed to mono" in rejected["stuck.wav"]
+    assert set(rejected) == {"late.wav", "stuck.wav"}
+
+
+def test_clips_in_other_units_than_full_scale_are_told_of(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    assert not any("full scale" in warning for warning in check_data(run_config(root)).warnings)
+    clip(root / "train" / "dog" / "pascal.wav", 300 * sound("pascal") / np.abs(sound("pascal")).max(), subtype="FLOAT")
+    assert any("1 clip(s) go beyond full scale (peak 300" in w for w in check_data(run_config(root)).warnings)
+
+
+def test_warnings_are_kept_for_the_report(tmp_path: Path) -> None:
+    folder, listener = StageFolder(tmp_path / "run", "clips", "key"), Listener()
+    collect_clips(run_config(dataset(tmp_path / "data")), folder, listener)
+    assert listener.warnings and folder.summary()["warnings"] == listener.warnings
 
 
 def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:

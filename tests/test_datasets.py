@@ -418,14 +418,51 @@ def test_a_folder_around_the_class_folders_is_named(tmp_path: Path) -> None:
     assert usable(read(files(tmp_path / "one", "dog/a.wav", "dog/x/b.wav", "dog/y/c.wav")))
 
 
+def test_folders_inside_class_folders_are_groups_or_the_classes_when_the_recipe_says_so(tmp_path: Path) -> None:
+    names = [
+        f"{machine}/{state}/{k}.wav" for machine in ("id_00", "id_02") for state in ("normal", "abnormal") for k in "01"
+    ]
+    mimii = files(tmp_path / "mimii", *names)
+    rows = read(mimii, subfolders="classes")
+    assert {(row.labels, row.group) for row in rows} == {
+        ((state,), machine) for machine in ("id_00", "id_02") for state in ("normal", "abnormal")
+    }
+    assert len(usable(rows)) == 8
+    turned = files(tmp_path / "turned", *("/".join((*name.split("/")[1::-1], name.split("/")[2])) for name in names))
+    assert {(r.labels, r.group) for r in read(turned, subfolders="groups")} == {(r.labels, r.group) for r in rows}
+    assert {row.group for row in read(turned)} == {None}
+    files(turned, "normal/loose.wav")
+    assert [row.group for row in read(turned, subfolders="groups") if row.name == "normal/loose.wav"] == [None]
+    files(mimii, "id_00/loose.wav")
+    assert "is in no class folder" in rejected(read(mimii, subfolders="classes"))["id_00/loose.wav"]
+    split = files(tmp_path / "split", *(f"{part}/{name}" for part in ("train", "test") for name in names))
+    assert {(row.split, row.group) for row in read(split, subfolders="classes")} == {
+        (part, machine) for part in ("train", "test") for machine in ("id_00", "id_02")
+    }
+
+
+def test_litter_of_other_systems_is_no_data(tmp_path: Path) -> None:
+    root = files(
+        tmp_path, "dog/a.wav", "dog/Thumbs.db", "dog/._a.wav", "cat/desktop.ini", "cat/b.wav", "cat/__MACOSX/b.wav"
+    )
+    assert [row.name for row in read(root)] == ["cat/b.wav", "dog/a.wav"]
+
+
+def test_a_table_without_a_header_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its first line is a clip; expected the names of the columns"):
+        read(table(tmp_path / "clips.csv", "dog/a.wav,dog\ndog/b.wav,dog\n"))
+
+
 def test_no_table_and_paths_of_another_system_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "clips.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(DataError, match="save a spreadsheet as CSV in UTF-8, unpack an archive"):
         read(tmp_path / "clips.xlsx")
     files(tmp_path, "dog/a.wav")
     rows = read(table(tmp_path / "clips.csv", "path,label\ndog\\a.wav,dog\ndog/a.wav,dog\n"))
+    assert list(usable(rows)) == ["dog/a.wav", "dog/a.wav#2"]
+    rows = read(table(tmp_path / "clips.csv", "path,label\nD:\\Ton\\a.wav,dog\n\\\\server\\a.wav,dog\ndog/a.wav,dog\n"))
     assert list(usable(rows)) == ["dog/a.wav"]
-    assert "write its path with / and not" in rejected(rows)["dog\\a.wav"]
+    assert len(reasons := set(rejected(rows).values())) == 1 and "one of a Windows machine" in reasons.pop()
 
 
 def test_split_folders_without_classes_are_no_classes(tmp_path: Path) -> None:

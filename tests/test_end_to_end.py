@@ -19,6 +19,7 @@ import soundfile as sf
 import yaml
 from endpoint_server import EndpointServer, Response, chat
 
+from synthio import predict
 from synthio.errors import DataError
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
@@ -111,7 +112,32 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
     header, line = table.stdout.splitlines()
     assert header == "path,labels,hiss,low_tone" and line.startswith(str(tmp_path))
     nothing = synthio("predict", model, tmp_path / "none.wav")
-    assert nothing.returncode == DataError.exit_code and "no such file" in nothing.stderr
+    assert nothing.returncode == DataError.exit_code and "no such file" in nothing.stdout
+
+
+def test_new_files_are_classified_by_what_is_heard_of_them(
+    finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
+) -> None:
+    model = Path(finished[1]["model"])
+    lengths = json.loads((model / "frontend.json").read_text())
+    known, rate_hz = sf.read(small_data / "test" / "low_tone" / "low_tone_0.wav", dtype="float32")
+    assert rate_hz == 16_000
+    heard = np.resize(known, lengths["max_samples"])
+    sf.write(tmp_path / "whole.wav", heard, rate_hz)
+    sf.write(tmp_path / "long.wav", np.concatenate([heard, heard, heard[:8_000]]), rate_hz)
+    sf.write(tmp_path / "late.wav", np.concatenate([0 * heard, heard]), rate_hz)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / "whole.wav", tmp_path / "elsewhere" / "linked.wav")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "link").symlink_to(tmp_path / "elsewhere")
+    (whole,) = predict(model, str(tmp_path / "whole.wav"))
+    long, late, linked = predict(model, [tmp_path / "long.wav", tmp_path / "late.wav", tmp_path / "new"])
+    assert whole.unheard_s == 0 and long.unheard_s == pytest.approx((len(heard) + 8_000) / rate_hz)
+    assert long.scores == pytest.approx(whole.scores) and linked.scores == pytest.approx(whole.scores)
+    assert linked.path == tmp_path / "new" / "link" / "linked.wav"
+    assert late.failed is not None and "is silent in its first" in late.failed and not late.scores
+    told = synthio("predict", model, tmp_path / "long.wav", "--quiet")
+    assert told.returncode == 0 and "1 file(s) are longer than what the classifier hears" in told.stderr
 
 
 def test_dataset_is_an_audiofolder(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -59,6 +59,26 @@ def judge(
     return {verdict.id: verdict for verdict in verdicts}
 
 
+@pytest.mark.parametrize("rule", ["nearest", "quantile"])
+def test_thresholds_and_the_copy_check_know_training_clips_only(
+    config: RunConfig, clap_model: Path, tmp_path: Path, rule: str
+) -> None:
+    config = config.model_copy(update={"filter": FilterConfig(rule=rule)})  # type: ignore[arg-type]
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
+    (tmp_path / "other").mkdir()
+    others = []
+    for number, clip in enumerate(clips):
+        path = tmp_path / "other" / f"{number}.flac"
+        sf.write(path, _noise(100 + number), 16_000)
+        others.append(clip if clip.split == "train" else clip.model_copy(update={"path": str(path)}))
+    assert {clip.split for clip in clips} > {"train"}
+    first, second = (stage.calibrate(config, these, clap, Reporter()) for these in (clips, others))
+    assert first.thresholds == second.thresholds and first.fallback == second.fallback
+    assert first.clip_ids == second.clip_ids == tuple(clip.id for clip in clips if clip.split == "train")
+    assert first.copies.distance == second.copies.distance
+
+
 def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:
     verdicts = judge(config, tmp_path, {"none": None, "silence": np.zeros(8_000), "noise": _noise(1)})
     assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted

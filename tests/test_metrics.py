@@ -163,9 +163,10 @@ def test_clips_of_a_group_are_drawn_together() -> None:
     half = stats.t.ppf(0.975, 9) * np.sqrt(share * (1 - share) / 9)
     assert found(groups).mean == pytest.approx(share)
     assert found(groups).high - found(groups).low == pytest.approx(2 * half, rel=0.15)
-    # Groups of one are no groups, and one group alone has no spread to show.
+    # Groups of one are no groups, and one group alone says nothing of others.
     assert found([str(k) for k in range(300)]) == found(None)
-    assert found(["one"] * 300) == found(None)
+    alone = found(["one"] * 300)
+    assert alone.mean == pytest.approx(share) and np.isnan([alone.low, alone.high]).all()
 
 
 def test_two_groups_that_happen_to_agree_are_no_proof() -> None:
@@ -179,6 +180,13 @@ def test_two_groups_that_happen_to_agree_are_no_proof() -> None:
         grouped = metrics.bootstrap_difference(*arguments, np.random.default_rng(0), groups=groups)
         assert grouped.mean == plain.mean
         assert grouped.low <= plain.low and grouped.high >= plain.high
+    # Apart by 20 points, the two groups disagree: Student's t of one degree of freedom is 12.7.
+    apart = np.concatenate([np.ones(60, bool), np.arange(60) < 48])[None]
+    targets, scores_a = scores_of(np.zeros((1, 120), bool))
+    halves = ["g0"] * 60 + ["g1"] * 60
+    arguments = (metrics.weighted_accuracy, targets, scores_a, scores_of(apart)[1], 1000)
+    wide = metrics.bootstrap_difference(*arguments, np.random.default_rng(0), groups=halves)
+    assert wide.low < 0 < metrics.bootstrap_difference(*arguments, np.random.default_rng(0)).low
 
 
 def test_the_spread_of_few_seeds_is_students_t() -> None:
@@ -328,6 +336,12 @@ def test_relative_diversity_compares_within_classes() -> None:
     value = metrics.relative_diversity(made, ["a", "a", "b", "b", "c"], real, ["a", "a", "b", "b"])
     assert value == pytest.approx((0.5 + 2.0) / 2)
     assert np.isnan(metrics.relative_diversity(made[:1], ["a"], real, ["a", "a", "b", "b"]))
+    # One recording twice is no measure of diversity.
+    alike = np.concatenate([real[:2], real[2:3], real[2:3]])
+    names = ["a", "a", "b", "b"]
+    assert metrics.relative_diversity(made, [*names, "c"], alike, names) == metrics.relative_diversity(
+        made[:2], ["a", "a"], real[:2], ["a", "a"]
+    )
 
 
 def test_diversity_of_a_simplex() -> None:
@@ -429,6 +443,18 @@ def test_the_arm_to_use_is_gold_unless_synthetic_clips_helped(numbers: tuple[flo
 @pytest.mark.parametrize(("numbers", "text"), VERDICTS)
 def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
     assert metrics.verdict(comparison(*numbers)) == text
+
+
+def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
+    nothing = comparison(7.0, float("nan"), float("nan"))
+    assert metrics.effect(nothing) == "unknown" and metrics.recommended_arm(nothing) == "gold"
+    assert metrics.verdict(nothing) == (
+        "Not shown: the difference is 7.0 points, without an interval: the test clips are of one group, or too few. Do "
+        "not rely on it."
+    )
+    assert metrics.verdict(comparison(0.0, 0.0, 0.0)) == (
+        "Not shown: both arms are right and wrong about the same test clips. Do not rely on it."
+    )
 
 
 def test_one_training_per_arm_is_no_verdict() -> None:

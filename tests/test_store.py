@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import string
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from synthio.errors import MissingArtefact, StoreError
 from synthio.records import Caption, RejectedClip
-from synthio.store import StageFolder, fingerprint, inside, replacing, working_in, write_text
+from synthio.store import StageFolder, fingerprint, inside, replacing, store_error, working_in, write_text
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -145,6 +146,11 @@ def test_a_full_disk_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
         partial.symlink_to("/dev/full")
         partial.write_text("new")
     assert path.read_text() == "old"
+
+
+def test_a_place_that_cannot_be_is_no_matter_of_permissions(tmp_path: Path) -> None:
+    assert "give another place" in str(store_error(tmp_path, OSError(errno.ENOENT, "No such file or directory")))
+    assert "check the permissions" in str(store_error(tmp_path, OSError(errno.EACCES, "Permission denied")))
 
 
 def test_a_run_folder_under_a_file_is_a_store_error(tmp_path: Path) -> None:

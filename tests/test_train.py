@@ -18,7 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from synthio.arms import AddedClip, Training, added_share, draw_batches, fit_arm, prepare, smaller_divisor
+from synthio.arms import (
+    AddedClip,
+    Training,
+    added_share,
+    draw_batches,
+    fit_arm,
+    prepare,
+    read_trainings,
+    smaller_divisor,
+    unheard_warnings,
+)
 from synthio.backends.classifier import CurvePoint
 from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import RunConfig
@@ -591,6 +601,28 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
     again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
     for arm in arms[1:]:
         assert torch.equal(again.added[arm].examples.inputs, material.added[arm].examples.inputs)
+
+
+def test_who_always_says_the_most_frequent_label_is_scored_too(project: Project) -> None:
+    clips = [c for c in project.clips if c.split != "test" or c.labels == ("high",)]
+    clips += [c for c in project.clips if c.split == "test" and c.labels == ("low",)][:3]
+    # One training clip fewer makes the other class the most frequent.
+    clips.remove(next(c for c in clips if c.split == "train" and c.labels == ("low",)))
+    found = dataclasses.replace(project, clips=clips).comparison().constant
+    high = sum(c.split == "test" and c.labels == ("high",) for c in clips)
+    assert found is not None and found.label == "high"
+    assert found.mean == pytest.approx(high / (high + 3))
+    # F1 of the named class is 2 h / (2 h + 3), of the other 0.
+    assert found.macro_f1 == pytest.approx(high / (2 * high + 3))
+
+
+def test_clips_longer_than_what_the_classifier_hears_are_told_of(project: Project) -> None:
+    clips = [c.model_copy(update={"duration_s": 9.0 if k < 3 else 1.0}) for k, c in enumerate(project.clips)]
+    (told,) = unheard_warnings(clips, 2.0)
+    assert f"3 of {len(clips)} clips are longer than the 2.0 s that the classifier hears" in told
+    assert unheard_warnings(clips, 9.0) == []
+    (heard_s,) = {training.heard_s for training in read_trainings(project.folder())}
+    assert heard_s is not None and heard_s >= 0.5
 
 
 def test_the_gates_word_is_kept_and_told(project: Project) -> None:

@@ -40,21 +40,26 @@ class FilePrediction:
     """Probability per class; empty when the file cannot be used."""
     failed: str | None = None
     """Why."""
+    unheard_s: float = 0.0
+    """How much longer the file is than what the classifier hears, which is its beginning."""
 
 
 def predict(
-    model: str | Path, files: Iterable[str | Path], *, device: str = "auto", batch_size: int = 16
+    model: str | Path, files: str | Path | Iterable[str | Path], *, device: str = "auto", batch_size: int = 16
 ) -> Iterator[FilePrediction]:
     """Classify audio files with a classifier that a run trained (``stages/train-*/model-*``), as it was tested.
 
-    Every file is heard as the test clips were: at the same rate, cut or padded in the same way. Results come in order.
+    ``files``: one or several, or folders, for all audio files in them. Every file is heard as the test clips were: at
+    the same rate, cut or padded in the same way. Results come in order.
     Raises: `ModelError` for the model, `ConfigError` for a device that is not here.
     """
+    from synthio.audio import with_folders
     from synthio.backends.classifier import load_trained
     from synthio.backends.devices import resolve_device
 
     trained, place = load_trained(str(model)), resolve_device(device)
-    return _predict(trained, [Path(file) for file in files], place, batch_size)
+    given = [files] if isinstance(files, str | Path) else files
+    return _predict(trained, with_folders(Path(file) for file in given), place, batch_size)
 
 
 def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_size: int) -> Iterator[FilePrediction]:
@@ -64,15 +69,22 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
     from synthio.backends.classifier import predict
 
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
+    rate_hz, most = trained.frontend.extractor.sampling_rate, trained.frontend.max_samples
     for start in range(0, len(paths), batch_size):
         heard: dict[Path, torch.Tensor] = {}
         failed: dict[Path, str] = {}
+        unheard_s: dict[Path, float] = {}
         for path in paths[start : start + batch_size]:
             try:
-                samples = audio.load(path, trained.frontend.extractor.sampling_rate)
-                heard[path] = torch.from_numpy(trained.frontend.features(samples))
+                samples = audio.load(path, rate_hz)
             except DataError as error:
                 failed[path] = str(error).removeprefix(f"{path}: ")
+                continue
+            if audio.is_silent(samples[:most]):
+                failed[path] = f"is silent in its first {most / rate_hz:.1f} s, and the classifier hears no more"
+                continue
+            heard[path] = torch.from_numpy(trained.frontend.features(samples))
+            unheard_s[path] = max(0, samples.shape[0] - most) / rate_hz
         inputs = torch.stack(list(heard.values())) if heard else torch.zeros(0)
         scores = predict(trained.model, inputs, batch_size, device)
         rows: dict[Path, Any] = dict(zip(heard, scores, strict=True))
@@ -82,7 +94,8 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
                 continue
             (chosen,) = decide(rows[path][None])
             labels = tuple(label for label, yes in zip(trained.classes, chosen, strict=True) if yes)
-            yield FilePrediction(path, labels, dict(zip(trained.classes, rows[path].tolist(), strict=True)))
+            by_class = dict(zip(trained.classes, rows[path].tolist(), strict=True))
+            yield FilePrediction(path, labels, by_class, unheard_s=unheard_s[path])
 
 
 def generate_clip(

@@ -52,6 +52,8 @@ from synthio.store import StageFolder
 
 #: Arms whose added clips are files made or found by earlier stages.
 ARMS_WITH_FILES: tuple[Arm, ...] = ("synthio", "retrieval")
+#: A clip may be as long as the window but for a hop.
+_ROUNDING_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Training(BaseModel):
     n_added: int
     steps: int
     seconds: float
+    heard_s: float | None = None
+    """What the classifier hears of a clip at most; None where an earlier version trained."""
     best: CurvePoint
     """Where its weights were taken."""
     curve: tuple[CurvePoint, ...]
@@ -211,6 +215,8 @@ def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Re
     limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
     frontend = replace(frontend, max_samples=limit)
     total = len(clips) + sum(len(pool) for pool in pools.values())
+    for warning in unheard_warnings(clips, frontend.max_samples / rate_hz):
+        reporter.warn(warning)
     with reporter.task("classifier features", total) as advance:
 
         def examples(items: Sequence[Clip] | Sequence[AddedClip]) -> Examples:
@@ -296,6 +302,17 @@ def _warn(
         unseen = sorted({label for clip in splits[split] for label in clip.labels} - set(classes))
         if unseen:
             reporter.warn(f"no training clip has {unseen}: {split} clips cannot be right about these labels")
+
+
+def unheard_warnings(clips: Sequence[Clip], heard_s: float) -> list[str]:
+    """When clips are longer than what the classifier hears (`fit_frontend`)."""
+    cut = sum(clip.duration_s > heard_s + _ROUNDING_S for clip in clips)
+    if not cut:
+        return []
+    return [
+        f"{cut} of {len(clips)} clips are longer than the {heard_s:.1f} s that the classifier hears (three quarters of "
+        "the training clips fit in): only their beginning counts, so cut them where the sound is"
+    ]
 
 
 def draw_batches(
@@ -394,6 +411,7 @@ def fit_arm(
         n_added=len(added.keys),
         steps=config.train.steps,
         seconds=time.monotonic() - started,
+        heard_s=material.frontend.max_samples / material.source.sample_rate_hz,
         best=best,
         curve=curve,
     )

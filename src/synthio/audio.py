@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,9 +33,32 @@ _CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should b
 _OGG_CUT = "Junk after the last page"
 
 
+def is_hidden(name: str) -> bool:
+    """Files and folders that nobody put there: of macOS archives (``._a.wav``, ``__MACOSX``), of Windows' Explorer."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file under ``folder`` but hidden ones, links followed, each real folder once (links may form a circle)."""
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(parent) / name for name in sorted(names) if not is_hidden(name))
+
+
 def audio_files(folder: Path) -> list[Path]:
-    """Every file below the folder whose suffix `load` opens, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    """Those of `files_below` whose suffix `load` opens, sorted."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+
+
+def with_folders(paths: Iterable[Path]) -> list[Path]:
+    """The paths in order; for a folder its `audio_files`."""
+    return [found for path in paths for found in (audio_files(path) if path.is_dir() else [path])]
 
 
 def load(path: Path, sample_rate_hz: int) -> Waveform:
@@ -112,7 +136,7 @@ def decode(path: Path) -> tuple[Waveform, int]:
     if not np.isfinite(mono).all():
         raise DataError(f"{path}: holds NaN or infinite samples")
     if is_silent(mono):
-        raise DataError(f"{path}: is silent once mixed to mono (peak under -80 dBFS)")
+        raise DataError(f"{path}: is silent once mixed to mono (less than -80 dBFS around its mean)")
     return mono, rate_hz
 
 
@@ -158,8 +182,8 @@ def peak_normalise(samples: Waveform, peak: float = 0.9) -> Waveform:
 
 
 def is_silent(samples: Waveform) -> bool:
-    """Whether no sample reaches `SILENCE_PEAK`; a clip without samples is silent."""
-    return float(np.abs(samples).max(initial=0.0)) < SILENCE_PEAK
+    """Whether no sample leaves the mean by `SILENCE_PEAK`, as of a converter that is stuck; no samples are silence."""
+    return not samples.size or float(np.abs(samples - samples.mean()).max()) < SILENCE_PEAK
 
 
 def rms_db(samples: Waveform) -> float:

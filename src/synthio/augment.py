@@ -41,7 +41,7 @@ def pitch_shift(samples: Waveform, sample_rate_hz: int, semitones: float) -> Wav
     check_library("pitch_shift")
     from librosa.effects import pitch_shift as shift
 
-    n_fft = min(2048, 2 ** int(np.log2(max(2, samples.shape[0]))))
+    n_fft = min(2048, 2 ** int(np.log2(max(4, samples.shape[0]))))
     return np.asarray(shift(samples, sr=sample_rate_hz, n_steps=semitones, n_fft=n_fft), dtype=np.float32)
 
 

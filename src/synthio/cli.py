@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,23 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no note
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"synthio {version('synthio')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Run the command line; a `SynthioError` becomes one message and its exit code."""
     try:
@@ -96,9 +114,18 @@ def _silence_library_bars() -> None:
     transformers_logging.disable_progress_bar()
 
 
+def _finite(value: Any) -> Any:
+    """With null for what is no number: JSON has no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _print(value: Any, as_json: bool, text: Callable[[], None]) -> None:
     if as_json:
-        print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        print(json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str, allow_nan=False))
     else:
         text()
 
@@ -172,6 +199,9 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
         for arm in comparison.arms:
             score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
             table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
+        if comparison.constant:
+            said, score, f1 = comparison.constant.label, comparison.constant.mean, comparison.constant.macro_f1
+            table.add_row(escape(f"always {said!r}"), f"{100 * score:.1f}", f"{100 * f1:.1f}", "", "", style="dim")
         console.print(table)
         console.print(verdict, style="bold", markup=False)
         for name in ("report", "dataset", "model"):
@@ -274,10 +304,10 @@ def predict(
     import csv
 
     from synthio.api import predict as predict_files
-    from synthio.audio import audio_files
+    from synthio.audio import with_folders
     from synthio.datasets.rows import clean
 
-    wanted = [path for file in files for path in (audio_files(file) if file.is_dir() else [file])]
+    wanted = with_folders(files)
     if not wanted:
         raise DataError(f"{', '.join(map(str, files))}: no audio files there")
     _silence_library_bars()
@@ -302,10 +332,17 @@ def predict(
             writer.writerow([row["path"], "|".join(row["labels"]), *scores])
 
     _print(found, as_json, table if as_csv else text)
+    told = Console(stderr=True, soft_wrap=True)
     failed = [row for row in found if row["failed"]]
-    for row in failed:
-        said = f"{row['path']}: {row['failed']}"
-        Console(stderr=True, soft_wrap=True).print(said, style="yellow", markup=False)
+    for row in failed if as_csv or as_json else []:
+        told.print(f"{row['path']}: {row['failed']}", style="yellow", markup=False)
+    if unheard := [row for row in found if row["unheard_s"]]:
+        told.print(
+            f"{len(unheard)} file(s) are longer than what the classifier hears, and only their beginning was heard (of "
+            f"{unheard[0]['path']} all but {unheard[0]['unheard_s']:.1f} s); cut longer recordings into clips",
+            style="yellow",
+            markup=False,
+        )
     if failed:
         raise typer.Exit(DataError.exit_code)
 

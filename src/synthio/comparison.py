@@ -54,7 +54,17 @@ def compare(
         arms=tuple(arms),
         difference=_difference(scores, targets, measure, config, [clip.unit for clip in test]),
         classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
+        constant=_constant_guess(clips, classes, targets) if measure.name == "accuracy" else None,
     )
+
+
+def _constant_guess(clips: Sequence[Clip], classes: Sequence[str], targets: metrics.BoolArray) -> metrics.ConstantGuess:
+    counts = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
+    label = min(counts, key=lambda name: (-counts[name], name))
+    said = np.zeros_like(targets)
+    said[:, classes.index(label)] = True
+    mean = float((said & targets).any(axis=1).mean())
+    return metrics.ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
 
 
 Scores = npt.NDArray[np.float64]

@@ -73,6 +73,10 @@ class DataConfig(Section):
         "auto",
         description="How to read `path`; `auto` goes by what is there, the named ones read a dataset's official release (docs/datasets.md).",
     )
+    subfolders: Literal["ignored", "groups", "classes"] = Field(
+        "ignored",
+        description="Of a folder per class, what the folders inside it are: of no meaning, groups (machines, recordings; one name in two classes is one group), or the classes, with the folders around them as groups.",
+    )
     fold: int | None = Field(
         None,
         ge=1,
@@ -336,6 +340,12 @@ class ReportConfig(Section):
     """The page."""
 
     samples_per_verdict: int = Field(12, ge=0, le=200, description="Accepted and rejected clips to show, each.")
+
+
+#: Of `RunConfig`, but for ``data``.
+RUN_SECTIONS = (
+    "t2a", "clap", "caption", "align", "imagine", "filter", "reflect", "train", "gate", "retrieve", "evaluate", "report"
+)  # fmt: skip
 
 
 class RunConfig(Section):

@@ -192,12 +192,14 @@ def bootstrap_difference(
 
     ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
     are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), and the interval holds both: a
-    handful of groups may happen to agree.
+    handful of groups may happen to agree. One group alone says nothing of others: its interval is NaN.
     """
     clips = len(targets)
     found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator, confidence)
-    if groups is None or not 1 < len(set(groups)) < clips:
+    if groups is None or len(set(groups)) == clips:
         return found
+    if len(set(groups)) == 1:
+        return Interval(found.mean, np.nan, np.nan)
     group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
     wide = _bootstrap(metric, targets, scores_a, scores_b, group_of, resamples, generator, confidence)
     return Interval(found.mean, min(found.low, wide.low), max(found.high, wide.high))
@@ -326,20 +328,25 @@ def diversity(embeddings: FloatArray) -> float:
     return float(pdist(embeddings).mean())
 
 
+#: Mean pairwise distance under which clips are all alike.
+_NO_DIVERSITY = 1e-9
+
+
 def relative_diversity(
     embeddings: FloatArray, labels: Sequence[str], real: FloatArray, real_labels: Sequence[str]
 ) -> float:
     """`diversity` within each class over that of the real clips of the class, averaged over classes.
 
-    1 is as diverse as the real clips. Classes with fewer than 2 clips on either side are left out; NaN when all are.
+    1 is as diverse as the real clips. Classes with fewer than 2 clips on either side, or whose real clips are alike,
+    are left out; NaN when all are.
     """
     ratios = []
     for label in sorted(set(labels) & set(real_labels)):
         own, reference = (
             rows[[name == label for name in names]] for rows, names in ((embeddings, labels), (real, real_labels))
         )
-        if len(own) > 1 and len(reference) > 1:
-            ratios.append(diversity(own) / max(diversity(reference), 1e-12))
+        if len(own) > 1 and len(reference) > 1 and (spread := diversity(reference)) > _NO_DIVERSITY:
+            ratios.append(diversity(own) / spread)
     return float(np.mean(ratios)) if ratios else float("nan")
 
 
@@ -428,8 +435,16 @@ class ClassResult(_Result):
     """Per arm, the mean over seeds of recall (one label per clip) or average precision; None without test clips."""
 
 
+class ConstantGuess(_Result):
+    """What a classifier scores that gives every test clip the most frequent label of training."""
+
+    label: str
+    mean: float
+    macro_f1: float
+
+
 class Comparison(_Result):
-    """What training found: the content of the train stage's summary."""
+    """What training found; see `comparison.read_comparison`."""
 
     metric: Literal["accuracy", "mAP"]
     n_valid: int
@@ -438,6 +453,8 @@ class Comparison(_Result):
     difference: Difference | None
     """None unless both arms were trained."""
     classes: tuple[ClassResult, ...]
+    constant: ConstantGuess | None = None
+    """None with several labels per clip."""
     gated_share: float | None = None
     """Share of a batch that the gate left to synthetic clips, 0 when it kept them out; None when it was not asked."""
 
@@ -499,6 +516,13 @@ def verdict(comparison: Comparison) -> str:
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
     interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
     advice = "The gate took it." if comparison.gated_share else "Do not rely on it."
+    if not np.isfinite([difference.low, difference.high]).all():
+        return (
+            f"Not shown: the difference is {points} points, without an interval: the test clips are of one group, or "
+            f"too few. {advice}"
+        )
+    if difference.points == difference.low == difference.high == 0:
+        return f"Not shown: both arms are right and wrong about the same test clips. {advice}"
     if comparison.trainings_per_arm < 2:
         return (
             f"Not shown: one training per arm differs by {points} points {interval}, an interval of the test clips "

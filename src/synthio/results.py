@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from synthio import audio, metrics
+from synthio.arms import read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
 from synthio.comparison import read_comparison
@@ -102,7 +103,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         versions=versions(),
         models=models_used(config),
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        warnings=_warnings(config, align_folder, rounds),
+        warnings=[*_data_warnings(run), *_warnings(config, align_folder, rounds)],
         class_counts=_class_counts(clips),
         rejected_files=_rejected_files(run),
     )
@@ -277,6 +278,13 @@ def _language_model(run: FinishedRun) -> report.LanguageModelUse | None:
 def _peak_memory_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _data_warnings(run: FinishedRun) -> list[str]:
+    """What was told of the clips when they were read, and when the classifier was made."""
+    heard_s = [training.heard_s for training in read_trainings(run.train_folder) if training.heard_s is not None]
+    unheard = unheard_warnings(run.clips, heard_s[0]) if heard_s else []
+    return [*run.clips_folder.summary().get("warnings", ()), *unheard]
 
 
 def _warnings(config: RunConfig, align_folder: StageFolder | None, rounds: Sequence[Round]) -> list[str]:

@@ -90,7 +90,10 @@ def store_error(path: Path, error: OSError) -> StoreError:
     """What to tell of a file or folder that the system did not let us write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"{path}: no space left on the disk; free some and run the same command again: it resumes")
-    return StoreError(f"{path}: cannot be written ({error.strerror or error}); check the permissions of the folder")
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return StoreError(f"{path}: cannot be written ({reason}); give another place")
+    return StoreError(f"{path}: cannot be written ({reason}); check the permissions of the folder")
 
 
 class StageFolder:

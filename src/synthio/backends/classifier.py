@@ -52,6 +52,7 @@ _KEPT_WHOLE = 0.75
 #: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
 _WINDOW, _HOP = 400, 160
 _FRONTEND = "frontend.json"
+_SHOWN = 5
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
 #: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
@@ -275,10 +276,12 @@ def load_trained(folder: str) -> TrainedClassifier:
     """Read what `save_classifier` wrote. Raises: `ModelError` when it is something else, or damaged."""
     if not Path(folder).expanduser().is_dir():
         raise ModelError(f"{folder}: no such folder; expected the `model` that `synthio run` names")
-    source = find_classifier(folder)
-    path = Path(source.location) / _FRONTEND
+    path = Path(folder).expanduser() / _FRONTEND
     if not path.is_file():
-        raise ModelError(f"{folder}: holds no {_FRONTEND}; expected a classifier that `synthio run` trained")
+        below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
+        cure = f"; found {', '.join(below[:_SHOWN])}" if below else ""
+        raise ModelError(f"{folder}: holds no {_FRONTEND}; expected the `model` that `synthio run` names{cure}")
+    source = find_classifier(folder)
     try:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
         with _quiet():

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, resolve_arms
-from synthio.config import RunConfig
+from synthio.config import RUN_SECTIONS, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import Section, UserPath, merge, validate
 
@@ -20,6 +20,7 @@ class BenchRecipe(Section):
     """`synthio bench`."""
 
     foreign_keys: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(RUN_SECTIONS, "belongs to a run recipe: use `synthio run`, or put it under base"),
         "data": "belongs to a run recipe: use `synthio run`, or put it under datasets.NAME",
         "run_folder": "belongs to a run recipe: use `synthio run`; a bench has `output`",
     }

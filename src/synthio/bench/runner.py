@@ -132,8 +132,9 @@ def settings_key(config: RunConfig) -> str:
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
     content["data"]["sample"].pop("train")
     # Younger than published results, which have none.
-    if not config.data.label_names:
-        del content["data"]["label_names"]
+    for name, default in (("label_names", {}), ("subfolders", "ignored")):
+        if content["data"][name] == default:
+            del content["data"][name]
     for section, fields in EXECUTION_FIELDS.items():
         for field in fields:
             content.get(section, {}).pop(field, None)

@@ -16,6 +16,8 @@ RARE_CLIPS, SHORT_S = 5, 0.1
 _DISAGREEMENT, _SHOWABLE = 0.2, 0.1
 _FEW_GROUPS = 8
 _SHOWN = 20
+#: Decoders of lossy files overshoot.
+_FULL_SCALE = 1.5
 
 
 def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
@@ -56,7 +58,22 @@ def class_problems(
             problems.append(f"class {label!r} has only one clip; it needs at least two, to train and to test")
         elif not splits["train"]:
             problems.append(f"class {label!r} has no training clip ({total} in valid and test)")
+    tested = {label for label, splits in counts.items() if splits["test"]}
+    if len(tested) == 1 < len(counts):
+        (label,) = tested
+        problems.append(
+            f"every test clip is {label!r}: a classifier that always says so scores 100%; "
+            f"{_untested_cure(clips, sorted(counts.keys() - tested))}"
+        )
     return problems
+
+
+def _untested_cure(clips: Sequence[Clip], missing: Sequence[str]) -> str:
+    homes = {label: {clip.group for clip in clips if label in clip.labels} for label in missing}
+    whole = [f"{label!r} is all of group {next(iter(own))!r}" for label, own in homes.items() if len(own - {None}) == 1]
+    if whole:
+        return f"{some(whole, separator='; ')}, and groups stay whole: add clips of others, or give smaller groups"
+    return f"put clips of {some(map(repr, missing))} into the test too"
 
 
 def split_problems(clips: Sequence[Clip], fractions: Mapping[Split, float]) -> list[str]:
@@ -136,9 +153,15 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
     warnings = []
     if rare := [f"{label!r} ({n})" for label, splits in counts.items() if 0 < (n := splits["train"]) < RARE_CLIPS]:
         warnings.append(f"fewer than {RARE_CLIPS} training clips in {len(rare)} class(es): {some(rare)}")
-    for split in SPLITS[1:]:
-        if absent := [repr(label) for label, splits in counts.items() if not splits[split]]:
-            warnings.append(f"no {split} clip in {len(absent)} class(es), so nothing is measured there: {some(absent)}")
+    unseen = {split: [repr(label) for label, own in counts.items() if not own[split]] for split in SPLITS[1:]}
+    if unseen["test"]:
+        named = some(unseen["test"])
+        warnings.append(f"no test clip in {len(unseen['test'])} class(es), so nothing is measured there: {named}")
+    if unseen["valid"] and len(unseen["valid"]) < len(counts):
+        named = some(unseen["valid"])
+        warnings.append(
+            f"no valid clip in {len(unseen['valid'])} class(es), so weights are picked without a look at them: {named}"
+        )
     spellings = defaultdict(list)
     for label in counts:
         spellings[readable(label).casefold()].append(label)
@@ -215,6 +238,17 @@ def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], ma
     if cropped := sum(duration_s > max_duration_s for duration_s in durations_s.values()):
         warnings.append(f"{cropped} clip(s) are cropped to data.max_duration_s = {max_duration_s:g} s")
     return warnings
+
+
+def level_warnings(peaks: Sequence[float]) -> list[str]:
+    """Clips in other units than full scale: what hears them knows levels, and generated clips keep to full scale."""
+    beyond = [peak for peak in peaks if peak > _FULL_SCALE]
+    if not beyond:
+        return []
+    return [
+        f"{len(beyond)} clip(s) go beyond full scale (peak {max(beyond):.3g}, where 1 is full scale), which generated "
+        "clips never do; divide all clips by one number"
+    ]
 
 
 def count_reasons(reasons: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Folders: one sub-folder per class, optionally inside train/valid/test; or a Hugging Face audiofolder.
 
-    dog/a.wav                       class folders
+    dog/a.wav                       class folders; what is inside them, `data.subfolders` says
     train/dog/a.wav, test/dog/b.wav class folders inside split folders (any case; spellings in `rows`)
     metadata.jsonl or .csv          an audiofolder: columns file_name and label, at the top or in each split folder
 
@@ -9,12 +9,12 @@ Every file becomes a row or a rejected row; only hidden files and the papers at 
 
 from __future__ import annotations
 
-import os
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES
+from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
 from synthio.datasets.table import parse, table_rows
@@ -46,7 +46,7 @@ def read_folder(config: DataConfig) -> list[Row]:
     _check_not_wrapped(root, folders, config)
     if not _are_splits(folders):
         _check_no_splits(root, folders)
-        return [*_strays(root, root), *(row for folder in folders for row in _class_rows(root, folder, None))]
+        return [*_strays(root, root), *(row for folder in folders for row in _rows_of(config, root, folder, None))]
     rows = list(_strays(root, root))
     for folder in folders:
         split = split_of(folder.name)
@@ -54,8 +54,22 @@ def read_folder(config: DataConfig) -> list[Row]:
             rows += _rejected(root, folder, "is outside the train, valid and test folders")
             continue
         rows += _strays(root, folder)
-        rows += [row for class_folder in _folders(folder) for row in _class_rows(root, class_folder, split)]
+        rows += [row for class_folder in _folders(folder) for row in _rows_of(config, root, class_folder, split)]
     return rows
+
+
+def unread_subfolders(config: DataConfig) -> dict[str, list[str]]:
+    """The folders inside class folders that nobody reads, and which class folders have one of that name."""
+    root = data_path(config.path)
+    if config.subfolders != "ignored" or _metadata_tables(root):
+        return {}
+    folders = _folders(root)
+    around = [child for folder in folders for child in _folders(folder)] if _are_splits(folders) else folders
+    homes: dict[str, set[str]] = defaultdict(set)
+    for folder in around:
+        for child in _folders(folder):
+            homes[clean(child.name)].add(clean(folder.name))
+    return {name: sorted(own) for name, own in sorted(homes.items())}
 
 
 def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:
@@ -113,9 +127,23 @@ def _are_splits(folders: list[Path]) -> bool:
     return len(set(splits)) > 1 or (bool(splits) and all(split_of(folder.name) for folder in folders))
 
 
+def _rows_of(config: DataConfig, root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
+    """Of one folder where class folders are expected."""
+    if config.subfolders == "ignored":
+        yield from _class_rows(root, folder, split)
+    elif config.subfolders == "groups":
+        for row in _class_rows(root, folder, split):
+            inside = row.path.relative_to(folder).parts[:-1]
+            yield replace(row, group=clean(inside[0]) if inside else None)
+    else:
+        yield from _strays(root, folder)
+        for child in _folders(folder):
+            yield from (replace(row, group=clean(folder.name)) for row in _class_rows(root, child, split))
+
+
 def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
     label = clean(folder.name)
-    files = list(_files(folder))
+    files = list(files_below(folder))
     if not files:
         yield Row(folder, _name(root, folder), (label,), split, rejected="the class folder is empty")
     for path in files:
@@ -128,14 +156,14 @@ def _strays(root: Path, folder: Path) -> Iterator[Row]:
     """Files directly in a folder where class folders belong."""
     for path in sorted(folder.iterdir()):
         paper = path.suffix.lower() in _PAPERS or path.stem.lower() in _PAPER_STEMS
-        if not (path.is_dir() or _is_hidden(path.name) or paper):
+        if not (path.is_dir() or is_hidden(path.name) or paper):
             yield Row(
                 path, _name(root, path), (), rejected="is in no class folder; move it into one named after its label"
             )
 
 
 def _rejected(root: Path, folder: Path, reason: str) -> Iterator[Row]:
-    yield from (Row(path, _name(root, path), (), rejected=reason) for path in _files(folder))
+    yield from (Row(path, _name(root, path), (), rejected=reason) for path in files_below(folder))
 
 
 def _metadata_tables(root: Path) -> list[Path]:
@@ -156,29 +184,12 @@ def _audiofolder_rows(root: Path, tables: list[Path], config: DataConfig) -> lis
             # As `load_dataset("audiofolder")` does: without a split column, the first folder tells the split.
             rows.append(replace(row, name=name, split=row.split or split_of(name.partition("/")[0])))
     listed = {row.path for row in rows}
-    unlisted = (path for path in _files(root) if path not in listed and path.suffix.lower() in AUDIO_SUFFIXES)
+    unlisted = (path for path in files_below(root) if path not in listed and path.suffix.lower() in AUDIO_SUFFIXES)
     return rows + [Row(p, _name(root, p), (), rejected=f"is not listed in {tables[0].name}") for p in unlisted]
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir() and not _is_hidden(child.name))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file under ``folder``, links followed, each real folder once (links may form a circle)."""
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent).resolve()
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield from (Path(parent) / name for name in sorted(names) if not _is_hidden(name))
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not is_hidden(child.name))
 
 
 def _name(root: Path, path: Path) -> str:

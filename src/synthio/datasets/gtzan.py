@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from synthio.audio import audio_files
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, audio_files, cells_of, find, name_in
+from synthio.datasets.layout import Layout, cells_of, find, name_in
 from synthio.datasets.rows import Row, clean
 from synthio.errors import DataError
 from synthio.records import Split

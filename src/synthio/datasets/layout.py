@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES
+from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.rows import Row, clean, data_path
 from synthio.datasets.table import EXTRA, parse
@@ -81,21 +80,6 @@ def unlisted(root: Path, folders: Iterable[Path], rows: Iterable[Row], reason: s
     known = {row.path for row in rows}
     strays = (path for folder in folders for path in audio_files(folder) if path not in known)
     return [Row(path, name_in(root, path), (), rejected=reason) for path in strays]
-
-
-def audio_files(folder: Path) -> Iterator[Path]:
-    """Audio files under ``folder`` in a fixed order; hidden ones (``._a.wav`` of macOS archives) are none."""
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent).resolve()
-        if here in seen:  # Links may form a circle.
-            folders.clear()
-            continue
-        seen.add(here)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(parent) / name
 
 
 def index_audio(folder: Path, key: Callable[[str], str]) -> dict[str, Path]:

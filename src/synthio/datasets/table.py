@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
 from synthio.errors import DataError
@@ -22,6 +23,7 @@ TableRow = dict[str, Any]
 EXTRA = "\0extra"
 MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
 _SHOWN = 5
+_OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
 
 
 def read_table(config: DataConfig) -> list[Row]:
@@ -122,7 +124,10 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
         alike = [column for column in found if column.strip().casefold() == name.casefold()]
         if alike and name not in alike:
             raise DataError(f"{table}: has a column {alike[0]!r}, not {name!r}; rename it, or set data.{field}")
-    if missing := [column for column in wanted if column not in found]:
+    missing = [column for column in wanted if column not in found]
+    if missing and any(Path(column).suffix.lower() in AUDIO_SUFFIXES for column in found):
+        raise DataError(f"{table}: its first line is a clip; expected the names of the columns, such as path,label")
+    if missing:
         raise DataError(
             f"{table}: has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}; "
             "set data.path_column, data.label_column, data.split_column or data.group_column"
@@ -138,14 +143,17 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
 
 def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Row:
     cell = str(row[path_column]).strip() if row.get(path_column) is not None else ""
+    if "\\" in cell and not (table.parent / cell).exists():
+        # As Windows writes it; a backslash may be part of a name here.
+        cell = cell.replace("\\", "/")
     path = Path(os.path.normpath(table.parent / cell)) if cell else table
     rejected = None if cell else f"the column {path_column!r} is empty in one line"
     if cell and not path.exists() and Path(cell).exists():
         rejected = "no such file beside the table, where its paths begin; there is one below the current folder"
     if isinstance(row.get(config.label_column), dict):
         rejected = "its label is a JSON object; expected text, or a list of texts"
-    if "\\" in cell and not path.exists():
-        rejected = f"no such file as {clean(cell)!r}; write its path with / and not \\"
+    if _OF_WINDOWS.match(cell) and not path.exists():
+        rejected = "no such file here: its path is one of a Windows machine; write it relative to the table"
     if EXTRA in row:
         rejected = MORE_CELLS
     return Row(

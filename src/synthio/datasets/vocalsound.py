@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
+from synthio.audio import audio_files
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, audio_files, cells_of, find, name_in
+from synthio.datasets.layout import Layout, cells_of, find, name_in
 from synthio.datasets.rows import Row, clean
 from synthio.errors import DataError
 from synthio.records import Split

@@ -12,12 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
+from synthio.datasets.folder import unread_subfolders
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
@@ -84,6 +88,7 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
         "classes": checks.class_counts(found.clips),
         "rejected": len(found.rejected),
         "audio_s": round(sum(clip.duration_s for clip in found.clips), 3),
+        "warnings": list(found.warnings),
         "seconds": round(time.monotonic() - started, 3),
     }
     folder.finish(found.clips, summary)
@@ -146,6 +151,8 @@ class _Opened:
     row: Row
     duration_s: float
     sample_rate_hz: int
+    peak: float
+    """Largest absolute sample of what is heard; 1 is full scale."""
     sha256: str
 
 
@@ -164,7 +171,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     """Raises: `DataError` only when the folder or the table cannot be read, or holds less than `data.sample` asks."""
     rows = _read(config)
     if config.data.sample == SampleConfig():
-        opened, rejected = _open_all(rows, reporter)
+        opened, rejected = _open_all(rows, config.data.max_duration_s, reporter)
         splits = _place([(o.row, o.sha256) for o in opened if o.row.labels], config)
     else:
         opened, rejected, splits = _open_drawn(rows, config, reporter)
@@ -184,9 +191,11 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += [*_table_warnings(config, clips), *checks.test_size_warnings(clips), *_model_warnings(config, opened)]
+    warnings += [*_table_warnings(config, clips), *_subfolder_warnings(config, clips)]
+    warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
+    warnings += checks.level_warnings([o.peak for o in opened])
     return _Found(opened, clips, rejected, warnings, problems)
 
 
@@ -206,6 +215,21 @@ def _table_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         f"no clip has a group, and these columns are not read: {checks.some(map(repr, unread))}; if one says which "
         "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores flatter"
     ]
+
+
+def _subfolder_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    """Folders inside class folders that nobody reads, though they may say which clips belong together."""
+    if reader_name(config.data) != "folder" or any(clip.group for clip in clips):
+        return []
+    homes = unread_subfolders(config.data)
+    if not homes:
+        return []
+    shared = [repr(name) for name, own in homes.items() if len(own) > 1]
+    named = checks.some(shared or map(repr, homes))
+    groups = "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores flatter"
+    if shared:
+        return [f"class folders hold folders of the same names ({named}); {groups}; if they are the classes, =classes"]
+    return [f"class folders hold folders ({named}) that are not read; {groups}"]
 
 
 def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
@@ -236,14 +260,15 @@ def _open_drawn(
     has_split = {row.split is not None for row in usable}
     placed = has_split == {True} or (has_split == {False} and all(row.group is not None for row in usable))
     first = [row for row in rows if row.rejected is not None or not row.labels or not placed]
-    opened, rejected = _open_all(first, reporter)
+    opened, rejected = _open_all(first, config.data.max_duration_s, reporter)
     known = {o.row.name: o for o in opened}
     candidates = usable if placed else [o.row for o in opened if o.row.labels]
     digests = {row.name: known[row.name].sha256 if row.name in known else row.name for row in candidates}
     splits = _place([(row, digests[row.name]) for row in candidates], config)
     while True:
         drawn = _draw(candidates, splits, config)
-        more, failed = _open_all([row for row in drawn if row.name not in known], reporter)
+        unopened = [row for row in drawn if row.name not in known]
+        more, failed = _open_all(unopened, config.data.max_duration_s, reporter)
         known |= {o.row.name: o for o in more}
         rejected += failed
         clips = [_clip(known[row.name], splits[row.name], config) for row in drawn if row.name in known]
@@ -267,11 +292,11 @@ def _draw(candidates: Sequence[Row], splits: Mapping[str, Split], config: RunCon
     return [row for row in candidates if row.name in splits and clip_id(row.name) in kept]
 
 
-def _open_all(rows: Sequence[Row], reporter: Reporter) -> tuple[list[_Opened], list[RejectedClip]]:
+def _open_all(rows: Sequence[Row], heard_s: float, reporter: Reporter) -> tuple[list[_Opened], list[RejectedClip]]:
     """Decode in threads; results come in the order of the rows, so the number of workers changes nothing."""
     opened, rejected = [], []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, reporter.task("clips", len(rows)) as advance:
-        for row, result in zip(rows, pool.map(_open, rows), strict=True):
+        for row, result in zip(rows, pool.map(partial(_open, heard_s), rows), strict=True):
             if isinstance(result, _Opened):
                 opened.append(result)
             else:
@@ -280,8 +305,8 @@ def _open_all(rows: Sequence[Row], reporter: Reporter) -> tuple[list[_Opened], l
     return opened, rejected
 
 
-def _open(row: Row) -> _Opened | str:
-    """The decoded file's measures, or why it cannot be used."""
+def _open(heard_s: float, row: Row) -> _Opened | str:
+    """The decoded file's measures, or why it cannot be used. ``heard_s``: a run hears no more of it."""
     if row.rejected is not None:
         return row.rejected
     if not _is_utf8(str(row.path)):
@@ -292,7 +317,10 @@ def _open(row: Row) -> _Opened | str:
         return str(error).removeprefix(f"{row.path}: ")
     if samples.size * _LEAST_RATE_HZ < rate_hz:
         return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({samples.size} samples at {rate_hz} Hz)"
-    return _Opened(row, samples.size / rate_hz, rate_hz, audio.sha256(samples))
+    heard = audio.crop(samples, heard_s, rate_hz)
+    if audio.is_silent(heard):
+        return f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
+    return _Opened(row, samples.size / rate_hz, rate_hz, float(np.abs(heard).max()), audio.sha256(samples))
 
 
 def _is_utf8(text: str) -> bool:
