@@ -124,7 +124,7 @@ def test_new_files_are_classified_by_what_is_heard_of_them(
     assert rate_hz == 16_000
     heard = np.resize(known, lengths["max_samples"])
     sf.write(tmp_path / "whole.wav", heard, rate_hz)
-    sf.write(tmp_path / "long.wav", np.concatenate([heard, heard, heard[:8_000]]), rate_hz)
+    sf.write(tmp_path / "long.wav", np.concatenate([heard, heard, heard]), rate_hz)
     sf.write(tmp_path / "late.wav", np.concatenate([0 * heard, heard]), rate_hz)
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(tmp_path / "whole.wav", tmp_path / "elsewhere" / "linked.wav")
@@ -132,7 +132,7 @@ def test_new_files_are_classified_by_what_is_heard_of_them(
     (tmp_path / "new" / "link").symlink_to(tmp_path / "elsewhere")
     (whole,) = predict(model, str(tmp_path / "whole.wav"))
     long, late, linked = predict(model, [tmp_path / "long.wav", tmp_path / "late.wav", tmp_path / "new"])
-    assert whole.unheard_s == 0 and long.unheard_s == pytest.approx((len(heard) + 8_000) / rate_hz)
+    assert whole.unheard_s == 0 and long.unheard_s == pytest.approx(2 * len(heard) / rate_hz)
     assert long.scores == pytest.approx(whole.scores) and linked.scores == pytest.approx(whole.scores)
     assert linked.path == tmp_path / "new" / "link" / "linked.wav"
     assert late.failed is not None and "is silent in its first" in late.failed and not late.scores
