@@ -1,5 +1,5 @@
-"""Seeds. An item's seed derives from the run's seed and the item's id, so batch size, order and worker count never
-change a result (the habit of descript-audiotools)."""
+"""Seeds. An item's seed derives from the run's seed and the item's id, so batch size, order and worker count change no
+random draw (the habit of descript-audiotools), and a result by the rounding of other batch sizes at most."""
 
 from __future__ import annotations
 
