@@ -37,6 +37,7 @@ def judge(
     rate_hz: int = 16_000,
     kept: Sequence[str] = (),
     harm: Callable[[Path], None] | None = None,
+    label: str = "hiss",
 ) -> dict[str, Verdict]:
     """``kept``: clips of a sitting before, whose files are gone; ``harm``: what happens to every file."""
     root.mkdir(exist_ok=True)
@@ -44,7 +45,7 @@ def judge(
     clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
     prompts, candidates = [], []
     for name, samples in {**dict.fromkeys(kept, np.zeros(0)), **sounds}.items():
-        prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=("hiss",), text="hiss", duration_s=0.5))
+        prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=(label,), text=label, duration_s=0.5))
         path = None if samples is None else f"{name}.flac"
         if path is not None and name not in kept:
             sf.write(root / path, samples, rate_hz)
@@ -194,9 +195,14 @@ def test_the_lead_is_over_the_nearest_label_that_the_clip_does_not_have() -> Non
 
 
 def test_nearest_accepts_and_refuses_by_the_other_labels(config: RunConfig, tmp_path: Path) -> None:
-    verdict = judge(config.model_copy(update={"filter": FilterConfig(rule="nearest")}), tmp_path, {"a": _noise(1)})["a"]
-    assert verdict.threshold == 0 and verdict.score is not None and verdict.similarity is not None
-    assert verdict.accepted == (verdict.score >= 0) and verdict.reason in ("accepted", "below-threshold")
+    """Of two labels one is the nearer one, and only as that one the sound is accepted."""
+    config = config.model_copy(update={"filter": FilterConfig(rule="nearest")})
+    hiss, tone = (judge(config, tmp_path / label, {"a": _noise(1)}, label=label)["a"] for label in ("hiss", "low_tone"))
+    assert hiss.threshold == tone.threshold == 0 and hiss.score is not None and tone.score is not None
+    assert hiss.score == pytest.approx(-tone.score) and abs(hiss.score) > 1e-4
+    nearer, other = (hiss, tone) if hiss.score > 0 else (tone, hiss)
+    assert (nearer.accepted, nearer.reason) == (True, "accepted")
+    assert (other.accepted, other.reason) == (False, "below-threshold")
 
 
 def test_a_large_class_uses_its_own_quantile_a_small_one_its_mean_and_the_pooled_spread() -> None:
