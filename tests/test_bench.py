@@ -326,8 +326,18 @@ def test_seeds_that_draw_their_own_test_groups_are_told_from_others(tmp_path: Pa
     )
     tables = show(recipe, [tmp_path / "made.csv"]).tables
     assert tables.redrawn == ("drawn",)
+    # Where the result says it, what the recipe would let one guess does not count.
+    told = [row.model_copy(update={"test_fraction": 0.3 if row.dataset == "fixed" else 0.0}) for row in rows]
+    write_results(tmp_path / "told.csv", told)
+    assert show(recipe, [tmp_path / "told.csv"]).tables.redrawn == ("fixed",)
     widths = {c.datasets[0]: c.difference.half_width for c in tables.tables[0].comparisons}
     assert widths["drawn"] == pytest.approx((widths["fixed"] or 0) * math.sqrt(1 + 2 * 0.4 / 0.6))
+
+
+def test_sections_of_a_run_recipe_are_sent_to_their_place(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("output: out\ndatasets: {a: {}}\nsizes: [5]\ntrain: {steps: 3}\n")
+    with pytest.raises(ConfigError, match="train: belongs to a run recipe: use `synthio run`, or put it under base"):
+        load_recipe(tmp_path / "r.yaml", [], BenchRecipe)
 
 
 def test_an_arm_of_several_is_refused() -> None:
@@ -353,5 +363,5 @@ def test_a_dataset_is_scored_by_the_papers_metric(reader: str, metric: str, valu
     )
     comparison = Comparison(metric="mAP", n_valid=1, n_test=1, arms=(arm,), difference=None, classes=())
     config = RunConfig.model_validate({"data": {"path": "x", "reader": reader}, "train": {"arms": ["gold"]}})
-    found = cell_result(Cell("d", 5, 0, "gold"), config, comparison, 1.0, 2.0)
-    assert (found.metric, found.value) == (metric, value)
+    found = cell_result(Cell("d", 5, 0, "gold"), config, comparison, 1.0, 2.0, 0.3)
+    assert (found.metric, found.value, found.test_fraction) == (metric, value, 0.3)

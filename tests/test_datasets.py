@@ -441,6 +441,20 @@ def test_folders_inside_class_folders_are_groups_or_the_classes_when_the_recipe_
     }
 
 
+def test_what_subfolders_are_is_asked_of_a_folder_per_class_only(tmp_path: Path) -> None:
+    files(tmp_path, "dog/a.wav", "cat/b.wav")
+    for path in (table(tmp_path / "clips.csv", "path,label\ndog/a.wav,dog\n"), Path("demo")):
+        with pytest.raises(DataError, match=r"data.subfolders is 'groups', which is for a folder per class"):
+            read(path, subfolders="groups")
+    table(tmp_path / "metadata.csv", "file_name,label\ndog/a.wav,dog\n")
+    with pytest.raises(DataError, match=r"data.subfolders is 'classes', but metadata.csv says what the clips are"):
+        read(tmp_path, subfolders="classes")
+    one = files(tmp_path / "one", "id_00/normal/a.wav", "id_00/abnormal/b.wav")
+    assert {row.group for row in read(one, subfolders="classes")} == {"id_00"}
+    named = files(tmp_path / "named", *(f"{label}/{m}/a.wav" for label in ("train", "bus") for m in ("m0", "m1")))
+    assert {row.labels[0] for row in read(named, subfolders="groups")} == {"train", "bus"}
+
+
 def test_litter_of_other_systems_is_no_data(tmp_path: Path) -> None:
     root = files(
         tmp_path, "dog/a.wav", "dog/Thumbs.db", "dog/._a.wav", "cat/desktop.ini", "cat/b.wav", "cat/__MACOSX/b.wav"

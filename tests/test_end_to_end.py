@@ -115,6 +115,14 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
     assert nothing.returncode == DataError.exit_code and "no such file" in nothing.stdout
 
 
+def test_the_version_and_numbers_that_are_none() -> None:
+    told = synthio("--version")
+    assert told.returncode == 0 and re.fullmatch(r"synthio \d+\.\d+\.\d+\S*\n", told.stdout)
+    code = "from synthio.cli import _print; _print({'a': [float('nan'), 1.0], 'b': (float('inf'),)}, True, print)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == {"a": [None, 1.0], "b": [None]}
+
+
 def test_new_files_are_classified_by_what_is_heard_of_them(
     finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
 ) -> None:

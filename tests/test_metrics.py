@@ -453,7 +453,7 @@ def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
         "not rely on it."
     )
     assert metrics.verdict(comparison(0.0, 0.0, 0.0)) == (
-        "Not shown: both arms are right and wrong about the same test clips. Do not rely on it."
+        "Not shown: both arms score the same on the test clips, and on all draws of them. Do not rely on it."
     )
 
 

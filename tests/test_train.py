@@ -31,8 +31,8 @@ from synthio.arms import (
 )
 from synthio.backends.classifier import CurvePoint
 from synthio.comparison import compare, read_comparison, tail_classes
-from synthio.config import RunConfig
-from synthio.errors import DataError
+from synthio.config import COMPARISON_VERSION, RunConfig
+from synthio.errors import DataError, StoreError
 from synthio.metrics import Comparison, verdict
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
@@ -204,7 +204,7 @@ def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> Non
     names = sorted(str(p.relative_to(project.folder().path)) for p in project.folder().path.rglob("*") if p.is_file())
     model = ["config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"]
     expected = [f"model-{arm}/{name}" for arm in ("gold", "synthio") for name in model]
-    assert names == sorted([*expected, "curves.json", "done.json", "items.jsonl", "manifest.jsonl"])
+    assert names == sorted([*expected, "comparison.json", "curves.json", "done.json", "items.jsonl", "manifest.jsonl"])
 
 
 def test_the_saved_weights_are_those_of_the_best_validation_seed(project: Project) -> None:
@@ -271,8 +271,23 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     shutil.copytree(project.folder().path, project.folder("earlier").path)
     stale = project.comparison().model_dump(mode="json")
     stale["difference"] |= {"low": 99.0, "high": 99.5}
-    (project.folder("earlier").path / "done.json").write_text(json.dumps(stale))
-    assert project.comparison("earlier") == project.comparison()
+    folder = project.folder("earlier").path
+    (folder / "done.json").write_text(json.dumps(stale))
+    trainings = json.loads((folder / "curves.json").read_text())
+    (folder / "curves.json").write_text(json.dumps([{k: v for k, v in t.items() if k != "heard_s"} for t in trainings]))
+    for kept in (None, {"version": COMPARISON_VERSION - 1, "comparison": stale}):
+        (folder / "comparison.json").unlink(missing_ok=True)
+        if kept:
+            (folder / "comparison.json").write_text(json.dumps(kept))
+        assert project.comparison("earlier") == project.comparison()
+    # Of this version it is not computed again.
+    (folder / "comparison.json").write_text(json.dumps({"version": COMPARISON_VERSION, "comparison": stale}))
+    assert project.comparison("earlier").difference.low == 99.0  # type: ignore[union-attr]
+    (folder / "comparison.json").unlink()
+    (folder / "curves.json").write_text("[]")
+    with pytest.raises(StoreError, match=r"curves.json: is damaged"):
+        project.comparison("earlier")
+    shutil.copy(project.folder().path / "curves.json", folder)
     assert project.run("earlier") == project.folder().manifest(Prediction)
 
 
@@ -608,7 +623,8 @@ def test_who_always_says_the_most_frequent_label_is_scored_too(project: Project)
     clips += [c for c in project.clips if c.split == "test" and c.labels == ("low",)][:3]
     # One training clip fewer makes the other class the most frequent.
     clips.remove(next(c for c in clips if c.split == "train" and c.labels == ("low",)))
-    found = dataclasses.replace(project, clips=clips).comparison().constant
+    predictions, trainings = project.folder().manifest(Prediction), read_trainings(project.folder())
+    found = compare(predictions, clips, project.config, trainings).constant
     high = sum(c.split == "test" and c.labels == ("high",) for c in clips)
     assert found is not None and found.label == "high"
     assert found.mean == pytest.approx(high / (high + 3))

@@ -50,7 +50,7 @@ def predict(
     """Classify audio files with a classifier that a run trained (``stages/train-*/model-*``), as it was tested.
 
     ``files``: one or several, or folders, for all audio files in them. Every file is heard as the test clips were: at
-    the same rate, cut or padded in the same way. Results come in order.
+    the same rate, cut or padded in the same way. What is silent as far as it is heard has failed. Results in order.
     Raises: `ModelError` for the model, `ConfigError` for a device that is not here.
     """
     from synthio.audio import with_folders
@@ -66,6 +66,7 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
     import torch
 
     from synthio import audio, metrics
+    from synthio.arms import unheard
     from synthio.backends.classifier import predict
 
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
@@ -84,7 +85,7 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
                 failed[path] = f"is silent in its first {most / rate_hz:.1f} s, and the classifier hears no more"
                 continue
             heard[path] = torch.from_numpy(trained.frontend.features(samples))
-            unheard_s[path] = max(0, samples.shape[0] - most) / rate_hz
+            unheard_s[path] = unheard(samples.shape[0] / rate_hz, most / rate_hz)
         inputs = torch.stack(list(heard.values())) if heard else torch.zeros(0)
         scores = predict(trained.model, inputs, batch_size, device)
         rows: dict[Path, Any] = dict(zip(heard, scores, strict=True))

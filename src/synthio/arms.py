@@ -304,14 +304,19 @@ def _warn(
             reporter.warn(f"no training clip has {unseen}: {split} clips cannot be right about these labels")
 
 
+def unheard(duration_s: float, heard_s: float) -> float:
+    """Seconds that a classifier which hears ``heard_s`` does not hear of a clip; 0 where it is but a hop."""
+    return duration_s - heard_s if duration_s > heard_s + _ROUNDING_S else 0.0
+
+
 def unheard_warnings(clips: Sequence[Clip], heard_s: float) -> list[str]:
     """When clips are longer than what the classifier hears (`fit_frontend`)."""
-    cut = sum(clip.duration_s > heard_s + _ROUNDING_S for clip in clips)
+    cut = sum(unheard(clip.duration_s, heard_s) > 0 for clip in clips)
     if not cut:
         return []
     return [
-        f"{cut} of {len(clips)} clips are longer than the {heard_s:.1f} s that the classifier hears (three quarters of "
-        "the training clips fit in): only their beginning counts, so cut them where the sound is"
+        f"{cut} of {len(clips)} clips are longer than the {heard_s:.1f} s that the classifier hears, which most of the "
+        "training clips fit in: only their beginning counts, so cut them where the sound is"
     ]
 
 

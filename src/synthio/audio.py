@@ -1,4 +1,4 @@
-"""Pure functions on audio: load, resample, fit a duration, measure. Arrays are float32 mono, shape ``(samples,)``."""
+"""Functions on audio: find, load, resample, fit a duration, measure. Arrays are float32 mono, shape ``(samples,)``."""
 
 from __future__ import annotations
 
@@ -52,13 +52,19 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Those of `files_below` whose suffix `load` opens, sorted."""
-    return sorted(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    """Those of `files_below` whose suffix `load` opens, sorted; also links to nothing, which must not go unseen."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def with_folders(paths: Iterable[Path]) -> list[Path]:
-    """The paths in order; for a folder its `audio_files`."""
-    return [found for path in paths for found in (audio_files(path) if path.is_dir() else [path])]
+    """The paths in order; for a folder its `audio_files`. Raises: `DataError` for a folder without."""
+    found: list[Path] = []
+    for path in paths:
+        inside = audio_files(path) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path}: no audio files there")
+        found += inside
+    return found
 
 
 def load(path: Path, sample_rate_hz: int) -> Waveform:

@@ -308,8 +308,6 @@ def predict(
     from synthio.datasets.rows import clean
 
     wanted = with_folders(files)
-    if not wanted:
-        raise DataError(f"{', '.join(map(str, files))}: no audio files there")
     _silence_library_bars()
     with _reporter(quiet).task("predict", len(wanted)) as advance:
         found: list[dict[str, Any]] = []

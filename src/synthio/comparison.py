@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +15,33 @@ import numpy.typing as npt
 from synthio import metrics
 from synthio.arms import Training, classes_of, problem_type, read_trainings, training_name
 from synthio.backends.classifier import ProblemType
-from synthio.config import RunConfig
+from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
-from synthio.store import StageFolder
+from synthio.store import StageFolder, write_text
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
     """Of a finished stage of train, from its predictions: also what an earlier version trained is compared as today.
 
-    Raises: `MissingArtefact` before the stage is done.
+    It takes minutes where clips and classes are many, so it is kept beside them, with `COMPARISON_VERSION`.
+    Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
     """
+    path = folder.path / "comparison.json"
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["version"] == COMPARISON_VERSION:
+            return metrics.Comparison.model_validate(kept["comparison"])
+    comparison = _compare_finished(folder, clips, config)
+    write_text(path, json.dumps({"version": COMPARISON_VERSION, "comparison": comparison.model_dump(mode="json")}))
+    return comparison
+
+
+def _compare_finished(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
     kept = {training.name: training for training in read_trainings(folder)}
     names = [training_name(arm, k) for arm in dict.fromkeys(config.train.arms) for k in range(config.train.seeds)]
+    if missing := [name for name in names if name not in kept]:
+        raise folder.damaged("curves.json", KeyError(missing[0]))
     comparison = compare(folder.manifest(Prediction), clips, config, [kept[name] for name in names])
     return comparison.model_copy(update={"gated_share": folder.summary()["gated_share"]})
 

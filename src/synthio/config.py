@@ -21,6 +21,8 @@ ALIGNMENT_VERSION = 2
 CAPTION_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
+#: The same for the comparison of the arms, which needs no training.
+COMPARISON_VERSION = 2
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
@@ -340,12 +342,6 @@ class ReportConfig(Section):
     """The page."""
 
     samples_per_verdict: int = Field(12, ge=0, le=200, description="Accepted and rejected clips to show, each.")
-
-
-#: Of `RunConfig`, but for ``data``.
-RUN_SECTIONS = (
-    "t2a", "clap", "caption", "align", "imagine", "filter", "reflect", "train", "gate", "retrieve", "evaluate", "report"
-)  # fmt: skip
 
 
 class RunConfig(Section):

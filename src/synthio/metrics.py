@@ -522,7 +522,7 @@ def verdict(comparison: Comparison) -> str:
             f"too few. {advice}"
         )
     if difference.points == difference.low == difference.high == 0:
-        return f"Not shown: both arms are right and wrong about the same test clips. {advice}"
+        return f"Not shown: both arms score the same on the test clips, and on all draws of them. {advice}"
     if comparison.trainings_per_arm < 2:
         return (
             f"Not shown: one training per arm differs by {points} points {interval}, an interval of the test clips "

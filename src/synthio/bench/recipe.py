@@ -11,16 +11,18 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, resolve_arms
-from synthio.config import RUN_SECTIONS, RunConfig
+from synthio.config import RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import Section, UserPath, merge, validate
+
+_RUN_SECTIONS = [name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Section)]
 
 
 class BenchRecipe(Section):
     """`synthio bench`."""
 
     foreign_keys: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(RUN_SECTIONS, "belongs to a run recipe: use `synthio run`, or put it under base"),
+        **dict.fromkeys(_RUN_SECTIONS, "belongs to a run recipe: use `synthio run`, or put it under base"),
         "data": "belongs to a run recipe: use `synthio run`, or put it under datasets.NAME",
         "run_folder": "belongs to a run recipe: use `synthio run`; a bench has `output`",
     }

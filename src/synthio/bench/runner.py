@@ -18,6 +18,7 @@ from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result
 from synthio.comparison import read_comparison
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, TRAINING_VERSION, RunConfig
+from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
@@ -99,7 +100,7 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     comparison = read_comparison(folder, pipeline.clips(), config)
     seconds = pipeline.seconds_by_folder()
     train_s = seconds.pop(folder.path.name, 0.0)
-    result = cell_result(cell, config, comparison, train_s, sum(seconds.values()))
+    result = cell_result(cell, config, comparison, train_s, sum(seconds.values()), drawn_test(config))
     # The weights of thousands of cells would fill a disk.
     shutil.rmtree(folder.path / f"model-{config.train.arms[0]}", ignore_errors=True)
     write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
@@ -170,8 +171,19 @@ def content_key(config: RunConfig) -> str:
     return fingerprint([settings_key(config), config.seed, config.data.domain, data_fingerprint(config), corpus])
 
 
+def drawn_test(config: RunConfig) -> float:
+    """The share of clips that the run's seed draws for the test; 0 where the data has splits of its own."""
+    has_splits = any(row.split is not None for row in read_rows(config.data))
+    return 0.0 if has_splits else config.data.test_fraction
+
+
 def cell_result(
-    cell: Cell, config: RunConfig, comparison: metrics.Comparison, train_s: float, shared_s: float
+    cell: Cell,
+    config: RunConfig,
+    comparison: metrics.Comparison,
+    train_s: float,
+    shared_s: float,
+    test_fraction: float,
 ) -> Result:
     """The row of one arm, by the metric that the paper has for the dataset."""
     (arm,) = comparison.arms
@@ -193,6 +205,7 @@ def cell_result(
         n_added=arm.n_added,
         n_valid=comparison.n_valid,
         n_test=comparison.n_test,
+        test_fraction=test_fraction,
         train_s=round(train_s, 3),
         shared_s=round(shared_s, 3),
         recipe=settings_key(config),

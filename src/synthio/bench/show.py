@@ -55,13 +55,12 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
         )
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
-    drawn = [(cell, run_config(recipe, arms, cell).data) for cell in {cell.dataset: cell for cell in cells}.values()]
     tables = make_tables(
         found,
         recipe.reference,
         {name: arm.title for name, arm in arms.items()},
         len(cells),
-        {cell.dataset: redraw_correction(data.test_fraction) for cell, data in drawn if data.split_method == "random"},
+        _corrections(recipe, found),
     )
     markdown = to_markdown(tables)
     table = recipe.output / "results.csv"
@@ -70,6 +69,20 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
     for name, text in pages.items():
         write_text(recipe.output / name, text)
     return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)), stale)
+
+
+def _corrections(recipe: BenchRecipe, found: Sequence[Result]) -> dict[str, float]:
+    """The `redraw_correction` of each dataset whose seeds draw its test. Results of before do not say: there
+    ``data.split_method: random`` does."""
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    configs = {c.dataset: run_config(recipe, arms, c).data for cells in plan(recipe).values() for c in cells[:1]}
+    fractions: dict[str, float] = {}
+    for result in found:
+        data = configs[result.dataset]
+        guessed = data.test_fraction if data.split_method == "random" else 0.0
+        told = guessed if result.test_fraction is None else result.test_fraction
+        fractions[result.dataset] = max(told, fractions.get(result.dataset, 0.0))
+    return {name: redraw_correction(fraction) for name, fraction in fractions.items() if fraction > 0}
 
 
 def _check_settings(results: Sequence[Result]) -> None:

@@ -37,13 +37,19 @@ FOLDED = frozenset({"esc50", "urbansound8k"})
 def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
-    Raises: `DataError` when ``config.path`` does not exist, cannot be read or has no folds though one is named, and for
-        a name in ``config.label_names`` of a label that no file has.
+    Raises: `DataError` when ``config.path`` does not exist, cannot be read, has no folds though one is named, or is no
+        folder per class though ``config.subfolders`` is set, and for a name in ``config.label_names`` of a label that
+        no file has.
     """
     try:
         name = reader_name(config)
         if config.fold is not None and name not in FOLDED:
             raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
+        if config.subfolders != "ignored" and name != "folder":
+            raise DataError(
+                f"data.subfolders is {config.subfolders!r}, which is for a folder per class; {config.path!r} is read "
+                f"by {name!r}: remove it, and name groups in a column where there is one"
+            )
         return in_order(named(READERS[name](config), config.label_names))
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error

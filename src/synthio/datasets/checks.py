@@ -41,7 +41,7 @@ def group_counts(clips: Iterable[Clip]) -> dict[Split, int]:
 def class_problems(
     clips: Sequence[Clip], rejected: Mapping[str, Sequence[str]], usable: Mapping[str, int]
 ) -> list[str]:
-    """One class only; classes with no clip, one clip or no training clip.
+    """One class only, in the data or in its test; classes with no clip, one clip or no training clip.
 
     ``rejected``: per class that the data names, why files of it were rejected. ``usable``: the files of it that were
     not, drawn or not.
@@ -70,9 +70,11 @@ def class_problems(
 
 def _untested_cure(clips: Sequence[Clip], missing: Sequence[str]) -> str:
     homes = {label: {clip.group for clip in clips if label in clip.labels} for label in missing}
-    whole = [f"{label!r} is all of group {next(iter(own))!r}" for label, own in homes.items() if len(own - {None}) == 1]
+    whole = [
+        f"{label!r} is all of group {own.pop()!r}" for label, own in homes.items() if len(own) == 1 and own != {None}
+    ]
     if whole:
-        return f"{some(whole, separator='; ')}, and groups stay whole: add clips of others, or give smaller groups"
+        return f"{some(whole, separator='; ')}: add clips of other groups, or give smaller ones"
     return f"put clips of {some(map(repr, missing))} into the test too"
 
 

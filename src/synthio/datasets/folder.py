@@ -35,7 +35,13 @@ def read_folder(config: DataConfig) -> list[Row]:
     root = data_path(config.path)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
-    if metadata := _metadata_tables(root):
+    metadata = _metadata_tables(root)
+    if metadata and config.subfolders != "ignored":
+        raise DataError(
+            f"{root}: data.subfolders is {config.subfolders!r}, but {metadata[0].name} says what the clips are; remove "
+            "it, and name groups in the column data.group_column"
+        )
+    if metadata:
         return _audiofolder_rows(root, metadata, config)
     if named := [name for name in own_settings(config) if name.endswith("_column")]:
         raise DataError(
@@ -45,7 +51,7 @@ def read_folder(config: DataConfig) -> list[Row]:
     folders = _folders(root)
     _check_not_wrapped(root, folders, config)
     if not _are_splits(folders):
-        _check_no_splits(root, folders)
+        _check_no_splits(root, folders, config)
         return [*_strays(root, root), *(row for folder in folders for row in _rows_of(config, root, folder, None))]
     rows = list(_strays(root, root))
     for folder in folders:
@@ -74,7 +80,7 @@ def unread_subfolders(config: DataConfig) -> dict[str, list[str]]:
 
 def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:
     """One folder around all class folders is what many archives unpack to."""
-    if len(folders) != 1 or split_of(folders[0].name):
+    if len(folders) != 1 or split_of(folders[0].name) or config.subfolders == "classes":
         return
     if tables := [path for path in sorted(root.iterdir()) if _is_table(path, config)]:
         raise DataError(
@@ -96,7 +102,7 @@ def _is_table(path: Path, config: DataConfig) -> bool:
         return False
 
 
-def _check_no_splits(root: Path, folders: list[Path]) -> None:
+def _check_no_splits(root: Path, folders: list[Path], config: DataConfig) -> None:
     """Splits that would be read as classes: a classifier of `train` against `test` would look like a fine one."""
     named = [folder for folder in folders if split_of(folder.name)]
     if len({split_of(folder.name) for folder in named}) > 1:
@@ -104,7 +110,7 @@ def _check_no_splits(root: Path, folders: list[Path]) -> None:
             f"{root}: {_listed(named)} are names of splits, and hold no class folders; expected train/CLASS/..., or a "
             "table with the columns path, label and split"
         )
-    for folder in named:
+    for folder in named if config.subfolders == "ignored" else []:
         inside = {child.name for child in _folders(folder)}
         for other in folders:
             shared = sorted(inside & {child.name for child in _folders(other)})

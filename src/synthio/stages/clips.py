@@ -122,7 +122,11 @@ def data_fingerprint(config: RunConfig) -> str:
     Raises: `DataError` when the folder or the table cannot be read.
     """
     rows = [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
-    return fingerprint(["clips", config.seed, config.data.model_dump(mode="json", exclude={"domain"}), rows])
+    settings = config.data.model_dump(mode="json", exclude={"domain"})
+    # Younger than stages that are finished, which have none.
+    if settings["subfolders"] == "ignored":
+        del settings["subfolders"]
+    return fingerprint(["clips", config.seed, settings, rows])
 
 
 def _read(config: RunConfig) -> list[Row]:
@@ -229,7 +233,7 @@ def _subfolder_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     groups = "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores flatter"
     if shared:
         return [f"class folders hold folders of the same names ({named}); {groups}; if they are the classes, =classes"]
-    return [f"class folders hold folders ({named}) that are not read; {groups}"]
+    return [f"class folders hold folders ({named}), whose names are not read; {groups}"]
 
 
 def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
