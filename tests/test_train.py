@@ -283,6 +283,9 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     # Of this version it is not computed again.
     (folder / "comparison.json").write_text(json.dumps({"version": COMPARISON_VERSION, "comparison": stale}))
     assert project.comparison("earlier").difference.low == 99.0  # type: ignore[union-attr]
+    (folder / "comparison.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"comparison.json: is damaged"):
+        project.comparison("earlier")
     (folder / "comparison.json").unlink()
     (folder / "curves.json").write_text("[]")
     with pytest.raises(StoreError, match=r"curves.json: is damaged"):

@@ -29,9 +29,12 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
     """
     path = folder.path / "comparison.json"
     if path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["version"] == COMPARISON_VERSION:
-            return metrics.Comparison.model_validate(kept["comparison"])
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["version"] == COMPARISON_VERSION:
+                return metrics.Comparison.model_validate(kept["comparison"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise folder.damaged(path.name, error) from error
     comparison = _compare_finished(folder, clips, config)
     write_text(path, json.dumps({"version": COMPARISON_VERSION, "comparison": comparison.model_dump(mode="json")}))
     return comparison

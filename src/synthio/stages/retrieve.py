@@ -78,7 +78,7 @@ def corpus_files(config: RunConfig) -> list[Path]:
     root = corpus_root(config)
     if not root.is_dir():
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
-    files = audio.audio_files(root)
+    files = [path for path in audio.audio_files(root) if path.is_file()]
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
