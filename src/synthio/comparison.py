@@ -72,17 +72,12 @@ def compare(
         arms=tuple(arms),
         difference=_difference(scores, targets, measure, config, [clip.unit for clip in test]),
         classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
-        constant=_constant_guess(clips, classes, targets) if measure.name == "accuracy" else None,
+        constant=_constant_guess(clips, classes, targets, measure) if measure.name == "accuracy" else None,
     )
 
 
-def _constant_guess(clips: Sequence[Clip], classes: Sequence[str], targets: metrics.BoolArray) -> metrics.ConstantGuess:
-    counts = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
-    label = min(counts, key=lambda name: (-counts[name], name))
-    said = np.zeros_like(targets)
-    said[:, classes.index(label)] = True
-    mean = float((said & targets).any(axis=1).mean())
-    return metrics.ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
+def _training_counts(clips: Sequence[Clip]) -> Counter[str]:
+    return Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
 
 
 Scores = npt.NDArray[np.float64]
@@ -177,6 +172,17 @@ def _difference(
     )
 
 
+def _constant_guess(
+    clips: Sequence[Clip], classes: Sequence[str], targets: metrics.BoolArray, measure: _Measure
+) -> metrics.ConstantGuess:
+    counts = _training_counts(clips)
+    label = min(counts, key=lambda name: (-counts[name], name))
+    said = np.zeros_like(targets)
+    said[:, classes.index(label)] = True
+    mean = measure.value(targets, said.astype(np.float64))
+    return metrics.ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
+
+
 def _class_results(
     classes: Sequence[str],
     clips: Sequence[Clip],
@@ -185,7 +191,7 @@ def _class_results(
     measure: _Measure,
     tail_fraction: float,
 ) -> tuple[metrics.ClassResult, ...]:
-    counted = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
+    counted = _training_counts(clips)
     counts = {label: counted[label] for label in classes}
     tail = tail_classes(counts, tail_fraction)
     means = {

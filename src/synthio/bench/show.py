@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from synthio.bench.results import Result, read_results, write_results
 from synthio.bench.runner import finished_cells
 from synthio.bench.statistics import redraw_correction
 from synthio.bench.tables import BenchTables, make_tables
+from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.store import write_text
 
@@ -55,12 +56,13 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
         )
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
+    one_each = {cell.dataset: cell for cell in cells}.values()
     tables = make_tables(
         found,
         recipe.reference,
         {name: arm.title for name, arm in arms.items()},
         len(cells),
-        _corrections(recipe, found),
+        _corrections({cell.dataset: run_config(recipe, arms, cell).data for cell in one_each}, found),
     )
     markdown = to_markdown(tables)
     table = recipe.output / "results.csv"
@@ -71,14 +73,12 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
     return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)), stale)
 
 
-def _corrections(recipe: BenchRecipe, found: Sequence[Result]) -> dict[str, float]:
+def _corrections(of_dataset: Mapping[str, DataConfig], found: Sequence[Result]) -> dict[str, float]:
     """The `redraw_correction` of each dataset whose seeds draw its test. Results of before do not say: there
     ``data.split_method: random`` does."""
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
-    configs = {c.dataset: run_config(recipe, arms, c).data for cells in plan(recipe).values() for c in cells[:1]}
     fractions: dict[str, float] = {}
     for result in found:
-        data = configs[result.dataset]
+        data = of_dataset[result.dataset]
         guessed = data.test_fraction if data.split_method == "random" else 0.0
         told = guessed if result.test_fraction is None else result.test_fraction
         fractions[result.dataset] = max(told, fractions.get(result.dataset, 0.0))
