@@ -195,8 +195,8 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += [*_table_warnings(config, clips), *_subfolder_warnings(config, clips)]
-    warnings += [*checks.test_size_warnings(clips), *_model_warnings(config, opened)]
+    warnings += [*_grouping_warnings(config.data, clips), *checks.test_size_warnings(clips)]
+    warnings += _model_warnings(config, opened)
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     warnings += checks.level_warnings([o.peak for o in opened])
@@ -208,11 +208,16 @@ def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
     return checks.split_problems(clips, {"train": train, "valid": data.valid_fraction, "test": data.test_fraction})
 
 
-def _table_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    """Columns that nobody reads, where one of them may say which clips belong together."""
-    if reader_name(config.data) != "table" or any(clip.group for clip in clips):
+def _grouping_warnings(data: DataConfig, clips: Sequence[Clip]) -> list[str]:
+    """Where no clip has a group: what nobody reads, though it may say which clips belong together."""
+    reader = reader_name(data)
+    if any(clip.group for clip in clips) or reader not in ("table", "folder"):
         return []
-    unread = unread_columns(config.data)
+    return _column_warnings(data) if reader == "table" else _subfolder_warnings(data)
+
+
+def _column_warnings(data: DataConfig) -> list[str]:
+    unread = unread_columns(data)
     if not unread:
         return []
     return [
@@ -221,11 +226,8 @@ def _table_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     ]
 
 
-def _subfolder_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    """Folders inside class folders that nobody reads, though they may say which clips belong together."""
-    if reader_name(config.data) != "folder" or any(clip.group for clip in clips):
-        return []
-    homes = unread_subfolders(config.data)
+def _subfolder_warnings(data: DataConfig) -> list[str]:
+    homes = unread_subfolders(data)
     if not homes:
         return []
     shared = [repr(name) for name, own in homes.items() if len(own) > 1]
