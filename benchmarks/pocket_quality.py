@@ -21,8 +21,8 @@ import torch
 
 from synthio import audio, metrics
 from synthio.backends import pocket
-from synthio.backends.captioner import ClapTagger
 from synthio.backends.clap import load_clap
+from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import load_text_to_audio

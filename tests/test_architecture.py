@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def test_imports_point_one_way(path: Path) -> None:
     if here == "stages":
         others = [n for n in imported(path) if n.startswith("synthio.stages.") and n.split(".")[2] != path.stem]
         assert not others, f"stage {path.stem} imports {others}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = {".".join(("synthio", *path.relative_to(ROOT).with_suffix("").parts)): path for path in rooms()}
+    imports = {name: imported(path) & files.keys() - {name} for name, path in files.items()}
+    # Raises CycleError, which names the circle.
+    assert set(TopologicalSorter(imports).static_order()) == files.keys()
 
 
 def test_importing_synthio_loads_no_model_library() -> None:

@@ -30,14 +30,10 @@ from transformers import (
 
 from synthio.audio import Waveform
 from synthio.backends.audio_llm import TransformersCaptioner, _text_only
-from synthio.backends.captioner import (
-    Captioned,
-    Captioner,
-    ClapTagger,
-    EndpointCaptioner,
-    TemplateCaptioner,
-    load_captioner,
-)
+from synthio.backends.captioner import Captioned, Captioner, TemplateCaptioner
+from synthio.backends.choices import load_captioner
+from synthio.backends.clap_tagger import ClapTagger
+from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, ModelError

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_llm import tiny_gemma
 
-from synthio.backends.llm import EndpointLanguageModel, NoLanguageModel
+from synthio.backends.endpoint_llm import EndpointLanguageModel
+from synthio.backends.llm import NoLanguageModel
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.backends.questions import RequestOptions, lines, make_request, quote, quote_all, template
 from synthio.config import DataConfig, EndpointConfig, ImagineConfig, RunConfig

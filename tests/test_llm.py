@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_gemma, tiny_llama
 
+from synthio.backends.choices import load_language_model
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.endpoint_llm import EndpointLanguageModel
 from synthio.backends.llm import (
     CachedLanguageModel,
-    EndpointLanguageModel,
     NoLanguageModel,
     Reply,
     Request,
     finished_object,
     json_object,
-    load_language_model,
 )
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
 from synthio.config import EndpointConfig, ImagineConfig

@@ -631,13 +631,13 @@ class Models:
     def captioner(self) -> Any:
         """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others.
         Only CLAP tagging needs the CLAP."""
-        from synthio.backends.captioner import load_captioner
+        from synthio.backends.choices import load_captioner
 
         return load_captioner(self._config.caption, self.clap if self._config.caption.kind == "clap" else None)
 
     @cached_property
     def language_model(self) -> Any:
         """The language model, behind its response cache."""
-        from synthio.backends.llm import load_language_model
+        from synthio.backends.choices import load_language_model
 
         return load_language_model(self._config.imagine, self._root / "cache" / "llm")

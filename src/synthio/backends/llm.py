@@ -1,4 +1,4 @@
-"""Language models: one batch-first protocol, an endpoint, an on-disk cache. The in-process model is in `local_llm`.
+"""Language models: one batch-first protocol, what an answer is, an on-disk cache; `endpoint_llm`, `local_llm` answer.
 
 A request carries its prompt twice: as an instruction for chat models, and as a few-shot text to continue for base
 models such as Gemma-3-270m. The backend picks the form that its model was trained for.
@@ -15,13 +15,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthio.backends.endpoint import ChatCall, ChatEndpoint
-from synthio.config import EndpointConfig, ImagineConfig
 from synthio.errors import BackendError
 from synthio.store import write_text
-
-#: Chat models indent their JSON or think before they answer; an unused allowance costs nothing.
-_ENDPOINT_MIN_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -81,50 +76,6 @@ class NoLanguageModel:
         if requests:
             raise BackendError("imagine.mode is template, which loads no language model; set it to mixcap or llm")
         return []
-
-
-class EndpointLanguageModel:
-    """A chat model behind an OpenAI-compatible endpoint, asked for JSON that fits the schema."""
-
-    def __init__(self, config: EndpointConfig) -> None:
-        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint = ChatEndpoint(config)
-        self.name = f"{config.base_url} {config.model}"
-        self.requests_per_call = 4 * config.concurrency
-
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
-        """Concurrent and bounded; a request that still fails after its retries becomes a reply with the reason.
-
-        Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
-        """
-        answers = self._endpoint.chat([_chat_call(request) for request in requests])
-        return [
-            Reply(
-                id=request.id,
-                text=answer.text,
-                failed=answer.failed,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
-                cost=answer.cost,
-            )
-            for request, answer in zip(requests, answers, strict=True)
-        ]
-
-
-def _chat_call(request: Request) -> ChatCall:
-    name = "".join(c if c.isalnum() else "_" for c in str(request.schema.get("title", "answer")))
-    return ChatCall(
-        content=request.instruction,
-        options={
-            "temperature": request.temperature,
-            "max_tokens": max(_ENDPOINT_MIN_TOKENS, 4 * request.max_new_tokens),
-            "seed": request.seed % 2**31,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": name, "schema": request.schema, "strict": True},
-            },
-        },
-    )
 
 
 class CachedLanguageModel:
@@ -196,19 +147,3 @@ def finished_object(text: str, required: Sequence[str]) -> str | None:
             if value is not None and required and set(required) <= value.keys():
                 return closed
     return text if json_object(text) is not None else None
-
-
-def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageModel:
-    """The language model of a recipe, with its replies cached in ``cache_folder``.
-
-    Raises: `ModelError` for a model that cannot be loaded, `MissingDependency` without the pocket wheels,
-    `ConfigError` for a missing key or device.
-    """
-    if config.mode == "template":
-        return NoLanguageModel()
-    if config.kind == "endpoint":
-        return CachedLanguageModel(EndpointLanguageModel(config.endpoint), cache_folder)
-    from synthio.backends.local_llm import LocalLanguageModel
-
-    local = LocalLanguageModel(config.model, None, config.device, config.batch_size)
-    return CachedLanguageModel(local, cache_folder)

@@ -1,0 +1,52 @@
+"""Which of several backends a recipe asks for: its language model and its captioner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synthio.backends.audio_llm import TransformersCaptioner
+from synthio.backends.captioner import Captioner, TemplateCaptioner
+from synthio.backends.clap import Clap
+from synthio.backends.clap_tagger import ClapTagger
+from synthio.backends.endpoint_captioner import EndpointCaptioner
+from synthio.backends.endpoint_llm import EndpointLanguageModel
+from synthio.backends.llm import CachedLanguageModel, LanguageModel, NoLanguageModel
+from synthio.backends.local_llm import LocalLanguageModel
+from synthio.config import CaptionConfig, ImagineConfig
+from synthio.errors import ConfigError, ModelError
+
+
+def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageModel:
+    """The language model of a recipe, with its replies cached in ``cache_folder``.
+
+    Raises: `ModelError` for a model that cannot be loaded, `MissingDependency` without the pocket wheels,
+    `ConfigError` for a missing key or device.
+    """
+    if config.mode == "template":
+        return NoLanguageModel()
+    if config.kind == "endpoint":
+        return CachedLanguageModel(EndpointLanguageModel(config.endpoint), cache_folder)
+    local = LocalLanguageModel(config.model, None, config.device, config.batch_size)
+    return CachedLanguageModel(local, cache_folder)
+
+
+def load_captioner(config: CaptionConfig, clap: Clap | None) -> Captioner:
+    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only.
+
+    Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key, device
+    or CLAP.
+    """
+    if config.kind == "template":
+        return TemplateCaptioner()
+    if config.kind == "endpoint":
+        return EndpointCaptioner(config.endpoint)
+    if config.kind == "clap":
+        if clap is None:
+            raise ConfigError("caption.kind clap needs a CLAP model; load one first, or set caption.kind=template")
+        return ClapTagger(clap, config.tags_per_clip)
+    if config.model == "pocket":
+        raise ModelError(
+            "caption.model is `pocket`, but there is no pocket audio language model: set caption.model to a folder or "
+            "hub id, such as Qwen/Qwen2-Audio-7B-Instruct, or caption.kind=clap"
+        )
+    return TransformersCaptioner(config.model, config.device, config.batch_size)

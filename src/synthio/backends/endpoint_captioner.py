@@ -1,0 +1,51 @@
+"""Captions from an audio language model behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from synthio import audio
+from synthio.audio import Waveform
+from synthio.backends.captioner import Captioned, instruction
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.config import EndpointConfig
+from synthio.wording import clean
+
+
+class EndpointCaptioner:
+    """An audio language model behind an OpenAI-compatible endpoint; the clip travels as base64 WAV."""
+
+    sample_rate_hz = 16_000
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
+        self._endpoint = ChatEndpoint(config)
+        self.clips_per_call = 4 * config.concurrency
+
+    def caption(
+        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
+    ) -> list[Captioned]:
+        """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
+        calls = [_audio_call(w, sample_rate_hz, each) for w, each in zip(waveforms, labels, strict=True)]
+        return [
+            Captioned(clean(a.text or "") or None, a.failed, a.input_tokens, a.output_tokens, a.cost)
+            for a in self._endpoint.chat(calls)
+        ]
+
+
+def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...]) -> ChatCall:
+    import soundfile as sf
+
+    wav = io.BytesIO()
+    sf.write(wav, np.clip(audio.peak_normalise(waveform), -1, 1), sample_rate_hz, format="WAV", subtype="PCM_16")
+    encoded = base64.b64encode(wav.getvalue()).decode("ascii")
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": instruction(labels)},
+        {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}},
+    ]
+    return ChatCall(content, {"temperature": 0.0, "max_tokens": 1024})

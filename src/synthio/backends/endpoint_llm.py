@@ -1,0 +1,56 @@
+"""A language model behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.llm import Reply, Request
+from synthio.config import EndpointConfig
+
+#: Chat models indent their JSON or think before they answer; an unused allowance costs nothing.
+_MIN_TOKENS = 1024
+
+
+class EndpointLanguageModel:
+    """A chat model behind an OpenAI-compatible endpoint, asked for JSON that fits the schema."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
+        self._endpoint = ChatEndpoint(config)
+        self.name = f"{config.base_url} {config.model}"
+        self.requests_per_call = 4 * config.concurrency
+
+    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+        """Concurrent and bounded; a request that still fails after its retries becomes a reply with the reason.
+
+        Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
+        """
+        answers = self._endpoint.chat([_chat_call(request) for request in requests])
+        return [
+            Reply(
+                id=request.id,
+                text=answer.text,
+                failed=answer.failed,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                cost=answer.cost,
+            )
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+def _chat_call(request: Request) -> ChatCall:
+    name = "".join(c if c.isalnum() else "_" for c in str(request.schema.get("title", "answer")))
+    return ChatCall(
+        content=request.instruction,
+        options={
+            "temperature": request.temperature,
+            "max_tokens": max(_MIN_TOKENS, 4 * request.max_new_tokens),
+            "seed": request.seed % 2**31,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": name, "schema": request.schema, "strict": True},
+            },
+        },
+    )
