@@ -37,7 +37,8 @@ def test_every_pretraining_recipe_is_valid() -> None:
     schemas = {"autoencoder": AutoencoderRecipe, "t2a": T2ARecipe, "clap": ClapRecipe, "classifier": ClassifierRecipe}
     for name, schema in schemas.items():
         load_recipe(ROOT / "recipes" / "pretrain" / f"{name}.yaml", [], schema)
-    load_recipe(ROOT / "recipes" / "pretrain" / "recordings.yaml", [], RecordingsRecipe)
+    for name in ("recordings", "timgm6mb"):
+        load_recipe(ROOT / "recipes" / "pretrain" / f"{name}.yaml", [], RecordingsRecipe)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
