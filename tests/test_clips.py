@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from synthio.config import DataConfig, RunConfig
 from synthio.errors import DataError
+from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip
-from synthio.stages.clips import DataCheck, check_data, clip_id, collect_clips, data_fingerprint
+from synthio.stages.clips import DataCheck, check_data, clip_id, collect_clips, data_fingerprint, tell_warnings
 from synthio.store import StageFolder
 
 RATE_HZ = 8_000
@@ -357,7 +358,9 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     clip(root / "test" / "dog" / "z.wav", sound("both"))
     listener = Listener()
     check = check_data(run_config(root))
-    collect_clips(run_config(root), StageFolder(tmp_path / "run", "clips", "key"), listener)
+    folder = StageFolder(tmp_path / "run", "clips", "key")
+    collect_clips(run_config(root), folder, listener)
+    tell_warnings(folder, listener)
     assert check.problems == ()
     assert list(check.warnings) == listener.warnings
     for part in (
@@ -425,10 +428,17 @@ def test_clips_in_other_units_than_full_scale_are_told_of(tmp_path: Path) -> Non
     assert any("1 clip(s) go beyond full scale (peak 300" in w for w in check_data(run_config(root)).warnings)
 
 
-def test_warnings_are_kept_for_the_report(tmp_path: Path) -> None:
-    folder, listener = StageFolder(tmp_path / "run", "clips", "key"), Listener()
-    collect_clips(run_config(dataset(tmp_path / "data")), folder, listener)
-    assert listener.warnings and folder.summary()["warnings"] == listener.warnings
+def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -> None:
+    config = run_config(dataset(tmp_path / "data")).model_copy(update={"run_folder": tmp_path / "run"})
+    (tmp_path / "data" / "train" / "dog" / "broken.wav").write_bytes(b"")
+    told = []
+    for _ in range(2):
+        listener = Listener()
+        pipeline = Pipeline(config, listener)
+        assert pipeline.clips() == pipeline.clips()
+        told.append(listener.warnings)
+    kept, rejected = pipeline.clips_folder.summary()["warnings"], pipeline.clips_folder.path / "rejected.jsonl"
+    assert kept and told == [[f"1 file(s) cannot be used; {rejected} says why", *kept]] * 2
 
 
 def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -114,18 +114,10 @@ def _silence_library_bars() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _finite(value: Any) -> Any:
-    """With null for what is no number: JSON has no NaN."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _print(value: Any, as_json: bool, text: Callable[[], None]) -> None:
     if as_json:
-        print(json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str, allow_nan=False))
+        # JSON has no NaN: null.
+        print(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
     else:
         text()
 

@@ -87,11 +87,7 @@ class Pipeline:
 
     def clips(self) -> list[Clip]:
         """The usable real clips."""
-        from synthio.stages.clips import collect_clips
-
-        return self._once(
-            self.clips_folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter)
-        )
+        return self._clips
 
     def captions(self) -> list[Caption]:
         """One caption per training clip."""
@@ -422,6 +418,15 @@ class Pipeline:
         from synthio.stages.clips import data_fingerprint
 
         return self._folder("clips", data_fingerprint(self.config))
+
+    @cached_property
+    def _clips(self) -> list[Clip]:
+        from synthio.stages.clips import collect_clips, tell_warnings
+
+        folder = self.clips_folder
+        clips = self._once(folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
+        tell_warnings(folder, self.reporter)
+        return clips
 
     @cached_property
     def _clips_identity(self) -> str:

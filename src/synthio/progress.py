@@ -32,6 +32,7 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
+        self._told: set[str] = set()
 
     @contextmanager
     def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
@@ -47,5 +48,7 @@ class ConsoleReporter(Reporter):
         self._console.print(message, markup=False, highlight=False)
 
     def warn(self, message: str) -> None:
-        """Printed in yellow."""
-        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+        """Printed in yellow, once: the cells of a bench, the gate and the training share clips."""
+        if message not in self._told:
+            self._told.add(message)
+            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)

@@ -77,10 +77,6 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
     if found.problems:
         raise DataError("\n".join([f"{config.data.path}: {len(found.problems)} problem(s)", *found.problems]))
     rejected = folder.path / "rejected.jsonl"
-    if found.rejected:
-        reporter.warn(f"{len(found.rejected)} file(s) cannot be used; {rejected} says why")
-    for warning in found.warnings:
-        reporter.warn(warning)
     write_text(rejected, "".join(clip.model_dump_json() + "\n" for clip in found.rejected))
     summary = {
         "clips": len(found.clips),
@@ -93,6 +89,15 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
     }
     folder.finish(found.clips, summary)
     return list(found.clips)
+
+
+def tell_warnings(folder: StageFolder, reporter: Reporter) -> None:
+    """What `collect_clips` found, also of clips that an earlier run read: it holds of every result from them."""
+    found = folder.summary()
+    if found["rejected"]:
+        reporter.warn(f"{found['rejected']} file(s) cannot be used; {folder.path / 'rejected.jsonl'} says why")
+    for warning in found.get("warnings", ()):
+        reporter.warn(warning)
 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
