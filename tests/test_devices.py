@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -48,3 +49,31 @@ def test_devices_have_names() -> None:
     assert resolve_device("auto").type in {"cpu", "cuda", "mps"}
     with pytest.raises(ConfigError, match="tpu"):
         resolve_device("tpu")
+
+
+def test_a_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ConfigError, match=r"'cuda:2' is not available; found 2 of cuda, counted from 0"):
+        resolve_device("cuda:2")
+
+
+def test_what_a_failed_batch_made_is_freed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Made:
+        pass
+
+    alive: list[weakref.ref[Made]] = []
+    at_cleaning: list[bool] = []
+
+    def call(batch: Sequence[int]) -> Sequence[int]:
+        made = Made()
+        alive.append(weakref.ref(made))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("no memory")
+        return batch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: at_cleaning.append(alive[-1]() is None))
+    assert in_batches([1, 2], 2, call, lambda message: None) == [1, 2]
+    assert at_cleaning == [True]

@@ -270,15 +270,55 @@ def test_500_is_retried_and_then_recorded() -> None:
     assert "it burns" in reply.failed
 
 
-def test_a_hanging_endpoint_is_a_recorded_timeout() -> None:
-    with EndpointServer(always(HANG)) as server:
-        replies = EndpointLanguageModel(config(server, timeout_s=0.1, max_retries=0)).complete([request(0), request(1)])
-    assert [(reply.text, reply.failed) for reply in replies] == [(None, "no answer within 0.1 s")] * 2
+def test_a_request_that_is_never_answered_is_a_recorded_timeout() -> None:
+    with EndpointServer(lambda body, earlier: HANG if "fluteflute" in str(body) else chat("{}")) as server:
+        model = EndpointLanguageModel(config(server, timeout_s=0.5, max_retries=0))
+        replies = model.complete([request(0), request(1)])
+        alone = model.complete([request(1)])
+    assert replies[0].text == "{}"
+    assert [(reply.text, reply.failed) for reply in [replies[1], *alone]] == [(None, "no answer within 0.5 s")] * 2
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_wrong_key_stops_and_names_the_variable(status: int) -> None:
-    with EndpointServer(always(error(status))) as server, pytest.raises(BackendError, match=KEY_VARIABLE):
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (error(429, "insufficient_quota"), "insufficient_quota"),
+        (error(503, "overloaded"), "overloaded"),
+        (error(403, "this region is not served"), "this region is not served"),
+        (HANG, "no answer within 0.2 s"),
+    ],
+    ids=["429", "503", "403", "hang"],
+)
+def test_an_endpoint_that_answers_nothing_stops_with_its_reason(response: Response, reason: str) -> None:
+    """Else the stage would be finished with templates, and no later run would ask again."""
+    with EndpointServer(always(response)) as server:
+        model = EndpointLanguageModel(config(server, timeout_s=0.2, max_retries=0))
+        with pytest.raises(BackendError, match=f"(?s){reason}.*resumes"):
+            model.complete([request(0), request(1)])
+
+
+def test_a_spent_quota_stops_also_the_last_request() -> None:
+    with EndpointServer(always(error(429, "insufficient_quota"))) as server, pytest.raises(BackendError, match="quota"):
+        EndpointLanguageModel(config(server, max_retries=0)).complete([request()])
+
+
+def test_one_forbidden_request_costs_no_other_one() -> None:
+    with EndpointServer(lambda body, earlier: error(403, "flagged") if earlier == 0 else chat("{}")) as server:
+        replies = EndpointLanguageModel(config(server, concurrency=1)).complete([request(0), request(1)])
+    assert "flagged" in (replies[0].failed or "") and replies[1].text == "{}"
+
+
+def test_an_answer_that_is_cut_before_it_begins_says_so() -> None:
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": ""}}
+    with EndpointServer(always(completion(choices=[choice]))) as server:
+        reply = EndpointLanguageModel(config(server, max_tokens=2000)).complete([request()])[0]
+    assert server.seen[0].body["max_tokens"] == 2000
+    assert reply.failed == "cut after 5 tokens, before the answer began: raise endpoint.max_tokens (2000)"
+
+
+def test_a_wrong_key_stops_and_names_the_variable_and_the_reason() -> None:
+    wrong = pytest.raises(BackendError, match=f"expired.*{KEY_VARIABLE}")
+    with EndpointServer(always(error(401, "expired"))) as server, wrong:
         EndpointLanguageModel(config(server)).complete([request(i) for i in range(3)])
 
 

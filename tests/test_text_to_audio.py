@@ -147,3 +147,47 @@ def test_unreachable_hub_id_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="t2a.model=pocket"):
         load_text_to_audio(T2AConfig(model="nobody/no-such-model"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_half_precision_model_keeps_all_of_its_adapter(
+    request: pytest.FixtureRequest, family: str, tmp_path: Path
+) -> None:
+    """Early adapters are below what bfloat16 weights can hold: merged, they would be rounded away."""
+    aligned = load(request, family, dtype="bfloat16")
+    latents = aligned.encode([np.random.default_rng(0).normal(size=8_000).astype(np.float32)], 0.5)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    aligned.add_adapter(rank=2, seed=0)
+    with torch.no_grad():
+        for parameter in aligned.adapter_parameters().values():
+            parameter.normal_(std=0.01)
+    aligned.save_adapter(tmp_path / "adapter")
+    loaded = load(request, family, dtype="bfloat16")
+    loaded.load_adapter(tmp_path / "adapter")
+    assert loaded.adapter_parameters() == {}
+    with torch.no_grad():
+        error, other = (
+            model.denoising_error(latents, noise, torch.tensor([0.5]), model.condition(["hiss"], 0.5))
+            for model in (aligned, loaded)
+        )
+    assert torch.equal(error, other)
+    assert np.array_equal(aligned.generate(["hiss"], 0.5, [0])[0], loaded.generate(["hiss"], 0.5, [0])[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_autoencoder_of_a_half_precision_model_is_exact(request: pytest.FixtureRequest, family: str) -> None:
+    """Rounded, it would put a noise floor under every synthetic clip that real clips do not have."""
+    half, whole = load(request, family, dtype="bfloat16"), load(request, family)
+    clip = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
+    assert torch.equal(half.encode([clip], 0.5), whole.encode([clip], 0.5))
+    decoded: list[torch.Tensor] = []
+    keep = half.pipeline.vae.decode
+
+    def decode(latents: torch.Tensor) -> object:
+        decoded.append(latents)
+        return keep(latents)
+
+    half.pipeline.vae.decode = decode
+    heard = half.generate(["hiss"], 0.5, [0])[0]
+    samples = whole.pipeline.vae.decode(decoded[0]).sample.float().mean(dim=1)[0].detach().numpy()
+    np.testing.assert_allclose(heard, samples.clip(-1, 1)[: len(heard)], atol=1e-6)

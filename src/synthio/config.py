@@ -155,6 +155,9 @@ class EndpointConfig(Section):
         "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for local servers."
     )
     concurrency: int = Field(8, ge=1, le=256, description="Requests in flight.")
+    max_tokens: int = Field(
+        1024, ge=1, description="What an answer may have; for a model that thinks first, its thoughts too."
+    )
     timeout_s: float = Field(60.0, gt=0, description="Per request.")
     max_retries: int = Field(5, ge=0, le=20, description="Retries with back-off on 429, 5xx and time-outs.")
     price_per_million_input_tokens: float = Field(0.0, ge=0, description="For the cost count.")

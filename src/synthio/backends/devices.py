@@ -22,7 +22,10 @@ def resolve_device(name: str) -> torch.device:
     if not available.get(kind, False):
         here = ", ".join(kind for kind, present in available.items() if present)
         raise ConfigError(f"device {name!r} is not available; found {here}; use `auto` or one of these")
-    return torch.device(name)
+    device = torch.device(name)
+    if (device.index or 0) >= (count := torch.cuda.device_count() if kind == "cuda" else 1):
+        raise ConfigError(f"device {name!r} is not available; found {count} of {kind}, counted from 0")
+    return device
 
 
 def in_batches(
@@ -37,11 +40,13 @@ def in_batches(
         batch = items[len(results) : len(results) + batch_size]
         try:
             results.extend(call(batch))
+            continue
         except (torch.OutOfMemoryError, MemoryError) as error:
             if len(batch) == 1:
                 raise BackendError("out of memory with a batch of 1; use a smaller model or shorter clips") from error
-            batch_size = max(1, len(batch) // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            warn(f"out of memory: going on with batches of {batch_size}")
+        # Outside the handler, whose traceback holds what the failed batch had made.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        batch_size = max(1, len(batch) // 2)
+        warn(f"out of memory: going on with batches of {batch_size}")
     return results

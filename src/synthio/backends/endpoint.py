@@ -11,7 +11,7 @@ import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from synthio.config import EndpointConfig
@@ -45,8 +45,8 @@ class ChatAnswer:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
-    unreachable: bool = False
-    """No connection at all, not even a slow one."""
+    fault: Literal["call", "either", "server"] = "call"
+    """Whose fault a failure is: a time-out or an error of the server may come of the call, no connection cannot."""
 
 
 class ChatEndpoint:
@@ -62,13 +62,14 @@ class ChatEndpoint:
     def chat(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
         """Answers in order; at most ``concurrency`` calls in flight.
 
-        Raises: `BackendError` when the key or the model name is wrong, or nothing can be reached at ``base_url``.
+        Raises: `BackendError` when the key or the model name is wrong, or ``base_url`` answers none of the calls.
         """
         answers = _run(self._all(calls))
-        if answers and all(answer.unreachable for answer in answers):
+        faults = {answer.fault for answer in answers}
+        if faults == {"server"} or (len(answers) > 1 and faults <= {"server", "either"}):
             raise BackendError(
-                f"{self._config.base_url}: no connection ({answers[0].failed}). Start the server, or correct "
-                "endpoint.base_url; then run the same command again: it resumes"
+                f"{self._config.base_url} answers nothing: {answers[0].failed}. Mend that (the server, "
+                "endpoint.base_url, your quota), then run the same command again: it resumes"
             )
         return answers
 
@@ -94,12 +95,16 @@ class ChatEndpoint:
         async with limit:
             try:
                 return self._answer(await self._send(client, call))
-            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            except (openai.AuthenticationError, openai.NotFoundError) as error:
                 raise BackendError(self._advice(error)) from error
             except openai.APITimeoutError:
-                return ChatAnswer(None, f"no answer within {self._config.timeout_s:g} s")
+                return ChatAnswer(None, f"no answer within {self._config.timeout_s:g} s", fault="either")
             except openai.APIConnectionError as error:
-                return ChatAnswer(None, self._reason(error.__cause__ or error), unreachable=True)
+                return ChatAnswer(None, f"no connection ({self._reason(error.__cause__ or error)})", fault="server")
+            except openai.RateLimitError as error:
+                return ChatAnswer(None, self._reason(error), fault="server")
+            except (openai.InternalServerError, openai.PermissionDeniedError) as error:
+                return ChatAnswer(None, self._reason(error), fault="either")
             except (openai.OpenAIError, ValueError) as error:
                 return ChatAnswer(None, self._reason(error))
             except (AttributeError, KeyError, IndexError, TypeError) as error:
@@ -139,13 +144,17 @@ class ChatEndpoint:
         message = choices[0].message if choices else None
         text = _text(getattr(message, "content", None))
         failed = None if text else f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}"
+        if failed and choices and choices[0].finish_reason == "length":
+            allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
+            failed = f"cut after {output_tokens} tokens, before the answer began: {allowed}"
         return ChatAnswer(text or None, failed, input_tokens, output_tokens, cost)
 
     def _advice(self, error: Any) -> str:
         where = f"{self._config.base_url} answered {error.status_code}"
         if error.status_code == 404:
             return f"{where} for model {self._config.model!r}: set endpoint.model to one that it serves; check base_url"
-        return f"{where}: put a valid key into the environment variable {self._config.api_key_variable}"
+        variable = self._config.api_key_variable
+        return f"{where} ({self._reason(error)}): put a valid key into the environment variable {variable}"
 
     def _reason(self, error: BaseException) -> str:
         """One line; a server that repeats the key back must not get it into a manifest."""

@@ -24,21 +24,24 @@ class EndpointCaptioner:
 
     def __init__(self, config: EndpointConfig) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint = ChatEndpoint(config)
+        self._endpoint, self._max_tokens = ChatEndpoint(config), config.max_tokens
         self.clips_per_call = 4 * config.concurrency
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
     ) -> list[Captioned]:
         """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
-        calls = [_audio_call(w, sample_rate_hz, each) for w, each in zip(waveforms, labels, strict=True)]
+        calls = [
+            _audio_call(waveform, sample_rate_hz, own, self._max_tokens)
+            for waveform, own in zip(waveforms, labels, strict=True)
+        ]
         return [
             Captioned(clean(a.text or "") or None, a.failed, a.input_tokens, a.output_tokens, a.cost)
             for a in self._endpoint.chat(calls)
         ]
 
 
-def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...]) -> ChatCall:
+def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...], max_tokens: int) -> ChatCall:
     import soundfile as sf
 
     wav = io.BytesIO()
@@ -48,4 +51,4 @@ def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...]
         {"type": "text", "text": instruction(labels)},
         {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}},
     ]
-    return ChatCall(content, {"temperature": 0.0, "max_tokens": 1024})
+    return ChatCall(content, {"temperature": 0.0, "max_tokens": max_tokens})

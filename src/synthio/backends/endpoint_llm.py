@@ -8,16 +8,13 @@ from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.backends.llm import Reply, Request
 from synthio.config import EndpointConfig
 
-#: Chat models indent their JSON or think before they answer; an unused allowance costs nothing.
-_MIN_TOKENS = 1024
-
 
 class EndpointLanguageModel:
     """A chat model behind an OpenAI-compatible endpoint, asked for JSON that fits the schema."""
 
     def __init__(self, config: EndpointConfig) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint = ChatEndpoint(config)
+        self._endpoint, self._max_tokens = ChatEndpoint(config), config.max_tokens
         self.name = f"{config.base_url} {config.model}"
         self.requests_per_call = 4 * config.concurrency
 
@@ -26,7 +23,7 @@ class EndpointLanguageModel:
 
         Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
         """
-        answers = self._endpoint.chat([_chat_call(request) for request in requests])
+        answers = self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests])
         return [
             Reply(
                 id=request.id,
@@ -40,13 +37,14 @@ class EndpointLanguageModel:
         ]
 
 
-def _chat_call(request: Request) -> ChatCall:
+def _chat_call(request: Request, max_tokens: int) -> ChatCall:
     name = "".join(c if c.isalnum() else "_" for c in str(request.schema.get("title", "answer")))
     return ChatCall(
         content=request.instruction,
         options={
             "temperature": request.temperature,
-            "max_tokens": max(_MIN_TOKENS, 4 * request.max_new_tokens),
+            # Chat models indent their JSON or think before they answer; an unused allowance costs nothing.
+            "max_tokens": max(max_tokens, 4 * request.max_new_tokens),
             "seed": request.seed % 2**31,
             "response_format": {
                 "type": "json_schema",

@@ -70,7 +70,7 @@ class TextToAudio(Protocol):
         """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
 
     def load_adapter(self, folder: Path) -> None:
-        """Merge a saved adapter into the weights, for generation."""
+        """Put a saved adapter on, for generation."""
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter alone (safetensors)."""
@@ -107,6 +107,9 @@ class _StableAudio:
         self._config = config
         self._channels = int(pipeline.vae.config.audio_channels)
         self._dtype = next(pipeline.transformer.parameters()).dtype
+        if hasattr(pipeline.vae, "use_slicing"):
+            # A batch of Stable Audio Open's windows of 47.5 s, decoded at once, takes more memory than its sampling.
+            pipeline.vae.enable_slicing()
         for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
             module.eval().requires_grad_(False)
 
@@ -117,18 +120,19 @@ class _StableAudio:
         negative = self._config.negative_prompt
         try:
             with torch.no_grad():
-                clips = self.pipeline(
+                latents = self.pipeline(
                     list(prompts),
                     **self._duration_arguments(duration_s),
                     num_inference_steps=self._config.num_inference_steps,
                     guidance_scale=self._config.guidance_scale,
                     negative_prompt=None if negative is None else [negative] * len(prompts),
                     generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                    output_type="pt",
+                    output_type="latent",
                 ).audios
+                clips = self.pipeline.vae.decode(latents.float()).sample.clamp(-1.0, 1.0)
         except (ValueError, TypeError) as error:
             raise BackendError(f"the text-to-audio model refused {duration_s:.2f} s clips: {error}") from error
-        mono = clips.float().mean(dim=1).cpu().numpy()
+        mono = clips.mean(dim=1).cpu().numpy()
         if not np.isfinite(mono).all():
             raise BackendError("the text-to-audio model returned NaN; try t2a.dtype=float32 or a lower guidance_scale")
         length = round(duration_s * self.sample_rate_hz)
@@ -140,7 +144,7 @@ class _StableAudio:
         cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
         length = self._frames(duration_s) * self._ratio
         batch = torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in cut]))
-        stereo = batch[:, None].repeat(1, self._channels, 1).to(self.device, self._dtype)
+        stereo = batch[:, None].repeat(1, self._channels, 1).to(self.device)
         with torch.no_grad():
             return self._to_latents(stereo)
 
@@ -167,7 +171,9 @@ class _StableAudio:
             adapted = PeftModel.from_pretrained(self.pipeline.transformer, str(folder))
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelError(f"{folder}: not an adapter of this text-to-audio model: {error}") from error
-        self.pipeline.transformer = adapted.merge_and_unload().eval().requires_grad_(False)
+        # Half-precision weights are too coarse to hold what an adapter adds; beside them it keeps its float32.
+        merged = adapted.merge_and_unload() if self._dtype == torch.float32 else adapted
+        self.pipeline.transformer = merged.eval().requires_grad_(False)
 
     def save_adapter(self, folder: Path) -> None:
         """See `TextToAudio.save_adapter`."""
@@ -312,9 +318,11 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     family = _pipeline_class(source, config.revision)
     if family not in FAMILIES:
         raise ModelError(f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}")
+    # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
+    dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
     try:
         pipeline = getattr(diffusers, family).from_pretrained(
-            source, revision=config.revision, torch_dtype=getattr(torch, config.dtype), use_safetensors=True
+            source, revision=config.revision, dtype=dtype, use_safetensors=True
         )
     except ImportError as error:
         raise MissingDependency(

@@ -21,7 +21,7 @@ from synthio.pretrain.drum_machine import DRUMS, drum_hit
 from synthio.pretrain.packages import read_rows
 from synthio.recipes import Section
 from synthio.seeds import numpy_generator
-from synthio.store import json_lines
+from synthio.store import json_lines, write_text
 from synthio.variation import at_pitch, draw_resonances, draw_size, vary
 
 
@@ -101,9 +101,7 @@ def build_corpus(config: CorpusConfig) -> Path:
     (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
     settings.write_text(_settings(config), encoding="utf-8")
     lines = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
-    partial = config.folder / "metadata.jsonl.partial"
-    partial.write_text(lines, encoding="utf-8")
-    partial.replace(config.folder / "metadata.jsonl")
+    write_text(config.folder / "metadata.jsonl", lines)
     return config.folder
 
 

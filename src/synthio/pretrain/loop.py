@@ -101,7 +101,9 @@ def fit(
             f"{checkpoint}: was trained with another recipe, corpus or autoencoder; expected the same but for "
             "optimiser.steps and optimiser.checkpoint_every: choose another output, or delete this folder"
         )
-    average |= {name: tensor.to(parameters[name].device) for name, tensor in restored.items()}
+    average |= {name: restored[name].to(p.device) for name, p in parameters.items() if name in restored}
+    for name, buffer in _statistics(module).items():
+        buffer.copy_(restored.get(name, buffer))
     recent: list[float] = []
     started = time.monotonic()
     with reporter.task(f"pretrain {folder.parent.name}", config.steps, first) as advance:
@@ -113,7 +115,8 @@ def fit(
                 with averaged(parameters, average):
                     measured = dict(evaluate())
                 _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
-                save_checkpoint(checkpoint, step + 1, parameters, optimiser, average, {"depends": depends})
+                kept = {**average, **_statistics(module)}
+                save_checkpoint(checkpoint, step + 1, parameters, optimiser, kept, {"depends": depends})
                 recent = []
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -154,6 +157,12 @@ class averaged:  # noqa: N801  (a context manager reads as a verb)
     def _assign(self, values: Mapping[str, torch.Tensor]) -> None:
         for name, parameter in self._parameters.items():
             parameter.copy_(values[name])
+
+
+def _statistics(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What a model keeps besides parameters, as the running mean of batch normalisation; it is not averaged."""
+    parameters = dict(module.named_parameters())
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in parameters}
 
 
 @torch.no_grad()

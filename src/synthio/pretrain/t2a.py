@@ -21,7 +21,7 @@ from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
 from synthio.progress import Reporter
 from synthio.recipes import Section
-from synthio.seeds import numpy_generator
+from synthio.seeds import numpy_generator, torch_generator
 from synthio.store import fingerprint
 from synthio.variation import varied_copies
 
@@ -75,11 +75,12 @@ def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     both = torch.nn.ModuleDict({"transformer": transformer, "embedder": embedder}).to(device)
 
     def loss(step: int) -> torch.Tensor:
-        return flow_loss(both, data.batch(step), step)
+        return flow_loss(both, data.batch(step), torch_generator(recipe.optimiser.seed, "flow", step))
 
     def evaluate() -> Mapping[str, float]:
         with torch.no_grad():
-            losses = [float(flow_loss(both, batch, -1 - i)) for i, batch in enumerate(data.validation_batches())]
+            batches = enumerate(data.validation_batches())
+            losses = [float(flow_loss(both, batch, torch_generator(0, "validation", i))) for i, batch in batches]
         return {"validation_loss": float(np.mean(losses))}
 
     loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, data.depends, reporter)
@@ -91,11 +92,10 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
 duration in seconds."""
 
 
-def flow_loss(both: torch.nn.ModuleDict, batch: Batch, step: int) -> torch.Tensor:
+def flow_loss(both: torch.nn.ModuleDict, batch: Batch, generator: torch.Generator) -> torch.Tensor:
     """Rectified-flow loss with logit-normal time (Esser et al. 2024): ``x_t = (1 - t) x + t noise``, target
-    ``noise - x``. Draws are seeded by the step."""
+    ``noise - x``. Times and noise are drawn from ``generator``."""
     latents, prompts, mask, duration_s = batch
-    generator = torch.Generator().manual_seed(step % (2**31))
     time = torch.sigmoid(torch.randn(latents.shape[0], generator=generator)).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy = torch.lerp(latents, noise, time[:, None, None])
