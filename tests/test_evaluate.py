@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,6 +111,9 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
     made = plan_clips(config, [clip("1", "train", "<b>bell</b>")], ("aligned", "base"))
     text = write_page(evaluation, made, tmp_path / "stage", tmp_path / "page.html", "run").read_text()
     assert text.index("audio/base/") < text.index("audio/aligned/")
+    refused = [clip.model_copy(update={"failed": "NaN"}) if clip.id.startswith("base/") else clip for clip in made]
+    text = write_page(evaluation, refused, tmp_path / "stage", tmp_path / "page.html", "run").read_text()
+    assert "audio/base/" not in text and len(re.findall(r"<td>-</td>\s*<td><audio", text)) == 2
 
 
 def test_balanced_gives_every_class_the_same_weight() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -146,16 +147,16 @@ def test_a_wrong_include(tmp_path: Path, include: str) -> None:
 
 def test_an_include_on_the_command_line_is_refused_not_ignored() -> None:
     with pytest.raises(ConfigError, match="include"):
-        apply_overrides({}, ["include=base.yaml"])
+        apply_overrides({}, ["include=base.yaml"], RunConfig)
 
 
 def test_overrides_that_are_no_overrides_are_told_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        apply_overrides({}, ["seed", "train.seeds=1", "oops"])
+        apply_overrides({}, ["seed", "train.seeds=1", "oops"], RunConfig)
     assert "'seed'" in str(caught.value)
     assert "'oops'" in str(caught.value)
     with pytest.raises(ConfigError, match="not readable YAML"):
-        apply_overrides({}, ["seed=[1"])
+        apply_overrides({}, ["seed=[1"], RunConfig)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_overrides_that_are_no_overrides_are_told_together() -> None:
     ],
 )
 def test_override_values(text: str, value: object) -> None:
-    assert apply_overrides({}, [f"a.b={text}"]) == {"a": {"b": value}}
+    assert apply_overrides({}, [f"a.b={text}"], RunConfig) == {"a": {"b": value}}
 
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
@@ -190,7 +191,7 @@ mappings = st.dictionaries(keys, leaves | st.dictionaries(keys, leaves, max_size
 @given(mappings, st.lists(keys, min_size=1, max_size=3), leaves)
 def test_an_override_sets_its_key_and_no_other(content: dict[str, Any], path: list[str], value: object) -> None:
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).removesuffix("...\n")
-    changed = apply_overrides(content, [f"{'.'.join(path)}={text}"])
+    changed = apply_overrides(content, [f"{'.'.join(path)}={text}"], RunConfig)
     assert _get(changed, path) == value
     assert {k: v for k, v in changed.items() if k != path[0]} == {k: v for k, v in content.items() if k != path[0]}
 
@@ -208,6 +209,30 @@ def test_merging(a: dict[str, Any], b: dict[str, Any], c: dict[str, Any]) -> Non
     assert merge(a, b).keys() == a.keys() | b.keys()
     assert all(merge(a, b)[key] == value for key, value in b.items() if not isinstance(value, dict))
     assert merge(merge(a, b), b) == merge(a, b)
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("data.path=site #3", "site #3"),
+        ("data.path=2023-05-01", "2023-05-01"),
+        ("data.path=20230501", "20230501"),
+        ("data.domain=no", "no"),
+        ("data.domain=dawn chorus: robins", "dawn chorus: robins"),
+        ("data.domain='bird calls'", "bird calls"),
+        ("run_folder=2023", Path("2023")),
+        ("data.label_separator=|", "|"),
+        ("data.label_separator=null", None),
+        ("t2a.negative_prompt=null", None),
+        ("train.model=007", "007"),
+    ],
+)
+def test_text_is_taken_as_it_is_typed(override: str, found: object) -> None:
+    content: dict[str, Any] = {"data": {"path": "x"}}
+    config: Any = validate(apply_overrides(content, [override], RunConfig), RunConfig, "recipe.yaml")
+    for part in override.partition("=")[0].split("."):
+        config = getattr(config, part)
+    assert config == found
 
 
 @unhurried
@@ -240,6 +265,7 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
         ({"data": "bio"}, "data: is a section; expected one of its keys, such as data.path"),
         ({"datasets": {}}, "datasets: belongs to a bench recipe: use `synthio bench`"),
         ({"t2a": {"device": "gpu"}}, "t2a.device"),
+        ({"data": {"path": date(2023, 5, 1)}}, "data.path: expected text: put it in quotes (found datetime.date(2023"),
     ],
 )
 def test_problems_are_told_in_words_of_recipes(content: dict[str, Any], words: str) -> None:

@@ -275,13 +275,15 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     (folder / "done.json").write_text(json.dumps(stale))
     trainings = json.loads((folder / "curves.json").read_text())
     (folder / "curves.json").write_text(json.dumps([{k: v for k, v in t.items() if k != "heard_s"} for t in trainings]))
-    for kept in (None, {"version": COMPARISON_VERSION - 1, "comparison": stale}):
+    train = project.config.train
+    today = [COMPARISON_VERSION, train.bootstrap_samples, train.tail_fraction]
+    for kept in (None, {"version": [COMPARISON_VERSION - 1, *today[1:]], "comparison": stale}):
         (folder / "comparison.json").unlink(missing_ok=True)
         if kept:
             (folder / "comparison.json").write_text(json.dumps(kept))
         assert project.comparison("earlier") == project.comparison()
     # Of this version it is not computed again.
-    (folder / "comparison.json").write_text(json.dumps({"version": COMPARISON_VERSION, "comparison": stale}))
+    (folder / "comparison.json").write_text(json.dumps({"version": today, "comparison": stale}))
     assert project.comparison("earlier").difference.low == 99.0  # type: ignore[union-attr]
     (folder / "comparison.json").write_text("{}")
     with pytest.raises(StoreError, match=r"comparison.json: is damaged"):

@@ -24,19 +24,20 @@ from synthio.store import StageFolder, write_text
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
     """Of a finished stage of train, from its predictions: also what an earlier version trained is compared as today.
 
-    It takes minutes where clips and classes are many, so it is kept beside them, with `COMPARISON_VERSION`.
+    It takes minutes where clips and classes are many, so it is kept beside them, with what it depends on.
     Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
     """
     path = folder.path / "comparison.json"
+    version = [COMPARISON_VERSION, config.train.bootstrap_samples, config.train.tail_fraction]
     if path.is_file():
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["version"] == COMPARISON_VERSION:
+            if kept["version"] == version:
                 return metrics.Comparison.model_validate(kept["comparison"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise folder.damaged(path.name, error) from error
     comparison = _compare_finished(folder, clips, config)
-    write_text(path, json.dumps({"version": COMPARISON_VERSION, "comparison": comparison.model_dump(mode="json")}))
+    write_text(path, json.dumps({"version": version, "comparison": comparison.model_dump(mode="json")}))
     return comparison
 
 

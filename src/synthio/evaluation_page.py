@@ -78,10 +78,10 @@ def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Pa
     samples = []
     for label in evaluation.real.per_class:
         for number in range(_SAMPLES_PER_CLASS):
-            # In the order of the table's columns.
-            ids = [f"{model}/{label}/{number}" for model in evaluation.generated]
-            paths = [inside(stage, of_id[name].path) for name in ids if name in of_id]
-            sources = [Path(os.path.relpath(path, page.parent.resolve())).as_posix() for path in paths]
+            # In the order of the table's columns; a model that refused its clip has none.
+            made = [of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated]
+            paths = [inside(stage, clip.path) if clip else None for clip in made]
+            sources = [Path(os.path.relpath(p, page.parent.resolve())).as_posix() if p else None for p in paths]
             samples.append({"label": label, "sources": sources})
     view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}
     write_text(page, environment.get_template("evaluation.html.j2").render(**view))

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
 
-#: Fields of the train section that no single training depends on: neither the gate's nor the evaluation's.
-_OF_THE_COMPARISON = frozenset(
-    {"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"}
-)
+#: Fields of the train section that no training depends on, but how the trained are compared.
+_OF_THE_COMPARISON = frozenset({"bootstrap_samples", "tail_fraction"})
+#: Those that no single training depends on: neither the gate's nor the evaluation's.
+_OF_ALL_TRAININGS = _OF_THE_COMPARISON | {"arms", "seeds", "synthetic_share", "use_synthetic"}
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -262,7 +262,8 @@ class Pipeline:
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
         # Also of arms without language model: the number of copies, and every arm's share of a batch.
         n = self.config.imagine.captions_per_clip if set(arms) != {"gold"} else None
-        parts = [self._section("train"), n, self._retrieve_folder.key if retrieved else None, shares]
+        section = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
+        parts = [section, n, self._retrieve_folder.key if retrieved else None, shares]
         folder = self._folder("train", self._training_key(parts, rounds))
         predictions = self._once(
             folder, "train", Prediction, lambda f: train_arms(self.config, clips, pools, shares, f, self.reporter)
@@ -309,9 +310,7 @@ class Pipeline:
         from synthio.results import collect_report
         from synthio.stages.report import write_report
 
-        finished = self.finished()
-        with self._timed("report"):
-            return write_report(collect_report(finished), self.root / "report", self.reporter)
+        return write_report(collect_report(self.finished()), self.root / "report", self.reporter)
 
     def finished(self) -> FinishedRun:
         """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
@@ -379,12 +378,12 @@ class Pipeline:
         write_text(self.root / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def timings(self) -> dict[str, float]:
-        """Seconds spent per stage in this run folder, over all sittings."""
+        """Seconds spent on every stage that this object has used, over all sittings; not on those of other settings."""
         return self._sum_timings("stage")
 
     def seconds_by_folder(self) -> dict[str, float]:
         """Seconds spent on every stage folder that this object has used, over all sittings."""
-        return {name: spent for name, spent in self._sum_timings("folder").items() if name in self._used}
+        return self._sum_timings("folder")
 
     def _sum_timings(self, field: str) -> dict[str, float]:
         path = self.root / "timings.jsonl"
@@ -393,7 +392,8 @@ class Pipeline:
             # A kill may have cut a line short; its sitting is then not counted.
             with suppress(ValueError):
                 row = json.loads(line)
-                total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
+                if row["folder"] in self._used:
+                    total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
         return total
 
     def generator(self) -> Any:
@@ -446,7 +446,7 @@ class Pipeline:
     @property
     def _one_training(self) -> dict[str, Any]:
         """The train section as far as a single training depends on it."""
-        return {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
+        return {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
 
     @cached_property
     def _t2a_identity(self) -> list[Any]:
@@ -514,7 +514,7 @@ class Pipeline:
         return records
 
     @contextmanager
-    def _timed(self, stage: str, folder: str = "") -> Iterator[None]:
+    def _timed(self, stage: str, folder: str) -> Iterator[None]:
         started = time.monotonic()
 
         def note() -> None:

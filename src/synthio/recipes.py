@@ -6,7 +6,8 @@ import difflib
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -37,7 +38,7 @@ def load_recipe(path: Path, overrides: Sequence[str], schema: type[S]) -> S:
 
     Raises: `ConfigError` that lists every problem, with the nearest known key for an unknown one.
     """
-    return validate(apply_overrides(read_yaml(path), overrides), schema, str(path))
+    return validate(apply_overrides(read_yaml(path), overrides, schema), schema, str(path))
 
 
 def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -99,23 +100,52 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def apply_overrides(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply ``a.b=value`` strings; values are read as YAML (``3``, ``true``, ``[1, 2]``, ``text``)."""
+def apply_overrides(content: dict[str, Any], overrides: Sequence[str], schema: type[BaseModel]) -> dict[str, Any]:
+    """Apply ``a.b=value`` strings: text and paths as they are typed, other values read as YAML (``3``, ``[1, 2]``)."""
     problems = [f"override {o!r}: expected key=value, for example train.seeds=5" for o in overrides if "=" not in o]
     problems += [f"override {o!r}: include belongs in the recipe file" for o in overrides if o.startswith("include=")]
     if problems:
         raise ConfigError("\n".join(problems))
     for override in overrides:
         key, _, text = override.partition("=")
-        try:
-            # A sign alone is a separator, not YAML's syntax.
-            value: Any = text if text in _SIGNS else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
-        for part in reversed(key.strip().split(".")):
+        path = key.strip().split(".")
+        value: Any = _as_typed(text) if _holds_text(_annotation(schema, path)) else _as_yaml(text, override)
+        for part in reversed(path):
             value = {part: value}
         content = merge(content, value)
     return content
+
+
+def _as_typed(text: str) -> str | None:
+    """YAML would end ``site #3`` at the space, and take ``2023-05-01`` for a date; quotes and null it may have."""
+    quoted = text[:1] in ("'", '"') and len(text) > 1 and text[-1:] == text[:1]
+    if quoted or text in ("", "~", "null"):
+        value = yaml.safe_load(text)
+        return None if value is None else str(value)
+    return text
+
+
+def _as_yaml(text: str, override: str) -> Any:
+    try:
+        # A sign alone is a separator, not YAML's syntax.
+        return text if text in _SIGNS else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
+
+
+def _annotation(schema: type[BaseModel], path: Sequence[str]) -> Any:
+    """The type of a key; None for one that is not known."""
+    section = _section_at(schema, path[:-1])
+    return section.model_fields[path[-1]].annotation if section and path[-1] in section.model_fields else None
+
+
+def _holds_text(annotation: Any) -> bool:
+    """Whether a key takes nothing but text, a path or null."""
+    if isinstance(annotation, type):
+        return issubclass(annotation, str | Path)
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return all(kind is NoneType or _holds_text(kind) for kind in get_args(annotation))
+    return get_origin(annotation) is Annotated and _holds_text(get_args(annotation)[0])
 
 
 def validate(content: Mapping[str, Any], schema: type[S], source: str) -> S:
@@ -155,16 +185,24 @@ def _said(problem: Mapping[str, Any], location: Sequence[str], schema: type[Base
         return f"is a section; expected one of its keys, such as {where}.{_known_keys(schema, location)[0]}"
     if problem["type"] == "path_type":
         return "expected a path"
+    if problem["type"] == "string_type":
+        return "expected text: put it in quotes"
     # What our own validators say comes with a word of pydantic's before it.
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _known_keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    section = _section_at(schema, path)
+    return list(section.model_fields) if section is not None else []
+
+
+def _section_at(schema: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The section at the end of ``path``; what names no section is passed over, as the keys of a mapping."""
     current: type[BaseModel] | None = schema
     for part in path:
         if current is not None and part in current.model_fields:
             current = _section_of(current.model_fields[part].annotation)
-    return list(current.model_fields) if current is not None else []
+    return current
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
