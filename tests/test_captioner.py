@@ -240,8 +240,9 @@ def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequ
     captioner = TransformersCaptioner(folder, "cpu", 3)
     together = captioner.caption(heard, RATE, labels)
     alone = TransformersCaptioner(folder, "cpu", 1).caption(heard, RATE, labels)
-    assert [result.text for result in together] == [result.text for result in alone]
+    assert together == alone
     assert all(result.text or result.failed for result in together)
+    assert all(result.input_tokens > 0 and 0 < result.output_tokens <= 80 for result in together)
     assert captioner.sample_rate_hz == RATE
 
 

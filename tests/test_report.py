@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthio import charts, metrics
+from synthio import charts, metrics, results
+from synthio.config import CaptionConfig
 from synthio.errors import StoreError
 from synthio.metrics import ArmResult, ClassResult, Comparison, Difference
 from synthio.progress import Reporter
@@ -43,6 +44,7 @@ from synthio.stages.report import (
     StageTime,
     write_report,
 )
+from synthio.store import StageFolder
 
 RATE_HZ = 16_000
 HOSTILE = [
@@ -196,8 +198,8 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
             SampleClip(third, (text, "rain"), caption, 0.2123456, 0.35, "below-threshold", 2, text, score=0.71234567),
             SampleClip(None, (text,), caption, None, 0.35, "generation-failed", 1, text),
         ],
-        times=[StageTime("align", 125.123456), StageTime(text, 4012.9), StageTime("train", 61.0, reused=True)],
-        language_model=LanguageModelUse(text, 1_234_567, 98_765, 0.123456789, 212),
+        times=[StageTime("align", 125.123456), StageTime(text, 4012.9), StageTime("train", 61.0)],
+        language_models=[LanguageModelUse("captioner", text, 1_234_567, 98_765, 0.123456789, 212)],
         peak_memory_bytes=3_456_789_012,
         versions={"python": "3.11.7", text: "2.13.0"},
         models=[ModelUsed("generator", text, "abc123"), ModelUsed("classifier", "pocket")],
@@ -205,7 +207,6 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
         warnings=[f"one class has one clip: {text}"],
         class_counts=[ClassCount(label, 14, 7, 27) for label in labels],
         rejected_files=[RejectedClip(id="r1", path=f"/data/{text}.wav", reason=f"cannot be decoded: {text}")],
-        created="2026-11-01 12:00",
     )
 
 
@@ -255,7 +256,6 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "No sound: no audio was made",
         "1 h 06 min",
         "2 min 05 s",
-        "reused from an earlier run",
         "1,234,567 tokens read, 98,765 written, in 212 requests",
         "Cost at the recipe's prices: 0.12",
         "Peak memory: 3.2 GiB",
@@ -334,7 +334,7 @@ NO_SYNTHETIC = comparison(arm("gold", 0.5, 0), arm("synthio", 0.52, 0), between=
         ({"spectral": [FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500))]}, "no synthetic clips", 1),
         ({"spectral": [FeatureQuantiles("pitch", "Hz", (NAN,) * 5, (None,) * 5)]}, "Pitch: not measured", 0),
         ({"times": [StageTime("align", None), StageTime("train", 0.0)]}, "together 0.0 s", 0),
-        ({"language_model": LanguageModelUse("m", None, None)}, "no cost is counted", 0),
+        ({"language_models": [LanguageModelUse("captioner", "m", None, None)]}, "so no cost is counted", 0),
         ({"peak_device_memory_bytes": 2**31}, "on the accelerator 2.0 GiB", 0),
     ],
 )
@@ -813,3 +813,17 @@ def test_classes_are_listed_by_gain(tmp_path: Path) -> None:
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     tips = re.findall(r"<title>([^<]+), synthio: [\d.]+%</title>", source)
     assert tips == ["cowbell", "hi-hat", "snare_drum", "kick drum"]
+
+
+@pytest.mark.parametrize(("price", "cost"), [(0.0, None), (2.0, 0.75)])
+def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
+    tmp_path: Path, price: float, cost: float | None
+) -> None:
+    folders = [StageFolder(tmp_path, "caption", key) for key in ("a", "b", "unfinished")]
+    for folder, spent in zip(folders, (0.25, 0.5), strict=False):
+        usage = {"requests": 2, "input_tokens": 10, "output_tokens": 5, "cost": spent}
+        folder.finish([], {"usage": usage})
+    endpoint = {"model": "ears", "price_per_million_input_tokens": price}
+    section = CaptionConfig.model_validate({"kind": "endpoint", "endpoint": endpoint})
+    use = results._use("captioner", section, folders)
+    assert use == LanguageModelUse("captioner", "ears", 20, 10, cost, 4)

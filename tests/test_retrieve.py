@@ -18,7 +18,7 @@ from synthio.progress import Reporter
 from synthio.recipes import validate
 from synthio.records import Clip, RetrievedClip
 from synthio.stages.clips import collect_clips
-from synthio.stages.retrieve import nearest_once, retrieve_clips
+from synthio.stages.retrieve import corpus_digest, corpus_files, corpus_root, nearest_once, retrieve_clips
 from synthio.store import StageFolder
 
 
@@ -95,6 +95,16 @@ def test_a_corpus_too_small_or_not_there_is_refused(config: RunConfig, clap_mode
         section = config.retrieve.model_copy(update={"corpus": str(corpus)})
         with pytest.raises(DataError, match=words):
             retrieve(config.model_copy(update={"retrieve": section}), clap_model)
+
+
+def test_a_run_below_the_corpus_is_not_of_it(config: RunConfig) -> None:
+    before, digest = corpus_files(config), corpus_digest(config)
+    inside = config.model_copy(update={"run_folder": corpus_root(config) / "runs" / "x"})
+    made = inside.run_folder / "dataset" / "audio" / "made.wav"
+    made.parent.mkdir(parents=True)
+    sf.write(made, np.zeros(100), 16_000)
+    assert (corpus_files(inside), corpus_digest(inside)) == (before, digest)
+    assert made in corpus_files(config)
 
 
 def test_the_arm_without_a_corpus_is_refused_early() -> None:

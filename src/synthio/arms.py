@@ -41,7 +41,7 @@ from synthio.backends.classifier import (
     fit_frontend,
     load_classifier,
 )
-from synthio.backends.devices import resolve_device
+from synthio.backends.devices import free_device_memory, resolve_device
 from synthio.config import Arm, RunConfig
 from synthio.datasets.checks import SPLITS
 from synthio.errors import BackendError, ConfigError, DataError
@@ -367,8 +367,7 @@ def fit_in_memory(
                     "out of memory with one clip at a time; choose a smaller train.model or data.max_duration_s"
                 ) from error
             micro_batch = smaller_divisor(config.train.batch_size, micro_batch)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_device_memory()
         reporter.warn(f"out of memory: starting again with {micro_batch} clips per forward pass, same batches")
 
 

@@ -224,9 +224,12 @@ class Pipeline:
         # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
         settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
         folder = self._folder("gate", self._training_key(settings, rounds))
-        self._once(
-            folder, "train", GatedClip, lambda f: measure_shares(self.config, clips, synthetic, f, self.reporter)
-        )
+
+        def work(folder: StageFolder) -> None:
+            self._models.release()
+            measure_shares(self.config, clips, synthetic, folder, self.reporter)
+
+        self._once(folder, "train", GatedClip, work)
         return GateMeasures.model_validate(folder.summary())
 
     @property
@@ -265,10 +268,12 @@ class Pipeline:
         section = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
         parts = [section, n, self._retrieve_folder.key if retrieved else None, shares]
         folder = self._folder("train", self._training_key(parts, rounds))
-        predictions = self._once(
-            folder, "train", Prediction, lambda f: train_arms(self.config, clips, pools, shares, f, self.reporter)
-        )
-        return predictions, folder
+
+        def work(folder: StageFolder) -> None:
+            self._models.release()
+            train_arms(self.config, clips, pools, shares, folder, self.reporter)
+
+        return self._once(folder, "train", Prediction, work), folder
 
     def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
         # A round that was given up on has the one before judged.
@@ -323,6 +328,7 @@ class Pipeline:
             clips_folder=self.clips_folder,
             align_folder=self.alignment(),
             losers_folder=self._losers_folder,
+            caption_folder=self._caption_folder,
             extract_folder=self._folder("extract", self._imagine_key),
             train_folder=self.predictions()[1],
             gate=self.gate() if self._asks_gate else None,
@@ -604,6 +610,14 @@ class Models:
     ) -> None:
         """``align_folder`` is asked for only when the recipe aligns: its name depends on the clips."""
         self._config, self._root, self._align_folder, self._reporter = config, root, align_folder, reporter
+
+    def release(self) -> None:
+        """Forget what is loaded, so that trainings have the memory; a stage that needs a model again loads it."""
+        from synthio.backends.devices import free_device_memory
+
+        for name in ("generator", "clap", "language_model"):
+            self.__dict__.pop(name, None)
+        free_device_memory()
 
     @property
     def base_generator(self) -> Any:

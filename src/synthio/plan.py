@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from synthio.arms import check_arms
 from synthio.backends.parts import check_models
 from synthio.config import RunConfig
 from synthio.errors import DataError
@@ -55,9 +56,11 @@ class Plan:
 def make_plan(config: RunConfig) -> Plan:
     """Count items per stage.
 
-    Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run; as `check_models`.
+    Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run; as `check_models` and
+        `check_arms`.
     """
     check_models(config)
+    check_arms(config)
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))

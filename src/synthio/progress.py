@@ -31,7 +31,7 @@ class ConsoleReporter(Reporter):
     """Bars, notes and warnings on standard error."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, emoji=False)
         self._told: set[str] = set()
 
     @contextmanager
@@ -45,10 +45,10 @@ class ConsoleReporter(Reporter):
 
     def note(self, message: str) -> None:
         """Printed plainly."""
-        self._console.print(message, markup=False, highlight=False)
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Printed in yellow, once: the cells of a bench, the gate and the training share clips."""
         if message not in self._told:
             self._told.add(message)
-            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

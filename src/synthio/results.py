@@ -21,7 +21,7 @@ from synthio.arms import read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
 from synthio.comparison import read_comparison
-from synthio.config import RunConfig
+from synthio.config import CaptionConfig, ImagineConfig, RunConfig
 from synthio.errors import DataError
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.seeds import derive_seed
@@ -59,6 +59,7 @@ class FinishedRun:
     clips_folder: StageFolder
     align_folder: StageFolder | None
     losers_folder: StageFolder
+    caption_folder: StageFolder
     extract_folder: StageFolder
     train_folder: StageFolder
     gate: GateMeasures | None
@@ -98,8 +99,9 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         accepted=_spread(accepted, config.report.samples_per_verdict, config.seed),
         rejected=_spread(rejected, config.report.samples_per_verdict, config.seed),
         times=[report.StageTime(stage, seconds) for stage, seconds in run.seconds.items()],
-        language_model=_language_model(run),
+        language_models=_language_models(run),
         peak_memory_bytes=_peak_memory_bytes(),
+        peak_device_memory_bytes=_peak_device_memory_bytes(),
         versions=versions(),
         models=models_used(config),
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -253,24 +255,32 @@ def _medians(rows: _Measured, label: str) -> dict[str, float | None]:
     return found
 
 
-def _language_model(run: FinishedRun) -> report.LanguageModelUse | None:
-    config = run.config.imagine
-    if config.mode == "template":
-        return None
-    summaries = [r.imagined.summary() for r in run.rounds]
-    if config.mode == "mixcap":
-        summaries.append(run.extract_folder.summary())
-    usage = [summary.get("usage", {}) for summary in summaries]
+def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
+    """The one that imagines captions, and a captioner that is one."""
+    imagine, caption = run.config.imagine, run.config.caption
+    used = []
+    if imagine.mode != "template":
+        folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
+        used.append(_use("language model", imagine, folders))
+    if caption.kind in ("endpoint", "transformers"):
+        used.append(_use("captioner", caption, [run.caption_folder]))
+    return used
+
+
+def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> report.LanguageModelUse:
+    usage = [folder.summary().get("usage", {}) for folder in folders if folder.done]
 
     def total(name: str) -> int:
         return sum(int(row.get(name, 0)) for row in usage)
 
-    local = config.kind == "local"
+    endpoint = section.endpoint if section.kind == "endpoint" else None
+    priced = endpoint and (endpoint.price_per_million_input_tokens or endpoint.price_per_million_output_tokens)
     return report.LanguageModelUse(
-        model=config.model if local else config.endpoint.model,
+        part=part,
+        model=endpoint.model if endpoint else section.model,
         input_tokens=total("input_tokens"),
         output_tokens=total("output_tokens"),
-        cost=None if local else sum(float(row.get("cost", 0.0)) for row in usage),
+        cost=sum(float(row.get("cost", 0.0)) for row in usage) if priced else None,
         requests=total("requests"),
     )
 
@@ -278,6 +288,12 @@ def _language_model(run: FinishedRun) -> report.LanguageModelUse | None:
 def _peak_memory_bytes() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_device_memory_bytes() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
 
 
 def _data_warnings(run: FinishedRun) -> list[str]:

@@ -53,10 +53,14 @@ class TransformersCaptioner:
         ).to(self._device, self._model.dtype)
         written = self._model.generate(**inputs, do_sample=False, **_text_only(self._model))
         answers = getattr(written, "sequences", written)[:, inputs["input_ids"].shape[1] :]
-        texts = self._processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        tokenizer = self._processor.tokenizer
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        # Rows of a batch are padded to the longest.
+        read = inputs["attention_mask"].sum(dim=1).tolist()
+        wrote = (answers != tokenizer.pad_token_id).sum(dim=1).tolist()
         return [
-            Captioned(clean(text) or None, None if clean(text) else "the model wrote nothing", output_tokens=len(row))
-            for text, row in zip(texts, answers, strict=True)
+            Captioned(clean(text) or None, None if clean(text) else "the model wrote nothing", *tokens)
+            for text, tokens in zip(texts, zip(read, wrote, strict=True), strict=True)
         ]
 
     def _chat(self, labels: tuple[str, ...]) -> str:

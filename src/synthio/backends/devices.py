@@ -13,6 +13,10 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+#: Other models of the run may lie on the same device.
+_NOT_EVEN_ONE = "out of memory with a batch of 1; use a smaller model or shorter clips, or put another on device=cpu"
+
+
 def resolve_device(name: str) -> torch.device:
     """``auto`` -> CUDA, then MPS, then CPU. Raises `ConfigError` for a device that is not here."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -26,6 +30,12 @@ def resolve_device(name: str) -> torch.device:
     if (device.index or 0) >= (count := torch.cuda.device_count() if kind == "cuda" else 1):
         raise ConfigError(f"device {name!r} is not available; found {count} of {kind}, counted from 0")
     return device
+
+
+def free_device_memory() -> None:
+    """Hand what no tensor holds any more back to the device."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def in_batches(
@@ -43,10 +53,9 @@ def in_batches(
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
             if len(batch) == 1:
-                raise BackendError("out of memory with a batch of 1; use a smaller model or shorter clips") from error
+                raise BackendError(_NOT_EVEN_ONE) from error
         # Outside the handler, whose traceback holds what the failed batch had made.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_device_memory()
         batch_size = max(1, len(batch) // 2)
         warn(f"out of memory: going on with batches of {batch_size}")
     return results

@@ -88,6 +88,8 @@ def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
     try:
         build(partial)
+        # A temporary folder is its maker's alone; a cache may be shared.
+        partial.chmod(final.parent.stat().st_mode)
         partial.rename(final)
     except OSError:
         # Another process finished first: its folder is as good as ours.

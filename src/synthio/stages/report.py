@@ -176,17 +176,18 @@ class SampleClip:
 
 @dataclass(frozen=True)
 class StageTime:
-    """How long a stage took; ``reused`` when an earlier run's results stood and the time is that run's."""
+    """How long a stage took, over all sittings."""
 
     stage: str
     seconds: float | None
-    reused: bool = False
 
 
 @dataclass(frozen=True)
 class LanguageModelUse:
-    """What the language model read and wrote. ``cost`` is at the recipe's prices, None when it has none."""
+    """What a language model read and wrote. ``cost`` is at the recipe's prices, None when it has none."""
 
+    part: str
+    """What it did: `language model` or `captioner`."""
     model: str
     input_tokens: int | None
     output_tokens: int | None
@@ -232,7 +233,7 @@ class ReportData:
     accepted: Sequence[SampleClip] = ()
     rejected: Sequence[SampleClip] = ()
     times: Sequence[StageTime] = ()
-    language_model: LanguageModelUse | None = None
+    language_models: Sequence[LanguageModelUse] = ()
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -241,8 +242,6 @@ class ReportData:
     warnings: Sequence[str] = ()
     class_counts: Sequence[ClassCount] = ()
     rejected_files: Sequence[RejectedClip] = ()
-    created: str = ""
-    """When, as text; left out of the page when empty."""
 
 
 # Writing ------------------------------------------------------------------------------------------------------------

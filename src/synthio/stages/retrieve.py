@@ -74,11 +74,15 @@ def retrieve_clips(
 
 
 def corpus_files(config: RunConfig) -> list[Path]:
-    """Every audio file below the corpus folder, sorted. Raises: `DataError` when there are none."""
+    """Every audio file below the corpus folder, sorted; what the run itself makes is not of it.
+
+    Raises: `DataError` when there are none.
+    """
     root = corpus_root(config)
     if not root.is_dir():
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
-    files = [path for path in audio.audio_files(root) if path.is_file()]
+    own = config.run_folder.absolute()
+    files = [path for path in audio.audio_files(root) if path.is_file() and not path.is_relative_to(own)]
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
