@@ -5,10 +5,14 @@ python scripts/make_configuration_docs.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -50,7 +54,7 @@ def _table(model: type[BaseModel]) -> list[str]:
     rows = ["| key | type | default | meaning |\n|---|---|---|---|\n"]
     for key, field in model.model_fields.items():
         meaning = (field.description or _nested_meaning(field)).replace("|", "\\|")
-        rows.append(f"| `{key}` | {_type(field)} | {_default(field)} | {meaning} |\n")
+        rows.append(f"| `{key}` | {_type(field.annotation, field.metadata)} | {_default(field)} | {meaning} |\n")
     return rows
 
 
@@ -60,28 +64,41 @@ def _nested_meaning(field: FieldInfo) -> str:
     return "See its section below." if is_section else ""
 
 
-def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    if isinstance(annotation, type):
-        text = "section" if issubclass(annotation, BaseModel) else annotation.__name__.lower().replace("path", "path")
+_WORDS = {str: "text", int: "integer", float: "number", bool: "`true` or `false`", NoneType: "`null`"}
+_BOUNDS = {Ge: ">=", Gt: ">", Le: "<=", Lt: "<"}
+
+
+def _type(annotation: Any, metadata: Sequence[Any]) -> str:
+    """In words of YAML: ``list of number, >= 0.0, < 1.0``."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return _type(parts[0], [*metadata, *parts[1:]])
+    if kind is Literal:
+        text = " or ".join(f"`{choice}`" for choice in parts)
+    elif kind is tuple:
+        text = f"list of {_type(parts[0], ())}"
+    elif kind is dict:
+        text = f"{_type(parts[0], ())} to {_type(parts[1], ())}"
+    elif kind in (Union, UnionType):
+        text = " or ".join(_type(part, ()) for part in parts)
+    elif issubclass(annotation, BaseModel):
+        text = "section"
     else:
-        choices = [str(arg) for arg in get_args(annotation) if isinstance(arg, str | int)]
-        text = " or ".join(f"`{choice}`" for choice in choices) or str(annotation).replace("typing.", "")
-    bounds = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
-    limits = [
-        f"{bounds[type(m).__name__]} {getattr(m, type(m).__name__.lower())}"
-        for m in field.metadata
-        if type(m).__name__ in bounds
-    ]
-    return (text + (f", {', '.join(limits)}" if limits else "")).replace("|", "\\|")
+        text = "path" if issubclass(annotation, Path) else _WORDS[annotation]
+    limits = [f"{_BOUNDS[type(m)]} {getattr(m, type(m).__name__.lower())}" for m in metadata if type(m) in _BOUNDS]
+    return ", ".join([text, *limits]).replace("|", "\\|")
 
 
 def _default(field: FieldInfo) -> str:
+    """As it would stand in a recipe."""
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel):
         return ""
-    return f"`{field.default}`"
+    plain = TypeAdapter(Any).dump_python(field.default, mode="json")
+    # YAML ends a document that is a single word with three dots.
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("...\n")
+    return f"`{text.strip()}`"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -98,3 +99,10 @@ def test_no_pickle_no_eval_no_unsafe_yaml() -> None:
     for path in rooms():
         text = path.read_text(encoding="utf-8").replace(".eval()", "").replace(".eval().", "")
         assert not [word for word in banned if word in text.replace("model.eval(", "")], path
+
+
+def test_every_room_stands_on_the_page_that_describes_them() -> None:
+    page = (ROOT.parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    plan = page[page.index("```") : page.index("```", page.index("```") + 3)]
+    missing = [name for name in LEVEL if not re.search(rf"(^  |\W){name}(\.py|/)", plan, re.MULTILINE)]
+    assert not missing

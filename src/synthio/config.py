@@ -165,7 +165,7 @@ class EndpointConfig(Section):
 
 
 class CaptionConfig(Section):
-    """Captions of the real training clips (METHOD 3.1)."""
+    """Captions of the real training clips (arXiv 2410.02056)."""
 
     kind: Literal["clap", "endpoint", "transformers", "template"] = Field(
         "clap",
@@ -179,7 +179,7 @@ class CaptionConfig(Section):
 
 
 class AlignConfig(Section):
-    """Alignment of the generator with the training clips (METHOD 2)."""
+    """Alignment of the generator with the training clips (arXiv 2410.02056)."""
 
     method: Literal["dpo", "erm", "none"] = Field(
         "dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment."
@@ -202,7 +202,7 @@ class AlignConfig(Section):
 
 
 class ImagineConfig(Section):
-    """New captions from a language model (METHOD 3)."""
+    """New captions from a language model (arXiv 2410.02056)."""
 
     mode: Literal["mixcap", "llm", "template"] = Field(
         "mixcap", description="Extract and mix; the language model without extraction; or the label template."
@@ -228,7 +228,7 @@ class ImagineConfig(Section):
 
 
 class FilterConfig(Section):
-    """Which generated clips are good enough (METHOD 4)."""
+    """Which generated clips are good enough (arXiv 2410.02056)."""
 
     rule: Literal["nearest", "quantile", "cosine", "sigmoid", "none"] = Field(
         "nearest",
@@ -258,13 +258,13 @@ class FilterConfig(Section):
 
 
 class ReflectConfig(Section):
-    """Rewriting of rejected captions (METHOD 4)."""
+    """Rewriting of rejected captions (arXiv 2410.02056)."""
 
     rounds: int = Field(3, ge=0, le=10, description="At most this many rounds; 0 turns reflection off.")
 
 
 class TrainConfig(Section):
-    """The classifier and the comparison (METHOD 5)."""
+    """The classifier and the comparison (arXiv 2410.02056)."""
 
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of an audio-classification model."

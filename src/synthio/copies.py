@@ -1,6 +1,6 @@
 """The copy check: is a generated clip nearer to a training clip than training clips are to each other?
 
-On log-mel spectrograms, which find replicated clips better than embeddings do (METHOD, hard facts).
+On log-mel spectrograms, which find replicated clips better than embeddings do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pools of events and scenes per label, and samples of them (METHOD section 3.3)."""
+"""Pools of events and scenes per label, and samples of them (arXiv 2410.02056)."""
 
 from __future__ import annotations
 

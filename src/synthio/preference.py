@@ -2,7 +2,7 @@
 
 All take tensors of shape ``(pairs,)``: the mean squared denoising error of one item over channels and frames, for the
 winner (real clip) and the loser (generated clip), under the policy and under the frozen reference. One time step and
-one noise are drawn per pair and shared by all four (METHOD section 2; Wallace et al. 2023, arXiv 2311.12908).
+one noise are drawn per pair and shared by all four (Wallace et al. 2023, arXiv 2311.12908).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def anchored_dpo_loss(
 ) -> Tensor:
     """Diffusion-DPO plus ``anchor * (beta / 2) * d_w``, per pair; ``anchor = 0`` is Diffusion-DPO.
 
-    The margin alone can grow by making losers worse (a failure that METHOD section 7 asks to detect); the anchor term
+    The margin alone can grow by making losers worse (a known failure of DPO); the anchor term
     pulls the winner's own error down, as the SFT term of RPO (Pang et al. 2024, arXiv 2404.19733) does for text. It
     carries the same scale as the margin, so one value suits any ``beta``.
     """

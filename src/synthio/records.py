@@ -58,7 +58,7 @@ class Caption(Record):
 
 
 class Components(Record):
-    """Prompt 1's answer for one clip (METHOD section 3.2). ``id`` is the clip's. Either list may be empty."""
+    """Prompt 1's answer for one clip (arXiv 2410.02056). ``id`` is the clip's. Either list may be empty."""
 
     events: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ class RetrievedClip(Record):
 
 
 class PreferencePair(Record):
-    """Real clip preferred over a generated one, for one template prompt (METHOD section 2)."""
+    """Real clip preferred over a generated one, for one template prompt (arXiv 2410.02056)."""
 
     clip_id: str
     prompt: str
@@ -173,7 +173,7 @@ class Prediction(Record):
 
 
 def readable(label: str) -> str:
-    """A label as a person would say it: underscores and hyphens become spaces (METHOD section 2)."""
+    """A label as a person would say it: underscores and hyphens become spaces (arXiv 2410.02056)."""
     return " ".join(label.replace("_", " ").replace("-", " ").split())
 
 

@@ -1,4 +1,4 @@
-"""Captioners: one sentence per labelled clip (METHOD section 3.1). The protocol, and the one that needs no model."""
+"""Captioners: one sentence per labelled clip (arXiv 2410.02056). The protocol, and the one that needs no model."""
 
 from __future__ import annotations
 

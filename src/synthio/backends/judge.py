@@ -1,7 +1,7 @@
 """An independent judge of generated clips: a small ResNet on a spectrogram that no other model here looks at.
 
 It is trained from nothing on real clips that neither the alignment nor the filter saw, so it shares neither weights nor
-features nor clips with what it judges; the CLAP that filtered never judges (METHOD, hard facts).
+features nor clips with what it judges; the CLAP that filtered never judges.
 """
 
 from __future__ import annotations

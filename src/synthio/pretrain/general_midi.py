@@ -154,7 +154,7 @@ def register(pitch: int) -> str:
 
 
 def note_captions(program: int, pitch: int, velocity: int, hold_s: float) -> tuple[str, ...]:
-    """Weak captions in several styles; the first is the label template of METHOD section 2."""
+    """Weak captions in several styles; the first is the label template of the paper."""
     name, family = NAMES[program], FAMILY_OF.get(program)
     label = family or name
     length = "short" if hold_s < 0.8 else "sustained"

@@ -1,4 +1,4 @@
-"""Align the generator with the training clips (METHOD section 2): pairs, cached latents, adapters, early stopping."""
+"""Align the generator with the training clips (arXiv 2410.02056): pairs, cached latents, adapters, early stopping."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Errors:
-    """Per-item denoising errors of a batch of pairs, each ``(pairs,)``; ``d_w`` and ``d_l`` of METHOD section 2."""
+    """Per-item denoising errors of a batch of pairs, each ``(pairs,)``; ``d_w`` and ``d_l`` of `preference`."""
 
     policy_winner: Tensor
     policy_loser: Tensor
@@ -426,7 +426,7 @@ def _mean(values: list[float]) -> float | None:
 def best_step(curve: Sequence[Measurement]) -> int:
     """The step with the lowest error on held-out real clips; ties go to the lower held-out loss, then the earlier.
 
-    Not the lowest held-out loss: the margin also grows when only the losers get worse (METHOD section 7).
+    Not the lowest held-out loss: the margin also grows when only the losers get worse (arXiv 2410.02056).
     """
     return min(curve, key=lambda row: (row.winner_error_change, row.held_out_loss, row.step)).step
 

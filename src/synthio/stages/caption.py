@@ -1,4 +1,4 @@
-"""Caption the real training clips (METHOD section 3.1), resumable per clip."""
+"""Caption the real training clips (arXiv 2410.02056), resumable per clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Language-guided audio imagination (METHOD sections 3 and 4): extract, mix, reflect.
+"""Language-guided audio imagination (arXiv 2410.02056): extract, mix, reflect.
 
 The model is asked in waves: the first caption of every clip, then the second, and so on, so that each request can
 name the captions that its clip already has. An item is finished when its record is on disk; a killed stage goes on
@@ -45,7 +45,7 @@ _EXTRACT_TOKENS = 64
 _TOKENS_PER_WORD = 1.4
 #: Chat models see at most this many events and scenes each; base models, whose prompts must stay short, these few.
 _SHOWN, _FEW_EVENTS, _FEW_SCENES = 40, 3, 2
-#: Multi-label sets (METHOD section 3.5): labels drawn, and how many of them a caption uses.
+#: Multi-label sets (arXiv 2410.02056): labels drawn, and how many of them a caption uses.
 _LABELS_DRAWN, _LABELS_USED = 5, (2, 3, 4)
 
 
@@ -109,7 +109,7 @@ def extract_components(
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[Components]:
-    """Events and scenes of every training clip's caption (METHOD section 3.2), in clip order.
+    """Events and scenes of every training clip's caption (arXiv 2410.02056), in clip order.
 
     A caption that only names the label has none, and is not asked about. After ``imagine.max_tries`` refused answers
     the lists are empty and the reason is recorded.
@@ -153,7 +153,7 @@ def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[P
 
     def request(attempt: int, refusal: str | None) -> Request:
         seed = derive_seed(config.seed, "extract", clip.id, attempt)
-        # Reading wants the likeliest answer; METHOD's temperature is for writing. A second try must differ, though.
+        # Reading wants the likeliest answer; the paper's temperature is for writing. A second try must differ, though.
         temperature = 0.0 if attempt == 1 else config.imagine.temperature
         options = RequestOptions(clip.id, temperature, _EXTRACT_TOKENS, seed)
         return make_request("extract", ExtractAnswer, values, refusal, options)
@@ -187,7 +187,7 @@ def imagine_prompts(
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[Prompt]:
-    """``imagine.captions_per_clip`` captions per training clip (METHOD section 3.3 to 3.5), in clip order.
+    """``imagine.captions_per_clip`` captions per training clip (arXiv 2410.02056), in clip order.
 
     ``mixcap`` shows the model a sample of the label's pooled events and scenes; ``llm`` shows none; ``template`` asks
     no model. A caption that fails ``imagine.max_tries`` times becomes a template top-up with its reason, so the count
@@ -219,7 +219,7 @@ def imagine_prompts(
 
 
 def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[str]:
-    """The labels to draw from where clips carry several (METHOD section 3.5); none for single-label sets."""
+    """The labels to draw from where clips carry several (arXiv 2410.02056); none for single-label sets."""
     if config.imagine.mode == "template" or all(len(clip.labels) == 1 for clip in train):
         return []
     return sorted({label for clip in train for label in clip.labels})
@@ -293,7 +293,7 @@ def reflect_prompts(
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[Prompt]:
-    """Rewritten captions for rejected prompts (METHOD section 4), in order, ids ``{root id}-r{round}``.
+    """Rewritten captions for rejected prompts (arXiv 2410.02056), in order, ids ``{root id}-r{round}``.
 
     The events and scenes that the model is shown are those of the clips behind accepted captions.
     The model may give up on a caption: then no prompt is returned for it, and the summary counts it. An answer that
@@ -301,7 +301,7 @@ def reflect_prompts(
     seed for the generator. Base models are not shown the rejected caption, which they would copy, and never give up.
     Raises: what the language model raises.
     """
-    # A caption's first label is its clip's own; what was drawn beside it (METHOD section 3.5) the clip does not sound.
+    # A caption's first label is its clip's own; what was drawn beside it (arXiv 2410.02056) the clip does not sound.
     pools = pools_by_label([(prompt.clip_id, prompt.labels[:1]) for prompt in accepted], components)
     finished: dict[str, Prompt | GivenUp] = {**folder.items(Prompt), **folder.items(GivenUp)}
     ids = [f"{prompt.id.removesuffix(f'-r{prompt.round}')}-r{round_number}" for prompt in rejected]
@@ -361,7 +361,7 @@ def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mappin
 
     def accept(text: str) -> str | None:
         caption = parse(text, ReflectAnswer).caption
-        # METHOD writes "None", and models write it as a word too.
+        # The paper's prompts ask for "None", and models write it as a word too.
         if caption is None or key(caption) in {"none", "null"}:
             return None
         return check_caption(caption, old.labels, config.imagine.max_words, [old.text])
