@@ -1,4 +1,4 @@
-"""What each arm of a comparison trains on, and one training of one arm (METHOD section 5).
+"""What each arm of a comparison trains on, and one training of one arm (arXiv 2410.02056).
 
     gold             the real training clips
     noise            the real ones and copies of them with white noise

@@ -1,4 +1,4 @@
-"""Keep generated clips that sound like their label and are not copies (METHOD section 4).
+"""Keep generated clips that sound like their label and are not copies (arXiv 2410.02056).
 
 CLAPs differ in scale, so no fixed cosine fits all: a clip's label must be the nearest of the data's labels (`nearest`),
 or its cosine must reach a quantile of the real training clips' own (`quantile`). The CLAP that filters never judges.

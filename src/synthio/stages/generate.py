@@ -1,4 +1,4 @@
-"""Generate one clip per prompt (METHOD section 4), batched by duration, resumable per clip."""
+"""Generate one clip per prompt (arXiv 2410.02056), batched by duration, resumable per clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train and compare the classifiers (METHOD section 5): the same model, seeds and optimiser steps for every arm.
+"""Train and compare the classifiers (arXiv 2410.02056): the same model, seeds and optimiser steps for every arm.
 
 `synthio.arms` says what each arm is, `synthio.comparison` compares. The figures come from the test split, which nothing
 else ever sees (the published code selects on it).
