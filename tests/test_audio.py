@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,73 @@ def test_odd_headers_of_whole_files_are_fine(tmp_path: Path) -> None:
     }
     for variant in variants.values():
         assert np.abs(audio.load(write_bytes(path, variant), RATE_HZ) - tone()).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")],
+)
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+def test_the_start_of_a_long_file_is_that_of_the_whole_to_the_last_bit(
+    tmp_path: Path, container: str, subtype: str, rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also block by block: MP3 and Opus decode to something else after a seek."""
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 10_000)
+    path = tmp_path / "x"
+    stereo = np.stack([noise(9.0, rate_hz), tone(rate_hz=rate_hz, duration_s=9.0)], axis=1)
+    sf.write(str(path), stereo, rate_hz, format=container, subtype=subtype)
+    for duration_s in (0.7, 3.0, 20.0):
+        expected = audio.crop(audio.load(path, 22_050), duration_s, 22_050)
+        assert (audio.load_start(path, duration_s, 22_050) == expected).all()
+        measured, (samples, own_hz) = audio.measure(path, duration_s), audio.decode(path)
+        assert (measured.samples, measured.sample_rate_hz) == (samples.size, own_hz)
+        assert measured.sha256 == audio.sha256(samples)
+        assert (measured.start == audio.crop(samples, duration_s, own_hz)).all()
+
+
+def test_the_start_of_a_long_file_needs_no_more_memory_than_that_of_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of 48 kHz once was decoded as a whole, in every thread."""
+    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 10_000)
+    path = wav(tmp_path / "x.wav", np.tile(noise(1.0), 120), "PCM_16")
+    whole_bytes = 120 * RATE_HZ * 4
+    for read in (lambda: audio.load_start(path, 1.0, 8_000), lambda: audio.measure(path, 1.0)):
+        read()
+        tracemalloc.start()
+        read()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak_bytes < whole_bytes / 5
+
+
+def test_what_is_wrong_after_the_start_is_found_in_the_whole_only(tmp_path: Path) -> None:
+    samples = np.concatenate([noise(5.0), tone()])
+    samples[-100] = np.nan
+    late = wav(tmp_path / "nan.wav", samples)
+    assert audio.load_start(late, 1.0, RATE_HZ).shape == (RATE_HZ,)
+    with pytest.raises(DataError, match="NaN"):
+        audio.measure(late, 1.0)
+    with pytest.raises(DataError, match="NaN"):
+        audio.load_start(late, 10.0, RATE_HZ)
+    quiet = wav(tmp_path / "quiet.wav", np.concatenate([np.zeros(5 * RATE_HZ, np.float32), tone()]))
+    assert not audio.load_start(quiet, 1.0, RATE_HZ).any()
+    assert audio.measure(quiet, 1.0).samples == 5 * RATE_HZ + tone().size
+    with pytest.raises(DataError, match="silent"):
+        audio.measure(wav(tmp_path / "silent.wav", np.full(5 * RATE_HZ, 0.5)), 1.0)
+
+
+def test_equal_reasons_read_alike_whatever_the_path(tmp_path: Path) -> None:
+    texts = [write_bytes(tmp_path / name, b"this is a text file\n" * 50) for name in ("a.wav", "b.wav")]
+    reasons = set()
+    for path in (*texts, tmp_path / ("long" * 100 + ".wav")):
+        with pytest.raises(DataError) as caught:
+            audio.load(path, RATE_HZ)
+        reasons.add(str(caught.value).removeprefix(f"{path}: "))
+    assert reasons == {
+        "cannot be decoded as audio (Format not recognised); expected WAV, FLAC, OGG, MP3 or AIFF",
+        "cannot be decoded as audio (File name too long); expected WAV, FLAC, OGG, MP3 or AIFF",
+    }
 
 
 @pytest.mark.parametrize("length", [b"\x0f\xff\xff\xff\xff", bytes(5)], ids=["terabytes", "unknown"])

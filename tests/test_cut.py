@@ -230,13 +230,16 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
     recordings = Recordings(site)
     assert recordings.find("noon 1.wav") == recordings.find("x/Noon 1") == site / "deep" / "Noon 1.WAV"
     assert recordings.find("monday/night.wav") == site / "monday" / "night.wav"
-    assert recordings.find("night") == "several recordings have its recording's name; its path does not tell which"
+    assert recordings.find("night") == (
+        "several recordings have its recording's name, and no path tells which; name a column of paths with "
+        "--recording-column"
+    )
     assert recordings.find("/data/Tuesday/night.wav") == site / "tuesday" / "night.wav"
     assert recordings.find("D:\\disk\\monday\\night.wav") == site / "monday" / "night.wav"
     assert str(recordings.find("/sunday/night.wav")).startswith("several recordings")
     assert recordings.find("/monday/noon.wav") == "its recording is not in the audio folder"
     assert recordings.find("n" * 300) == recordings.find("x.csv") == "its recording is not in the audio folder"
-    assert recordings.named_like("Noon 1.Table.1.selections.txt") == site / "deep" / "Noon 1.WAV"
+    assert recordings.named_like(Path("Noon 1.Table.1.selections.txt")) == site / "deep" / "Noon 1.WAV"
 
 
 def test_an_empty_table_and_one_without_recording_do_not_stop_the_others(site: Path, tmp_path: Path) -> None:
@@ -455,6 +458,117 @@ def test_a_minimum_needs_a_column(site: Path, tmp_path: Path) -> None:
         cut(tmp_path, written(site / "a.csv", "file,start,end,label\ndawn.wav,0,1,wren\n"), min_confidence=0.5)
     with pytest.raises(DataError, match="--min-confidence"):
         cut(tmp_path, written(site / "dawn.txt", "0\t1\twren\n"), min_confidence=0.5)
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    """`night.wav` and `day.wav` in each of three folders; at second s those of A hold 0.1, of B 0.2, of C 0.3."""
+    for level, name in enumerate("ABC", 1):
+        (tmp_path / "sites" / name).mkdir(parents=True)
+        for recording in ("night.wav", "day.wav"):
+            ramp = level / 10 + np.arange(6 * RATE_HZ) / RATE_HZ / 1000
+            sf.write(tmp_path / "sites" / name / recording, ramp, RATE_HZ, subtype="PCM_16")
+    return tmp_path / "sites"
+
+
+def test_a_column_of_paths_tells_recordings_of_one_name_apart(sites: Path, tmp_path: Path) -> None:
+    """Raven writes both columns, and `Begin File` alone was looked at."""
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tBegin Path\tFile Offset (s)\tSpecies\n"
+    lines = "".join(f"1\t1\t2\tnight.wav\tE:\\survey\\{site}\\night.wav\t1\twren\n" for site in "AB")
+    found = cut(tmp_path, written(tmp_path / "x.txt", header + lines), audio_folder=sites)
+    assert [row["recording"] for row in table_of(found)] == ["A/night.wav", "B/night.wav"] and not found.rejected
+    assert "recording from 'Begin File', path from 'Begin Path'" in next(iter(found.columns))
+    without = written(tmp_path / "y.txt", (header + lines).replace("File Offset (s)", "Notes"))
+    with pytest.raises(DataError, match=r"names several recordings .*File Offset \(s\)"):
+        cut(tmp_path / "2", without, audio_folder=sites)
+
+
+def test_the_folder_of_a_table_tells_recordings_of_one_name_apart(sites: Path, tmp_path: Path) -> None:
+    (tmp_path / "birdnet" / "B").mkdir(parents=True)
+    lines = "Start (s),End (s),Common name\n1,2,wren\n"
+    tables = [written(folder / "night.BirdNET.results.csv", lines) for folder in (tmp_path / "birdnet" / "B", tmp_path)]
+    found = cut(tmp_path, *tables, audio_folder=sites)
+    assert [row["recording"] for row in table_of(found)] == ["night.wav"], "the only one that is cut"
+    assert sf.read(Path(found.table).parent / table_of(found)[0]["path"])[0].mean() == pytest.approx(0.2, abs=0.01)
+    assert [reason for reason in found.rejected if "--recording-column" in reason]
+
+
+def test_a_quote_in_a_table_of_raven_swallows_no_lines(site: Path) -> None:
+    header = "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\tNotes\n"
+    lines = '1\t1\t2\twren\t"loud\n2\t2\t3\trobin\t\n3\t3\t4\t"crow, hooded"\tsaid "ka"\n4\t4\t5\twren\tfar"\n'
+    reading = read_annotations(written(site / "dawn.txt", header + lines), Recordings(site), ColumnNames())
+    assert [(a.start_s, a.label) for a in reading.annotations] == [
+        (1, "wren"), (2, "robin"), (3, "crow, hooded"), (4, "wren"),
+    ]  # fmt: skip
+
+
+def test_the_rest_is_of_the_group_and_split_of_its_neighbour(site: Path, tmp_path: Path) -> None:
+    """A recorder that moves: all background once was of the first place and its split."""
+    lines = "file,start,end,label,group,split\ndawn.wav,0,1,wren,A,train\ndawn.wav,5,6,wren,B,test\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), rest_label="background")
+    rest = [(r["start_s"], r["group"], r["split"]) for r in table_of(found) if r["label"] == "background"]
+    assert rest == [("1.0", "A", "train"), ("4.0", "B", "test")]
+
+
+def test_splits_of_lines_that_are_not_cut_do_not_matter(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,label,split,score\ndawn.wav,1,2,wren,train,0.9\ndawn.wav,3,4,wren,,0.1\n,,,,,\n,,,,none,\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), min_confidence=0.5)
+    assert [row["split"] for row in table_of(found)] == ["train"] and sum(found.rejected.values()) == 3
+
+
+def test_start_time_in_seconds_is_a_beginning(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "x.csv", "File,Start Time (s),End Time (s),Species\ndawn.wav,1,2,wren\n"))
+    assert found.counts == {"wren": 1}
+
+
+def test_a_recording_in_another_format_is_found(site: Path, tmp_path: Path) -> None:
+    found = cut(tmp_path, written(site / "x.csv", "file,start,end,label\nC:\\r\\DUSK.wav,1,2,wren\n"))
+    assert [row["recording"] for row in table_of(found)] == ["dusk.flac"]
+    (site / "a").mkdir(), (site / "b").mkdir()
+    for folder in "ab":
+        shutil.copy(site / "dusk.flac", site / folder / "noon.flac")
+    recordings = Recordings(site)
+    assert str(recordings.find("noon.wav")).startswith("several recordings")
+    assert recordings.find("b/noon.wav") == site / "b" / "noon.flac"
+    assert recordings.find("dusk.2024") == "its recording is not in the audio folder"
+
+
+class Listener(Reporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_folders_of_recordings_may_be_their_groups(sites: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\n" + "".join(
+        f"{site}/{name}.wav,1,2,wren\n" for site in "ABC" for name in ("night", "day")
+    )
+    table, listener = written(sites / "x.csv", lines), Listener()
+    found = cut_recordings([table], CutConfig(tmp_path / "1"), listener)
+    assert found.groups == 6 and list(found.warnings) == listener.warnings
+    assert "the recordings lie in 3 folders ('A', 'B', 'C')" in found.warnings[0]
+    assert "--group-column folder" in found.warnings[0]
+    whole = cut_recordings([table], CutConfig(tmp_path / "2", columns=ColumnNames(group="folder")), listener)
+    assert {row["group"] for row in table_of(whole)} == {"A", "B", "C"} and not whole.warnings
+    own = written(sites / "y.csv", lines.replace("label", "label,Folder").replace("wren", "wren,north"))
+    named = cut_recordings([own], CutConfig(tmp_path / "3", columns=ColumnNames(group="folder")), listener)
+    assert {row["group"] for row in table_of(named)} == {"north"} and not named.warnings
+
+
+def test_one_recording_per_folder_is_no_warning(sites: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\nA/day.wav,1,2,wren\nB/day.wav,1,2,wren\n"
+    assert not cut(tmp_path, written(sites / "x.csv", lines)).warnings
+
+
+def test_missing_cells_of_r_are_no_groups_and_no_labels(site: Path, tmp_path: Path) -> None:
+    lines = "file,start,end,label,group\ndawn.wav,1,2,wren,NA\ndawn.wav,3,4,NA,NA\n"
+    found = cut(tmp_path, written(site / "x.csv", lines))
+    assert [(row["label"], row["group"]) for row in table_of(found)] == [("wren", "dawn.wav")]
+    assert found.rejected == {"has no label": 1}
 
 
 def test_the_command_prints_the_counts_and_the_recipe_line(site: Path, tmp_path: Path) -> None:

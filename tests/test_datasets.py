@@ -286,6 +286,14 @@ class TestTable:
         with pytest.raises(DataError, match="no such table"):
             read(tmp_path, reader="table")
 
+    def test_what_r_and_pandas_write_into_empty_cells_is_nothing(self, tmp_path: Path) -> None:
+        text = "path,label,group\na.wav,NA,NA\nb.wav,none,null\nc.wav,NaN,Nan\nd.wav,dog|N/A,rex\ne.wav,nan,None\n"
+        rows = read(table(tmp_path / "x.csv", text), label_separator="|")
+        assert [row.labels for row in rows] == [(), ("none",), (), ("dog",), ()]
+        assert [row.group for row in rows] == [None, None, None, "rex", None]
+        named = read(tmp_path / "x.csv", label_names={"NA": "nasal"})
+        assert [row.labels for row in named][:3] == [("nasal",), ("none",), ()]
+
     def test_a_file_listed_again_keeps_a_name_of_its_own(self, tmp_path: Path) -> None:
         path = table(tmp_path / "x.csv", "path,label\na.wav,dog\na.wav,cat\n./a.wav,cow\n")
         assert sorted(row.name for row in read(path)) == ["a.wav", "a.wav#2", "a.wav#3"]

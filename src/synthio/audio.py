@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,11 @@ _STREAMED_BYTES = 0x7F000000
 #: W64 writes `riff` in lower case; WAV's `RIFF` size is often a few bytes wrong in good files, so it is not looked at.
 _CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _OGG_CUT = "Junk after the last page"
+#: No codec packs more into a byte: FLAC's silence is about 6 000 frames.
+_MOST_FRAMES_PER_BYTE = 10_000
+_BLOCK_FRAMES = 1 << 18
+#: Resampling looks ahead: with this much more of a file, the result is that of the whole to the last bit.
+_AHEAD_S = 2.0
 
 
 def is_hidden(name: str) -> bool:
@@ -67,13 +74,13 @@ def with_folders(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def load(path: Path, sample_rate_hz: int) -> Waveform:
-    """Decode any libsndfile format, mix to mono, resample.
+def load(path: Path, sample_rate_hz: int, most_s: float = math.inf) -> Waveform:
+    """Decode any libsndfile format, mix to mono, resample. ``most_s`` is as of `decode`.
 
     Returns: shape ``(samples,)``, float32.
     Raises: `DataError` as `decode` does, and for a clip too short to hold one sample at the new rate.
     """
-    mono, source_rate_hz = decode(path)
+    mono, source_rate_hz = decode(path, most_s)
     samples = resample(mono, source_rate_hz, sample_rate_hz)
     if samples.size == 0:
         raise DataError(f"{path}: is too short ({mono.size} samples at {source_rate_hz} Hz)")
@@ -81,8 +88,8 @@ def load(path: Path, sample_rate_hz: int) -> Waveform:
 
 
 def load_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
-    """The first ``duration_s`` of a file, or all of it, as `load` gives it."""
-    return crop(load(path, sample_rate_hz), duration_s, sample_rate_hz)
+    """The first ``duration_s`` of a file, or all of it, as `load` gives it; little more of it is read."""
+    return crop(load(path, sample_rate_hz, duration_s + _AHEAD_S), duration_s, sample_rate_hz)
 
 
 def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
@@ -92,8 +99,11 @@ def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
 
 def sha256(samples: Waveform) -> str:
     """Hex digest of decoded samples, as 16-bit ones, so that a WAV and its FLAC copy are the same audio."""
-    quantised = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
-    return hashlib.sha256(quantised.tobytes()).hexdigest()
+    return hashlib.sha256(_in_16_bits(samples)).hexdigest()
+
+
+def _in_16_bits(samples: Waveform) -> bytes:
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
 
 
 def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
@@ -112,38 +122,142 @@ def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
     return resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
 
 
-def decode(path: Path) -> tuple[Waveform, int]:
+def decode(path: Path, most_s: float = math.inf) -> tuple[Waveform, int]:
     """Decode any libsndfile format and mix to mono at the file's own rate.
 
+    ``most_s``: no more than so many seconds are read; whether the rest is sound is then not looked at.
     Returns: samples of shape ``(samples,)``, float32, and the sample rate in Hz.
     Raises: `DataError` saying why, for a file that is missing, empty, truncated, not audio, silent or not finite.
     """
+    with _opened(path) as file:
+        seen, wanted = _Seen(), int(min(file.frames, most_s * file.samplerate))
+        mono = _mono(file, wanted)
+        seen.add(mono)
+        _check(path, file, seen, wanted)
+        return mono, int(file.samplerate)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A whole file, of which only the start is kept."""
+
+    start: Waveform
+    """Mono, shape ``(samples,)``, at the file's own rate."""
+    samples: int
+    """Of the whole file, per channel."""
+    sample_rate_hz: int
+    sha256: str
+    """As `sha256` of the whole file."""
+
+
+def measure(path: Path, start_s: float) -> Measured:
+    """Decode a whole file as `decode` does, block by block, so that hours of audio need little memory.
+
+    ``start_s``: so much of it is kept, as `crop` does.
+    Raises: `DataError` as `decode` does.
+    """
+    with _opened(path) as file:
+        seen, digest, start = _Seen(), hashlib.sha256(), np.zeros(0, np.float32)
+        for block in _blocks(file, max(1, round(start_s * file.samplerate))):
+            start = start if seen.samples else block
+            seen.add(block)
+            if seen.finite:
+                digest.update(_in_16_bits(block))
+        _check(path, file, seen, file.frames)
+        return Measured(start, seen.samples, int(file.samplerate), digest.hexdigest())
+
+
+class _Forward(sf.SoundFile):  # type: ignore[misc]
+    """Read from front to back. `SoundFile` seeks after every read where it can, which alters what MP3 and Opus decode
+    to from there on."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Forward]:
+    """The file, to be read. Raises: `DataError` for one that cannot be opened, or read within the block."""
     try:
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
-        with sf.SoundFile(str(path)) as file:
-            samples, rate_hz = file.read(dtype="float32", always_2d=True), int(file.samplerate)
-            promised = file.frames if file.format != "MP3" or _mp3_says_its_length(path) else samples.shape[0]
-            truncated = _is_truncated(promised, samples.shape[0], file.extra_info)
+        with _Forward(str(path)) as file:
+            if not sf.SoundFile.seekable(file) or file.frames > _MOST_FRAMES_PER_BYTE * path.stat().st_size:
+                raise OverflowError
+            yield file
     except (MemoryError, OverflowError, ValueError) as error:
         raise DataError(f"{path}: promises more audio than memory holds, or no length; encode it again") from error
     except (OSError, RuntimeError, TypeError) as error:
         raise DataError(
-            f"{path}: cannot be decoded as audio ({error}); expected WAV, FLAC, OGG, MP3 or AIFF"
+            f"{path}: cannot be decoded as audio ({_why(error)}); expected WAV, FLAC, OGG, MP3 or AIFF"
         ) from error
-    if samples.shape[0] == 0:
-        raise DataError(f"{path}: holds no samples")
-    if truncated:
-        raise DataError(f"{path}: is truncated: its header promises more audio than the file holds; copy it again")
+
+
+def _why(error: Exception) -> str:
+    """Without the path that both put before it: equal reasons are counted as one."""
+    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+    return str(said).rstrip(".")
+
+
+def _mono(file: _Forward, frames: int) -> Waveform:
+    """The next ``frames`` at most, ``(samples,)``."""
     with np.errstate(invalid="ignore", over="ignore"):
-        mono = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
+        mixed: Waveform = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+    return mixed
+
+
+def _blocks(file: _Forward, first: int) -> Iterator[Waveform]:
+    """What one read of all would give: ``first`` frames, and then as many at a time as memory holds of any file."""
+    wanted = min(first, file.frames)
+    left = file.frames - wanted
+    yield (block := _mono(file, wanted))
+    while left and block.size == wanted:
+        wanted = min(left, _BLOCK_FRAMES)
+        left -= wanted
+        yield (block := _mono(file, wanted))
+
+
+@dataclass
+class _Seen:
+    """What is asked of the samples of a file, block by block."""
+
+    samples: int = 0
+    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, mono: Waveform) -> None:
+        """The next block."""
+        self.samples += mono.size
+        with np.errstate(invalid="ignore"):
+            self.total += float(mono.sum(dtype=np.float64))
+        self.low = min(self.low, float(mono.min(initial=np.inf)))
+        self.high = max(self.high, float(mono.max(initial=-np.inf)))
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.total)
+
+    @property
+    def silent(self) -> bool:
+        """As `is_silent`."""
+        mean = self.total / max(1, self.samples)
+        return max(self.high - mean, mean - self.low) < SILENCE_PEAK
+
+
+def _check(path: Path, file: _Forward, seen: _Seen, wanted: int) -> None:
+    """Raises: `DataError` for samples that cannot be used. ``wanted``: the frames that were asked for."""
+    if seen.samples == 0:
+        raise DataError(f"{path}: holds no samples")
+    promised = wanted if file.format != "MP3" or _mp3_says_its_length(path) else seen.samples
+    if _is_truncated(promised, seen.samples, file.extra_info):
+        raise DataError(f"{path}: is truncated: its header promises more audio than the file holds; copy it again")
+    if not seen.finite:
         raise DataError(f"{path}: holds NaN or infinite samples")
-    if is_silent(mono):
+    if wanted == file.frames and seen.silent:
         raise DataError(f"{path}: is silent once mixed to mono (less than -80 dBFS around its mean)")
-    return mono, rate_hz
 
 
 def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, audio_files
-from synthio.datasets.rows import clean
-from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse_lines, read_text
+from synthio.config import DataConfig
+from synthio.datasets.checks import some
+from synthio.datasets.rows import NO_LABEL, clean, data_path, group_of
+from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse, parse_lines, read_text, unread_columns
 from synthio.errors import DataError
 
 _RAVEN_START = "begin_time_(s)"
 #: Spellings of the columns, best first, in any case, and with spaces for underscores.
 STARTS = (
-    "start_s", "start", "onset", "start_time", _RAVEN_START, "start_(s)", "begin_time", "start_seconds",
-    "start_time_seconds",
+    "start_s", "start", "onset", "start_time", "start_time_(s)", _RAVEN_START, "start_(s)", "begin_time",
+    "start_seconds", "start_time_seconds",
 )  # fmt: skip
 ENDS = (
     "end_s", "end", "offset", "end_time", "end_time_(s)", "end_(s)", "end_seconds", "end_time_seconds",
@@ -34,6 +36,10 @@ RECORDINGS = (
     "path", "file", "filename", "file_name", "file_path", "filepath", "recording", "begin_file", "begin_path",
     "audio_file", "audio_filename", "audio", "wav", "segment_id",
 )  # fmt: skip
+#: Columns that name the recording with the folders around it.
+PATHS = ("path", "file_path", "filepath", "begin_path")
+#: As the group column, the recordings' folders, where no column is called so.
+FOLDER = "folder"
 #: How sure a detector was.
 CONFIDENCES = ("confidence", "score", "probability", "conf", "prob")
 _FILE_OFFSET, _CHANNEL = "file_offset_(s)", "channel"
@@ -59,6 +65,8 @@ class Columns:
     label: str
     recording: str | None
     """None where the table is named after its recording."""
+    path: str | None
+    """Tells recordings of one name apart; None where the recording's own column has the path, or the user names one."""
     group: str | None
     split: str | None
     channel: str | None
@@ -68,8 +76,8 @@ class Columns:
     unread: tuple[str, ...]
 
     def __str__(self) -> str:
-        read = {name: getattr(self, name) for name in ("label", "start", "end", "duration", "recording", "group")}
-        read |= {name: getattr(self, name) for name in ("split", "channel", "confidence")}
+        read = {name: getattr(self, name) for name in ("label", "start", "end", "duration", "recording", "path")}
+        read |= {name: getattr(self, name) for name in ("group", "split", "channel", "confidence")}
         read |= {"file offset": self.file_offset}
         said = ", ".join(f"{name} from {column!r}" for name, column in read.items() if column is not None)
         unread = f"; not read: {', '.join(map(repr, self.unread))}" if self.unread else ""
@@ -126,24 +134,30 @@ class Recordings:
                 break
         return self._one(*re.split(r"[/\\]", name)[::-1])
 
-    def named_like(self, table: str) -> Path | str:
-        """``rec1.Table.1.selections.txt`` is about ``rec1.wav``."""
-        parts = table.split(".")
+    def named_like(self, table: Path) -> Path | str:
+        """``rec1.Table.1.selections.txt`` is about ``rec1.wav``; of several, that in a folder called like its own."""
+        parts, folders = table.name.split("."), table.absolute().parent.parts[::-1]
         for count in range(len(parts), 0, -1):
             if _key(".".join(parts[:count])) in self._by_name:
-                return self._one(".".join(parts[:count]))
+                return self._one(".".join(parts[:count]), *folders)
         return "its table names no recording, and none is called like the table"
 
     def _one(self, name: str, *folders: str) -> Path | str:
-        """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart."""
+        """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart.
+        Where none has the name, one may be the same in another format."""
         found = self._by_name.get(_key(name), [])
+        if not found and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+            found = self._by_name.get(_key(Path(name).stem), [])
         for depth, folder in enumerate(folders):
             alike = [path for path in found if _key("".join(path.parts[-2 - depth : -1 - depth])) == _key(folder)]
             if len(found) < 2 or not alike:
                 break
             found = alike
         if len(found) > 1:
-            return "several recordings have its recording's name; its path does not tell which"
+            return (
+                "several recordings have its recording's name, and no path tells which; name a column of paths with "
+                "--recording-column"
+            )
         return found[0] if found else "its recording is not in the audio folder"
 
 
@@ -180,10 +194,30 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
         made = _annotation(row, number, table, columns, recordings)
-        same = (made.named, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
+        same = (made.recording, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
         key = (*same, number if made.wrong else 0)
         found.setdefault(key, made)
     return Reading(tuple(found.values()), columns if has_header else None)
+
+
+def annotation_problems(config: DataConfig) -> list[str]:
+    """Files of the table ``config.path`` in which several lines begin at several times: as clips, these would all be
+    the file's beginning. Raises: `DataError` as `parse`."""
+    start = next((column for column in unread_columns(config) if _spelling(column) in STARTS), None)
+    if start is None:
+        return []
+    table = data_path(config.path)
+    times: dict[str, set[str]] = defaultdict(set)
+    for row in parse(table):
+        times[_raw(row, config.path_column)].add(_raw(row, start))
+    several = [repr(path) for path, own in times.items() if path and len(own) > 1]
+    if not several:
+        return []
+    return [
+        f"{len(several)} file(s) have several lines, and the column {start!r} says when in the file: {some(several)}; "
+        "a clip is the beginning of a file of its own, so cut these out with "
+        f"`synthio data cut {table} --output clips`, and set data.path=clips/clips.csv"
+    ]
 
 
 class _Header:
@@ -226,13 +260,16 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         end = None
     else:
         end, duration = header.need("end", None, ENDS, f"a duration would do as well; {no_header}"), None
+    recording = header.want("recording", names.recording, RECORDINGS)
+    path = header.find(PATHS) if names.recording is None else None
     columns = Columns(
         start=start,
         end=end,
         duration=duration,
         label=header.need("label", names.label, LABELS, "name one with --label-column"),
-        recording=header.want("recording", names.recording, RECORDINGS),
-        group=header.want("group", names.group, ("group",)),
+        recording=recording,
+        path=path if path != recording and header.holds(path) else None,
+        group=header.find((FOLDER,)) if names.group == FOLDER else header.want("group", names.group, ("group",)),
         split=header.find(("split",)),
         channel=header.find((_CHANNEL,)) if _spelling(start) == _RAVEN_START else None,
         confidence=header.find(CONFIDENCES),
@@ -263,9 +300,9 @@ def _check_no_recordings(rows: Sequence[TableRow], table: Path, columns: Columns
 
 def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recordings: Recordings) -> Annotation:
     if columns.recording is None:
-        named, recording = table.name, recordings.named_like(table.name)
+        named, recording = table.name, recordings.named_like(table)
     else:
-        named, recording = _cell(row, columns.recording), recordings.find(_raw(row, columns.recording))
+        named, recording = _cell(row, columns.recording), _found(row, columns.recording, columns.path, recordings)
     start_s, end_s = _times(row, columns)
     channel = _raw(row, columns.channel) if columns.channel is not None else ""
     return Annotation(
@@ -276,7 +313,7 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
         start_s=start_s,
         end_s=end_s,
         label=_cell(row, columns.label),
-        group=_cell(row, columns.group),
+        group=group_of(_cell(row, columns.group)) or "",
         split=_cell(row, columns.split),
         channel=int(channel) - 1 if channel.isdecimal() and int(channel) > 0 else None,
         confidence=_number(_cell(row, columns.confidence)),
@@ -284,8 +321,17 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
     )
 
 
+def _found(row: TableRow, column: str, path_column: str | None, recordings: Recordings) -> Path | str:
+    """By the column that names the recording, else by the one with its path."""
+    found = recordings.find(_raw(row, column))
+    if isinstance(found, Path) or path_column is None:
+        return found
+    by_path = recordings.find(_raw(row, path_column))
+    return by_path if isinstance(by_path, Path) else found
+
+
 def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> None:
-    several = len({_cell(row, columns.recording) for row in rows}) > 1
+    several = len({(_cell(row, columns.recording), _cell(row, columns.path)) for row in rows}) > 1
     if several and columns.file_offset is None and _spelling(columns.start) == _RAVEN_START:
         raise DataError(
             f"{table}: names several recordings in {columns.recording!r}, and {columns.start!r} counts from the first "
@@ -307,7 +353,7 @@ def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording
         return MORE_CELLS
     if isinstance(label, list):
         return "has several labels"
-    if label is None or not str(label).strip():
+    if label is None or str(label).strip() in {"", *NO_LABEL}:
         return "has no label"
     if math.isnan(start_s) or math.isnan(end_s):
         return "its beginning, or its end or duration, is no number of seconds"

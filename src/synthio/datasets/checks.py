@@ -122,7 +122,8 @@ def copy_problems(clips: Sequence[Clip]) -> list[str]:
     pairs = training_copies(clips)
     if not pairs:
         return []
-    listed = some((f"\n  {clip.path!r} = {twin.path!r} ({twin.split})" for clip, twin in pairs), separator="")
+    named = dict.fromkeys(f"\n  {clip.path!r} = {twin.path!r} ({twin.split})" for clip, twin in pairs)
+    listed = some(named, separator="")
     return [
         f"{len(pairs)} training clip(s) hold the same audio as a valid or test clip:{listed}\n"
         "  remove one of each pair, or set data.duplicates=drop to drop the training copies"
@@ -141,7 +142,7 @@ def copy_warnings(clips: Sequence[Clip]) -> list[str]:
         warnings.append(f"{shared} clip(s) of the test are in valid too, which flatters the test score")
     disputed = [group for group in copies.values() if len({frozenset(clip.labels) for clip in group}) > 1]
     if disputed:
-        listed = some((" = ".join(repr(clip.path) for clip in group) for group in disputed), separator="; ")
+        listed = some((" = ".join(dict.fromkeys(repr(c.path) for c in group)) for group in disputed), separator="; ")
         warnings.append(
             f"{len(disputed)} piece(s) of audio have different labels in different clips: {listed}; "
             "several labels of one clip belong in one cell (data.label_separator)"
@@ -194,15 +195,25 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
 
 
 def group_warnings(clips: Sequence[Clip]) -> list[str]:
-    """Groups that the data itself puts both in training and elsewhere."""
+    """Groups that the data itself puts into several splits, and clips without a group where others have one."""
     homes = defaultdict(set)
     for clip in clips:
         if clip.group is not None:
             homes[clip.group].add(clip.split)
-    astride = sorted(repr(group) for group, splits in homes.items() if "train" in splits and len(splits) > 1)
-    if not astride:
-        return []
-    return [f"{len(astride)} group(s) in training and elsewhere, which flatters the scores: {some(astride)}"]
+    warnings = []
+    if astride := sorted(repr(group) for group, splits in homes.items() if "train" in splits and len(splits) > 1):
+        warnings.append(
+            f"{len(astride)} group(s) in training and elsewhere, which flatters the scores: {some(astride)}"
+        )
+    if measured := sorted(repr(group) for group, splits in homes.items() if splits == {"valid", "test"}):
+        warnings.append(f"{len(measured)} group(s) in valid and test, which flatters the test score: {some(measured)}")
+    bare = [repr(clip.path) for clip in clips if clip.group is None]
+    if homes and bare:
+        warnings.append(
+            f"{len(bare)} of {len(clips)} clips have no group, so each is kept apart by itself, also from clips of the "
+            f"same recording: {some(bare)}; name their groups, else the scores may flatter"
+        )
+    return warnings
 
 
 def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
@@ -214,7 +225,12 @@ def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
     test = [clip for clip in clips if clip.split == "test"]
     count, groups = len(test), {clip.unit for clip in test}
     warnings = []
-    if 0 < len(groups) < min(_FEW_GROUPS, count):
+    if len(groups) == 1 < count:
+        warnings.append(
+            "1 group in the test: no interval and no verdict can be given, as what holds for it may not hold for "
+            f"others; put more groups into the test, {_FEW_GROUPS} or more are better"
+        )
+    elif 0 < len(groups) < min(_FEW_GROUPS, count):
         warnings.append(
             f"{len(groups)} group(s) in the test: what holds for them may not hold for others, and the interval is "
             f"rough; {_FEW_GROUPS} or more are better"

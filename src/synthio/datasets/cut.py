@@ -19,7 +19,16 @@ import numpy as np
 import soundfile as sf
 
 from synthio import audio
-from synthio.datasets.annotations import CONFIDENCES, Annotation, ColumnNames, Reading, Recordings, read_annotations
+from synthio.datasets.annotations import (
+    CONFIDENCES,
+    FOLDER,
+    Annotation,
+    ColumnNames,
+    Reading,
+    Recordings,
+    read_annotations,
+)
+from synthio.datasets.checks import some
 from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -70,6 +79,8 @@ class Cut:
     """How columns were read, in words, and of how many tables."""
     rejected: dict[str, int]
     """Annotations, or pieces of long ones, per reason; ``rejected.csv`` has each."""
+    warnings: tuple[str, ...] = ()
+    """Worth a look; the clips are cut."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -99,7 +110,8 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     found = [_judged(annotation, config) for reading in readings for annotation in reading.annotations]
     _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
-    by_recording = _by_recording(found)
+    by_recording = _by_recording(found, config.columns)
+    warnings = _folder_warnings(by_recording)
     if config.rest_label is not None:
         _add_rest(by_recording, found, config.rest_label, config)
     groups = _groups(by_recording)
@@ -118,6 +130,8 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror or error})") from error
     reasons = dict(Counter(why for _, why in rejected).most_common())
+    for warning in warnings:
+        reporter.warn(warning)
     if not rows:
         said = "; ".join(reasons) or "the tables hold none"
         raise DataError(
@@ -132,6 +146,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         overlapping=sum(bool(row["also"]) for row in rows),
         columns=dict(Counter(str(reading.columns) for reading in readings if reading.columns is not None)),
         rejected=reasons,
+        warnings=tuple(warnings),
     )
 
 
@@ -170,8 +185,8 @@ def _judged(annotation: Annotation, config: CutConfig) -> Annotation:
 
 
 def _check_splits(found: Sequence[Annotation]) -> None:
-    """Raises: `DataError` for splits that no reader of the clips would take."""
-    splits = Counter(annotation.split for annotation in found)
+    """Raises: `DataError` for splits, of what is to be cut, that no reader of the clips would take."""
+    splits = Counter(annotation.split for annotation in found if annotation.wrong is None)
     unknown = sorted(split for split in splits if split and split_of(split) is None)
     if unknown:
         names = ", ".join(map(repr, unknown[:5]))
@@ -184,20 +199,42 @@ def _check_splits(found: Sequence[Annotation]) -> None:
         )
 
 
-def _by_recording(found: Sequence[Annotation]) -> dict[Path, list[Annotation]]:
-    """Those that can be cut; what two tables say alike is one sound."""
+def _by_recording(found: Sequence[Annotation], names: ColumnNames) -> dict[Path, list[Annotation]]:
+    """Those that can be cut, with their groups; what two tables say alike is one sound."""
     sounds: dict[Path, dict[tuple[object, ...], Annotation]] = defaultdict(dict)
     for annotation in found:
         if annotation.wrong is None and annotation.recording is not None:
             same = (annotation.start_s, annotation.end_s, annotation.label, annotation.channel)
             sounds[annotation.recording].setdefault(same, annotation)
-    return {recording: list(annotations.values()) for recording, annotations in sounds.items()}
+    folders = _folders(sounds) if names.group == FOLDER else {}
+    return {
+        recording: [replace(a, group=a.group or folders.get(recording, "")) for a in annotations.values()]
+        for recording, annotations in sounds.items()
+    }
 
 
 def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
     return {path: clean(path.relative_to(root).as_posix()) for path in recordings}
+
+
+def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:
+    """The first folder of each recording below the folder that they have in common; those in that one have none."""
+    return {path: name.partition("/")[0] for path, name in _groups(recordings).items() if "/" in name}
+
+
+def _folder_warnings(by_recording: Mapping[Path, list[Annotation]]) -> list[str]:
+    folders = _folders(by_recording)
+    names = sorted(set(folders.values()))
+    grouped = any(annotation.group for annotations in by_recording.values() for annotation in annotations)
+    if grouped or len(names) < 2 or len(names) == len(folders):
+        return []
+    return [
+        f"the recordings lie in {len(names)} folders ({some(map(repr, names))}), and each is a group of its own; if "
+        "the folders are sites, devices or animals, cut again with --group-column and the column that names them, or "
+        f"with --group-column {FOLDER}: else the scores flatter"
+    ]
 
 
 def _add_rest(
@@ -232,11 +269,21 @@ def _rest(
     chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, wanted)} if starts else set())
     # The margin comes back when they are cut.
     shorter_s = min(config.margin_s, 0.49 * length_s)
-    first = annotations[0]
     return [
-        replace(first, line=0, label=label, start_s=start + shorter_s, end_s=start + length_s - shorter_s)
+        replace(
+            _nearest(annotations, start, start + length_s),
+            line=0,
+            label=label,
+            start_s=start + shorter_s,
+            end_s=start + length_s - shorter_s,
+        )
         for start in chosen
     ]
+
+
+def _nearest(annotations: Sequence[Annotation], start_s: float, end_s: float) -> Annotation:
+    """Whose group and split a stretch without annotations is of."""
+    return min(annotations, key=lambda a: max(a.start_s - end_s, start_s - a.end_s))
 
 
 def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, length_s: float) -> list[float]:

@@ -19,6 +19,9 @@ _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 SPLIT_SPELLINGS = tuple(_SPLITS)
+#: What R and pandas write into empty cells. A label may well be the word `none`.
+NO_LABEL = frozenset({"NA", "N/A", "nan", "NaN"})
+_NO_GROUP = frozenset({"", "na", "n/a", "nan", "none", "null"})
 _SHOWN = 5
 
 
@@ -51,6 +54,11 @@ def own_settings(config: DataConfig) -> list[str]:
 def split_of(spelling: str) -> Split | None:
     """``Validation`` -> ``valid``; None for a word that names no split."""
     return _SPLITS.get(spelling.strip().casefold())
+
+
+def group_of(spelling: str) -> str | None:
+    """The group that a cell names; None for an empty cell, and for what R, pandas and databases write into one."""
+    return None if spelling.strip().casefold() in _NO_GROUP else spelling
 
 
 def clean(text: str) -> str:

@@ -11,11 +11,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
+from synthio.datasets.rows import (
+    NO_LABEL,
+    SPLIT_SPELLINGS,
+    Row,
+    clean,
+    data_path,
+    group_of,
+    own_settings,
+    split_of,
+)
 from synthio.errors import DataError
 
 TableRow = dict[str, Any]
@@ -24,6 +33,8 @@ EXTRA = "\0extra"
 MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
 _SHOWN = 5
 _OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
+#: In the header of its tables, where a quote is part of the text.
+_RAVEN = frozenset({"Selection", "Begin Time (s)"})
 
 
 def read_table(config: DataConfig) -> list[Row]:
@@ -101,15 +112,26 @@ def _parse_csv(text: str, table: Path) -> list[TableRow]:
     if excel := re.match(r"sep=([,;\t])\s*\n", text):
         text = text[excel.end() :]
     # Only the header tells the delimiter (`csv.Sniffer` also guesses quoting, often wrongly): names may hold all three.
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if set(header.split("\t")) >= _RAVEN else csv.QUOTE_MINIMAL
     try:
-        lines = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey=EXTRA, strict=True)
+        lines = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey=EXTRA, strict=True, quoting=quoting)
         counts = Counter(str(column).strip() for column in lines.fieldnames or ())
         if twice := [column for column, count in counts.items() if column and count > 1]:
             raise DataError(f"{table}: has several columns {twice[0]!r}; rename all but one")
-        return [{str(column).strip(): cell for column, cell in row.items()} for row in lines]
+        rows = [{str(column).strip(): cell for column, cell in row.items()} for row in lines]
     except csv.Error as error:
         raise DataError(f"{table}: is not readable CSV ({error}); check its quotes") from error
+    if quoting == csv.QUOTE_NONE:
+        return [{column: _unquoted(cell) for column, cell in row.items()} for row in rows]
+    return rows
+
+
+def _unquoted(cell: Any) -> Any:
+    """What a spreadsheet has put into quotes is a whole cell; a person's quote may begin one and not end it."""
+    quoted = isinstance(cell, str) and len(cell) > 1 and cell[0] == cell[-1] == '"'
+    return cell[1:-1].replace('""', '"') if quoted else cell
 
 
 def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_column: str) -> list[Row]:
@@ -159,22 +181,24 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Ro
     return Row(
         path=path,
         name=clean(path.relative_to(table.parent).as_posix() if path.is_relative_to(table.parent) else cell),
-        labels=_labels(row.get(config.label_column), config.label_separator),
+        labels=_labels(row.get(config.label_column), config),
         split=split_of(_text(row.get(config.split_column))),
-        group=_text(row.get(config.group_column)) or None,
+        group=group_of(_text(row.get(config.group_column))),
         rejected=rejected,
     )
 
 
-def _labels(cell: object, separator: str | None) -> tuple[str, ...]:
-    """One cell's labels, in order, without repeats. A JSON list is several labels whatever the separator."""
+def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:
+    """One cell's labels, in order, without repeats. A JSON list is several labels whatever the separator. `NA` is none,
+    unless the recipe gives it a name."""
     if isinstance(cell, dict):
         return ()
     if isinstance(cell, list):
         parts: list[object] = cell
     else:
-        parts = list(_text(cell).split(separator)) if separator else [cell]
-    return tuple(dict.fromkeys(text for part in parts if (text := _text(part))))
+        parts = list(_text(cell).split(config.label_separator)) if config.label_separator else [cell]
+    none = {"", *NO_LABEL.difference(config.label_names)}
+    return tuple(dict.fromkeys(text for part in parts if (text := _text(part)) not in none))
 
 
 def _text(cell: object) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
+from synthio.datasets.annotations import annotation_problems
 from synthio.datasets.folder import unread_subfolders
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
@@ -179,6 +180,8 @@ class _Found:
 def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     """Raises: `DataError` only when the folder or the table cannot be read, or holds less than `data.sample` asks."""
     rows = _read(config)
+    if reader_name(config.data) == "table" and (problems := annotation_problems(config.data)):
+        return _Found(problems=problems)
     if config.data.sample == SampleConfig():
         opened, rejected = _open_all(rows, config.data.max_duration_s, reporter)
         splits = _place([(o.row, o.sha256) for o in opened if o.row.labels], config)
@@ -323,15 +326,15 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
     if not _is_utf8(str(row.path)):
         return "its name is not valid UTF-8; rename it"
     try:
-        samples, rate_hz = audio.decode(row.path)
+        found = audio.measure(row.path, heard_s)
     except DataError as error:
         return str(error).removeprefix(f"{row.path}: ")
-    if samples.size * _LEAST_RATE_HZ < rate_hz:
-        return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({samples.size} samples at {rate_hz} Hz)"
-    heard = audio.crop(samples, heard_s, rate_hz)
-    if audio.is_silent(heard):
+    rate_hz = found.sample_rate_hz
+    if found.samples * _LEAST_RATE_HZ < rate_hz:
+        return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
+    if audio.is_silent(found.start):
         return f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
-    return _Opened(row, samples.size / rate_hz, rate_hz, float(np.abs(heard).max()), audio.sha256(samples))
+    return _Opened(row, found.samples / rate_hz, rate_hz, float(np.abs(found.start).max()), found.sha256)
 
 
 def _is_utf8(text: str) -> bool:
@@ -398,7 +401,12 @@ def _copy_rejections(clips: Sequence[Clip]) -> dict[str, RejectedClip]:
 
 def _label_problems(opened: Sequence[_Opened]) -> list[str]:
     bare = [repr(o.row.name) for o in opened if not o.row.labels]
-    return [f"{len(bare)} clip(s) without a label: {checks.some(bare)}; label or remove them"] if bare else []
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} clip(s) without a label: {checks.some(bare)}; label or remove them (NA and NaN are no label; "
+        "where they are one, give it a name in data.label_names)"
+    ]
 
 
 def _row_split_problems(opened: Sequence[_Opened]) -> list[str]:
