@@ -6,10 +6,12 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ import yaml
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, write_results
-from synthio.bench.runner import cell_result, parse_shard, settings_key
+from synthio.bench.runner import cell_result, drawn_test, parse_shard, settings_key
 from synthio.bench.show import show
+from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
-from synthio.errors import ConfigError
+from synthio.errors import ConfigError, DataError
 from synthio.metrics import ArmResult, Comparison
 from synthio.recipes import load_recipe
 from synthio.stages.gate import GateMeasures, choose_share
@@ -160,6 +163,47 @@ def test_results_of_an_earlier_run_are_not_run_again(recipe: Path, finished: Pat
     assert changed.returncode == 0, changed.stderr
     assert [path.stem for path in (tmp_path / "cells").iterdir()] == ["tones-n6-s0-noise"]
     assert {row["arm"]: row["n_added"] for row in rows(tmp_path)} == {"gold": "0", "noise": "12"}
+
+
+def test_given_results_stay_in_the_table(recipe: Path, finished: Path, tmp_path: Path) -> None:
+    """A plain run or show once wrote results.csv anew without them, also when it was the file that had them."""
+    (tmp_path / "out").mkdir()
+    given = shutil.copy(finished / "results.csv", tmp_path / "out" / "results.csv")
+    options = [recipe, f"output={tmp_path / 'out'}"]
+    first = synthio("bench", *options, "arms=[gold]", "--results", given, "--quiet")
+    assert first.returncode == 0, first.stderr
+    assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
+    for command in (["show"], ["run", "--quiet"]):
+        shown = synthio("bench", *command, *options, "arms=[gold, noise]")
+        assert shown.returncode == 0, shown.stderr
+        assert "2 of 2 cells finished" in shown.stdout
+        assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold", "noise"]
+    assert not (tmp_path / "out" / "runs").exists()
+    # Those of the folder's own are no given ones: they are checked against the data.
+    own = synthio("bench", recipe, "--results", finished / "results.csv", "--quiet")
+    assert own.returncode == 0 and not (finished / "given.csv").exists()
+    changed = synthio("bench", "show", *options, "arms=[gold, noise]", "base.train.steps=3")
+    assert "0 of 2 cells finished" in changed.stdout
+    assert "2 finished cell(s) of other settings" in changed.stderr
+
+
+def test_when_every_cell_fails_the_reasons_are_told(recipe: Path, tmp_path: Path) -> None:
+    options = [f"output={tmp_path / 'out'}", "arms=[gold, noise]", f"datasets.tones.data.path={tmp_path / 'nothing'}"]
+    result = synthio("bench", recipe, *options, "--quiet")
+    assert result.returncode == 8
+    assert "0 of 2 cells finished" in result.stdout
+    for words in ("2 cell(s) failed", "tones-n6-s0-gold: DataError: ", "tones-n6-s0-noise: DataError: "):
+        assert words in result.stderr
+    told = synthio("bench", recipe, *options, "--quiet", "--json")
+    assert told.returncode == 8
+    assert json.loads(told.stdout)["failed"].keys() == {"tones-n6-s0-gold", "tones-n6-s0-noise"}
+
+
+def test_a_shard_without_draws_has_nothing_to_do(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "arms=[gold]", "--shard", "3/4")
+    assert result.returncode == 0, result.stderr
+    assert "shard 3/4 has none of the 1 draws" in result.stderr + result.stdout
+    assert "0 of 1 cells finished" in result.stdout
 
 
 def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) -> None:
@@ -306,15 +350,88 @@ def test_what_makes_a_cell_cannot_be_set_elsewhere() -> None:
     assert not any(config.run_folder == Path("elsewhere") for config in configs)
 
 
+def made(dataset: str, arm: str, values: Sequence[float], **changes: Any) -> list[Result]:
+    """A result per seed."""
+    row: dict[str, Any] = {
+        "dataset": dataset, "n": 5, "arm": arm, "metric": "accuracy", "n_train": 5, "n_added": 0, "n_valid": 2,
+        "n_test": 9, "train_s": 1.0, "shared_s": 0.0, "recipe": "abc",
+    }  # fmt: skip
+    return [Result(**(row | changes), seed=seed, value=v, macro_f1=v) for seed, v in enumerate(values)]
+
+
+def two_arms(output: Path, **datasets: dict[str, Any]) -> BenchRecipe:
+    return content(
+        output=output,
+        datasets={name: {"data": {"path": "demo", **data}} for name, data in datasets.items()},
+        arms=("gold", "noise"),
+        sizes=(5,),
+        seeds=3,
+    )
+
+
+def settings_of(recipe: BenchRecipe, dataset: str, arm: str) -> str:
+    return settings_key(run_config(recipe, resolve_arms(recipe.arms, {}), Cell(dataset, 5, 0, arm)))
+
+
+def test_cells_of_other_settings_are_told_and_never_compared_with_the_recipes(tmp_path: Path) -> None:
+    recipe = two_arms(tmp_path / "out", a={}, b={})
+    fitting = {arm: settings_of(recipe, "a", arm) for arm in recipe.arms}
+    b = [row for arm in recipe.arms for row in made("b", arm, (0.5, 0.6), recipe=fitting[arm])]
+    today = [row for arm in recipe.arms for row in made("a", arm, (0.5, 0.6), recipe=fitting[arm])]
+    older = [row.model_copy(update={"recipe": "older"}) for row in today]
+    write_results(tmp_path / "today.csv", [*today, *b])
+    shown = show(recipe, [tmp_path / "today.csv"])
+    assert shown.tables.other_settings == {} and "other settings" not in shown.markdown
+    write_results(tmp_path / "older.csv", [*older, *b])
+    shown = show(recipe, [tmp_path / "older.csv"])
+    assert shown.tables.other_settings == {"a": 4}
+    assert "4 of 8 cells are of other settings or models than this recipe's: all of a." in shown.markdown
+    assert "4 of 8 cells" in (tmp_path / "out" / "tables.html").read_text()
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    told = synthio("bench", "show", tmp_path / "bench.yaml", "--results", tmp_path / "older.csv")
+    assert told.returncode == 0 and "4 of 8 cells are of other settings or models" in told.stderr
+    mixed = [row for row in (*today, *older) if (row.recipe == "older") == (row.arm == "gold")]
+    write_results(tmp_path / "mixed.csv", [*mixed, *b])
+    with pytest.raises(DataError, match="results of gold on a are of other settings .* those of noise are not"):
+        show(recipe, [tmp_path / "mixed.csv"])
+
+
+def test_an_arms_seeds_must_come_from_one_recipe(tmp_path: Path) -> None:
+    first, second = made("a", "noise", (0.5, 0.6))
+    write_results(tmp_path / "a.csv", [first, second.model_copy(update={"recipe": "other"})])
+    with pytest.raises(DataError, match="results of noise on a come from different settings"):
+        show(two_arms(tmp_path / "out", a={}), [tmp_path / "a.csv"])
+
+
+def test_a_given_results_file_is_not_written_over(tmp_path: Path) -> None:
+    recipe = two_arms(tmp_path, a={})
+    every = [row for arm in ("gold", "noise", "erm") for row in made("a", arm, (0.5, 0.6))]
+    write_results(tmp_path / "results.csv", every)
+    before = (tmp_path / "results.csv").read_bytes()
+    shown = show(recipe, [tmp_path / "results.csv"])
+    assert shown.tables.finished == 4
+    assert (tmp_path / "results.csv").read_bytes() == before
+    assert [path.name for path in shown.files] == ["tables.md", "tables.tex", "tables.html"]
+
+
+def test_what_a_seed_draws_for_the_test_is_told(small_data: Path) -> None:
+    own = RunConfig.model_validate({"data": {"path": str(small_data), "test_fraction": 0.4}})
+    drawn = RunConfig.model_validate({"data": {"path": str(small_data / "train"), "test_fraction": 0.4}})
+    assert (drawn_test(own), drawn_test(drawn)) == (0.0, 0.4)
+
+
+def test_the_largest_share_that_a_seed_draws_decides(tmp_path: Path) -> None:
+    told = [{"test_fraction": fraction} for fraction in (0.2, 0.4, 0.0)]
+    gold = zip(made("a", "gold", (0.5, 0.6, 0.8)), told, strict=True)
+    write_results(tmp_path / "a.csv", [row.model_copy(update=fraction) for row, fraction in gold])
+    found = show(two_arms(tmp_path / "out", a={}), [tmp_path / "a.csv"]).tables.tables[0].rows[0].cells[0]
+    assert found is not None
+    assert found.score == estimate((0.5, 0.6, 0.8), redraw_correction(0.4))
+
+
 def test_seeds_that_draw_their_own_test_groups_are_told_from_others(tmp_path: Path) -> None:
     values = {"gold": (0.5, 0.6), "noise": (0.5, 0.7)}
-    rows = [
-        Result(
-            dataset=dataset, n=5, arm=arm, seed=seed, metric="accuracy", value=value, macro_f1=value, n_train=5,
-            n_added=0, n_valid=2, n_test=9, train_s=1, shared_s=0, recipe="abc",
-        )
-        for dataset in ("fixed", "drawn") for arm, own in values.items() for seed, value in enumerate(own)
-    ]  # fmt: skip
+    rows = [row for name in ("fixed", "drawn") for arm, own in values.items() for row in made(name, arm, own)]
     write_results(tmp_path / "made.csv", rows)
     drawn = {"data": {"path": "demo", "split_method": "random", "test_fraction": 0.4}}
     recipe = content(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from synthio.bench import paper
-from synthio.bench.results import Result, read_results, write_results
+from synthio.bench.results import Result, keep_results, read_kept, read_results, write_results
 from synthio.bench.statistics import (
     CONFIDENCE,
     Estimate,
@@ -289,6 +289,16 @@ def test_a_cell_of_two_recipes_is_refused_and_both_files_named(tmp_path: Path) -
     write_results(tmp_path / "b.csv", [result(recipe="other")])
     with pytest.raises(DataError, match=r"a\.csv and .*b\.csv: .*'esc50'.*abc and other.*leave out"):
         read_results([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_kept_results_are_only_added_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.csv"
+    keep_results(kept, [])
+    assert read_kept(kept) == [] and not kept.exists()
+    keep_results(kept, [result(train_s=1.0)])
+    keep_results(kept, [result(train_s=2.0), result(recipe="other"), result(seed=1)])
+    found = [(row.seed, row.recipe, row.train_s) for row in read_kept(kept)]
+    assert found == [(0, "abc", 1.0), (0, "other", 10.0), (1, "abc", 10.0)]
 
 
 def damaged(path: Path, **changes: str) -> Path:

@@ -108,6 +108,30 @@ def test_only_arms_with_all_seeds_compete() -> None:
     assert "90.0 (1 of 2 seeds)" in text
 
 
+def test_a_mean_over_a_dataset_with_missing_seeds_says_so_and_is_never_best() -> None:
+    whole = {"gold": [0.5, 0.6, 0.7], "noise": [0.4, 0.5, 0.6]}
+    scores = {"a": {**whole, "synthio": [0.9, 0.9]}, "b": {**whole, "synthio": [0.9, 0.9, 0.9]}}
+    tables = make_tables(results(scores), "gold", TITLES)
+    means = {row.arm: row.mean for row in tables.tables[0].rows if row.mean is not None}
+    assert {arm: (mean.seeds, mean.complete, mean.mark) for arm, mean in means.items()} == {
+        "gold": (3, True, "best"),
+        "noise": (3, True, "second"),
+        "synthio": (2, False, ""),
+    }
+    assert told_of_synthio(tables) == ["(2 of 3 seeds)", "", "(2 of 3 seeds)"]
+
+
+def test_a_mean_with_as_many_seeds_as_the_shortest_column_may_lack_others() -> None:
+    scores = {"a": {"gold": [0.5, 0.6], "synthio": [0.9, 0.9]}, "b": {"gold": [0.5, 0.6, 0.7], "synthio": [0.9, 0.9]}}
+    assert told_of_synthio(make_tables(results(scores), "gold", TITLES)) == ["", "(2 of 3 seeds)", "(partial)"]
+
+
+def told_of_synthio(tables: BenchTables) -> list[str]:
+    """What is in brackets, by column of the first table."""
+    row = next(line for line in to_markdown(tables).splitlines() if line.startswith("| Synthio |"))
+    return [(re.findall(r"\(.*\)", field) or [""])[0] for field in row.split("|")[2:5]]
+
+
 def test_the_mean_over_datasets_needs_every_dataset() -> None:
     tables = make_tables(
         results({"a": {"gold": [0.2, 0.4], "synthio": [0.5, 0.7]}, "b": {"gold": [0.6, 0.8]}}), "gold", TITLES
@@ -258,6 +282,21 @@ def test_the_text_says_what_intervals_and_marks_are() -> None:
         text = render(full())
         for words in ("Student's t", "Holm's correction", "24 of 24 cells finished", f"{second}: second-best"):
             assert words in text.replace("&#39;", "'")
+
+
+def test_the_text_says_how_many_comparisons_and_seeds_there_are_and_what_is_missing() -> None:
+    # As gold, and so not tested: erm.
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46], "erm": GOLD}
+    rows = [*results({"a": arms, "b": arms}), *results({"a": {**arms, "noise": GOLD}}, n=100)]
+    text = to_markdown(make_tables(rows))
+    assert "the seeds that both have (at least 3)" in text
+    assert "over all tested comparisons of the table (4 for n = 50, 1 for n = 100)" in text
+    assert "(partial): some seeds are missing" in text
+    whole = to_markdown(full())
+    assert "(at least 4)" in whole and "(4 for n = 50)" in whole and "some seeds are missing" not in whole
+    # With one dataset there is no mean over datasets to be missing.
+    single = to_markdown(make_tables(results({"a": {"gold": GOLD, "synthio": BETTER}})))
+    assert "some seeds are missing" not in single and "Over datasets" not in single
 
 
 class Tags(HTMLParser):

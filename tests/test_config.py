@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from synthio.bench.arms import resolve_arms
+from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.config import DataConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe, validate
@@ -20,7 +22,7 @@ from synthio.recipes import load_recipe, validate
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -78,9 +80,17 @@ def test_a_negative_prompt_needs_guidance() -> None:
         validate(content, RunConfig, "x")
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_recipes_are_valid(recipe: Path) -> None:
     load_recipe(recipe, [], RunConfig)
+
+
+@pytest.mark.parametrize("recipe", sorted((RECIPES / "bench").glob("[!_]*.yaml")), ids=lambda path: path.name)
+def test_every_cell_of_a_shipped_bench_is_valid(recipe: Path) -> None:
+    bench = load_recipe(recipe, [], BenchRecipe)
+    arms = resolve_arms(bench.arms, bench.own_arms)
+    cells = [cell for cells in plan(bench).values() for cell in cells]
+    assert len({run_config(bench, arms, cell).model_dump_json() for cell in cells}) == len(cells)
 
 
 def test_the_config_imports_no_torch() -> None:

@@ -212,9 +212,11 @@ def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_c
     assert [(row["captions"], row["accepted"], row["given_up"]) for row in told["funnel"]] == [(16, 0, 0), (0, 0, 16)]
     assert told["verdict"].startswith("No comparison: no synthetic clip was available")
     assert told["gate"]["options"] == [] and told["comparison"]["gated_share"] is None
-    assert "There were no synthetic clips to decide on" in (root / "report" / "index.html").read_text()
+    page = (root / "report" / "index.html").read_text()
+    assert "There were no synthetic clips to decide on" in page
+    assert "The recipe gives no prices" in page
     rows = (root / "timings.jsonl").read_text().splitlines()
-    assert '{"stage": "clips", "seco' in rows and json.loads(rows[-1])["stage"] == "report"
+    assert '{"stage": "clips", "seco' in rows and json.loads(rows[-1])["stage"] == "train"
 
 
 def test_a_separator_makes_another_problem_of_the_same_clips(
@@ -233,6 +235,23 @@ def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[
     assert result.returncode == 0, result.stderr
     new = {p.name.rsplit("-", 1)[0] for p in set(root.glob("stages/*")) - before}
     assert new == {"train"}
+
+
+def test_a_knob_of_the_comparison_trains_nothing_again(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    root, first = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
+    with (root / "timings.jsonl").open("a", encoding="utf-8") as log:
+        log.write('{"stage": "train", "folder": "train-of-another-setting", "seconds": 1e6}\n')
+    before = set(root.glob("stages/*"))
+    result = synthio("run", recipe, "train.bootstrap_samples=200", f"run_folder={root}", "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert set(root.glob("stages/*")) == before
+    assert told["comparison"]["arms"] == first["comparison"]["arms"]
+    kept = [json.loads(path.read_text())["version"] for path in root.glob("stages/train-*/comparison.json")]
+    assert [samples for _, samples, _ in kept].count(200) == 1
+    assert told["seconds"]["train"] < 1e6
 
 
 def test_files_that_were_moved_and_touched_are_the_same_clips(
@@ -273,6 +292,7 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
         # Kill as soon as so many items are on disk: in a different stage each time, never after the end.
         while process.poll() is None and _items(other) < lines:
             time.sleep(0.02)
+        assert process.poll() is None, "it finished before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
     result = synthio("run", recipe, f"run_folder={other}", "--quiet")
@@ -375,13 +395,23 @@ def test_doctor_and_data_check(recipe: Path, tmp_path: Path) -> None:
 
 def test_no_key_is_ever_written(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     secret = "sk-not-to-be-written"
-    environment = {**ENVIRONMENT, "OPENAI_API_KEY": secret}
-    command = [sys.executable, "-m", "synthio", "imagine", str(recipe), "imagine.kind=endpoint"]
-    command += ["imagine.endpoint.base_url=http://127.0.0.1:9/v1", "imagine.endpoint.max_retries=0", "--quiet"]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    root = shutil.copytree(finished[0], tmp_path / "run")
+
+    def answer(body: dict[str, Any], earlier: int) -> Response:
+        label = next(name for name in ("low tone", "hiss") if f'"{name}"' in body["messages"][0]["content"])
+        return chat(json.dumps({"caption": f"Sound of a {label} {earlier}"}))
+
+    with EndpointServer(answer) as server:
+        command = [sys.executable, "-m", "synthio", "imagine", str(recipe), f"run_folder={root}", "imagine.mode=llm"]
+        command += ["imagine.kind=endpoint", f"imagine.endpoint.base_url={server.base_url}"]
+        environment = {**ENVIRONMENT, "OPENAI_API_KEY": secret}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert server.seen and {request.authorization for request in server.seen} == {f"Bearer {secret}"}
     assert secret not in result.stdout + result.stderr
-    root = finished[0]
-    assert not [p for p in root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert [path for path in written if path.is_relative_to(root / "cache" / "llm")]
+    assert not [path for path in written if secret.encode() in path.read_bytes()]
 
 
 def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[str, Any]], recipe: Path) -> None:

@@ -107,12 +107,14 @@ def scores_of(correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return targets, np.stack([correct, ~correct], axis=-1).astype(float)
 
 
-def interval(a: np.ndarray, b: np.ndarray, resamples: int = 4000, seed: int = 0) -> metrics.Interval:
+def interval(
+    a: np.ndarray, b: np.ndarray, resamples: int = 4000, seed: int = 0, groups: list[str] | None = None
+) -> metrics.Interval:
     """Bootstrap interval of the accuracy difference of two arrays of right and wrong, ``(seeds, clips)``."""
     targets, scores_a = scores_of(a)
     generator = np.random.default_rng(seed)
     return metrics.bootstrap_difference(
-        metrics.weighted_accuracy, targets, scores_a, scores_of(b)[1], resamples, generator
+        metrics.weighted_accuracy, targets, scores_a, scores_of(b)[1], resamples, generator, groups=groups
     )
 
 
@@ -189,6 +191,29 @@ def test_two_groups_that_happen_to_agree_are_no_proof() -> None:
     assert wide.low < 0 < metrics.bootstrap_difference(*arguments, np.random.default_rng(0)).low
 
 
+def test_groups_that_are_all_alike_do_not_hide_the_luck_of_clips() -> None:
+    """One of four clips of every group is right: groups drawn whole would have no spread at all."""
+    a, b = np.zeros((1, 120), bool), (np.arange(120) % 4 == 0)[None]
+    plain, grouped = interval(a, b), interval(a, b, groups=[f"g{k // 4}" for k in range(120)])
+    assert grouped == plain
+    assert (plain.low, plain.high) == pytest.approx((0.174, 0.335), abs=0.01)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_holds_the_difference_on_the_data_itself(sign: int) -> None:
+    """Of a metric for which all resamples lie on one side of it."""
+
+    def largest_weight(targets: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.asarray(scores.mean() * weights.max(axis=1))
+
+    a, b = np.zeros((1, 20, 2)), np.full((1, 20, 2), 0.1 * sign)
+    targets, dice = np.zeros((20, 2), bool), np.random.default_rng(0)
+    found = metrics.bootstrap_difference(largest_weight, targets, a, b, 200, dice)
+    near, far = (found.low, found.high) if sign > 0 else (found.high, found.low)
+    assert found.mean == near == pytest.approx(0.1 * sign)
+    assert sign * far > 0.3
+
+
 def test_the_spread_of_few_seeds_is_students_t() -> None:
     """Twice as wide as the percentiles of four seeds, which show less than their spread."""
     shares = np.array([0.2, 0.35, 0.4, 0.6])
@@ -212,6 +237,14 @@ def test_two_seeds_that_disagree_prove_nothing() -> None:
     found = interval(np.zeros((2, 60), bool), np.array([[True] * 60, [True] * 30 + [False] * 30]))
     assert found.mean == 0.75
     assert found.low < 0
+
+
+def test_two_seeds_show_half_of_their_spread_and_no_difference_exceeds_all_clips() -> None:
+    none, most = np.zeros((2, 8), bool), np.array([[True] * 8, [True] * 6 + [False] * 2])
+    found = interval(none, most)
+    assert (found.high, interval(most, none).low) == (1.0, -1.0)
+    # Without sqrt(S / (S - 1)) for the seeds' deviations it would lie above 0.
+    assert found.low == pytest.approx(-0.21, abs=0.04)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

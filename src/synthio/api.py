@@ -77,15 +77,16 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
         unheard_s: dict[Path, float] = {}
         for path in paths[start : start + batch_size]:
             try:
-                samples = audio.load(path, rate_hz)
+                samples = audio.load_start(path, most / rate_hz, rate_hz)
+                whole_s = audio.duration_s(path)
             except DataError as error:
                 failed[path] = str(error).removeprefix(f"{path}: ")
                 continue
-            if audio.is_silent(samples[:most]):
+            if audio.is_silent(samples):
                 failed[path] = f"is silent in its first {most / rate_hz:.1f} s, and the classifier hears no more"
                 continue
             heard[path] = torch.from_numpy(trained.frontend.features(samples))
-            unheard_s[path] = unheard(samples.shape[0] / rate_hz, most / rate_hz)
+            unheard_s[path] = unheard(whole_s, most / rate_hz)
         inputs = torch.stack(list(heard.values())) if heard else torch.zeros(0)
         scores = predict(trained.model, inputs, batch_size, device)
         rows: dict[Path, Any] = dict(zip(heard, scores, strict=True))

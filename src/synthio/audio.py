@@ -92,6 +92,12 @@ def load_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
     return crop(load(path, sample_rate_hz, duration_s + _AHEAD_S), duration_s, sample_rate_hz)
 
 
+def duration_s(path: Path) -> float:
+    """What a file's header says of its length. Raises: `DataError` as `decode` does."""
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
+
+
 def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
     """The first ``duration_s`` of ``(samples,)``, or all; at least one sample."""
     return samples[: max(1, round(duration_s * sample_rate_hz))]

@@ -79,10 +79,10 @@ def main() -> None:
     except SynthioError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
-        Console(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        _console(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
+        _console(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
         raise SystemExit(130) from None
 
 
@@ -104,6 +104,11 @@ def _reporter(quiet: bool) -> Reporter:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|diffusers|peft|huggingface_hub)\.")
     return Reporter() if quiet else ConsoleReporter()
+
+
+def _console(stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Labels and file names are not to become emoji. Wrapped softly, a path stays whole; tables need the hard wrap."""
+    return Console(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
 
 
 def _silence_library_bars() -> None:
@@ -147,7 +152,7 @@ def run(
 
 
 def _show_plan(plan: Any) -> None:
-    console = Console()
+    console = _console()
     console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
     table = Table("stage", "items", "of", "estimate")
     for row in plan.stages:
@@ -157,7 +162,7 @@ def _show_plan(plan: Any) -> None:
     table.add_row("together", "", more, _seconds(sum(least for least, _ in known), sum(most for _, most in known)))
     console.print(table)
     for warning in plan.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _seconds(least: float | None, most: float | None) -> str:
@@ -186,7 +191,7 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     }
 
     def text() -> None:
-        console = Console()
+        console = _console()
         table = Table("arm", comparison.metric, "macro-F1", "real clips", "added clips")
         for arm in comparison.arms:
             score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
@@ -197,7 +202,7 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
         console.print(table)
         console.print(verdict, style="bold", markup=False)
         for name in ("report", "dataset", "model"):
-            console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False)
+            console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
 
     _print(value, as_json, text)
 
@@ -308,7 +313,7 @@ def predict(
             advance(1)
 
     def text() -> None:
-        console = Console(soft_wrap=True)
+        console = _console(soft_wrap=True)
         for row in found:
             labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
             console.print(f"{row['path']}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
@@ -322,7 +327,7 @@ def predict(
             writer.writerow([row["path"], "|".join(row["labels"]), *scores])
 
     _print(found, as_json, table if as_csv else text)
-    told = Console(stderr=True, soft_wrap=True)
+    told = _console(stderr=True, soft_wrap=True)
     failed = [row for row in found if row["failed"]]
     for row in failed if as_csv or as_json else []:
         told.print(f"{row['path']}: {row['failed']}", style="yellow", markup=False)
@@ -350,14 +355,14 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
     evaluation = Evaluation.model_validate(pipeline.evaluation_folder.summary())
 
     def text() -> None:
-        console = Console()
+        console = _console()
         table = Table("measure", "real", *evaluation.generated)
         for row in table_rows(evaluation):
             table.add_row(row.measure, *row.values)
         console.print(table)
         if "aligned" in evaluation.generated:
             console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]), markup=False)
-        console.print(f"samples: {page}", markup=False, highlight=False)
+        console.print(f"samples: {page}", markup=False, highlight=False, soft_wrap=True)
 
     _print({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)
 
@@ -369,7 +374,7 @@ def bench_run(
     shard: Annotated[str, typer.Option(help="i/k: every k-th draw of data from the i-th on.")] = "0/1",
     results: Annotated[
         list[Path] | None,
-        typer.Option(help="results.csv of an earlier run; its cells are not run again where settings and models fit."),
+        typer.Option(help="results.csv of an earlier run: kept, and not run again where settings and models fit."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -377,20 +382,23 @@ def bench_run(
     """Run what is not finished, then write the tables. Resumes where it stopped."""
     from synthio.bench.recipe import BenchRecipe
     from synthio.bench.results import read_results
-    from synthio.bench.runner import fitting_results, parse_shard, run_cells
+    from synthio.bench.runner import fitting_results, given_file, keep_given, parse_shard, run_cells
     from synthio.bench.show import show_finished
     from synthio.recipes import load_recipe
 
     part = parse_shard(shard)
     bench = load_recipe(recipe, overrides or [], BenchRecipe)
-    given = read_results(results or [])
+    given = keep_given(bench, read_results(results or []))
     known = fitting_results(bench, given)
     _silence_library_bars()
     reporter = _reporter(quiet)
     if given:
-        reporter.note(f"{len(known)} of {len(given)} cells of --results fit this recipe and are not run again")
+        reporter.note(
+            f"{len(known)} of {len(given)} cells of --results fit this recipe and are not run again; they are kept in "
+            f"{given_file(bench)}"
+        )
     failed = run_cells(bench, part, reporter, known)
-    _show_bench(show_finished(bench, known), failed, as_json)
+    _show_bench(show_finished(bench), failed, as_json)
     if failed and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if failed:
@@ -418,11 +426,15 @@ def bench_show(
 def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
     from dataclasses import asdict
 
+    from synthio.bench.render import settings_note
+
     def text() -> None:
         print(shown.markdown)
-        told = Console(stderr=True)
+        told = _console(stderr=True)
         for path in shown.files:
-            told.print(str(path), markup=False, highlight=False)
+            told.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        if note := settings_note(shown.tables):
+            told.print(note, style="yellow", markup=False)
         if shown.stale:
             told.print(
                 f"{shown.stale} finished cell(s) of other settings or models are left out; `synthio bench` makes them "
@@ -443,7 +455,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
     check = check_data(config)
 
     def text() -> None:
-        console = Console()
+        console = _console()
         console.print(f"domain: {config.data.domain}", markup=False)
         _show_data(console, check)
 
@@ -472,7 +484,7 @@ def _show_data(console: Console, check: Any) -> None:
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
         console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False)
     for warning in check.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     if not check.problems:
         console.print("nothing here stops a run")
 
@@ -492,7 +504,7 @@ def data_list(as_json: Json = False) -> None:
     def text() -> None:
         from rich.table import Column
 
-        console = Console()
+        console = _console()
         console.print(f"readers: auto, {', '.join(own)}, and the official datasets of the paper:")
         table = Table(
             Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
@@ -521,7 +533,7 @@ def data_prepare(
 def _show_prepared(prepared: Any) -> None:
     from synthio.datasets.prepare import NOT_HERE
 
-    console = Console(soft_wrap=True)
+    console = _console(soft_wrap=True)
     here = {archive: what for archive, what in prepared.archives.items() if what != NOT_HERE}
     for archive, what in here.items():
         console.print(f"{archive}: {what}", markup=False, highlight=False)
@@ -585,7 +597,7 @@ def data_cut(
 
 
 def _show_cut(cut: Any, max_duration_s: float) -> None:
-    console = Console(soft_wrap=True)
+    console = _console(soft_wrap=True)
     table = Table("class", "clips")
     for label, count in cut.counts.items():
         table.add_row(escape(label), str(count))

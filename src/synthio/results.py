@@ -85,7 +85,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     rejected = [sample for sample in samples if sample.reason != "accepted"]
     real = {clip.id: (clip.labels, Path(clip.path)) for clip in clips if clip.split == "train"}
     synthetic = {str(s.audio): (tuple(s.labels), s.audio) for s in accepted if s.audio is not None}
-    spectral, spectral_classes = _spectral(real, synthetic)
+    spectral, spectral_classes = _spectral(real, synthetic, config.data.max_duration_s)
     return report.ReportData(
         title=f"Synthio report: {run.root.name}",
         verdict=metrics.verdict(comparison),
@@ -210,9 +210,11 @@ def _before_after(run: FinishedRun, real: Mapping[str, tuple[Any, Path]]) -> lis
 _Sounds = Mapping[str, tuple[tuple[str, ...], Path]]
 
 
-def _spectral(real: _Sounds, synthetic: _Sounds) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
+def _spectral(
+    real: _Sounds, synthetic: _Sounds, most_s: float
+) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
     """Quantiles over all clips, and medians per class, of real training clips and accepted synthetic clips."""
-    measured = {"real": _measure(real), "synthetic": _measure(synthetic)}
+    measured = {"real": _measure(real, most_s), "synthetic": _measure(synthetic, most_s)}
     quantiles = [
         report.FeatureQuantiles(
             name.removesuffix("_hz"), unit, *(_quantiles([row[name] for _, row in rows]) for rows in measured.values())
@@ -230,11 +232,11 @@ def _spectral(real: _Sounds, synthetic: _Sounds) -> tuple[list[report.FeatureQua
 _Measured = list[tuple[tuple[str, ...], dict[str, float]]]
 
 
-def _measure(sounds: _Sounds) -> _Measured:
+def _measure(sounds: _Sounds, most_s: float) -> _Measured:
     rows: _Measured = []
     for labels, path in sounds.values():
         try:
-            samples = audio.load(path, _RATE_HZ)
+            samples = audio.load_start(path, most_s, _RATE_HZ)
         except DataError:
             # An accepted clip was loaded by the filter, a real one by the clips stage: the file changed since.
             continue

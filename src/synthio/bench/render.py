@@ -191,6 +191,16 @@ def _progress(tables: BenchTables) -> str:
     return f"{tables.finished} of {tables.expected} cells finished."
 
 
+def settings_note(tables: BenchTables) -> str:
+    """Which cells are of other settings or models than the recipe's; empty when none is."""
+    if not tables.other_settings:
+        return ""
+    return (
+        f"{sum(tables.other_settings.values())} of {tables.finished} cells are of other settings or models than this "
+        f"recipe's: all of {', '.join(tables.other_settings)}."
+    )
+
+
 def _shown(table: BenchTable, row: Row) -> tuple[Cell | None, ...]:
     return row.cells if len(table.columns) == 1 else (*row.cells, row.mean)
 
@@ -208,6 +218,8 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
         "with all seeds of the column compete (for the mean, of all columns)."
     )
     notes = [scores, marks, *_comparison_notes(tables)]
+    if told := settings_note(tables):
+        notes.insert(0, told)
     if tables.redrawn:
         notes.append(
             f"The seeds of {', '.join(tables.redrawn)} draw their test groups anew, and share some of them: intervals "

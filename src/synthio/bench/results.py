@@ -95,6 +95,22 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
     return [result for _, (result, _) in sorted(found.items())]
 
 
+def read_kept(path: Path) -> list[Result]:
+    """What `keep_results` has kept; nothing without the file. Raises: `DataError` when it cannot be read."""
+    return list(_rows(path)) if path.exists() else []
+
+
+def keep_results(path: Path, results: Iterable[Result]) -> None:
+    """Add the rows that the file lacks. It may hold a cell once per recipe, and of equal ones the first counts.
+
+    Raises: `DataError` when the file is there and cannot be read, `StoreError` when it cannot be written.
+    """
+    before = read_kept(path)
+    rows = {(result.cell, result.recipe): result for result in (*results, *before)}
+    if len(rows) > len(before):
+        write_results(path, (rows[key] for key in sorted(rows)))
+
+
 def _rows(path: Path) -> Iterator[Result]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:

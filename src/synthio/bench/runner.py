@@ -15,7 +15,7 @@ from synthio.backends.identity import local_folder, model_content, prompts_ident
 from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
-from synthio.bench.results import Result
+from synthio.bench.results import Result, keep_results, read_kept
 from synthio.comparison import read_comparison
 from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, TRAINING_VERSION, RunConfig
 from synthio.datasets import read_rows
@@ -64,7 +64,10 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
         before anything runs.
     """
     arms = resolve_arms(recipe.arms, recipe.own_arms)
-    draws = list(plan(recipe).values())[shard.index :: shard.count]
+    every = list(plan(recipe).values())
+    draws = every[shard.index :: shard.count]
+    if not draws:
+        reporter.note(f"shard {shard.index}/{shard.count} has none of the {len(every)} draws: nothing to run")
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
     for config in configs.values():
         check_models(config)
@@ -224,12 +227,19 @@ def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]
 
 
 def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
-    """Results of the recipe's cells that are on disk, whoever made them, and how many were left out because they were
-    made with other settings or models; nothing is loaded here."""
-    files = [_read(_file(recipe, cell)) for cells in plan(recipe).values() for cell in cells]
-    on_disk = [finished.result for finished in files if finished is not None]
-    found = fitting_results(recipe, on_disk)
-    return found, len(on_disk) - len(found)
+    """Results of the recipe's cells that are in its folder, made there or given (`keep_given`), and how many cells were
+    left out because what is there is of other settings or models; nothing is loaded here.
+
+    Raises: `DataError` when the given results cannot be read.
+    """
+    cells = [cell for cells in plan(recipe).values() for cell in cells]
+    files = [_read(_file(recipe, cell)) for cell in cells]
+    made = [finished.result for finished in files if finished is not None]
+    on_disk = [*read_kept(given_file(recipe)), *made]
+    # What was made here comes last, and counts.
+    found = {result.cell: result for result in fitting_results(recipe, on_disk)}
+    there = {result.cell for result in on_disk} & {cell.key for cell in cells}
+    return list(found.values()), len(there - found.keys())
 
 
 def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
@@ -244,6 +254,26 @@ def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Resu
         return settings_key(run_config(recipe, arms, Cell(dataset, recipe.sizes[0], 0, arm)))
 
     return [result for result in results if result.cell in cells and result.recipe == key(result.dataset, result.arm)]
+
+
+def keep_given(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
+    """Keep results of another machine or an earlier run in the bench's folder, of whatever cells and settings; those
+    that were made there are there, and are checked against the data again.
+
+    Returns: all that are kept. Raises: as `keep_results`.
+    """
+
+    def made_here(result: Result) -> bool:
+        made = _read(_file(recipe, Cell(result.dataset, result.n, result.seed, result.arm)))
+        return made is not None and made.result.recipe == result.recipe
+
+    keep_results(given_file(recipe), [result for result in results if not made_here(result)])
+    return read_kept(given_file(recipe))
+
+
+def given_file(recipe: BenchRecipe) -> Path:
+    """Results that `synthio bench run --results` was given: results.csv is written anew from these and from cells/."""
+    return recipe.output / "given.csv"
 
 
 def _file(recipe: BenchRecipe, cell: Cell) -> Path:

@@ -11,7 +11,7 @@ from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_results, write_results
-from synthio.bench.runner import finished_cells
+from synthio.bench.runner import finished_cells, fitting_results
 from synthio.bench.statistics import redraw_correction
 from synthio.bench.tables import BenchTables, make_tables
 from synthio.config import DataConfig
@@ -31,29 +31,32 @@ class Shown:
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
-    """The tables of the bench's finished cells, or of those in the CSV files ``results``, of whatever settings.
+    """The tables of the bench's finished cells, or of those in the CSV files ``results``: there also of other settings
+    or models than the recipe's, which the tables then say.
 
-    Raises: `DataError` for files that cannot be read or contradict each other, and when there is no cell.
+    Raises: `DataError` for files that cannot be read or contradict each other, for arms of a dataset of which some
+        fit the recipe and others do not, and when there is no cell.
     """
-    if not results:
-        return show_finished(recipe)
     cells = {cell.key for cells in plan(recipe).values() for cell in cells}
-    return _write(recipe, [result for result in read_results(results) if result.cell in cells], 0)
-
-
-def show_finished(recipe: BenchRecipe, known: Sequence[Result] = ()) -> Shown:
-    """The tables of the bench's finished cells and of the ``known`` ones that it did not make itself."""
-    found, stale = finished_cells(recipe)
-    return _write(recipe, list({result.cell: result for result in (*known, *found)}.values()), stale)
-
-
-def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
-    """Write results.csv and the tables to the bench's folder."""
-    cells = [cell for cells in plan(recipe).values() for cell in cells]
+    if results:
+        found, stale = [result for result in read_results(results) if result.cell in cells], 0
+    else:
+        found, stale = finished_cells(recipe)
     if not found and not stale:
         raise DataError(
             f"{recipe.output}: 0 of {len(cells)} cells are finished; run `synthio bench` with the same recipe"
         )
+    return _write(recipe, found, stale, results)
+
+
+def show_finished(recipe: BenchRecipe) -> Shown:
+    """The tables of the bench's finished cells, also of none. Raises: `DataError` as `show` does for the others."""
+    return _write(recipe, *finished_cells(recipe))
+
+
+def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:
+    """Write results.csv and the tables to the bench's folder, over none of the ``sources``."""
+    cells = [cell for cells in plan(recipe).values() for cell in cells]
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     one_each = {cell.dataset: cell for cell in cells}.values()
@@ -63,14 +66,19 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int) -> Shown:
         {name: arm.title for name, arm in arms.items()},
         len(cells),
         _corrections({cell.dataset: run_config(recipe, arms, cell).data for cell in one_each}, found),
+        _other_settings(recipe, found),
     )
     markdown = to_markdown(tables)
-    table = recipe.output / "results.csv"
-    write_results(table, found)
     pages = {"tables.md": markdown, "tables.tex": to_latex(tables), "tables.html": to_html(tables)}
+    table = recipe.output / "results.csv"
+    written = [recipe.output / name for name in pages]
+    # It may have rows that are no cells of this recipe, and nowhere else.
+    if table.resolve() not in {path.resolve() for path in sources}:
+        write_results(table, found)
+        written.insert(0, table)
     for name, text in pages.items():
         write_text(recipe.output / name, text)
-    return Shown(tables, markdown, (table, *(recipe.output / name for name in pages)), stale)
+    return Shown(tables, markdown, tuple(written), stale)
 
 
 def _corrections(of_dataset: Mapping[str, DataConfig], found: Sequence[Result]) -> dict[str, float]:
@@ -95,3 +103,26 @@ def _check_settings(results: Sequence[Result]) -> None:
             f"results of {', '.join(mixed)} come from different settings or models; expected one per arm and dataset: "
             "leave out the older files"
         )
+
+
+def _other_settings(recipe: BenchRecipe, found: Sequence[Result]) -> dict[str, int]:
+    """Cells of other settings or models than the recipe's and today's, by dataset.
+
+    Raises: `DataError` for a dataset with such cells and others: their arms were not made alike.
+    """
+    fitting = {result.cell for result in fitting_results(recipe, found)}
+    others: dict[str, int] = {}
+    for dataset in sorted({result.dataset for result in found}):
+        own = [result for result in found if result.dataset == dataset]
+        misfits = [result for result in own if result.cell not in fitting]
+        if misfits and len(misfits) < len(own):
+            arms = sorted({result.arm for result in misfits})
+            rest = sorted({result.arm for result in own} - set(arms))
+            raise DataError(
+                f"results of {', '.join(arms)} on {dataset} are of other settings or models than this recipe's, those "
+                f"of {', '.join(rest)} are not; expected arms that were made alike: leave out the older files, show "
+                "the arms apart (arms=[...]), or do it where the models are"
+            )
+        if misfits:
+            others[dataset] = len(misfits)
+    return others

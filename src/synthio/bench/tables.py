@@ -157,6 +157,8 @@ class BenchTables:
     tables: tuple[BenchTable, ...]
     redrawn: tuple[str, ...]
     """Datasets whose seeds draw their own test clips."""
+    other_settings: Mapping[str, int]
+    """By dataset, cells of other settings or models than the recipe's."""
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,14 @@ def make_tables(
     arm_titles: Mapping[str, str] | None = None,
     expected_cells: int | None = None,
     corrections: Mapping[str, float] | None = None,
+    other_settings: Mapping[str, int] | None = None,
 ) -> BenchTables:
     """Tables of results with at most one row per cell, as `read_results` gives them.
 
     ``arm_titles`` gives the arms' names for people, in the order of the rows; arms without a title follow by name, arms
     without a result are left out. ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own
-    test clips. Raises: `DataError` when a dataset has two metrics.
+    test clips, ``other_settings`` the number of cells that do not fit the recipe, by dataset.
+    Raises: `DataError` when a dataset has two metrics.
     """
     _check_metrics(results)
     given = arm_titles or {}
@@ -207,7 +211,8 @@ def make_tables(
         for n in sorted({result.n for result in results})
     )
     redrawn = tuple(sorted({result.dataset for result in results} & (corrections or {}).keys()))
-    return BenchTables(reference, given.get(reference, reference), len(results), expected_cells, tables, redrawn)
+    title, others = given.get(reference, reference), other_settings or {}
+    return BenchTables(reference, title, len(results), expected_cells, tables, redrawn, others)
 
 
 def _check_metrics(results: Iterable[Result]) -> None:

@@ -260,11 +260,12 @@ def _encode_all(
         for name, pair in {**winners, **losers}.items():
             # One at a time: padding never depends on the company a clip keeps. Losers last to the end of the bucket;
             # sound after the real clip's end would tell them from winners.
+            clip = real[pair.clip_id]
             if name in winners:
-                samples = audio.load(Path(real[pair.clip_id].path), rate_hz)
+                heard = audio.load_start(Path(clip.path), clip.duration_s, rate_hz)
             else:
-                samples = audio.load_generated(folder.path / pair.loser_path, rate_hz)
-            heard = audio.crop(samples, real[pair.clip_id].duration_s, rate_hz)
+                loser = audio.load_generated(folder.path / pair.loser_path, rate_hz)
+                heard = audio.crop(loser, clip.duration_s, rate_hz)
             latents[name] = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)
     return latents
