@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -357,6 +360,32 @@ def test_each_class_is_in_training_and_in_the_others_when_it_can(
         assert found[label, "train"] >= 1
         assert n < 2 or found[label, "valid"] + found[label, "test"] >= 1
         assert n < 3 or (found[label, "valid"] >= 1 and found[label, "test"] >= 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_large_groups_are_placed_nearly_as_evenly_as_they_can_be(seed: int) -> None:
+    """Against all assignments that have as many labels in training, and in all splits."""
+    generator = np.random.default_rng(seed)
+    sites = generator.choice(6, size=150, p=generator.dirichlet(np.ones(6)))
+    items = [Item(str(i), (str(generator.integers(5)),), str(site)) for i, site in enumerate(sites)]
+    labels = {item.labels[0] for item in items}
+
+    def judged(split_of: Mapping[str, Split]) -> tuple[int, int, float]:
+        counts = Counter((item.labels[0], split_of[item.group]) for item in items)
+        sizes = Counter(split_of[item.group] for item in items)
+        off = sum(abs(sizes[split] / 150 - share) for split, share in SHARES.items())
+        off += sum(
+            abs(counts[label, split] / sum(counts[label, s] for s in SHARES) - share) / len(labels)
+            for label in labels
+            for split, share in SHARES.items()
+        )
+        return sum(split == "train" for _, split in counts), len(counts), off
+
+    splits = assign_splits(items, SHARES, seed)
+    trained, covered, off = judged({item.group: splits[item.id] for item in items})
+    groups = sorted({item.group for item in items})
+    every = (judged(dict(zip(groups, a, strict=True))) for a in itertools.product(SHARES, repeat=len(groups)))
+    assert off <= min(o for t, c, o in every if t >= trained and c >= covered) + 0.1
 
 
 labelled = st.lists(

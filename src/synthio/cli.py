@@ -472,6 +472,8 @@ def _show_data(console: Console, check: Any) -> None:
         table = Table("class", "train", "valid", "test")
         for label, row in sorted(check.counts.items()):
             table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
+        table.add_section()
+        table.add_row("clips", *(str(check.splits[split]) for split in ("train", "valid", "test")))
         console.print(table)
         groups = ", ".join(f"{count} in {split}" for split, count in check.groups.items())
         console.print(f"groups: {groups if any(check.groups.values()) else 'none, every clip stands for itself'}")

@@ -2,16 +2,19 @@
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011), which also covers several labels per clip: rarest
 label first, each unit to the split that lacks that label most. Units are taken in an order drawn from the seed and
-their own names, so the order of files never matters.
+their own names, so the order of files never matters. Where units are few and large, it leaves shares far from the
+wanted ones; then units change places as long as that evens them out.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from synthio.errors import DataError
 from synthio.records import Split
@@ -48,7 +51,65 @@ def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: in
             split = tally.place(counts[group], rarest, len(units[group]))
             assigned.update((item.id, split) for item in units[group])
         waiting = [group for group in waiting if units[group][0].id not in assigned]
-    return assigned
+    placed = _evened({group: assigned[unit[0].id] for group, unit in units.items()}, units, shares)
+    return {item.id: placed[item.group] for item in items}
+
+
+_Array = npt.NDArray[np.float64]
+#: Beyond, pairs are many and single units small.
+_MOST_SWAPPED = 150
+
+
+def _evened(
+    placed: Mapping[str, Split], units: Mapping[str, Sequence[Item]], shares: Mapping[Split, float]
+) -> dict[str, Split]:
+    """Move units, and swap pairs, while the splits' shares of clips and labels come nearer to the wanted ones and no
+    split loses a label that it has."""
+    names = [split for split, share in shares.items() if share > 0]
+    groups = sorted(units)
+    labels = sorted({label for unit in units.values() for item in unit for label in item.labels})
+    column_of = {label: k for k, label in enumerate(labels)}
+    # One column more: the clips themselves.
+    counts = np.zeros((len(groups), len(column_of) + 1))
+    for row, group in enumerate(groups):
+        for item in units[group]:
+            counts[row, [column_of[label] for label in item.labels]] += 1
+            counts[row, -1] += 1
+    home = np.array([names.index(placed[group]) for group in groups])
+    wanted = np.array([[shares[split]] for split in names]) * counts.sum(axis=0)
+    held = np.stack([counts[home == k].sum(axis=0) for k in range(len(names))])
+    while (change := _best_change(counts, home, held - wanted, held)) is not None:
+        rows, homes = change
+        home[rows] = homes
+        held = np.stack([counts[home == k].sum(axis=0) for k in range(len(names))])
+    return {group: names[k] for group, k in zip(groups, home, strict=True)}
+
+
+def _best_change(
+    counts: _Array, home: npt.NDArray[np.int64], excess: _Array, held: _Array
+) -> tuple[list[int], list[int]] | None:
+    """Which units go where, of one move or swap; None when none evens anything out."""
+    found: tuple[float, list[int], list[int]] = (-1e-9, [], [])
+    for source, target in itertools.permutations(range(len(held)), 2):
+        mine, theirs = np.flatnonzero(home == source), np.flatnonzero(home == target)
+        partners = [None, *theirs] if source < target and len(home) <= _MOST_SWAPPED else [None]
+        for other in partners:
+            leaving = counts[mine] - (0.0 if other is None else counts[other])
+            change = _cost(excess[source] - leaving, counts) + _cost(excess[target] + leaving, counts)
+            change -= _cost(excess[source], counts) + _cost(excess[target], counts)
+            lost = ((held[source] > 0) & (held[source] <= leaving)) | ((held[target] > 0) & (held[target] <= -leaving))
+            change[lost.any(axis=1)] = np.inf
+            if change.size and change.min() < found[0]:
+                row = int(mine[change.argmin()])
+                swapped = ([row], [target]) if other is None else ([row, int(other)], [target, source])
+                found = (float(change.min()), *swapped)
+    return None if not found[1] else found[1:]
+
+
+def _cost(excess: _Array, counts: _Array) -> _Array:
+    """How far a split is from its share of the clips, and on average of each label's."""
+    share = np.abs(excess) / np.maximum(1, counts.sum(axis=0))
+    return np.asarray(share[..., -1] + share[..., :-1].sum(axis=-1) / max(1, share.shape[-1] - 1))
 
 
 _DRAWS = 100_000
