@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from synthio import audio
 from synthio.backends.mel_codec import MelCodec
 from synthio.pretrain.autoencoder import reconstruction_error_db
 
@@ -65,7 +64,7 @@ def test_shapes_and_padding(codec: MelCodec) -> None:
 
 def test_silence_decodes_to_silence(codec: MelCodec) -> None:
     decoded = codec.decode(codec.encode(torch.zeros(1, 1, 8192)).latents).sample
-    assert audio.rms_db(decoded[0, 0].numpy()) < -60
+    assert decoded.square().mean().sqrt() < 1e-3
 
 
 def test_batch_equals_one_at_a_time(codec: MelCodec) -> None:

@@ -44,20 +44,17 @@ def test_single_label_scores_equal_scikit_learn_on_class_indices(seed: int) -> N
     assert metrics.macro_f1(targets, metrics.top_class(scores)) == pytest.approx(expected)
 
 
-def test_class_scores_equal_the_confusion_matrix() -> None:
+def test_recall_is_that_of_the_confusion_matrix() -> None:
     indices, targets, scores = random_problem(3)
     table = confusion_matrix(indices, scores.argmax(axis=1))
-    found = metrics.class_scores(targets, metrics.top_class(scores))
-    np.testing.assert_allclose(found.recall, table.diagonal() / table.sum(axis=1))
-    np.testing.assert_allclose(found.precision, table.diagonal() / table.sum(axis=0))
-    np.testing.assert_allclose(found.f1, 2 * table.diagonal() / (table.sum(axis=0) + table.sum(axis=1)))
-    np.testing.assert_array_equal(found.support, table.sum(axis=1))
+    found = metrics.recall(targets, metrics.top_class(scores))
+    np.testing.assert_allclose(found, table.diagonal() / table.sum(axis=1))
 
 
 def test_a_class_without_clips_has_no_recall_and_is_left_out_of_the_means() -> None:
     targets = np.array([[True, False, False], [False, True, False]])
     scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
-    assert np.isnan(metrics.class_scores(targets, metrics.top_class(scores)).recall[2])
+    assert np.isnan(metrics.recall(targets, metrics.top_class(scores))[2])
     assert metrics.macro_f1(targets, metrics.top_class(scores)) == 1.0
     assert metrics.mean_average_precision(targets, scores) == 1.0
     assert np.isnan(metrics.mean_average_precision(np.zeros((2, 3), bool), scores))
@@ -278,14 +275,16 @@ def test_swapping_the_arms_mirrors_the_interval() -> None:
         (metrics.weighted_mean_average_precision, metrics.mean_average_precision),
     ],
 )
-def test_any_metric_can_be_resampled_and_weights_mean_repeats(
-    weighted: metrics.WeightedMetric, plain: metrics.Metric
-) -> None:
+def test_weights_mean_repeated_clips(weighted: metrics.WeightedMetric, plain: metrics.Metric) -> None:
+    def repeated(targets: metrics.BoolArray, scores: metrics.FloatArray, weights: metrics.FloatArray) -> np.ndarray:
+        drawn = (np.repeat(np.arange(len(targets)), counts) for counts in weights.astype(int))
+        return np.array([plain(targets[rows], scores[rows]) for rows in drawn])
+
     _, targets, first = random_problem(5)
     arms = np.stack([first, random_problem(5)[2] + np.random.default_rng(6).normal(size=first.shape)])
     found = [
         metrics.bootstrap_difference(metric, targets, arms[:1], arms[1:], 100, np.random.default_rng(7))
-        for metric in (weighted, metrics.resampled(plain))
+        for metric in (weighted, repeated)
     ]
     assert (found[0].mean, found[0].low, found[0].high) == pytest.approx((found[1].mean, found[1].low, found[1].high))
     assert found[0].low < found[0].high

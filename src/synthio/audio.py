@@ -312,12 +312,6 @@ def is_silent(samples: Waveform) -> bool:
     return not samples.size or float(np.abs(samples - samples.mean()).max()) < SILENCE_PEAK
 
 
-def rms_db(samples: Waveform) -> float:
-    """Root mean square level in dBFS, floored at -120."""
-    mean_square = float(np.square(samples, dtype=np.float64).sum()) / max(1, samples.size)
-    return float(20 * np.log10(max(1e-6, np.sqrt(mean_square))))
-
-
 @lru_cache(maxsize=8)
 def _mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
     from transformers.audio_utils import mel_filter_bank

@@ -99,7 +99,7 @@ class _Measure:
 
 
 def _recall(targets: metrics.BoolArray, scores: Scores) -> metrics.FloatArray:
-    return metrics.class_scores(targets, metrics.top_class(scores)).recall
+    return metrics.recall(targets, metrics.top_class(scores))
 
 
 _MEASURES: Mapping[ProblemType, _Measure] = {

@@ -71,27 +71,12 @@ def macro_f1(targets: BoolArray, decisions: BoolArray) -> float:
     return float(f1_score(targets, decisions, average="macro", zero_division=np.nan))
 
 
-@dataclass(frozen=True)
-class ClassScores:
-    """Scores per class, each of shape ``(classes,)``; NaN where the definition is 0/0."""
+def recall(targets: BoolArray, decisions: BoolArray) -> FloatArray:
+    """Recall of every class, ``(classes,)``: for one label per clip, the accuracy on the class's own clips. NaN for a
+    class without clips."""
+    from sklearn.metrics import recall_score
 
-    precision: FloatArray
-    """TP / (TP + FP)."""
-    recall: FloatArray
-    """TP / (TP + FN): for one label per clip, the accuracy on the class's own clips."""
-    f1: FloatArray
-    support: Indices
-    """Clips that have the label."""
-
-
-def class_scores(targets: BoolArray, decisions: BoolArray) -> ClassScores:
-    """Precision, recall, F1 and support of every class."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    precision, recall, f1, support = precision_recall_fscore_support(
-        targets.astype(int), decisions.astype(int), average=None, zero_division=np.nan
-    )
-    return ClassScores(precision, recall, f1, np.asarray(support, dtype=np.int64))
+    return np.asarray(recall_score(targets.astype(int), decisions.astype(int), average=None, zero_division=np.nan))
 
 
 def average_precision(targets: BoolArray, scores: FloatArray) -> FloatArray:
@@ -153,19 +138,6 @@ class Interval:
     mean: float
     low: float
     high: float
-
-
-def resampled(metric: Metric) -> WeightedMetric:
-    """Any metric as a `WeightedMetric` for whole-number weights: each clip is repeated as often as it was drawn.
-
-    One call of ``metric`` per resample, so slower than a metric that takes weights.
-    """
-
-    def weighted(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-        drawn = (np.repeat(np.arange(len(targets)), counts) for counts in weights.astype(np.int64))
-        return np.array([metric(targets[rows], scores[rows]) for rows in drawn])
-
-    return weighted
 
 
 def bootstrap_difference(
