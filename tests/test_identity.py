@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from synthio.backends import pocket
 from synthio.backends.identity import check_model, local_folder, model_content, model_identity
 from synthio.errors import ModelError
 
@@ -62,3 +63,18 @@ def test_what_cannot_be_a_model_is_refused_before_anything_loads(name: str) -> N
 def test_folders_and_hub_ids_may_be_models(tmp_path: Path) -> None:
     for name in ("pocket", str(tmp_path), "owner/name", "gpt2"):
         check_model("t2a.model", name)
+
+
+def test_a_cache_may_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built in a temporary folder, a model could be read by whoever had built it alone."""
+    built = []
+
+    def build(folder: Path) -> None:
+        built.append(folder)
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path))
+    tmp_path.chmod(0o755)
+    made = pocket._cached("ast", "1", build)
+    assert made.stat().st_mode & 0o777 == 0o755
+    assert pocket._cached("ast", "1", build) == made and len(built) == 1
