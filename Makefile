@@ -34,7 +34,7 @@ docs: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[augment,pocket,pretrain,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[augment,pocket,pretrain,stable-audio-open,dev]'
 	$(BIN)/synthio prepare
 	touch $(READY)
 

@@ -8,7 +8,7 @@ import torch
 from diffusers import (
     AutoencoderOobleck,
     AutoencoderSAME,
-    EDMDPMSolverMultistepScheduler,
+    CosineDPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     StableAudio3DiTModel,
     StableAudio3Pipeline,
@@ -98,7 +98,8 @@ def tiny_stable_audio(folder: Path) -> Path:
             num_key_value_attention_heads=1, out_channels=4, cross_attention_dim=16, time_proj_dim=16,
             global_states_input_dim=32, cross_attention_input_dim=16,
         ),
-        scheduler=EDMDPMSolverMultistepScheduler(
+        # As in the released model; it draws noise at every step, through torchsde.
+        scheduler=CosineDPMSolverMultistepScheduler(
             solver_order=2, prediction_type="v_prediction", sigma_data=1.0, sigma_schedule="exponential"
         ),
     ).save_pretrained(folder)  # fmt: skip

@@ -102,7 +102,7 @@ def _reporter(quiet: bool) -> Reporter:
     # The libraries' own chatter; our progress says what matters.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("diffusers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|diffusers|peft|huggingface_hub)\.")
+    warnings.filterwarnings("ignore", module=r"(torch|torchsde|transformers|diffusers|peft|huggingface_hub)\.")
     return Reporter() if quiet else ConsoleReporter()
 
 
