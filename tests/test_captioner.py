@@ -237,9 +237,9 @@ def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequ
     folder = str(request.getfixturevalue(model))
     labels = [("flute",), ("a much longer label",), ("<|AUDIO|>",)]
     heard = [tone(0.4), tone(0.9, 200.0), tone(0.6, 900.0)]
-    captioner = TransformersCaptioner(folder, "cpu", 3)
+    captioner = TransformersCaptioner(folder, None, "cpu", 3)
     together = captioner.caption(heard, RATE, labels)
-    alone = TransformersCaptioner(folder, "cpu", 1).caption(heard, RATE, labels)
+    alone = TransformersCaptioner(folder, None, "cpu", 1).caption(heard, RATE, labels)
     assert together == alone
     assert all(result.text or result.failed for result in together)
     assert all(result.input_tokens > 0 and 0 < result.output_tokens <= 80 for result in together)
@@ -258,9 +258,9 @@ def test_an_omni_model_is_asked_for_text_only() -> None:
 
 def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
-        TransformersCaptioner(str(tmp_path / "nowhere"), "cpu", 1)
+        TransformersCaptioner(str(tmp_path / "nowhere"), None, "cpu", 1)
     with pytest.raises(ModelError, match="gemma3_text"):
-        TransformersCaptioner(str(tiny_gemma(tmp_path)), "cpu", 1)
+        TransformersCaptioner(str(tiny_gemma(tmp_path)), None, "cpu", 1)
 
 
 # The recipe picks -----------------------------------------------------------------------------------------------------

@@ -54,6 +54,8 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """The labelled clips."""
 
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders"})
+
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
     )
@@ -167,11 +169,14 @@ class EndpointConfig(Section):
 class CaptionConfig(Section):
     """Captions of the real training clips (arXiv 2410.02056)."""
 
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision"})
+
     kind: Literal["clap", "endpoint", "transformers", "template"] = Field(
         "clap",
         description="CLAP tagging written as a sentence; an audio endpoint; a transformers audio language model; or the label template.",
     )
     model: ModelName = Field("pocket", description="For `transformers`: a local folder or hub id.")
+    revision: str | None = Field(None, description="For `transformers`: its hub revision.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
     endpoint: EndpointConfig = EndpointConfig()
     batch_size: int = Field(16, ge=1)
@@ -184,7 +189,11 @@ class AlignConfig(Section):
     method: Literal["dpo", "erm", "none"] = Field(
         "dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment."
     )
-    beta: float = Field(2000.0, gt=0, description="DPO's inverse temperature (published: 2000). Of Stable Audio Open, whose window is 47.5 s whatever the clip's length, the error is the mean over all of it, so the margin of short clips is small.")
+    beta: float = Field(
+        2000.0,
+        gt=0,
+        description="DPO's inverse temperature (published: 2000). Of Stable Audio Open, whose window is 47.5 s whatever the clip's length, the error is the mean over all of it, so the margin of short clips is small.",
+    )
     anchor: float = Field(
         1.0,
         ge=0,
@@ -204,6 +213,8 @@ class AlignConfig(Section):
 class ImagineConfig(Section):
     """New captions from a language model (arXiv 2410.02056)."""
 
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision"})
+
     mode: Literal["mixcap", "llm", "template"] = Field(
         "mixcap", description="Extract and mix; the language model without extraction; or the label template."
     )
@@ -211,6 +222,7 @@ class ImagineConfig(Section):
         "local", description="A causal language model in process, or an OpenAI-compatible endpoint."
     )
     model: ModelName = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
+    revision: str | None = Field(None, description="For `local`: its hub revision.")
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
         5, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."

@@ -410,7 +410,8 @@ class Pipeline:
 
     def _section(self, name: str) -> dict[str, Any]:
         """A section of the recipe without what only affects speed."""
-        content = getattr(self.config, name).model_dump(mode="json", exclude=set(EXECUTION_FIELDS.get(name, ())))
+        left_out = EXECUTION_FIELDS.get(name, ())
+        content = {k: v for k, v in getattr(self.config, name).key_content().items() if k not in left_out}
         if "endpoint" in content:
             endpoint = {k: v for k, v in content["endpoint"].items() if k not in EXECUTION_FIELDS["endpoint"]}
             content["endpoint"] = endpoint if content.get("kind") == "endpoint" else None
@@ -461,11 +462,12 @@ class Pipeline:
 
     @cached_property
     def _caption_folder(self) -> StageFolder:
-        section = self._section("caption")
-        models = {"clap": self._clap_identity, "transformers": model_identity("captioner", section["model"])}
-        model = models.get(section["kind"])
+        caption = self.config.caption
+        captioner = model_identity("captioner", caption.model, caption.revision)
+        model = {"clap": self._clap_identity, "transformers": captioner}.get(caption.kind)
         asked = [CAPTION_VERSION, prompts_identity("caption")]
-        return self._folder("caption", fingerprint([section, model, asked, self._clips_identity, self.config.seed]))
+        parts = [self._section("caption"), model, asked, self._clips_identity, self.config.seed]
+        return self._folder("caption", fingerprint(parts))
 
     @cached_property
     def _losers_folder(self) -> StageFolder:
@@ -493,9 +495,10 @@ class Pipeline:
 
     @cached_property
     def _imagine_key(self) -> str:
-        section = self._section("imagine")
-        uses_model = section["mode"] != "template"
-        model = model_identity("llm", section["model"]) if uses_model and section["kind"] == "local" else None
+        imagine, section = self.config.imagine, self._section("imagine")
+        uses_model = imagine.mode != "template"
+        local = uses_model and imagine.kind == "local"
+        model = model_identity("llm", imagine.model, imagine.revision) if local else None
         prompts = prompts_identity("imagine") if uses_model else None
         parts = [section, model, prompts, self.config.data.domain, self._caption_folder.key]
         return fingerprint([*parts, self.config.seed])

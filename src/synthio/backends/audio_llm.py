@@ -20,13 +20,13 @@ _CAPTION_TOKENS = 80
 class TransformersCaptioner:
     """Any transformers model that takes audio and text and writes text, with its processor. Greedy decoding."""
 
-    def __init__(self, model: str, device: str, batch_size: int) -> None:
+    def __init__(self, model: str, revision: str | None, device: str, batch_size: int) -> None:
         """``model``: a local folder or a hub id with safetensors weights.
 
         Raises: `ModelError` when it cannot be loaded or takes no audio; `ConfigError` for a device that is not here.
         """
         self._device = resolve_device(device)
-        self._processor, self._model = _load(model, self._device)
+        self._processor, self._model = _load(model, revision, self._device)
         # Rows of one batch end together, so that generation goes on from the prompt's last token.
         self._processor.tokenizer.padding_side = "left"
         self._batch_size = batch_size
@@ -76,21 +76,21 @@ def _text_only(model: Any) -> dict[str, Any]:
     return {"max_new_tokens": _CAPTION_TOKENS}
 
 
-def _load(source: str, device: torch.device) -> tuple[Any, Any]:
+def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, revision=revision)
         # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
         kinds = [k for k in (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM) if type(config) in k._model_mapping]
-        processor = AutoProcessor.from_pretrained(source) if kinds else None
+        processor = AutoProcessor.from_pretrained(source, revision=revision) if kinds else None
         if processor is None or not hasattr(processor, "feature_extractor"):
             raise ModelError(
                 f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
-        model = kinds[0].from_pretrained(source, dtype=dtype, use_safetensors=True)
+        model = kinds[0].from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"caption.model {source!r} cannot be loaded ({error}); check the name and the network, "

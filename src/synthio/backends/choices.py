@@ -26,7 +26,7 @@ def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageMo
         return NoLanguageModel()
     if config.kind == "endpoint":
         return CachedLanguageModel(EndpointLanguageModel(config.endpoint), cache_folder)
-    local = LocalLanguageModel(config.model, None, config.device, config.batch_size)
+    local = LocalLanguageModel(config.model, config.revision, config.device, config.batch_size)
     return CachedLanguageModel(local, cache_folder)
 
 
@@ -49,4 +49,4 @@ def load_captioner(config: CaptionConfig, clap: Clap | None) -> Captioner:
             "caption.model is `pocket`, but there is no pocket audio language model: set caption.model to a folder or "
             "hub id, such as Qwen/Qwen2-Audio-7B-Instruct, or caption.kind=clap"
         )
-    return TransformersCaptioner(config.model, config.device, config.batch_size)
+    return TransformersCaptioner(config.model, config.revision, config.device, config.batch_size)

@@ -33,11 +33,11 @@ def used_models(config: RunConfig) -> list[UsedModel]:
     ]
     imagine, caption = config.imagine, config.caption
     if imagine.mode != "template" and imagine.kind == "local":
-        used.append(UsedModel("llm", "imagine", imagine.model, None, "weights"))
+        used.append(UsedModel("llm", "imagine", imagine.model, imagine.revision, "weights"))
     elif imagine.mode != "template":
         used.append(UsedModel("llm", "imagine", imagine.endpoint.model, None, "endpoint"))
     if caption.kind == "transformers":
-        used.append(UsedModel("captioner", "caption", caption.model, None, "weights"))
+        used.append(UsedModel("captioner", "caption", caption.model, caption.revision, "weights"))
     elif caption.kind == "endpoint":
         used.append(UsedModel("captioner", "caption", caption.endpoint.model, None, "endpoint"))
     else:

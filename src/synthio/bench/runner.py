@@ -133,12 +133,12 @@ def settings_key(config: RunConfig) -> str:
     if config.train.use_synthetic != "auto":
         unused = (*unused, "gate")
     content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
+    content |= {name: getattr(config, name).key_content() for name in ("data", "caption", "imagine") if name in content}
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
     content["data"]["sample"].pop("train")
-    # Younger than published results, which have none.
-    for name, default in (("label_names", {}), ("subfolders", "ignored")):
-        if content["data"][name] == default:
-            del content["data"][name]
+    # Stages have it also when it is empty.
+    if not config.data.label_names:
+        del content["data"]["label_names"]
     for section, fields in EXECUTION_FIELDS.items():
         for field in fields:
             content.get(section, {}).pop(field, None)

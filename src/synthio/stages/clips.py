@@ -128,10 +128,7 @@ def data_fingerprint(config: RunConfig) -> str:
     Raises: `DataError` when the folder or the table cannot be read.
     """
     rows = [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
-    settings = config.data.model_dump(mode="json", exclude={"domain"})
-    # Younger than stages that are finished, which have none.
-    if settings["subfolders"] == "ignored":
-        del settings["subfolders"]
+    settings = {name: value for name, value in config.data.key_content().items() if name != "domain"}
     return fingerprint(["clips", config.seed, settings, rows])
 
 
