@@ -21,7 +21,7 @@ LEVELS = [
     {"arms"},
     {"comparison"},
     {"stages", "pretrain"},
-    {"results", "evaluation_page"},
+    {"results", "evaluation_page", "models"},
     {"pipeline"},
     {"plan", "doctor", "api", "bench"},
     {"cli"},

@@ -118,7 +118,8 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
 def test_the_version_and_numbers_that_are_none() -> None:
     told = synthio("--version")
     assert told.returncode == 0 and re.fullmatch(r"synthio \d+\.\d+\.\d+\S*\n", told.stdout)
-    code = "from synthio.cli import _print; _print({'a': [float('nan'), 1.0], 'b': (float('inf'),)}, True, print)"
+    nothing = "{'a': [float('nan'), 1.0], 'b': (float('inf'),)}"
+    code = f"from synthio.cli.common import print_result; print_result({nothing}, True, print)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == {"a": [None, 1.0], "b": [None]}
 

@@ -1,0 +1,59 @@
+"""The command line: parse, call, print. One file per group of commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from synthio.cli import bench, data, evaluate, machine, predict, pretrain, run
+from synthio.cli.common import console_of
+from synthio.errors import SynthioError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn 50 to 500 labelled clips into a better classifier with aligned synthetic audio.",
+)
+# In the order of the help; without a name, a file's commands stand at the top.
+app.add_typer(run.commands)
+app.add_typer(predict.commands)
+app.add_typer(machine.commands)
+app.add_typer(data.commands, name="data")
+app.add_typer(pretrain.commands, name="pretrain")
+app.add_typer(evaluate.commands, name="evaluate")
+app.add_typer(bench.commands, name="bench")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"synthio {version('synthio')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a `SynthioError` becomes one message and its exit code."""
+    try:
+        app()
+    except SynthioError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+        console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        console_of(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
+        raise SystemExit(130) from None

@@ -1,0 +1,113 @@
+"""`synthio bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from synthio.cli.common import (
+    Json,
+    Overrides,
+    Quiet,
+    console_of,
+    print_result,
+    reporter_of,
+    silence_library_bars,
+)
+from synthio.errors import BenchIncomplete
+
+
+class _RunByDefault(TyperGroup):
+    """`synthio bench RECIPE` is `synthio bench run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+commands = typer.Typer(
+    cls=_RunByDefault, no_args_is_help=True, help="The comparison table: datasets x sizes x arms x seeds."
+)
+
+
+@commands.command("run")
+def bench_run(
+    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML); see docs/benchmark.md.")],
+    overrides: Overrides = None,
+    shard: Annotated[str, typer.Option(help="i/k: every k-th draw of data from the i-th on.")] = "0/1",
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="results.csv of an earlier run: kept, and not run again where settings and models fit."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run what is not finished, then write the tables. Resumes where it stopped."""
+    from synthio.bench.recipe import BenchRecipe
+    from synthio.bench.results import read_results
+    from synthio.bench.runner import fitting_results, given_file, keep_given, parse_shard, run_cells
+    from synthio.bench.show import show_finished
+    from synthio.recipes import load_recipe
+
+    part = parse_shard(shard)
+    bench = load_recipe(recipe, overrides or [], BenchRecipe)
+    given = keep_given(bench, read_results(results or []))
+    known = fitting_results(bench, given)
+    silence_library_bars()
+    reporter = reporter_of(quiet)
+    if given:
+        reporter.note(
+            f"{len(known)} of {len(given)} cells of --results fit this recipe and are not run again; they are kept in "
+            f"{given_file(bench)}"
+        )
+    failed = run_cells(bench, part, reporter, known)
+    _show_bench(show_finished(bench), failed, as_json)
+    if failed and as_json:
+        raise typer.Exit(BenchIncomplete.exit_code)
+    if failed:
+        lines = [f"{name}: {reason}" for name, reason in failed.items()]
+        raise BenchIncomplete("\n".join([f"{len(failed)} cell(s) failed; the tables are without them", *lines]))
+
+
+@commands.command("show")
+def bench_show(
+    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML).")],
+    overrides: Overrides = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="results.csv of shards to join, instead of the bench's own folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The tables of what is finished so far; nothing runs."""
+    from synthio.bench.recipe import BenchRecipe
+    from synthio.bench.show import show
+    from synthio.recipes import load_recipe
+
+    _show_bench(show(load_recipe(recipe, overrides or [], BenchRecipe), results or []), {}, as_json)
+
+
+def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from synthio.bench.render import settings_note
+
+    def text() -> None:
+        print(shown.markdown)
+        told = console_of(stderr=True)
+        for path in shown.files:
+            told.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        if note := settings_note(shown.tables):
+            told.print(note, style="yellow", markup=False)
+        if shown.stale:
+            told.print(
+                f"{shown.stale} finished cell(s) of other settings or models are left out; `synthio bench` makes them "
+                "again",
+                style="yellow",
+            )
+
+    value = {"files": list(map(str, shown.files)), "stale": shown.stale, "failed": failed}
+    print_result({**asdict(shown.tables), **value}, as_json, text)

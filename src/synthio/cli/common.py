@@ -1,0 +1,65 @@
+"""What the commands share: their arguments, and how they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from synthio.config import RunConfig
+    from synthio.progress import Reporter
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.seeds=5")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def config_of(recipe: Path, overrides: list[str] | None) -> RunConfig:
+    """The recipe with its overrides. Raises: `ConfigError` that lists every problem."""
+    from synthio.config import RunConfig
+    from synthio.recipes import load_recipe
+
+    return load_recipe(recipe, overrides or [], RunConfig)
+
+
+def reporter_of(quiet: bool) -> Reporter:
+    """What tells of progress: nothing when quiet."""
+    import logging
+    import warnings
+
+    from synthio.progress import ConsoleReporter, Reporter
+
+    # The libraries' own chatter; our progress says what matters.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|torchsde|transformers|diffusers|peft|huggingface_hub)\.")
+    return Reporter() if quiet else ConsoleReporter()
+
+
+def console_of(stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Labels and file names are not to become emoji. Wrapped softly, a path stays whole; tables need the hard wrap."""
+    return Console(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
+
+
+def silence_library_bars() -> None:
+    """Before models load: bars of our own show what takes time."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
+def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:
+    """On standard output: one JSON document of ``value``, or what ``text`` prints for people."""
+    if as_json:
+        # JSON has no NaN: null.
+        print(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
+    else:
+        text()

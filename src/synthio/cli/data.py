@@ -1,0 +1,202 @@
+"""`synthio data`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from synthio.cli.common import (
+    Json,
+    Overrides,
+    Quiet,
+    Recipe,
+    config_of,
+    console_of,
+    print_result,
+    reporter_of,
+)
+from synthio.errors import DataError
+
+commands = typer.Typer(no_args_is_help=True, help="Look at the data before a run.")
+
+
+@commands.command("check")
+def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Counts, groups, durations, unusable files and everything in the data that would stop a run."""
+    from synthio.stages.clips import check_data
+
+    config = config_of(recipe, overrides)
+    check = check_data(config)
+
+    def text() -> None:
+        console = console_of()
+        console.print(f"domain: {config.data.domain}", markup=False)
+        _show_data(console, check)
+
+    print_result(check.as_dict(), as_json, text)
+    if check.problems and as_json:
+        # They are in it; a second document would make the first unreadable.
+        raise typer.Exit(DataError.exit_code)
+    if check.problems:
+        raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
+
+
+def _show_data(console: Console, check: Any) -> None:
+    if check.counts:
+        table = Table("class", "train", "valid", "test")
+        for label, row in sorted(check.counts.items()):
+            table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
+        table.add_section()
+        table.add_row("clips", *(str(check.splits[split]) for split in ("train", "valid", "test")))
+        console.print(table)
+        groups = ", ".join(f"{count} in {split}" for split, count in check.groups.items())
+        console.print(f"groups: {groups if any(check.groups.values()) else 'none, every clip stands for itself'}")
+        durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
+        console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))
+    by_reason: dict[str, list[str]] = {}
+    for clip in check.rejected:
+        by_reason.setdefault(clip.reason, []).append(clip.path)
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+        console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False)
+    for warning in check.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    if not check.problems:
+        console.print("nothing here stops a run")
+
+
+@commands.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The readers that this installation knows, and the official datasets among them."""
+    from synthio.datasets import OFFICIAL, READERS
+
+    own = [name for name in READERS if name not in OFFICIAL]
+    facts = ("title", "column", "metric", "domain", "licence", "homepage")
+    value = {
+        "readers": list(READERS),
+        "official": {name: {fact: getattr(found, fact) for fact in facts} for name, found in OFFICIAL.items()},
+    }
+
+    def text() -> None:
+        from rich.table import Column
+
+        console = console_of()
+        console.print(f"readers: auto, {', '.join(own)}, and the official datasets of the paper:")
+        table = Table(
+            Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
+        )
+        for name, found in OFFICIAL.items():
+            table.add_row(name, *map(escape, (found.title, found.column, found.licence, found.homepage)))
+        console.print(table)
+
+    print_result(value, as_json, text)
+
+
+@commands.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="An official dataset; `synthio data list` names them.")],
+    root: Annotated[Path, typer.Option(help="The folder with its archives, or with the unpacked dataset.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Verify and unpack the archives of an official dataset, and count what it holds. Downloads nothing."""
+    from synthio.datasets.prepare import prepare as prepare_dataset
+
+    prepared = prepare_dataset(name, root, reporter_of(quiet or as_json))
+    print_result(prepared.as_dict(), as_json, lambda: _show_prepared(prepared))
+
+
+def _show_prepared(prepared: Any) -> None:
+    from synthio.datasets.prepare import NOT_HERE
+
+    console = console_of(soft_wrap=True)
+    here = {archive: what for archive, what in prepared.archives.items() if what != NOT_HERE}
+    for archive, what in here.items():
+        console.print(f"{archive}: {what}", markup=False, highlight=False)
+    if missing := [archive for archive in prepared.archives if archive not in here]:
+        console.print(f"not here (needed only to unpack): {', '.join(missing)}", markup=False, highlight=False)
+    table = Table("class", *prepared.splits)
+    for label, counts in prepared.counts.items():
+        table.add_row(escape(label), *map(str, counts.values()))
+    table.add_section()
+    table.add_row("files", *map(str, prepared.splits.values()))
+    console.print(table)
+    for reason, count in prepared.rejected.items():
+        console.print(f"{count} rejected: {reason}", style="yellow", markup=False)
+    console.print(f"recipe (or include recipes/datasets/{prepared.name}.yaml and set data.path):", highlight=False)
+    console.print(prepared.recipe, markup=False, highlight=False)
+
+
+@commands.command("cut")
+def data_cut(
+    tables: Annotated[
+        list[Path], typer.Argument(help="CSV, TSV or JSONL tables, Raven selection tables, Audacity label files.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder for the clips and their table.")],
+    audio: Annotated[
+        Path | None, typer.Option(help="The folder with the recordings; beside each table when not given.")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
+    recording_column: Annotated[
+        str | None, typer.Option(help="The column that names the recording; else the table's own name does.")
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="The column with the site, device or animal, whose clips stay together; else `group`, or recordings."
+        ),
+    ] = None,
+    margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
+    max_duration_s: Annotated[
+        float, typer.Option(min=0.1, max=120, help="Longer annotations are cut into equal pieces.")
+    ] = 10.0,
+    rest_label: Annotated[
+        str | None, typer.Option(help="Also cut as many clips of what is not annotated, under this label.")
+    ] = None,
+    drop_overlapping: Annotated[
+        bool, typer.Option("--drop-overlapping", help="Leave out clips that also hold a sound of another label.")
+    ] = False,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Leave out what a detector (BirdNET's `Confidence`) was less sure of.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Cut clips out of annotated long recordings, one per sound, with the recording as its group."""
+    from synthio.datasets.annotations import ColumnNames
+    from synthio.datasets.cut import CutConfig, cut_recordings
+
+    columns = ColumnNames(label_column, recording_column, group_column)
+    config = CutConfig(output, audio, columns, margin_s, max_duration_s, rest_label, drop_overlapping, min_confidence)
+    cut = cut_recordings(tables, config, reporter_of(quiet or as_json))
+    print_result(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
+
+
+def _show_cut(cut: Any, max_duration_s: float) -> None:
+    console = console_of(soft_wrap=True)
+    table = Table("class", "clips")
+    for label, count in cut.counts.items():
+        table.add_row(escape(label), str(count))
+    console.print(table)
+    for columns, count in cut.columns.items():
+        console.print(f"{count} table(s): {columns}", markup=False, highlight=False)
+    told = f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s) in {cut.groups} group(s)"
+    console.print(told, highlight=False)
+    if cut.overlapping:
+        console.print(
+            f"{cut.overlapping} clip(s) also hold a sound of another label (column `also`): a classifier of one label "
+            "per clip learns better without them (--drop-overlapping)",
+            style="yellow",
+            highlight=False,
+        )
+    for reason, count in cut.rejected.items():
+        console.print(f"{count} annotation(s) not cut: {reason} (rejected.csv)", style="yellow", markup=False)
+    console.print("recipe:", highlight=False)
+    line = f"data: {{path: {json.dumps(cut.table, ensure_ascii=False)}, max_duration_s: {max_duration_s:g}}}"
+    console.print(line, markup=False, highlight=False)

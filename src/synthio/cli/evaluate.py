@@ -1,0 +1,45 @@
+"""`synthio evaluate`."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from synthio.cli.common import (
+    Json,
+    Overrides,
+    Quiet,
+    Recipe,
+    config_of,
+    console_of,
+    print_result,
+    reporter_of,
+    silence_library_bars,
+)
+
+commands = typer.Typer(no_args_is_help=True, help="Measure one part alone.")
+
+
+@commands.command("t2a")
+def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """The generator on template prompts, base and aligned side by side, by an independent judge. Aligns first."""
+    from synthio.evaluation_page import change, table_rows
+    from synthio.pipeline import Pipeline
+    from synthio.stages.evaluate import Evaluation
+
+    silence_library_bars()
+    pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
+    page = pipeline.run_stage("evaluate")
+    evaluation = Evaluation.model_validate(pipeline.evaluation_folder.summary())
+
+    def text() -> None:
+        console = console_of()
+        table = Table("measure", "real", *evaluation.generated)
+        for row in table_rows(evaluation):
+            table.add_row(row.measure, *row.values)
+        console.print(table)
+        if "aligned" in evaluation.generated:
+            console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]), markup=False)
+        console.print(f"samples: {page}", markup=False, highlight=False, soft_wrap=True)
+
+    print_result({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)

@@ -1,0 +1,186 @@
+"""`synthio run`, each stage as a command, and `synthio generate --prompt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from synthio.cli.common import (
+    Json,
+    Overrides,
+    Quiet,
+    Recipe,
+    config_of,
+    console_of,
+    print_result,
+    reporter_of,
+    silence_library_bars,
+)
+from synthio.errors import ConfigError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop before any model loads.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Every stage: align, caption, imagine, generate, filter, reflect, train, report. Resumes where it stopped."""
+    config = config_of(recipe, overrides)
+    if dry_run:
+        from synthio.plan import make_plan
+
+        plan = make_plan(config)
+        print_result(plan.as_dict(), as_json, lambda: _show_plan(plan))
+        return
+    from synthio.pipeline import Pipeline
+
+    silence_library_bars()
+    pipeline = Pipeline(config, reporter_of(quiet))
+    page = pipeline.run()
+    _show_result(pipeline, page, as_json)
+
+
+def _show_plan(plan: Any) -> None:
+    console = console_of()
+    console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
+    table = Table("stage", "items", "of", "estimate")
+    for row in plan.stages:
+        table.add_row(row.stage, str(row.items), row.unit, _seconds(row.estimate_s, row.most_s))
+    known = [(row.estimate_s, row.most_s) for row in plan.stages if row.estimate_s is not None]
+    more = "" if len(known) == len(plan.stages) else "and what is unknown"
+    table.add_row("together", "", more, _seconds(sum(least for least, _ in known), sum(most for _, most in known)))
+    console.print(table)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _seconds(least: float | None, most: float | None) -> str:
+    if least is None or most is None:
+        return "unknown"
+    return f"{least:.0f} s" if round(least) == round(most) else f"{least:.0f} to {most:.0f} s"
+
+
+def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
+    from synthio import metrics
+    from synthio.results import funnel_round
+
+    finished = pipeline.finished()
+    comparison = finished.comparison
+    funnel = [funnel_round(r) for r in finished.rounds]
+    verdict = metrics.verdict(comparison)
+    value = {
+        "verdict": verdict,
+        "comparison": comparison.model_dump(mode="json"),
+        "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
+        "funnel": [vars(row) for row in funnel],
+        "seconds": finished.seconds,
+        "model": str(finished.model_folder(metrics.recommended_arm(comparison))),
+        "report": str(page),
+        "dataset": str(pipeline.root / "dataset"),
+    }
+
+    def text() -> None:
+        console = console_of()
+        table = Table("arm", comparison.metric, "macro-F1", "real clips", "added clips")
+        for arm in comparison.arms:
+            score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
+            table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
+        if comparison.constant:
+            said, score, f1 = comparison.constant.label, comparison.constant.mean, comparison.constant.macro_f1
+            table.add_row(escape(f"always {said!r}"), f"{100 * score:.1f}", f"{100 * f1:.1f}", "", "", style="dim")
+        console.print(table)
+        console.print(verdict, style="bold", markup=False)
+        for name in ("report", "dataset", "model"):
+            console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
+
+    print_result(value, as_json, text)
+
+
+def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, as_json: bool) -> None:
+    from synthio.pipeline import Pipeline
+
+    silence_library_bars()
+    pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", stage))
+    result = pipeline.run_stage(stage)
+    print_result({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
+
+
+@commands.command()
+def caption(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Describe the real training clips."""
+    _stage("caption", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def align(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Align the generator with the training clips."""
+    _stage("align", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def imagine(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Write new captions."""
+    _stage("imagine", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def generate(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe; may be left out with --prompt.")] = None,
+    overrides: Overrides = None,
+    prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path(
+        "clip.flac"
+    ),
+    duration_s: Annotated[float, typer.Option(min=0.1, max=120, help="With --prompt.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="With --prompt.")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Generate clips for the imagined captions; or, with --prompt, one clip."""
+    if prompt is None:
+        if recipe is None:
+            raise ConfigError("generate needs a recipe, or --prompt 'a sound' to try one prompt")
+        _stage("generate", recipe, overrides, quiet, as_json)
+        return
+    if not prompt.strip():
+        raise ConfigError("--prompt is empty; expected a sound, such as 'Sound of a flute'")
+    from synthio.api import generate_clip
+
+    silence_library_bars()
+    reporter_of(quiet)
+    config = None if recipe is None else config_of(recipe, overrides)
+    generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config)
+    print_result({"prompt": prompt, "seed": seed, "output": str(output)}, as_json, lambda: print(output))
+
+
+@commands.command("filter")
+def filter_(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Judge the generated clips, and send rejected captions back, for a few rounds."""
+    _stage("filter", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def retrieve(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Find the clips of the retrieval arm in another corpus."""
+    _stage("retrieve", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Train and compare the classifiers."""
+    _stage("train", recipe, overrides, quiet, as_json)
+
+
+@commands.command()
+def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Write the report page."""
+    _stage("report", recipe, overrides, quiet, as_json)
