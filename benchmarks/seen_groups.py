@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio.arms import added_share, fit_in_memory, prepare
-from synthio.backends.classifier import predict
 from synthio.backends.devices import resolve_device
+from synthio.backends.fine_tuning import predict
 from synthio.bench.arms import BenchArm, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.config import RunConfig

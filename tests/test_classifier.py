@@ -24,18 +24,15 @@ from transformers import (
 
 from synthio.backends import pocket
 from synthio.backends.classifier import (
-    Examples,
-    Optimisation,
     find_classifier,
-    fine_tune,
     fit_frontend,
     fit_positions,
     load_classifier,
     load_trained,
-    predict,
     resize_positions,
     save_classifier,
 )
+from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
 from synthio.errors import BackendError, ConfigError, DataError, ModelError
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"

@@ -29,7 +29,7 @@ from synthio.arms import (
     smaller_divisor,
     unheard_warnings,
 )
-from synthio.backends.classifier import CurvePoint
+from synthio.backends.fine_tuning import CurvePoint
 from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.errors import DataError, StoreError

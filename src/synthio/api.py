@@ -67,7 +67,7 @@ def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_s
 
     from synthio import audio, metrics
     from synthio.arms import unheard
-    from synthio.backends.classifier import predict
+    from synthio.backends.fine_tuning import predict
 
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
     rate_hz, most = trained.frontend.extractor.sampling_rate, trained.frontend.max_samples

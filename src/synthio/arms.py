@@ -28,20 +28,9 @@ from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
 from synthio.audio import Waveform, load_start
-from synthio.backends.classifier import (
-    NO_CLASS,
-    CurvePoint,
-    Examples,
-    Frontend,
-    Optimisation,
-    ProblemType,
-    Source,
-    find_classifier,
-    fine_tune,
-    fit_frontend,
-    load_classifier,
-)
+from synthio.backends.classifier import Frontend, ProblemType, Source, find_classifier, fit_frontend, load_classifier
 from synthio.backends.devices import free_device_memory, resolve_device
+from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig
 from synthio.datasets.checks import SPLITS
 from synthio.errors import BackendError, ConfigError, DataError

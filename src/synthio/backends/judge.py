@@ -16,7 +16,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.augment import mask_features
-from synthio.backends.classifier import Examples, Optimisation, fine_tune, predict
+from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
 from synthio.progress import Reporter
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.variation import draw_recording, vary

@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from synthio import audio, metrics
 from synthio.arms import fit_in_memory, prepare
 from synthio.backends.clap import Clap
-from synthio.backends.classifier import predict
 from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.fine_tuning import predict
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
 from synthio.backends.text_to_audio import TextToAudio, generate_each
 from synthio.config import RunConfig

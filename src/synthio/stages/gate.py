@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
 from synthio.arms import AddedClip, Material, check_clips, fit_in_memory, prepare
-from synthio.backends.classifier import predict
 from synthio.backends.devices import resolve_device
+from synthio.backends.fine_tuning import predict
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Advance, Reporter

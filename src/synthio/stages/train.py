@@ -28,8 +28,9 @@ from synthio.arms import (
     read_trainings,
     training_name,
 )
-from synthio.backends.classifier import Frontend, predict, save_classifier
+from synthio.backends.classifier import Frontend, save_classifier
 from synthio.backends.devices import resolve_device
+from synthio.backends.fine_tuning import predict
 from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter

@@ -1,0 +1,286 @@
+"""Train a `transformers` classifier on examples in memory, and apply it."""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import (
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from synthio import metrics
+from synthio.backends.classifier import HEAD_PARTS, ProblemType
+from synthio.errors import BackendError, ConfigError
+
+Indices = npt.NDArray[np.int64]
+
+_WEIGHT_DECAY = 0.01
+
+#: Target of a clip whose class the model does not know: no loss (PyTorch's ``ignore_index``), and never right.
+NO_CLASS = -100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Clips as the network sees them, in memory."""
+
+    inputs: torch.Tensor
+    """`Frontend.features` of every clip, shape ``(clips, ...)``."""
+    targets: torch.Tensor
+    """Class indices (or `NO_CLASS`) of shape ``(clips,)``, or multi-hot float32 of shape ``(clips, classes)``."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW (weight decay 0.01, gradients clipped at norm 1), 10% linear warm-up, cosine decay to 0."""
+
+    steps: int
+    batch_size: int
+    micro_batch: int
+    """Clips per forward pass; divides ``batch_size``. Gradients add up to whole batches."""
+    learning_rate: float
+    """Peak, of the pre-trained network."""
+    head_learning_rate: float
+    """Peak, of the new head, which has everything to learn (Howard and Ruder 2018, discriminative fine-tuning)."""
+    evaluate_every: int
+    """Steps between validations."""
+    device: torch.device
+    seed: int
+
+
+class CurvePoint(BaseModel):
+    """One validation. Figures that are not finite, or that there was nothing to measure on, are None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    train_loss: float | None
+    """Mean since the point before."""
+    valid_loss: float | None
+    valid_score: float | None
+    """Accuracy, or mean average precision for several labels per clip."""
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: the score, ties broken by the lower loss."""
+        worst = -math.inf
+        return (
+            worst if self.valid_score is None else self.valid_score,
+            worst if self.valid_loss is None else -self.valid_loss,
+        )
+
+
+class _Drawn(Dataset[dict[str, torch.Tensor]]):
+    """Examples in a given order, repeats included, as `Trainer` reads them."""
+
+    def __init__(self, input_name: str, examples: Examples, order: Indices) -> None:
+        self._input_name, self._examples, self._order = input_name, examples, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        index = int(self._order[position])
+        return {self._input_name: self._examples.inputs[index], "labels": self._examples.targets[index]}
+
+
+def fine_tune(
+    model: Any,
+    examples: Examples,
+    order: Indices,
+    valid: Examples | None,
+    optimisation: Optimisation,
+    advance: Callable[[int], None],
+) -> tuple[CurvePoint, tuple[CurvePoint, ...]]:
+    """Train ``model`` in place and leave it with its best validation weights; without ``valid``, with the last ones.
+
+    ``order`` says which example each slot of each batch holds, shape ``(steps * batch_size,)``. Returns the kept point
+    and the whole curve. Leaves no file behind, and the random state of Python, NumPy and torch (CPU) as it was.
+    """
+    keeper = _KeepBest(advance)
+    with _own_randomness(), tempfile.TemporaryDirectory() as scratch:
+        arguments = _arguments(optimisation, scratch, "no" if valid is None else "steps")
+        model.to(optimisation.device)
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=_Drawn(model.main_input_name, examples, order),
+            eval_dataset=None if valid is None else _Drawn(model.main_input_name, valid, np.arange(len(valid.inputs))),
+            compute_loss_func=_LOSSES[model.config.problem_type],
+            compute_metrics=_validation_score(_SCORES[model.config.problem_type]),
+            callbacks=[keeper],
+            optimizers=(_optimiser(model, optimisation), None),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    curve = _curve(trainer.state.log_history)
+    if keeper.best is None:
+        last = CurvePoint(step=optimisation.steps, train_loss=None, valid_loss=None, valid_score=None)
+        return next((point for point in curve if point.step == last.step), last), curve
+    model.load_state_dict(keeper.weights)
+    return next(point for point in curve if point.step == keeper.best.step), curve
+
+
+def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no", "steps"]) -> TrainingArguments:
+    device = optimisation.device
+    if device.index is not None:
+        raise ConfigError(f"train.device {str(device)!r}: use `cuda`, and CUDA_VISIBLE_DEVICES to choose the GPU")
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        max_steps=optimisation.steps,
+        per_device_train_batch_size=optimisation.micro_batch,
+        per_device_eval_batch_size=optimisation.micro_batch,
+        gradient_accumulation_steps=optimisation.batch_size // optimisation.micro_batch,
+        learning_rate=optimisation.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        train_sampling_strategy="sequential",
+        logging_steps=optimisation.evaluate_every,
+        logging_nan_inf_filter=False,
+        eval_strategy=evaluation,
+        eval_steps=optimisation.evaluate_every,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=device.type == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=optimisation.seed,
+    )
+    if arguments.n_gpu > 1:
+        # With several GPUs visible, Trainer would multiply the batch size by their number.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _optimiser(model: Any, optimisation: Optimisation) -> torch.optim.Optimizer:
+    """AdamW; head and network at their own rates, no decay of biases and norms (as `Trainer` has it)."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        is_head = name.startswith(HEAD_PARTS)
+        rate = optimisation.head_learning_rate if is_head else optimisation.learning_rate
+        groups[rate, _WEIGHT_DECAY if parameter.ndim > 1 else 0.0].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
+    )
+
+
+def _cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+    total = functional.cross_entropy(outputs["logits"], labels, reduction="sum", ignore_index=NO_CLASS)
+    return total / _items((labels != NO_CLASS).sum(), num_items_in_batch)
+
+
+def _binary_cross_entropy(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+) -> torch.Tensor:
+    total = functional.binary_cross_entropy_with_logits(outputs["logits"], labels, reduction="sum")
+    return total / _items(torch.tensor(labels.numel(), device=labels.device), num_items_in_batch)
+
+
+def _items(here: torch.Tensor, in_batch: torch.Tensor | None) -> torch.Tensor:
+    # Trainer counts the labels of the whole batch, so that the forward passes of one step add up to its mean.
+    return (here if in_batch is None else in_batch).clamp(min=1)
+
+
+# Not the models' own losses: wav2vec 2.0 and Whisper know cross-entropy only, and none counts over accumulated passes.
+_LOSSES: Mapping[ProblemType, Callable[..., torch.Tensor]] = {
+    "single_label_classification": _cross_entropy,
+    "multi_label_classification": _binary_cross_entropy,
+}
+_SCORES: Mapping[ProblemType, metrics.Metric] = {
+    "single_label_classification": metrics.accuracy,
+    "multi_label_classification": metrics.mean_average_precision,
+}
+
+
+def _validation_score(metric: metrics.Metric) -> Callable[[EvalPrediction], dict[str, float]]:
+    def score(prediction: EvalPrediction) -> dict[str, float]:
+        logits = _first(prediction.predictions)
+        labels = np.asarray(prediction.label_ids)
+        targets = labels[:, None] == np.arange(logits.shape[1]) if labels.ndim == 1 else labels > 0.5
+        return {"score": metric(targets, logits) if np.isfinite(logits).all() else math.nan}
+
+    return score
+
+
+def _first(outputs: Any) -> Any:
+    # Models set to return hidden states give a tuple with the logits first.
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+class _KeepBest(TrainerCallback):  # type: ignore[misc]
+    """Keeps the weights of the best validation in memory; `Trainer` would pickle its own state beside them."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.best: CurvePoint | None = None
+        self.weights: dict[str, torch.Tensor] = {}
+        self._advance = advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        self._advance(1)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+        point = _point(state.global_step, {}, others["metrics"])
+        if self.best is None or point.rank > self.best.rank:
+            self.best = point
+            self.weights = {k: v.detach().to("cpu", copy=True) for k, v in others["model"].state_dict().items()}
+
+
+def _curve(history: Sequence[Mapping[str, float]]) -> tuple[CurvePoint, ...]:
+    trained = {int(row["step"]): row for row in history if "loss" in row}
+    validated = {int(row["step"]): row for row in history if "eval_loss" in row}
+    return tuple(_point(s, trained.get(s, {}), validated.get(s, {})) for s in sorted({*trained, *validated}))
+
+
+def _point(step: int, trained: Mapping[str, float], validated: Mapping[str, float]) -> CurvePoint:
+    figures = (trained.get("loss"), validated.get("eval_loss"), validated.get("eval_score"))
+    train_loss, valid_loss, valid_score = (x if x is not None and math.isfinite(x) else None for x in figures)
+    return CurvePoint(step=step, train_loss=train_loss, valid_loss=valid_loss, valid_score=valid_score)
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """`Trainer` seeds every global generator; the caller's go on as if it had not."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
+@torch.inference_mode()
+def predict(model: Any, inputs: torch.Tensor, batch_size: int, device: torch.device) -> npt.NDArray[np.float64]:
+    """Probabilities, shape ``(clips, classes)``: softmax for one label per clip, sigmoid for several.
+
+    Raises: `BackendError` when they are not finite.
+    """
+    model.eval().to(device)
+    if not len(inputs):
+        return np.zeros((0, model.config.num_labels))
+    batches = (inputs[start : start + batch_size].to(device) for start in range(0, len(inputs), batch_size))
+    logits = torch.cat([model(**{model.main_input_name: batch}).logits for batch in batches]).double().cpu()
+    single = model.config.problem_type == "single_label_classification"
+    probabilities = (logits.softmax(dim=1) if single else logits.sigmoid()).numpy()
+    if not np.isfinite(probabilities).all():
+        raise BackendError("the classifier's scores are not finite: training diverged; lower train.learning_rate")
+    return probabilities
