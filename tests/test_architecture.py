@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes"},
+    {"errors", "seeds", "recipes", "verdict"},
     {"config", "records", "progress"},
     {"store", "audio", "wording"},
     {"metrics", "calls", "pools", "copies", "augment", "preference", "charts", "checkpoint", "datasets", "variation"},

@@ -26,9 +26,9 @@ from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
 from synthio.errors import ConfigError, DataError
-from synthio.metrics import ArmResult, Comparison
 from synthio.recipes import load_recipe
 from synthio.stages.gate import GateMeasures, choose_share
+from synthio.verdict import ArmResult, Comparison
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 TIMES = ("train_s", "shared_s")

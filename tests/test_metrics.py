@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, confusion_m
 
 from synthio import metrics
 from synthio.errors import DataError
+from synthio.verdict import ArmResult, ClassResult, Comparison, Difference, effect, recommended_arm, verdict_text
 
 
 def random_problem(seed: int, clips: int = 40, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -419,9 +420,9 @@ def test_nearest_of_empty_sets() -> None:
 # ------------------------------------------------------------------------------------------------------- verdict
 
 
-def comparison(points: float, low: float, high: float, n_added: int = 20) -> metrics.Comparison:
-    def arm(name: str, added: int) -> metrics.ArmResult:
-        return metrics.ArmResult(
+def comparison(points: float, low: float, high: float, n_added: int = 20) -> Comparison:
+    def arm(name: str, added: int) -> ArmResult:
+        return ArmResult(
             arm=name,
             per_seed=(0.5, 0.5),
             mean=0.5,
@@ -433,16 +434,16 @@ def comparison(points: float, low: float, high: float, n_added: int = 20) -> met
             seconds=1.0,
         )
 
-    difference = metrics.Difference(
+    difference = Difference(
         arm="synthio", baseline="gold", points=points, low=low, high=high, confidence=0.95, resamples=100
     )
-    return metrics.Comparison(
+    return Comparison(
         metric="accuracy",
         n_valid=3,
         n_test=5,
         arms=(arm("gold", 0), arm("synthio", n_added)),
         difference=difference,
-        classes=(metrics.ClassResult(label="a", n_train=5, support=0, is_tail=True, scores={"gold": None}),),
+        classes=(ClassResult(label="a", n_train=5, support=0, is_tail=True, scores={"gold": None}),),
     )
 
 
@@ -465,26 +466,26 @@ VERDICTS = [
 @pytest.mark.parametrize(("numbers", "text"), VERDICTS)
 def test_the_arm_to_use_is_gold_unless_synthetic_clips_helped(numbers: tuple[float, float, float], text: str) -> None:
     found = comparison(*numbers)
-    assert metrics.recommended_arm(found) == ("synthio" if "helped by" in text else "gold")
+    assert recommended_arm(found) == ("synthio" if "helped by" in text else "gold")
     gated = found.model_copy(update={"gated_share": 0.5})
-    assert ("The gate took it." in metrics.verdict(gated)) == ("not shown" in text)
-    assert metrics.recommended_arm(gated) == ("gold" if "hurt by" in text else "synthio")
-    assert metrics.recommended_arm(found.model_copy(update={"difference": None})) == "gold"
+    assert ("The gate took it." in verdict_text(gated)) == ("not shown" in text)
+    assert recommended_arm(gated) == ("gold" if "hurt by" in text else "synthio")
+    assert recommended_arm(found.model_copy(update={"difference": None})) == "gold"
 
 
 @pytest.mark.parametrize(("numbers", "text"), VERDICTS)
 def test_verdict(numbers: tuple[float, float, float], text: str) -> None:
-    assert metrics.verdict(comparison(*numbers)) == text
+    assert verdict_text(comparison(*numbers)) == text
 
 
 def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
     nothing = comparison(7.0, float("nan"), float("nan"))
-    assert metrics.effect(nothing) == "unknown" and metrics.recommended_arm(nothing) == "gold"
-    assert metrics.verdict(nothing) == (
+    assert effect(nothing) == "unknown" and recommended_arm(nothing) == "gold"
+    assert verdict_text(nothing) == (
         "Not shown: the difference is 7.0 points, without an interval: the test clips are of one group, or too few. Do "
         "not rely on it."
     )
-    assert metrics.verdict(comparison(0.0, 0.0, 0.0)) == (
+    assert verdict_text(comparison(0.0, 0.0, 0.0)) == (
         "Not shown: both arms score the same on the test clips, and on all draws of them. Do not rely on it."
     )
 
@@ -492,26 +493,26 @@ def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
 def test_one_training_per_arm_is_no_verdict() -> None:
     found = comparison(4.1, 1.2, 7.0)
     found = found.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in found.arms)})
-    assert metrics.verdict(found) == (
+    assert verdict_text(found) == (
         "Not shown: one training per arm differs by 4.1 points (95% CI 1.2 to 7.0), an interval of the test clips "
         "alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on it."
     )
-    assert metrics.recommended_arm(found) == "gold"
+    assert recommended_arm(found) == "gold"
     gated = found.model_copy(update={"gated_share": 0.5})
-    assert metrics.verdict(gated).endswith("The gate took it.")
-    assert metrics.recommended_arm(gated) == "synthio"
+    assert verdict_text(gated).endswith("The gate took it.")
+    assert recommended_arm(gated) == "synthio"
 
 
 def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> None:
-    assert "no synthetic clip" in metrics.verdict(comparison(0, 0, 0, n_added=0))
+    assert "no synthetic clip" in verdict_text(comparison(0, 0, 0, n_added=0))
     noisy = comparison(0, 0, 0, n_added=0)
     copies = noisy.arms[1].model_copy(update={"arm": "noise", "n_added": 20})
-    assert "no synthetic clip" in metrics.verdict(noisy.model_copy(update={"arms": (*noisy.arms, copies)}))
+    assert "no synthetic clip" in verdict_text(noisy.model_copy(update={"arms": (*noisy.arms, copies)}))
     whole = comparison(0, 0, 0)
     alone = whole.model_copy(update={"arms": whole.arms[:1], "difference": None})
-    assert metrics.verdict(alone) == "No comparison: only gold was trained."
+    assert verdict_text(alone) == "No comparison: only gold was trained."
 
 
 def test_a_comparison_survives_json() -> None:
     made = comparison(1.0, -1.0, 3.0)
-    assert metrics.Comparison.model_validate(json.loads(json.dumps(made.model_dump(mode="json")))) == made
+    assert Comparison.model_validate(json.loads(json.dumps(made.model_dump(mode="json")))) == made

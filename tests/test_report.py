@@ -21,10 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthio import charts, metrics, results
+from synthio import charts, results
 from synthio.config import CaptionConfig
 from synthio.errors import StoreError
-from synthio.metrics import ArmResult, ClassResult, Comparison, Difference
 from synthio.progress import Reporter
 from synthio.records import RejectedClip
 from synthio.stages.report import (
@@ -45,6 +44,7 @@ from synthio.stages.report import (
     write_report,
 )
 from synthio.store import StageFolder
+from synthio.verdict import ArmResult, ClassResult, Comparison, Difference, effect
 
 RATE_HZ = 16_000
 HOSTILE = [
@@ -792,7 +792,7 @@ def test_the_effect_follows_the_interval(tmp_path: Path, low: float, high: float
         arm("synthio", 0.53, n_added, seeds),
         between=difference((low + high) / 2, low, high),
     )
-    assert metrics.effect(compared) == expected
+    assert effect(compared) == expected
     page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
     tag = next(p for p in page.all("p") if str(p.get("class", "")).startswith("effect"))
     assert tag["class"] == f"effect {expected}"
@@ -802,7 +802,7 @@ def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
     compared = comparison(
         arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.53, 9, (0.53,)), between=difference(4.0, 1.0, 7.0)
     )
-    assert metrics.effect(compared) == "unknown"
+    assert effect(compared) == "unknown"
     page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
     assert "the interval of the test clips alone" in page.text
     assert "+4.0 points, of one training per arm" in page.text

@@ -33,11 +33,11 @@ from synthio.backends.fine_tuning import CurvePoint
 from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.errors import DataError, StoreError
-from synthio.metrics import Comparison, verdict
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
 from synthio.stages.train import train_arms
 from synthio.store import StageFolder
+from synthio.verdict import Comparison, verdict_text
 
 RATE_HZ = 16000
 TONES_HZ = {"low": 400.0, "high": 2400.0}
@@ -364,7 +364,7 @@ def test_the_order_of_clips_and_seeds_does_not_matter_to_a_training(project: Pro
     assert all(prediction.scores == scores[prediction.id] for prediction in found)
     summary = alone.comparison("alone")
     assert summary.difference is None
-    assert verdict(summary) == "No comparison: only synthio was trained."
+    assert verdict_text(summary) == "No comparison: only synthio was trained."
 
 
 # ----------------------------------------------------------------------------------------------------- special cases
@@ -376,7 +376,7 @@ def test_without_synthetic_clips_both_arms_are_the_same(ast: Path, tmp_path: Pat
     by_arm = [{p.clip_id: p.scores for p in predictions if p.arm == arm} for arm in ("gold", "synthio")]
     assert by_arm[0] == by_arm[1]
     assert any("no synthetic clips" in warning for warning in listener.warnings)
-    assert "no synthetic clip" in verdict(made.comparison())
+    assert "no synthetic clip" in verdict_text(made.comparison())
 
 
 def test_without_validation_clips_it_says_so(ast: Path, tmp_path: Path) -> None:
@@ -651,5 +651,5 @@ def test_the_gates_word_is_kept_and_told(project: Project) -> None:
     train_arms(project.config, project.clips, {}, {"synthio": 0.0}, folder, Listener())
     found = project.comparison("gated")
     assert found.gated_share == 0.0
-    assert verdict(found).startswith("The gate kept synthetic clips out")
+    assert verdict_text(found).startswith("The gate kept synthetic clips out")
     assert project.comparison().gated_share is None

@@ -19,9 +19,10 @@ from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
+from synthio.verdict import ArmResult, ClassResult, Comparison, ConstantGuess, Difference
 
 
-def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
+def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
     """Of a finished stage of train, from its predictions: also what an earlier version trained is compared as today.
 
     It takes minutes where clips and classes are many, so it is kept beside them, with what it depends on.
@@ -33,7 +34,7 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["version"] == version:
-                return metrics.Comparison.model_validate(kept["comparison"])
+                return Comparison.model_validate(kept["comparison"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise folder.damaged(path.name, error) from error
     comparison = _compare_finished(folder, clips, config)
@@ -41,7 +42,7 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
     return comparison
 
 
-def _compare_finished(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> metrics.Comparison:
+def _compare_finished(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
     kept = {training.name: training for training in read_trainings(folder)}
     names = [training_name(arm, k) for arm in dict.fromkeys(config.train.arms) for k in range(config.train.seeds)]
     if missing := [name for name in names if name not in kept]:
@@ -52,7 +53,7 @@ def _compare_finished(folder: StageFolder, clips: Sequence[Clip], config: RunCon
 
 def compare(
     predictions: Sequence[Prediction], clips: Sequence[Clip], config: RunConfig, trainings: Sequence[Training]
-) -> metrics.Comparison:
+) -> Comparison:
     """Compare the arms on the test clips: figures per seed, the difference with its interval, and every class.
 
     Pure. ``predictions`` holds every test clip for every training in ``trainings``.
@@ -66,7 +67,7 @@ def compare(
         _arm_result(arm, scores[arm], targets, measure, [t for t in trainings if t.arm == arm])
         for arm in dict.fromkeys(t.arm for t in trainings)
     ]
-    return metrics.Comparison(
+    return Comparison(
         metric=measure.name,
         n_valid=sum(clip.split == "valid" for clip in clips),
         n_test=len(test),
@@ -127,9 +128,9 @@ def _score_arrays(predictions: Sequence[Prediction], test: Sequence[Clip], class
 
 def _arm_result(
     arm: str, scores: Scores, targets: metrics.BoolArray, measure: _Measure, trainings: Sequence[Training]
-) -> metrics.ArmResult:
+) -> ArmResult:
     values = [measure.value(targets, of_seed) for of_seed in scores]
-    return metrics.ArmResult(
+    return ArmResult(
         arm=arm,
         per_seed=tuple(values),
         mean=statistics.fmean(values),
@@ -148,7 +149,7 @@ def _difference(
     measure: _Measure,
     config: RunConfig,
     groups: Sequence[str],
-) -> metrics.Difference | None:
+) -> Difference | None:
     if not {"gold", "synthio"} <= set(scores):
         return None
     confidence, resamples = 0.95, config.train.bootstrap_samples
@@ -162,7 +163,7 @@ def _difference(
         confidence,
         groups,
     )
-    return metrics.Difference(
+    return Difference(
         arm="synthio",
         baseline="gold",
         points=100 * interval.mean,
@@ -175,13 +176,13 @@ def _difference(
 
 def _constant_guess(
     clips: Sequence[Clip], classes: Sequence[str], targets: metrics.BoolArray, measure: _Measure
-) -> metrics.ConstantGuess:
+) -> ConstantGuess:
     counts = _training_counts(clips)
     label = min(counts, key=lambda name: (-counts[name], name))
     said = np.zeros_like(targets)
     said[:, classes.index(label)] = True
     mean = measure.value(targets, said.astype(np.float64))
-    return metrics.ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
+    return ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
 
 
 def _class_results(
@@ -191,7 +192,7 @@ def _class_results(
     targets: metrics.BoolArray,
     measure: _Measure,
     tail_fraction: float,
-) -> tuple[metrics.ClassResult, ...]:
+) -> tuple[ClassResult, ...]:
     counted = _training_counts(clips)
     counts = {label: counted[label] for label in classes}
     tail = tail_classes(counts, tail_fraction)
@@ -201,7 +202,7 @@ def _class_results(
     }
     support = targets.sum(axis=0)
     return tuple(
-        metrics.ClassResult(
+        ClassResult(
             label=label,
             n_train=counts[label],
             support=int(support[k]),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from synthio import audio, metrics
+from synthio import audio
 from synthio.arms import read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
@@ -29,6 +29,7 @@ from synthio.stages import report
 from synthio.stages.align import read_curve
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, json_lines
+from synthio.verdict import Comparison, verdict_text
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
 _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate", "datasets")
@@ -71,7 +72,7 @@ class FinishedRun:
         return self.train_folder.path / f"model-{arm}"
 
     @cached_property
-    def comparison(self) -> metrics.Comparison:
+    def comparison(self) -> Comparison:
         """The arms, their difference and its interval."""
         return read_comparison(self.train_folder, self.clips, self.config)
 
@@ -88,7 +89,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     spectral, spectral_classes = _spectral(real, synthetic, config.data.max_duration_s)
     return report.ReportData(
         title=f"Synthio report: {run.root.name}",
-        verdict=metrics.verdict(comparison),
+        verdict=verdict_text(comparison),
         comparison=comparison,
         gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],

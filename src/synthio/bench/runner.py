@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from synthio import metrics
 from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
@@ -27,6 +26,7 @@ from synthio.progress import Reporter
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest
 from synthio.store import fingerprint, write_text
+from synthio.verdict import Comparison
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def drawn_test(config: RunConfig) -> float:
 def cell_result(
     cell: Cell,
     config: RunConfig,
-    comparison: metrics.Comparison,
+    comparison: Comparison,
     train_s: float,
     shared_s: float,
     test_fraction: float,
@@ -215,7 +215,7 @@ def cell_result(
     )
 
 
-def _thirds(comparison: metrics.Comparison, arm: str) -> dict[str, float | None]:
+def _thirds(comparison: Comparison, arm: str) -> dict[str, float | None]:
     """Mean score of the classes in each third by training clips."""
     counts = {row.label: row.n_train for row in comparison.classes if row.n_train}
     scores = {row.label: row.scores[arm] for row in comparison.classes}

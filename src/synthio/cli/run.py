@@ -21,6 +21,7 @@ from synthio.cli.common import (
     silence_library_bars,
 )
 from synthio.errors import ConfigError
+from synthio.verdict import recommended_arm, verdict_text
 
 commands = typer.Typer()
 
@@ -70,20 +71,19 @@ def _seconds(least: float | None, most: float | None) -> str:
 
 
 def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
-    from synthio import metrics
     from synthio.results import funnel_round
 
     finished = pipeline.finished()
     comparison = finished.comparison
     funnel = [funnel_round(r) for r in finished.rounds]
-    verdict = metrics.verdict(comparison)
+    verdict = verdict_text(comparison)
     value = {
         "verdict": verdict,
         "comparison": comparison.model_dump(mode="json"),
         "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
         "funnel": [vars(row) for row in funnel],
         "seconds": finished.seconds,
-        "model": str(finished.model_folder(metrics.recommended_arm(comparison))),
+        "model": str(finished.model_folder(recommended_arm(comparison))),
         "report": str(page),
         "dataset": str(pipeline.root / "dataset"),
     }

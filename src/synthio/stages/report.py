@@ -20,10 +20,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from synthio import audio, charts
 from synthio.errors import DataError, StoreError
-from synthio.metrics import ClassResult, Comparison, effect
 from synthio.progress import Advance, Reporter
 from synthio.records import RejectedClip
 from synthio.store import inside, replacing, write_text
+from synthio.verdict import ClassResult, Comparison, effect
 
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
 SPECTROGRAM_RATE_HZ = 16_000

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthio import metrics
 from synthio.arms import (
     Material,
     Pools,
@@ -36,6 +35,7 @@ from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
 from synthio.store import StageFolder, write_text
+from synthio.verdict import verdict_text
 
 PREDICTED_SPLITS: tuple[Split, ...] = ("valid", "test")
 
@@ -76,7 +76,7 @@ def train_arms(
     ordered = [predictions[f"{training_name(*unit)}/{clip.id}"] for unit in units for clip in wanted]
     folder.finish(ordered, {"gated_share": shares.get("synthio")})
     if len(config.train.arms) > 1:
-        reporter.note(metrics.verdict(read_comparison(folder, clips, config)))
+        reporter.note(verdict_text(read_comparison(folder, clips, config)))
     return ordered
 
 

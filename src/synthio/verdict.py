@@ -1,0 +1,162 @@
+"""What a comparison found, and what it says in plain words: figures per arm, the difference with its interval, every
+class, the verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArmResult(_Result):
+    """One arm on the test clips. Scores are fractions."""
+
+    arm: str
+    per_seed: tuple[float, ...]
+    mean: float
+    std: float
+    """Over seeds, with n - 1; 0 for one seed."""
+    macro_f1: float
+    """Mean over seeds."""
+    n_train: int
+    """Real training clips."""
+    n_added: int
+    """Synthetic clips, or augmented copies of the real ones."""
+    steps: int
+    """Optimiser steps per seed."""
+    seconds: float
+    """All seeds together."""
+
+
+class Difference(_Result):
+    """How much better ``arm`` is than ``baseline``, in points, with the bootstrap interval over clips and seeds."""
+
+    arm: str
+    baseline: str
+    points: float
+    low: float
+    high: float
+    confidence: float
+    resamples: int
+
+
+class ClassResult(_Result):
+    """One class on the test clips."""
+
+    label: str
+    n_train: int
+    support: int
+    """Test clips."""
+    is_tail: bool
+    """Among the rarest classes of the training split."""
+    scores: dict[str, float | None]
+    """Per arm, the mean over seeds of recall (one label per clip) or average precision; None without test clips."""
+
+
+class ConstantGuess(_Result):
+    """What a classifier scores that gives every test clip the most frequent label of training."""
+
+    label: str
+    mean: float
+    macro_f1: float
+
+
+class Comparison(_Result):
+    """What training found; see `comparison.read_comparison`."""
+
+    metric: Literal["accuracy", "mAP"]
+    n_valid: int
+    n_test: int
+    arms: tuple[ArmResult, ...]
+    difference: Difference | None
+    """None unless both arms were trained."""
+    classes: tuple[ClassResult, ...]
+    constant: ConstantGuess | None = None
+    """None with several labels per clip."""
+    gated_share: float | None = None
+    """Share of a batch that the gate left to synthetic clips, 0 when it kept them out; None when it was not asked."""
+
+    @property
+    def trainings_per_arm(self) -> int:
+        """Of the arms that are compared."""
+        compared = {self.difference.arm, self.difference.baseline} if self.difference else set()
+        return min((len(arm.per_seed) for arm in self.arms if arm.arm in compared), default=0)
+
+    @property
+    def n_synthetic(self) -> int:
+        """Clips that the synthio arm added; augmented copies of other arms are not synthetic."""
+        return sum(arm.n_added for arm in self.arms if arm.arm == "synthio")
+
+
+Effect = Literal["helped", "hurt", "unclear", "unknown"]
+
+
+def effect(comparison: Comparison | None) -> Effect:
+    """`helped` or `hurt` only where the whole interval is on one side of 0, else `unclear`.
+
+    `unknown` where nothing can be said: without an interval, without synthetic clips, and with one training per arm,
+    whose luck no interval has.
+    """
+    difference = comparison.difference if comparison else None
+    if comparison is None or difference is None or not comparison.n_synthetic or comparison.trainings_per_arm < 2:
+        return "unknown"
+    if not math.isfinite(difference.low + difference.high):
+        return "unknown"
+    if difference.low > 0:
+        return "helped"
+    return "hurt" if difference.high < 0 else "unclear"
+
+
+def recommended_arm(comparison: Comparison) -> str:
+    """The arm whose classifier to use: with synthetic clips only where they helped, or where the gate took them and
+    they were not shown to hurt; else real clips alone."""
+    names = [arm.arm for arm in comparison.arms]
+    difference = comparison.difference
+    if difference is None:
+        return "gold" if "gold" in names else names[0]
+    found = effect(comparison)
+    taken = bool(comparison.gated_share) and found != "hurt"
+    return difference.arm if found == "helped" or taken else difference.baseline
+
+
+def verdict_text(comparison: Comparison) -> str:
+    """The result in plain words (`effect` says when it is one)."""
+    difference = comparison.difference
+    if difference is None:
+        return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
+    if comparison.gated_share == 0:
+        return (
+            "The gate kept synthetic clips out: in cross-validation on the training clips they were not shown to help. "
+            "Both arms are the same training."
+        )
+    if not comparison.n_synthetic:
+        return "No comparison: no synthetic clip was available, so both arms saw the same data."
+    points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
+    interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
+    advice = "The gate took it." if comparison.gated_share else "Do not rely on it."
+    if not math.isfinite(difference.low + difference.high):
+        return (
+            f"Not shown: the difference is {points} points, without an interval: the test clips are of one group, or "
+            f"too few. {advice}"
+        )
+    if difference.points == difference.low == difference.high == 0:
+        return f"Not shown: both arms score the same on the test clips, and on all draws of them. {advice}"
+    if comparison.trainings_per_arm < 2:
+        return (
+            f"Not shown: one training per arm differs by {points} points {interval}, an interval of the test clips "
+            f"alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}"
+        )
+    found = effect(comparison)
+    if found == "helped":
+        return f"Synthetic data helped by {points} points {interval}."
+    if found == "hurt":
+        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
+    return (
+        f"Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, "
+        f"which chance alone can explain. {advice}"
+    )
