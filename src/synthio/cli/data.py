@@ -32,7 +32,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
     from synthio.stages.clips import check_data
 
     config = config_of(recipe, overrides)
-    check = check_data(config)
+    check = check_data(config, reporter_of(as_json))
 
     def text() -> None:
         console = console_of()
@@ -149,7 +149,8 @@ def data_cut(
     group_column: Annotated[
         str | None,
         typer.Option(
-            help="The column with the site, device or animal, whose clips stay together; else `group`, or recordings."
+            help="The column with the site, device or animal, whose clips stay together (`folder`: the recordings' "
+            "folders); else `group`, or recordings."
         ),
     ] = None,
     margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
