@@ -21,7 +21,7 @@ LEVELS = [
     {"arms"},
     {"comparison"},
     {"stages", "pretrain"},
-    {"results", "evaluation_page", "models"},
+    {"results", "evaluation_page", "models", "stage_folders"},
     {"pipeline"},
     {"plan", "doctor", "api", "bench"},
     {"cli"},

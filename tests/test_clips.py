@@ -437,7 +437,7 @@ def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -
         pipeline = Pipeline(config, listener)
         assert pipeline.clips() == pipeline.clips()
         told.append(listener.warnings)
-    kept, rejected = pipeline.clips_folder.summary()["warnings"], pipeline.clips_folder.path / "rejected.jsonl"
+    kept, rejected = pipeline.folders.clips.summary()["warnings"], pipeline.folders.clips.path / "rejected.jsonl"
     assert kept and told == [[f"1 file(s) cannot be used; {rejected} says why", *kept]] * 2
 
 

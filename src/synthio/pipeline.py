@@ -1,7 +1,6 @@
 """The order of the stages and the one loop (reflection).
 
-Each stage's folder is keyed by what its result depends on, so running again resumes, and a changed knob reruns its
-stage and what follows, and nothing else.
+Each stage's result lies in the folder that `stage_folders` names; a finished one is only read.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthio.backends.identity import model_identity, prompts_identity
 from synthio.backends.parts import check_models
-from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, JUDGE_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.models import Models
 from synthio.progress import Reporter
@@ -34,7 +32,8 @@ from synthio.records import (
     Verdict,
 )
 from synthio.results import FinishedRun, Round
-from synthio.store import StageFolder, append_lines, fingerprint, json_lines, working_in, write_text
+from synthio.stage_folders import StageFolders
+from synthio.store import StageFolder, append_lines, json_lines, working_in, write_text
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
@@ -43,30 +42,6 @@ if TYPE_CHECKING:
 
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
-
-#: Fields of the train section that no training depends on, but how the trained are compared.
-_OF_THE_COMPARISON = frozenset({"bootstrap_samples", "tail_fraction"})
-#: Those that no single training depends on: neither the gate's nor the evaluation's.
-_OF_ALL_TRAININGS = _OF_THE_COMPARISON | {"arms", "seeds", "synthetic_share", "use_synthetic"}
-
-#: Fields that change how fast a stage runs but not what it makes; left out of the stage keys.
-EXECUTION_FIELDS: dict[str, frozenset[str]] = {
-    "t2a": frozenset({"batch_size", "device"}),
-    "clap": frozenset({"batch_size", "device"}),
-    "caption": frozenset({"batch_size", "device"}),
-    "imagine": frozenset({"batch_size", "device"}),
-    "train": frozenset({"device"}),
-    "endpoint": frozenset(
-        {
-            "api_key_variable",
-            "concurrency",
-            "timeout_s",
-            "max_retries",
-            "price_per_million_input_tokens",
-            "price_per_million_output_tokens",
-        }
-    ),
-}
 
 
 class Pipeline:
@@ -82,6 +57,7 @@ class Pipeline:
         self.config, self.reporter = config, reporter
         self.root = config.run_folder
         self._may_run = frozenset(may_run)
+        self.folders = StageFolders(config, self.clips)
         self._used: set[str] = set()
 
     # Stages -------------------------------------------------------------------------------------------------------
@@ -99,7 +75,7 @@ class Pipeline:
         def work(folder: StageFolder) -> None:
             caption_clips(self.config, clips, self._models.captioner, folder, self.reporter)
 
-        return self._once(self._caption_folder, "caption", Caption, work)
+        return self._once(self.folders.caption, "caption", Caption, work)
 
     def alignment(self) -> StageFolder | None:
         """The folder of the alignment; None when ``align.method`` is `none`."""
@@ -108,7 +84,7 @@ class Pipeline:
         clips = self.clips()
         if self.config.align.method == "none":
             return None
-        losers = self._losers_folder
+        losers = self.folders.losers
         pairs = self._once(
             losers,
             "align",
@@ -119,8 +95,8 @@ class Pipeline:
         def work(folder: StageFolder) -> None:
             align(self.config, clips, pairs, losers, self._models.base_generator, folder, self.reporter)
 
-        self._once(self._align_folder, "align", PreferencePair, work)
-        return self._align_folder
+        self._once(self.folders.align, "align", PreferencePair, work)
+        return self.folders.align
 
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
         """Components of the training clips, and the imagined captions."""
@@ -130,7 +106,7 @@ class Pipeline:
         components: list[Components] = []
         if self.config.imagine.mode == "mixcap":
             components = self._once(
-                self._folder("extract", self._imagine_key),
+                self.folders.extract,
                 "imagine",
                 Components,
                 lambda folder: extract_components(
@@ -138,7 +114,7 @@ class Pipeline:
                 ),
             )
         prompts = self._once(
-            self._folder("imagine", self._imagine_key),
+            self.folders.imagine,
             "imagine",
             Prompt,
             lambda folder: imagine_prompts(
@@ -150,7 +126,7 @@ class Pipeline:
     def first_candidates(self) -> tuple[list[Candidate], StageFolder]:
         """Round 0's clips."""
         self.alignment()
-        return self._generate(0, self.prompts()[1], self._imagine_key, "generate")
+        return self._generate(0, self.prompts()[1], self.folders.imagine, "generate")
 
     def rounds(self) -> list[Round]:
         """Round 0 and the reflection rounds: the bounded loop."""
@@ -161,15 +137,15 @@ class Pipeline:
         candidates, generated = self.first_candidates()
         judged = self._judge(0, clips, prompts, candidates, generated)
         verdicts = judged.manifest(Verdict)
-        imagined = self._folder("imagine", self._imagine_key)
-        rounds = [Round(0, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)]
+        first = self.folders.imagine
+        rounds = [Round(0, tuple(prompts), tuple(candidates), tuple(verdicts), first, generated, judged)]
         for number in range(1, self.config.reflect.rounds + 1):
             last = rounds[-1]
             refused = [p for p, v in zip(last.prompts, last.verdicts, strict=True) if not v.accepted]
             if not refused:
                 break
             accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
-            imagined = self._folder(f"reflect-{number}", fingerprint([self._imagine_key, last.judged.key]))
+            imagined = self.folders.reflect(number, last.judged)
 
             def rewrite(
                 folder: StageFolder, number: int = number, refused: Any = refused, accepted: Any = accepted
@@ -190,7 +166,7 @@ class Pipeline:
                 # The language model gave up on all of them: nothing to generate, but to be told.
                 rounds.append(Round(number, (), (), (), imagined, last.generated, last.judged))
                 break
-            candidates, generated = self._generate(number, prompts, imagined.key, "filter")
+            candidates, generated = self._generate(number, prompts, imagined, "filter")
             judged = self._judge(number, clips, prompts, candidates, generated)
             verdicts = judged.manifest(Verdict)
             rounds.append(
@@ -209,7 +185,7 @@ class Pipeline:
         """Corpus clips near the real training clips."""
         from synthio.stages.retrieve import retrieve_clips
 
-        clips, identity, folder = self.clips(), self._clap_identity, self._retrieve_folder
+        clips, identity, folder = self.clips(), self.folders.clap_identity, self.folders.retrieve
 
         def work(folder: StageFolder) -> None:
             retrieve_clips(self.config, clips, self._models.clap, identity, folder, self.reporter)
@@ -220,11 +196,9 @@ class Pipeline:
         """What cross-validation on the training clips says of each share of synthetic clips."""
         from synthio.stages.gate import GateMeasures, measure_shares
 
-        clips, rounds, gate = self.clips(), self.rounds(), self.config.gate
+        clips, rounds = self.clips(), self.rounds()
         synthetic = synthetic_clips(rounds)
-        # How the arms are compared afterwards does not matter to it, nor does its level to what it measures.
-        settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
-        folder = self._folder("gate", self._training_key(settings, rounds))
+        folder = self.folders.gate([r.judged for r in rounds])
 
         def work(folder: StageFolder) -> None:
             self._models.release()
@@ -264,23 +238,13 @@ class Pipeline:
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
         if retrieved:
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
-        # Also of arms without language model: the number of copies, and every arm's share of a batch.
-        n = self.config.imagine.captions_per_clip if set(arms) != {"gold"} else None
-        section = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
-        parts = [section, n, self._retrieve_folder.key if retrieved else None, shares]
-        folder = self._folder("train", self._training_key(parts, rounds))
+        folder = self.folders.train([r.judged for r in rounds], self.folders.retrieve if retrieved else None, shares)
 
         def work(folder: StageFolder) -> None:
             self._models.release()
             train_arms(self.config, clips, pools, shares, folder, self.reporter)
 
         return self._once(folder, "train", Prediction, work), folder
-
-    def _training_key(self, parts: Sequence[Any], rounds: Sequence[Round]) -> str:
-        # A round that was given up on has the one before judged.
-        judged = [r.judged.key for r in rounds]
-        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, list(dict.fromkeys(judged))]
-        return fingerprint([*parts, *inputs, self.config.data.max_duration_s, self.config.seed])
 
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
@@ -297,19 +261,10 @@ class Pipeline:
                 models["aligned"] = lambda: self._models.generator
             evaluate_generator(self.config, clips, models, self._models.clap, folder, self.reporter)
 
-        folder = self.evaluation_folder
+        folder = self.folders.evaluate
         made = self._once(folder, "evaluate", EvaluatedClip, work)
         evaluation = Evaluation.model_validate(folder.summary())
         return write_page(evaluation, made, folder.path, self.root / "evaluation" / "index.html", self.root.name)
-
-    @cached_property
-    def evaluation_folder(self) -> StageFolder:
-        """Where `evaluation` keeps its clips and figures."""
-        inputs = [self._align_identity, self._t2a_identity, self._clap_identity, self._clips_identity]
-        limits = [self.config.filter.copy_quantile, self.config.data.max_duration_s]
-        lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
-        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, lesson, self.config.seed]
-        return self._folder("evaluate", fingerprint(parts))
 
     def report(self) -> Path:
         """Write the page. Always written anew: it is cheap, and its inputs are all on disk."""
@@ -326,11 +281,11 @@ class Pipeline:
             root=self.root,
             clips=tuple(self.clips()),
             rounds=tuple(rounds),
-            clips_folder=self.clips_folder,
+            clips_folder=self.folders.clips,
             align_folder=self.alignment(),
-            losers_folder=self._losers_folder,
-            caption_folder=self._caption_folder,
-            extract_folder=self._folder("extract", self._imagine_key),
+            losers_folder=self.folders.losers,
+            caption_folder=self.folders.caption,
+            extract_folder=self.folders.extract,
             train_folder=self.predictions()[1],
             gate=self.gate() if self._asks_gate else None,
             seconds=self.timings(),
@@ -342,7 +297,7 @@ class Pipeline:
 
         check_models(self.config)
         # The data can be read, before anything is written.
-        _ = self.clips_folder
+        _ = self.folders.clips
         self.write_recipe()
         check_arms(self.config)
         if "retrieval" in self.config.train.arms:
@@ -407,102 +362,14 @@ class Pipeline:
         """The text-to-audio model of this run, aligned when alignment is finished."""
         return self._models.generator
 
-    # Keys ---------------------------------------------------------------------------------------------------------
-
-    def _section(self, name: str) -> dict[str, Any]:
-        """A section of the recipe without what only affects speed."""
-        left_out = EXECUTION_FIELDS.get(name, ())
-        content = {k: v for k, v in getattr(self.config, name).key_content().items() if k not in left_out}
-        if "endpoint" in content:
-            endpoint = {k: v for k, v in content["endpoint"].items() if k not in EXECUTION_FIELDS["endpoint"]}
-            content["endpoint"] = endpoint if content.get("kind") == "endpoint" else None
-        return dict(content)
-
-    def _folder(self, name: str, key: str) -> StageFolder:
-        return StageFolder(self.root, name, key)
-
-    @cached_property
-    def clips_folder(self) -> StageFolder:
-        from synthio.stages.clips import data_fingerprint
-
-        return self._folder("clips", data_fingerprint(self.config))
-
     @cached_property
     def _clips(self) -> list[Clip]:
         from synthio.stages.clips import collect_clips, tell_warnings
 
-        folder = self.clips_folder
+        folder = self.folders.clips
         clips = self._once(folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
         tell_warnings(folder, self.reporter)
         return clips
-
-    @cached_property
-    def _clips_identity(self) -> str:
-        """Of what the clips are; where the files lie and when they were written changes nothing further on. A label
-        separator makes a problem of several labels per clip, also where no clip has several."""
-        clips = [clip.model_dump(mode="json", exclude={"path"}) for clip in self.clips()]
-        return fingerprint([self.config.data.label_separator, clips])
-
-    @cached_property
-    def _clap_identity(self) -> str:
-        return model_identity("clap", self.config.clap.model, self.config.clap.revision)
-
-    @cached_property
-    def _classifier_identity(self) -> str:
-        return model_identity("classifier", self.config.train.model, self.config.train.revision)
-
-    @property
-    def _one_training(self) -> dict[str, Any]:
-        """The train section as far as a single training depends on it."""
-        return {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
-
-    @cached_property
-    def _t2a_identity(self) -> list[Any]:
-        config = self.config.t2a
-        return [self._section("t2a"), model_identity("t2a", config.model, config.revision)]
-
-    @cached_property
-    def _caption_folder(self) -> StageFolder:
-        caption = self.config.caption
-        captioner = model_identity("captioner", caption.model, caption.revision)
-        model = {"clap": self._clap_identity, "transformers": captioner}.get(caption.kind)
-        asked = [CAPTION_VERSION, prompts_identity("caption")]
-        parts = [self._section("caption"), model, asked, self._clips_identity, self.config.seed]
-        return self._folder("caption", fingerprint(parts))
-
-    @cached_property
-    def _losers_folder(self) -> StageFolder:
-        align = self.config.align
-        pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
-        parts = [pairs, self._t2a_identity, self._clips_identity, self.config.data.max_duration_s, self.config.seed]
-        return self._folder("losers", fingerprint(parts))
-
-    @cached_property
-    def _align_folder(self) -> StageFolder:
-        parts = [self._section("align"), self._losers_folder.key, self.config.seed]
-        return self._folder("align", fingerprint(parts))
-
-    @property
-    def _align_identity(self) -> str | None:
-        return None if self.config.align.method == "none" else self._align_folder.key
-
-    @cached_property
-    def _retrieve_folder(self) -> StageFolder:
-        from synthio.stages.retrieve import corpus_digest, corpus_root
-
-        corpus = [corpus_digest(self.config), str(corpus_root(self.config))]
-        parts = [corpus, self._clap_identity, self._clips_identity, self.config.imagine.captions_per_clip]
-        return self._folder("retrieve", fingerprint([*parts, self.config.data.max_duration_s]))
-
-    @cached_property
-    def _imagine_key(self) -> str:
-        imagine, section = self.config.imagine, self._section("imagine")
-        uses_model = imagine.mode != "template"
-        local = uses_model and imagine.kind == "local"
-        model = model_identity("llm", imagine.model, imagine.revision) if local else None
-        prompts = prompts_identity("imagine") if uses_model else None
-        parts = [section, model, prompts, self.config.data.domain, self._caption_folder.key]
-        return fingerprint([*parts, self.config.seed])
 
     # Work ---------------------------------------------------------------------------------------------------------
 
@@ -541,12 +408,11 @@ class Pipeline:
         note()
 
     def _generate(
-        self, number: int, prompts: Sequence[Prompt], prompts_key: str, stage: str
+        self, number: int, prompts: Sequence[Prompt], imagined: StageFolder, stage: str
     ) -> tuple[list[Candidate], StageFolder]:
         from synthio.stages.generate import generate_candidates
 
-        key = fingerprint([self._t2a_identity, self._align_identity, prompts_key, self.config.seed])
-        folder = self._folder("generate" if number == 0 else f"generate-{number}", key)
+        folder = self.folders.generate(number, imagined)
 
         def work(folder: StageFolder) -> None:
             generate_candidates(self.config, prompts, self._models.generator, folder, self.reporter)
@@ -563,8 +429,7 @@ class Pipeline:
     ) -> StageFolder:
         from synthio.stages.filter import calibrate, judge_candidates
 
-        parts = [self._section("filter"), self._clap_identity, self._clips_identity, generated.key]
-        folder = self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
+        folder = self.folders.filter(number, generated)
 
         def work(folder: StageFolder) -> None:
             clap = self._models.clap
@@ -581,7 +446,7 @@ class Pipeline:
 
     @cached_property
     def _models(self) -> Models:
-        return Models(self.config, self.root, lambda: self._align_folder, self.reporter)
+        return Models(self.config, self.root, lambda: self.folders.align, self.reporter)
 
 
 def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:

@@ -21,8 +21,9 @@ from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
-from synthio.pipeline import EXECUTION_FIELDS, Pipeline
+from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
+from synthio.stage_folders import EXECUTION_FIELDS
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest
 from synthio.store import fingerprint, write_text

@@ -30,7 +30,7 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
     silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
     page = pipeline.run_stage("evaluate")
-    evaluation = Evaluation.model_validate(pipeline.evaluation_folder.summary())
+    evaluation = Evaluation.model_validate(pipeline.folders.evaluate.summary())
 
     def text() -> None:
         console = console_of()

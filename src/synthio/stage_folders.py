@@ -1,0 +1,194 @@
+"""Where the result of each stage lies: a folder whose key hashes what the result depends on.
+
+So running again resumes, a changed knob reruns its stage and what follows, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from synthio.backends.identity import model_identity, prompts_identity
+from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, JUDGE_VERSION, TRAINING_VERSION, RunConfig
+from synthio.records import Clip
+from synthio.store import StageFolder, fingerprint
+
+#: Fields of the train section that no training depends on, but how the trained are compared.
+_OF_THE_COMPARISON = frozenset({"bootstrap_samples", "tail_fraction"})
+#: Those that no single training depends on: neither the gate's nor the evaluation's.
+_OF_ALL_TRAININGS = _OF_THE_COMPARISON | {"arms", "seeds", "synthetic_share", "use_synthetic"}
+
+#: Fields that change how fast a stage runs but not what it makes; left out of the keys.
+EXECUTION_FIELDS: dict[str, frozenset[str]] = {
+    "t2a": frozenset({"batch_size", "device"}),
+    "clap": frozenset({"batch_size", "device"}),
+    "caption": frozenset({"batch_size", "device"}),
+    "imagine": frozenset({"batch_size", "device"}),
+    "train": frozenset({"device"}),
+    "endpoint": frozenset(
+        {
+            "api_key_variable",
+            "concurrency",
+            "timeout_s",
+            "max_retries",
+            "price_per_million_input_tokens",
+            "price_per_million_output_tokens",
+        }
+    ),
+}
+
+
+class StageFolders:
+    """The folders of one recipe's stages. Raises `DataError` where a key needs data that cannot be read."""
+
+    def __init__(self, config: RunConfig, clips: Callable[[], Sequence[Clip]]) -> None:
+        """``clips``: the usable real clips, asked for by keys that depend on them."""
+        self._config, self._clips = config, clips
+
+    @cached_property
+    def clips(self) -> StageFolder:
+        """The real clips."""
+        from synthio.stages.clips import data_fingerprint
+
+        return self._folder("clips", data_fingerprint(self._config))
+
+    @cached_property
+    def caption(self) -> StageFolder:
+        """Their captions."""
+        caption = self._config.caption
+        captioner = model_identity("captioner", caption.model, caption.revision)
+        model = {"clap": self.clap_identity, "transformers": captioner}.get(caption.kind)
+        asked = [CAPTION_VERSION, prompts_identity("caption")]
+        parts = [self._section("caption"), model, asked, self._clips_identity, self._config.seed]
+        return self._folder("caption", fingerprint(parts))
+
+    @cached_property
+    def losers(self) -> StageFolder:
+        """The generated clips that lose against real ones."""
+        align = self._config.align
+        pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
+        parts = [pairs, self._t2a_identity, self._clips_identity, self._config.data.max_duration_s, self._config.seed]
+        return self._folder("losers", fingerprint(parts))
+
+    @cached_property
+    def align(self) -> StageFolder:
+        """The adapter."""
+        parts = [self._section("align"), self.losers.key, self._config.seed]
+        return self._folder("align", fingerprint(parts))
+
+    @cached_property
+    def extract(self) -> StageFolder:
+        """Events and scenes of the captions."""
+        return self._folder("extract", self._imagine_key)
+
+    @cached_property
+    def imagine(self) -> StageFolder:
+        """The imagined captions."""
+        return self._folder("imagine", self._imagine_key)
+
+    def reflect(self, number: int, judged: StageFolder) -> StageFolder:
+        """The captions that a round of reflection rewrote after ``judged``."""
+        return self._folder(f"reflect-{number}", fingerprint([self._imagine_key, judged.key]))
+
+    def generate(self, number: int, prompts: StageFolder) -> StageFolder:
+        """A round's generated clips; round 0 is before any reflection."""
+        key = fingerprint([self._t2a_identity, self._align_identity, prompts.key, self._config.seed])
+        return self._folder("generate" if number == 0 else f"generate-{number}", key)
+
+    def filter(self, number: int, generated: StageFolder) -> StageFolder:
+        """Verdicts on a round's clips."""
+        parts = [self._section("filter"), self.clap_identity, self._clips_identity, generated.key]
+        return self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
+
+    @cached_property
+    def retrieve(self) -> StageFolder:
+        """The retrieved clips of the corpus."""
+        from synthio.stages.retrieve import corpus_digest, corpus_root
+
+        corpus = [corpus_digest(self._config), str(corpus_root(self._config))]
+        parts = [corpus, self.clap_identity, self._clips_identity, self._config.imagine.captions_per_clip]
+        return self._folder("retrieve", fingerprint([*parts, self._config.data.max_duration_s]))
+
+    def gate(self, judged: Sequence[StageFolder]) -> StageFolder:
+        """The gate's evidence. How the arms are compared afterwards does not matter to it, nor does its level."""
+        gate = self._config.gate
+        settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
+        return self._folder("gate", self._training_key(settings, judged))
+
+    def train(
+        self, judged: Sequence[StageFolder], retrieved: StageFolder | None, shares: Mapping[Any, float]
+    ) -> StageFolder:
+        """Trainings and their predictions, of clips that were ``judged`` or ``retrieved``, by the gate's ``shares``."""
+        # Also of arms without language model: the number of copies, and every arm's share of a batch.
+        n = self._config.imagine.captions_per_clip if set(self._config.train.arms) != {"gold"} else None
+        settings = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
+        parts = [settings, n, retrieved.key if retrieved else None, shares]
+        return self._folder("train", self._training_key(parts, judged))
+
+    @cached_property
+    def evaluate(self) -> StageFolder:
+        """The clips and figures of `synthio evaluate t2a`."""
+        inputs = [self._align_identity, self._t2a_identity, self.clap_identity, self._clips_identity]
+        limits = [self._config.filter.copy_quantile, self._config.data.max_duration_s]
+        lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
+        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, lesson, self._config.seed]
+        return self._folder("evaluate", fingerprint(parts))
+
+    @cached_property
+    def clap_identity(self) -> str:
+        """Of the CLAP that captions, filters and retrieves."""
+        return model_identity("clap", self._config.clap.model, self._config.clap.revision)
+
+    def _folder(self, name: str, key: str) -> StageFolder:
+        return StageFolder(self._config.run_folder, name, key)
+
+    def _section(self, name: str) -> dict[str, Any]:
+        """A section of the recipe without what only affects speed."""
+        left_out = EXECUTION_FIELDS.get(name, ())
+        content = {k: v for k, v in getattr(self._config, name).key_content().items() if k not in left_out}
+        if "endpoint" in content:
+            endpoint = {k: v for k, v in content["endpoint"].items() if k not in EXECUTION_FIELDS["endpoint"]}
+            content["endpoint"] = endpoint if content.get("kind") == "endpoint" else None
+        return content
+
+    @cached_property
+    def _clips_identity(self) -> str:
+        """Of what the clips are; where the files lie and when they were written changes nothing further on. A label
+        separator makes a problem of several labels per clip, also where no clip has several."""
+        clips = [clip.model_dump(mode="json", exclude={"path"}) for clip in self._clips()]
+        return fingerprint([self._config.data.label_separator, clips])
+
+    @cached_property
+    def _classifier_identity(self) -> str:
+        return model_identity("classifier", self._config.train.model, self._config.train.revision)
+
+    @cached_property
+    def _t2a_identity(self) -> list[Any]:
+        config = self._config.t2a
+        return [self._section("t2a"), model_identity("t2a", config.model, config.revision)]
+
+    @property
+    def _align_identity(self) -> str | None:
+        return None if self._config.align.method == "none" else self.align.key
+
+    @property
+    def _one_training(self) -> dict[str, Any]:
+        """The train section as far as a single training depends on it."""
+        return {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
+
+    @cached_property
+    def _imagine_key(self) -> str:
+        imagine, section = self._config.imagine, self._section("imagine")
+        uses_model = imagine.mode != "template"
+        local = uses_model and imagine.kind == "local"
+        model = model_identity("llm", imagine.model, imagine.revision) if local else None
+        prompts = prompts_identity("imagine") if uses_model else None
+        parts = [section, model, prompts, self._config.data.domain, self.caption.key]
+        return fingerprint([*parts, self._config.seed])
+
+    def _training_key(self, parts: Sequence[Any], judged: Sequence[StageFolder]) -> str:
+        # A round that was given up on has the one before judged.
+        keys = list(dict.fromkeys(folder.key for folder in judged))
+        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, keys]
+        return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
