@@ -217,7 +217,7 @@ def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_c
     assert "There were no synthetic clips to decide on" in page
     assert "The recipe gives no prices" in page
     rows = (root / "timings.jsonl").read_text().splitlines()
-    assert '{"stage": "clips", "seco' in rows and json.loads(rows[-1])["stage"] == "train"
+    assert '{"stage": "clips", "seco' in rows and json.loads(rows[-1])["stage"] == "gate"
 
 
 def test_a_separator_makes_another_problem_of_the_same_clips(
