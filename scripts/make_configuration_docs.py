@@ -5,6 +5,7 @@ python scripts/make_configuration_docs.py
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -72,7 +73,8 @@ def _type(annotation: Any, metadata: Sequence[Any]) -> str:
     """In words of YAML: ``list of number, >= 0.0, < 1.0``."""
     kind, parts = get_origin(annotation), get_args(annotation)
     if kind is Annotated:
-        return _type(parts[0], [*metadata, *parts[1:]])
+        fields = [part.metadata if isinstance(part, FieldInfo) else [part] for part in parts[1:]]
+        return _type(parts[0], [*metadata, *itertools.chain(*fields)])
     if kind is Literal:
         text = " or ".join(f"`{choice}`" for choice in parts)
     elif kind is tuple:

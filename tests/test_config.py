@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
-from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig
+from synthio.config import CaptionConfig, DataConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe, validate
 
@@ -103,3 +103,5 @@ def test_keys_younger_than_finished_stages_are_in_a_fingerprint_once_they_are_se
     assert ImagineConfig(revision="v2").key_content()["revision"] == "v2"
     assert "subfolders" not in DataConfig(path="x").key_content()
     assert DataConfig(path="x", subfolders="groups").key_content()["subfolders"] == "groups"
+    assert "max_tokens" not in EndpointConfig().key_content()
+    assert EndpointConfig(max_tokens=4096).key_content()["max_tokens"] == 4096

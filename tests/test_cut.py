@@ -478,6 +478,10 @@ def test_a_column_of_paths_tells_recordings_of_one_name_apart(sites: Path, tmp_p
     found = cut(tmp_path, written(tmp_path / "x.txt", header + lines), audio_folder=sites)
     assert [row["recording"] for row in table_of(found)] == ["A/night.wav", "B/night.wav"] and not found.rejected
     assert "recording from 'Begin File', path from 'Begin Path'" in next(iter(found.columns))
+    # One of that name right below --audio is not it either.
+    shutil.copyfile(sites / "A" / "night.wav", sites / "night.wav")
+    found = cut(tmp_path / "1", written(tmp_path / "x.txt", header + lines), audio_folder=sites)
+    assert [row["recording"] for row in table_of(found)] == ["A/night.wav", "B/night.wav"]
     without = written(tmp_path / "y.txt", (header + lines).replace("File Offset (s)", "Notes"))
     with pytest.raises(DataError, match=r"names several recordings .*File Offset \(s\)"):
         cut(tmp_path / "2", without, audio_folder=sites)

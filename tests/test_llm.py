@@ -313,6 +313,7 @@ def test_an_answer_that_is_cut_before_it_begins_says_so() -> None:
     with EndpointServer(always(completion(choices=[choice]))) as server:
         reply = EndpointLanguageModel(config(server, max_tokens=2000)).complete([request()])[0]
     assert server.seen[0].body["max_tokens"] == 2000
+    assert EndpointLanguageModel(config(server)).name != EndpointLanguageModel(config(server, max_tokens=2000)).name
     assert reply.failed == "cut after 5 tokens, before the answer began: raise endpoint.max_tokens (2000)"
 
 

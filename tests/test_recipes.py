@@ -225,6 +225,8 @@ def test_merging(a: dict[str, Any], b: dict[str, Any], c: dict[str, Any]) -> Non
         ("data.label_separator=null", None),
         ("t2a.negative_prompt=null", None),
         ("train.model=007", "007"),
+        ("t2a.negative_prompt='a' and 'b'", "'a' and 'b'"),
+        ('data.path="C:\\Users\\x"', '"C:\\Users\\x"'),
     ],
 )
 def test_text_is_taken_as_it_is_typed(override: str, found: object) -> None:
@@ -233,6 +235,11 @@ def test_text_is_taken_as_it_is_typed(override: str, found: object) -> None:
     for part in override.partition("=")[0].split("."):
         config = getattr(config, part)
     assert config == found
+
+
+def test_the_names_of_labels_are_taken_as_they_are_typed() -> None:
+    content = apply_overrides({"data": {"path": "x"}}, ["data.label_names.a=site #3"], RunConfig)
+    assert validate(content, RunConfig, "recipe.yaml").data.label_names == {"a": "site #3"}
 
 
 @unhurried

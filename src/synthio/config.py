@@ -23,6 +23,8 @@ CAPTION_VERSION = 2
 GATE_VERSION, JUDGE_VERSION = 3, 2
 #: The same for the comparison of the arms, which needs no training.
 COMPARISON_VERSION = 2
+#: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
+SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 2
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
@@ -150,6 +152,8 @@ class ClapConfig(Section):
 
 class EndpointConfig(Section):
     """An OpenAI-compatible endpoint. The key is read from the environment and never written."""
+
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
 
     base_url: str = Field("http://localhost:8000/v1", pattern=r"^https?://", description="Root of the API.")
     model: str = Field("default", description="Model name sent to the endpoint.")

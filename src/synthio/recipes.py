@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -128,8 +129,10 @@ def _as_typed(text: str) -> str | None:
     """YAML would end ``site #3`` at the space, and take ``2023-05-01`` for a date; quotes and null it may have."""
     quoted = text[:1] in ("'", '"') and len(text) > 1 and text[-1:] == text[:1]
     if quoted or text in ("", "~", "null"):
-        value = yaml.safe_load(text)
-        return None if value is None else str(value)
+        # What only looks quoted, as 'a' and 'b', is no YAML.
+        with suppress(yaml.YAMLError):
+            value = yaml.safe_load(text)
+            return None if value is None else str(value)
     return text
 
 
@@ -142,9 +145,12 @@ def _as_yaml(text: str, override: str) -> Any:
 
 
 def _annotation(schema: type[BaseModel], path: Sequence[str]) -> Any:
-    """The type of a key; None for one that is not known."""
+    """The type of a key, also of one of a mapping; None for one that is not known."""
     section = _section_at(schema, path[:-1])
-    return section.model_fields[path[-1]].annotation if section and path[-1] in section.model_fields else None
+    if section and path[-1] in section.model_fields:
+        return section.model_fields[path[-1]].annotation
+    mapping = _annotation(schema, path[:-1]) if len(path) > 1 else None
+    return get_args(mapping)[1] if get_origin(mapping) is dict else None
 
 
 def _holds_text(annotation: Any) -> bool:

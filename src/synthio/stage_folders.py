@@ -10,7 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from synthio.backends.identity import model_identity, prompts_identity
-from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, JUDGE_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import (
+    ALIGNMENT_VERSION,
+    CAPTION_VERSION,
+    GATE_VERSION,
+    HALF_PRECISION_VERSION,
+    JUDGE_VERSION,
+    TRAINING_VERSION,
+    RunConfig,
+    TrainConfig,
+)
 from synthio.records import Clip
 from synthio.store import StageFolder, fingerprint
 
@@ -122,8 +131,9 @@ class StageFolders:
         """Trainings and their predictions, of clips that were ``judged`` or ``retrieved``, by the gate's ``shares``."""
         # Also of arms without language model: the number of copies, and every arm's share of a batch.
         n = self._config.imagine.captions_per_clip if set(self._config.train.arms) != {"gold"} else None
-        settings = {name: value for name, value in self._section("train").items() if name not in _OF_THE_COMPARISON}
-        parts = [settings, n, retrieved.key if retrieved else None, shares]
+        # As if at their defaults, which finished stages mostly have.
+        unused = {name: TrainConfig.model_fields[name].default for name in _OF_THE_COMPARISON}
+        parts = [self._section("train") | unused, n, retrieved.key if retrieved else None, shares]
         return self._folder("train", self._training_key(parts, judged))
 
     @cached_property
@@ -146,10 +156,12 @@ class StageFolders:
     def _section(self, name: str) -> dict[str, Any]:
         """A section of the recipe without what only affects speed."""
         left_out = EXECUTION_FIELDS.get(name, ())
-        content = {k: v for k, v in getattr(self._config, name).key_content().items() if k not in left_out}
+        section = getattr(self._config, name)
+        content = {k: v for k, v in section.key_content().items() if k not in left_out}
         if "endpoint" in content:
-            endpoint = {k: v for k, v in content["endpoint"].items() if k not in EXECUTION_FIELDS["endpoint"]}
-            content["endpoint"] = endpoint if content.get("kind") == "endpoint" else None
+            endpoint = section.endpoint.key_content()
+            asked = {k: v for k, v in endpoint.items() if k not in EXECUTION_FIELDS["endpoint"]}
+            content["endpoint"] = asked if section.kind == "endpoint" else None
         return content
 
     @cached_property
@@ -166,7 +178,8 @@ class StageFolders:
     @cached_property
     def _t2a_identity(self) -> list[Any]:
         config = self._config.t2a
-        return [self._section("t2a"), model_identity("t2a", config.model, config.revision)]
+        version = [] if config.dtype == "float32" else [HALF_PRECISION_VERSION]
+        return [self._section("t2a"), model_identity("t2a", config.model, config.revision), *version]
 
     @property
     def _align_identity(self) -> str | None:

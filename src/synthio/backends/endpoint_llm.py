@@ -15,7 +15,8 @@ class EndpointLanguageModel:
     def __init__(self, config: EndpointConfig) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
         self._endpoint, self._max_tokens = ChatEndpoint(config), config.max_tokens
-        self.name = f"{config.base_url} {config.model}"
+        # What a larger allowance completes is asked for again.
+        self.name = " ".join(map(str, [config.base_url, config.model, *_allowance(config)]))
         self.requests_per_call = 4 * config.concurrency
 
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
@@ -35,6 +36,10 @@ class EndpointLanguageModel:
             )
             for request, answer in zip(requests, answers, strict=True)
         ]
+
+
+def _allowance(config: EndpointConfig) -> list[int]:
+    return [config.max_tokens] if "max_tokens" in config.key_content() else []
 
 
 def _chat_call(request: Request, max_tokens: int) -> ChatCall:

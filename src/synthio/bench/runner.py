@@ -16,7 +16,15 @@ from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, keep_results, read_kept
 from synthio.comparison import read_comparison
-from synthio.config import ALIGNMENT_VERSION, CAPTION_VERSION, GATE_VERSION, TRAINING_VERSION, RunConfig
+from synthio.config import (
+    ALIGNMENT_VERSION,
+    CAPTION_VERSION,
+    GATE_VERSION,
+    HALF_PRECISION_VERSION,
+    SPLIT_VERSION,
+    TRAINING_VERSION,
+    RunConfig,
+)
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.sampling import frequency_thirds
@@ -137,6 +145,10 @@ def settings_key(config: RunConfig) -> str:
     content |= {name: getattr(config, name).key_content() for name in ("data", "caption", "imagine") if name in content}
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
     content["data"]["sample"].pop("train")
+    if config.data.split_method == "stratified":
+        content["split_version"] = SPLIT_VERSION
+    if "t2a" in content and config.t2a.dtype != "float32":
+        content["half_precision_version"] = HALF_PRECISION_VERSION
     # Stages have it also when it is empty.
     if not config.data.label_names:
         del content["data"]["label_names"]
@@ -147,7 +159,9 @@ def settings_key(config: RunConfig) -> str:
         if local_folder(content[section]["model"]) is not None:
             content[section]["model"] = "a local folder"
     for section in {"caption", "imagine"} - set(unused):
-        content[section]["endpoint"] = content[section]["endpoint"]["model"]
+        endpoint = getattr(config, section).endpoint.key_content()
+        asked = {name: endpoint[name] for name in ("model", "max_tokens") if name in endpoint}
+        content[section]["endpoint"] = asked if "max_tokens" in asked else asked["model"]
     # Templates depend on no caption of a real clip, and on no prompt.
     if "imagine" not in unused and config.imagine.mode != "template":
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]

@@ -21,7 +21,6 @@ from synthio.cli.common import (
     silence_library_bars,
 )
 from synthio.errors import ConfigError
-from synthio.verdict import recommended_arm, verdict_text
 
 commands = typer.Typer()
 
@@ -72,6 +71,7 @@ def _seconds(least: float | None, most: float | None) -> str:
 
 def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     from synthio.results import funnel_round
+    from synthio.verdict import recommended_arm, verdict_text
 
     finished = pipeline.finished()
     comparison = finished.comparison

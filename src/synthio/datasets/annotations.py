@@ -322,12 +322,9 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
 
 
 def _found(row: TableRow, column: str, path_column: str | None, recordings: Recordings) -> Path | str:
-    """By the column that names the recording, else by the one with its path."""
-    found = recordings.find(_raw(row, column))
-    if isinstance(found, Path) or path_column is None:
-        return found
-    by_path = recordings.find(_raw(row, path_column))
-    return by_path if isinstance(by_path, Path) else found
+    """By the column with the recording's path, where there is one, else by the one that names it."""
+    by_path = "" if path_column is None else recordings.find(_raw(row, path_column))
+    return by_path if isinstance(by_path, Path) else recordings.find(_raw(row, column))
 
 
 def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> None:

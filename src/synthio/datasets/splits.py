@@ -2,8 +2,8 @@
 
 Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011), which also covers several labels per clip: rarest
 label first, each unit to the split that lacks that label most. Units are taken in an order drawn from the seed and
-their own names, so the order of files never matters. Where units are few and large, it leaves shares far from the
-wanted ones; then units change places as long as that evens them out.
+their own names, so the order of files never matters. It leaves shares far from the wanted ones where units are few and
+large, and off by the roundings of many small classes; so units then change places as long as that evens them out.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from synthio import audio
-from synthio.config import DataConfig, RunConfig, SampleConfig
+from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
 from synthio.datasets.annotations import annotation_problems
 from synthio.datasets.folder import unread_subfolders
@@ -129,7 +129,8 @@ def data_fingerprint(config: RunConfig) -> str:
     """
     rows = [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
     settings = {name: value for name, value in config.data.key_content().items() if name != "domain"}
-    return fingerprint(["clips", config.seed, settings, rows])
+    version = [SPLIT_VERSION] if config.data.split_method == "stratified" else []
+    return fingerprint(["clips", config.seed, settings, rows, *version])
 
 
 def _read(config: RunConfig) -> list[Row]:
