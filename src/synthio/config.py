@@ -202,7 +202,7 @@ class AlignConfig(Section):
         1.0,
         ge=0,
         le=10,
-        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which here only made losers worse.",
+        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which scores alike here, but on one draw of ten only made losers worse.",
     )
     learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's (published: 5e-5, for far more steps).")
     steps: int = Field(100, ge=1, description="At most; held-out pairs stop earlier.")
