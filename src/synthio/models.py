@@ -38,7 +38,7 @@ class Models:
 
     @cached_property
     def generator(self) -> Any:
-        """The text-to-audio model with the run's adapter merged, when alignment chose one."""
+        """The text-to-audio model with the run's adapter on it, when alignment chose one."""
         generator = self.base_generator
         if self.is_aligned:
             generator.load_adapter(self._align_folder().path / "adapter")

@@ -100,15 +100,18 @@ def read_kept(path: Path) -> list[Result]:
     return list(_rows(path)) if path.exists() else []
 
 
-def keep_results(path: Path, results: Iterable[Result]) -> None:
+def keep_results(path: Path, results: Iterable[Result]) -> list[Result]:
     """Add the rows that the file lacks. It may hold a cell once per recipe, and of equal ones the first counts.
 
+    Returns: all that are kept.
     Raises: `DataError` when the file is there and cannot be read, `StoreError` when it cannot be written.
     """
     before = read_kept(path)
     rows = {(result.cell, result.recipe): result for result in (*results, *before)}
-    if len(rows) > len(before):
-        write_results(path, (rows[key] for key in sorted(rows)))
+    kept = [rows[key] for key in sorted(rows)]
+    if len(kept) > len(before):
+        write_results(path, kept)
+    return kept
 
 
 def _rows(path: Path) -> Iterator[Result]:

@@ -282,8 +282,7 @@ def keep_given(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
         made = _read(_file(recipe, Cell(result.dataset, result.n, result.seed, result.arm)))
         return made is not None and made.result.recipe == result.recipe
 
-    keep_results(given_file(recipe), [result for result in results if not made_here(result)])
-    return read_kept(given_file(recipe))
+    return keep_results(given_file(recipe), [result for result in results if not made_here(result)])
 
 
 def given_file(recipe: BenchRecipe) -> Path:

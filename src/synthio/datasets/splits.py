@@ -51,7 +51,7 @@ def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: in
             split = tally.place(counts[group], rarest, len(units[group]))
             assigned.update((item.id, split) for item in units[group])
         waiting = [group for group in waiting if units[group][0].id not in assigned]
-    placed = _evened({group: assigned[unit[0].id] for group, unit in units.items()}, units, shares)
+    placed = _evened({group: assigned[unit[0].id] for group, unit in units.items()}, items, shares)
     return {item.id: placed[item.group] for item in items}
 
 
@@ -60,29 +60,35 @@ _Array = npt.NDArray[np.float64]
 _MOST_SWAPPED = 150
 
 
-def _evened(
-    placed: Mapping[str, Split], units: Mapping[str, Sequence[Item]], shares: Mapping[Split, float]
-) -> dict[str, Split]:
+def _evened(placed: Mapping[str, Split], items: Sequence[Item], shares: Mapping[Split, float]) -> dict[str, Split]:
     """Move units, and swap pairs, while the splits' shares of clips and labels come nearer to the wanted ones and no
     split loses a label that it has."""
     names = [split for split, share in shares.items() if share > 0]
-    groups = sorted(units)
-    labels = sorted({label for unit in units.values() for item in unit for label in item.labels})
-    column_of = {label: k for k, label in enumerate(labels)}
-    # One column more: the clips themselves.
-    counts = np.zeros((len(groups), len(column_of) + 1))
-    for row, group in enumerate(groups):
-        for item in units[group]:
-            counts[row, [column_of[label] for label in item.labels]] += 1
-            counts[row, -1] += 1
+    groups, counts = _counts(items)
     home = np.array([names.index(placed[group]) for group in groups])
     wanted = np.array([[shares[split]] for split in names]) * counts.sum(axis=0)
-    held = np.stack([counts[home == k].sum(axis=0) for k in range(len(names))])
+    held = _held(counts, home, len(names))
     while (change := _best_change(counts, home, held - wanted, held)) is not None:
         rows, homes = change
         home[rows] = homes
-        held = np.stack([counts[home == k].sum(axis=0) for k in range(len(names))])
+        held = _held(counts, home, len(names))
     return {group: names[k] for group, k in zip(groups, home, strict=True)}
+
+
+def _counts(items: Sequence[Item]) -> tuple[list[str], _Array]:
+    """The groups, sorted, and what each holds, ``(groups, labels + 1)``: clips of each label, and in the last column
+    all clips."""
+    groups, labels = sorted({item.group for item in items}), sorted({name for item in items for name in item.labels})
+    row_of, column_of = ({name: k for k, name in enumerate(names)} for names in (groups, labels))
+    counts = np.zeros((len(groups), len(labels) + 1))
+    for item in items:
+        counts[row_of[item.group], [*(column_of[name] for name in item.labels), -1]] += 1
+    return groups, counts
+
+
+def _held(counts: _Array, home: npt.NDArray[np.int64], splits: int) -> _Array:
+    """What each split holds, ``(splits, labels + 1)``."""
+    return np.stack([counts[home == k].sum(axis=0) for k in range(splits)])
 
 
 def _best_change(
@@ -126,18 +132,13 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
     """
     names = [split for split, share in shares.items() if share > 0]
     probabilities = np.array([shares[split] for split in names])
-    groups, labels = sorted({item.group for item in items}), sorted({name for item in items for name in item.labels})
-    row_of, column_of = ({name: k for k, name in enumerate(names_)} for names_ in (groups, labels))
-    counts, sizes = np.zeros((len(groups), len(labels))), np.zeros(len(groups))
-    for item in items:
-        sizes[row_of[item.group]] += 1
-        counts[row_of[item.group], [column_of[name] for name in item.labels]] += 1
-    least = np.minimum(_MIN_PER_CLASS, counts.sum(axis=0) // len(names))
+    groups, counts = _counts(items)
+    least = np.minimum(_MIN_PER_CLASS, counts[:, :-1].sum(axis=0) // len(names))
     generator = numpy_generator(seed, "draw splits")
     for _ in range(_DRAWS):
         drawn = generator.choice(len(names), size=len(groups), p=probabilities)
-        held = np.stack([counts[drawn == k].sum(axis=0) for k in range(len(names))])
-        found = np.array([sizes[drawn == k].sum() for k in range(len(names))]) / len(items)
+        everything = _held(counts, drawn, len(names))
+        held, found = everything[:, :-1], everything[:, -1] / len(items)
         enough = all((held[k] >= least).all() for k, split in enumerate(names) if split != "valid")
         if enough and (held > 0).mean(axis=1).min() >= 0.75 and (found >= probabilities / 2).all():
             split_of = dict(zip(groups, drawn, strict=True))
