@@ -92,11 +92,15 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
     finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
 ) -> None:
     root, result = finished
-    (manifest,) = root.glob("stages/train-*/manifest.jsonl")
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     model = Path(result["model"])
-    assert model.parent == manifest.parent and model.name == "model-gold"
-    tested = [row["scores"] for row in rows if row["id"].startswith("gold/") and "/low-tone-0-" in row["id"]]
+    points = {
+        path.parent.parent: json.loads((path.parent.parent / "done.json").read_text())["best"]["valid_score"]
+        for path in root.glob("stages/train-*/model-gold/config.json")
+    }
+    assert len(points) == 2 and model.name == "model-gold"
+    assert points[model.parent] == max(points.values())
+    rows = [json.loads(line) for line in (model.parent / "manifest.jsonl").read_text().splitlines()]
+    (tested,) = [row["scores"] for row in rows if row["split"] == "test" and "/low-tone-0-" in row["id"]]
     shutil.copytree(small_data / "test", tmp_path / "new")
     (tmp_path / "new" / "low_tone" / "broken.wav").write_bytes(b"nothing")
     answer = synthio("predict", model, tmp_path / "new", "--json", "--quiet")
@@ -105,7 +109,7 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
     assert len(found) == len(list((small_data / "test").rglob("*.wav"))) + 1
     assert "cannot be decoded" in found["broken.wav"]["failed"] and not found["broken.wav"]["labels"]
     scores = found["low_tone_0.wav"]["scores"]
-    assert any(all(abs(scores[k] - one[k]) < 1e-5 for k in one) for one in tested)
+    assert scores == pytest.approx(tested, abs=1e-5)
     assert found["low_tone_0.wav"]["labels"] == [max(scores, key=scores.get)]
     table = synthio("predict", model, tmp_path / "new" / "low_tone" / "low_tone_0.wav", "--csv")
     assert table.returncode == 0, table.stderr
@@ -236,6 +240,22 @@ def test_a_changed_knob_reruns_what_depends_on_it(recipe: Path, finished: tuple[
     assert result.returncode == 0, result.stderr
     new = {p.name.rsplit("-", 1)[0] for p in set(root.glob("stages/*")) - before}
     assert new == {"train"}
+
+
+def test_more_seeds_train_only_what_is_new(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    root, first = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
+    models = set(root.glob("stages/train-*/model-*"))
+    result = synthio("run", recipe, "train.seeds=3", f"run_folder={root}", "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert sorted(path.name for path in set(root.glob("stages/train-*/model-*")) - models) == [
+        "model-gold", "model-synthio",
+    ]  # fmt: skip
+    for before, after in zip(first["comparison"]["arms"], told["comparison"]["arms"], strict=True):
+        assert after["per_seed"][:2] == before["per_seed"] and len(after["per_seed"]) == 3
+    # Of all trainings that are compared, also those of the first run.
+    assert told["seconds"]["train"] > first["seconds"]["train"]
+    assert Path(told["model"]).is_dir()
 
 
 def test_a_knob_of_the_comparison_trains_nothing_again(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from synthio.config import RunConfig
+from synthio.config import Arm, RunConfig
 from synthio.recipes import merge
 from synthio.records import Clip
 from synthio.stage_folders import StageFolders
+from synthio.store import StageFolder
 
 CLIP = Clip(id="a", path="a.wav", labels=("dog",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
 
@@ -21,8 +22,13 @@ def keys(**changes: Any) -> dict[str, str]:
     generated = folders.generate(0, folders.imagine)
     judged = folders.filter(0, generated)
     found = [folders.caption, folders.losers, folders.align, folders.imagine, generated, judged, folders.evaluate]
-    found += [folders.reflect(1, judged), folders.gate([judged]), folders.train([judged], None, {})]
-    return {folder.stage: folder.key for folder in found}
+    found += [folders.reflect(1, judged), folders.gate([judged])]
+    of_arms: dict[Arm, StageFolder] = {arm: folders.training(arm, 0, (), None) for arm in ("gold", "noise")}
+    of_arms["synthio"] = folders.training("synthio", 0, [judged], None)
+    return {folder.stage: folder.key for folder in found} | {arm: folder.key for arm, folder in of_arms.items()}
+
+
+TRAININGS = {"gold", "noise", "synthio"}
 
 
 @pytest.mark.parametrize(
@@ -30,14 +36,15 @@ def keys(**changes: Any) -> dict[str, str]:
     [
         ({"t2a": {"batch_size": 3, "device": "cpu"}}, set()),
         ({"train": {"bootstrap_samples": 500, "tail_fraction": 0.2}}, set()),
-        ({"train": {"seeds": 5}}, {"train"}),
-        ({"train": {"steps": 10}}, {"train", "gate", "evaluate"}),
+        ({"train": {"seeds": 5, "arms": ["gold", "noise"], "use_synthetic": "auto"}}, set()),
+        ({"train": {"steps": 10}}, {*TRAININGS, "gate", "evaluate"}),
+        ({"train": {"synthetic_share": 0.5}}, {"noise", "synthio"}),
         ({"gate": {"level": 0.1}}, set()),
         ({"gate": {"folds": 5}}, {"gate"}),
-        ({"filter": {"rule": "none"}}, {"filter", "reflect-1", "gate", "train"}),
+        ({"filter": {"rule": "none"}}, {"filter", "reflect-1", "gate", "synthio"}),
         ({"imagine": {"endpoint": {"max_tokens": 5000}}}, set()),
-        ({"align": {"steps": 7}}, {"align", "generate", "filter", "reflect-1", "gate", "train", "evaluate"}),
-        ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "train"}),
+        ({"align": {"steps": 7}}, {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate"}),
+        ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
     ],
     ids=str,
 )
@@ -51,3 +58,17 @@ def test_an_endpoints_allowance_is_asked_anew_and_its_speed_is_not() -> None:
     before = keys(imagine=remote)
     assert keys(imagine=merge(remote, {"endpoint": {"concurrency": 2, "timeout_s": 5}})) == before
     assert keys(imagine=merge(remote, {"endpoint": {"max_tokens": 5000}}))["imagine"] != before["imagine"]
+
+
+def test_a_training_is_of_its_arm_its_seed_and_the_gates_share() -> None:
+    folders = StageFolders(RunConfig.model_validate({"data": {"path": "demo"}}), lambda: [CLIP])
+    found = [folders.training(arm, seed, (), None) for arm in ("gold", "noise") for seed in (0, 1)]
+    found += [folders.training("synthio", 0, (), share) for share in (None, 0.5)]
+    assert len({folder.key for folder in found}) == len(found)
+    # The gate's share is the synthetic clips' alone, and gold has no share at all.
+    assert folders.training("gold", 0, (), 0.5).key == found[0].key
+    # What the gate said is told with the figures, so its share is not the same as the recipe's.
+    asked = RunConfig.model_validate({"data": {"path": "demo"}, "train": {"synthetic_share": 0.5}})
+    always = StageFolders(asked, lambda: [CLIP]).training("synthio", 0, (), None)
+    assert always.key != folders.training("synthio", 0, (), 0.5).key
+    assert len({folders.train(some).key for some in (found, found[:3], found[1:])}) == 3

@@ -31,12 +31,12 @@ from synthio.arms import (
 )
 from synthio.backends.fine_tuning import CurvePoint
 from synthio.comparison import compare, read_comparison, tail_classes
-from synthio.config import COMPARISON_VERSION, RunConfig
+from synthio.config import COMPARISON_VERSION, Arm, RunConfig
 from synthio.errors import DataError, StoreError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
 from synthio.stages.train import train_arms
-from synthio.store import StageFolder
+from synthio.store import StageFolder, fingerprint
 from synthio.verdict import Comparison, verdict_text
 
 RATE_HZ = 16000
@@ -125,9 +125,24 @@ class Project:
     def folder(self, key: str = "key") -> StageFolder:
         return StageFolder(self.root, "train", key)
 
-    def run(self, key: str = "key", reporter: Reporter | None = None) -> list[Prediction]:
-        pools = {"synthio": self.synthetic}
-        return train_arms(self.config, self.clips, pools, {}, self.folder(key), reporter or Listener())
+    def unit(self, arm: Arm, seed: int, key: str = "key") -> StageFolder:
+        # As a run's: no order can be read from it.
+        return self.folder(fingerprint([key, arm, seed]))
+
+    def run(
+        self, key: str = "key", reporter: Reporter | None = None, shares: dict[Arm, float] | None = None
+    ) -> list[Prediction]:
+        pools, train = {"synthio": self.synthetic}, self.config.train
+        units = {(arm, seed): self.unit(arm, seed, key) for arm in train.arms for seed in range(train.seeds)}
+        # Of other arms or seeds it is another folder, as in a run.
+        folder = self.folder(key)
+
+        def once(folder: StageFolder, work: Callable[[StageFolder], None]) -> None:
+            if not folder.done:
+                work(folder)
+
+        train_arms(self.config, self.clips, pools, shares or {}, units, folder, once, reporter or Listener())
+        return folder.manifest(Prediction)
 
     def comparison(self, key: str = "key") -> Comparison:
         return read_comparison(self.folder(key), self.clips, self.config)
@@ -191,8 +206,8 @@ def test_predictions_are_complete_in_order_and_probabilities(project: Project) -
 
 
 def test_the_arms_share_everything_but_the_synthetic_clips(project: Project) -> None:
-    trainings = [Training.model_validate(t) for t in json.loads((project.folder().path / "curves.json").read_text())]
-    assert sorted(t.name for t in trainings) == ["gold/0", "gold/1", "synthio/0", "synthio/1"]
+    trainings = read_trainings(project.folder()).values()
+    assert [t.name for t in trainings] == ["gold/0", "gold/1", "synthio/0", "synthio/1"]
     assert {(t.steps, t.n_train) for t in trainings} == {(24, 8)}
     assert {t.name: t.n_added for t in trainings} == {"gold/0": 0, "gold/1": 0, "synthio/0": 8, "synthio/1": 8}
     for training in trainings:
@@ -201,19 +216,21 @@ def test_the_arms_share_everything_but_the_synthetic_clips(project: Project) -> 
 
 
 def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> None:
-    names = sorted(str(p.relative_to(project.folder().path)) for p in project.folder().path.rglob("*") if p.is_file())
-    model = ["config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"]
-    expected = [f"model-{arm}/{name}" for arm in ("gold", "synthio") for name in model]
-    assert names == sorted([*expected, "comparison.json", "curves.json", "done.json", "items.jsonl", "manifest.jsonl"])
+    def files(folder: Path) -> set[str]:
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    model = {"config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"}
+    assert files(project.folder().path) == {"comparison.json", "done.json", "manifest.jsonl"}
+    for folder, training in read_trainings(project.folder()).items():
+        assert folder == project.unit(training.arm, training.seed).path
+        assert files(folder) == {"done.json", "manifest.jsonl"} | {f"model-{training.arm}/{name}" for name in model}
 
 
-def test_the_saved_weights_are_those_of_the_best_validation_seed(project: Project) -> None:
+def test_the_saved_weights_predict_what_is_told(project: Project) -> None:
     import torch
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
-    trainings = [Training.model_validate(t) for t in json.loads((project.folder().path / "curves.json").read_text())]
-    best = max((t for t in trainings if t.arm == "gold"), key=lambda t: t.best.rank)
-    folder = project.folder().path / "model-gold"
+    folder = project.unit("gold", 1).path / "model-gold"
     model = AutoModelForAudioClassification.from_pretrained(folder).eval()
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     scores = {p.id: p.scores for p in project.folder().manifest(Prediction)}
@@ -222,7 +239,7 @@ def test_the_saved_weights_are_those_of_the_best_validation_seed(project: Projec
         inputs = extractor(samples, sampling_rate=RATE_HZ, return_tensors="pt")["input_values"].float()
         with torch.no_grad():
             found = model(inputs).logits.softmax(dim=1)[0]
-        expected = [scores[f"{best.name}/{clip.id}"][model.config.id2label[k]] for k in range(2)]
+        expected = [scores[f"gold/1/{clip.id}"][model.config.id2label[k]] for k in range(2)]
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -241,29 +258,41 @@ def test_killed_and_resumed_equals_never_killed(project: Project, steps_before_t
     with pytest.raises(KeyboardInterrupt):
         project.run(key, Listener(steps_before_the_kill))
     assert not project.folder(key).done
-    # A kill in the middle of a write: the last line is cut short.
-    items = project.folder(key).path / "items.jsonl"
-    if items.is_file():
-        items.write_bytes(items.read_bytes()[:-40])
     listener = Listener()
     assert project.run(key, listener) == project.folder().manifest(Prediction)
-    whole = steps_before_the_kill // 24 - 1
-    assert listener.steps == (4 - max(0, whole)) * 24
-    for name in ("model-gold", "model-synthio"):
-        found = (project.folder(key).path / name / "model.safetensors").read_bytes()
-        assert found == (project.folder().path / name / "model.safetensors").read_bytes()
+    assert listener.steps == (4 - steps_before_the_kill // 24) * 24
+    for arm, seed in (("gold", 0), ("synthio", 0), ("gold", 1), ("synthio", 1)):
+        weights = f"model-{arm}/model.safetensors"
+        found, expected = (project.unit(arm, seed, k).path / weights for k in (key, "key"))
+        assert found.read_bytes() == expected.read_bytes()
     first, second = (project.comparison(k).model_dump(exclude={"arms"}) for k in ("key", key))
     assert first == second
 
 
 def test_killed_before_the_done_marker_nothing_is_trained_again(project: Project) -> None:
-    shutil.copytree(project.folder().path, project.folder("unmarked").path)
-    for name in ("done.json", "manifest.jsonl"):
-        (project.folder("unmarked").path / name).unlink()
-    listener = Listener()
-    assert project.run("unmarked", listener) == project.folder().manifest(Prediction)
+    (project.folder().path / "done.json").rename(project.root / "away")
+    listener, before = Listener(), project.comparison
+    assert project.run(reporter=listener) == project.folder().manifest(Prediction)
     assert listener.steps == 0
-    assert project.comparison("unmarked") == project.comparison()
+    assert json.loads((project.root / "away").read_text()) == project.folder().summary()
+    assert before() == project.comparison()
+
+
+def test_more_seeds_and_another_arm_train_only_what_is_new(project: Project, tmp_path: Path) -> None:
+    """Five seeds after three trained all five again, and noise beside gold trained gold again."""
+    root = shutil.copytree(project.root, tmp_path / "run")
+    more = {"arms": ("gold", "synthio", "noise"), "seeds": 3}
+    config = project.config.model_copy(update={"train": project.config.train.model_copy(update=more)})
+    larger = dataclasses.replace(project, config=config, root=root)
+    (larger.folder().path / "done.json").unlink()
+    listener = Listener()
+    predictions = larger.run(reporter=listener)
+    assert listener.steps == (9 - 4) * 24
+    assert [prediction for prediction in predictions if prediction.seed < 2 and prediction.arm != "noise"] == (
+        project.folder().manifest(Prediction)
+    )
+    # As if all had been trained at once.
+    assert larger.run("afresh") == predictions
 
 
 def test_what_an_earlier_version_finished_is_compared_as_today(project: Project) -> None:
@@ -272,9 +301,6 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     stale = project.comparison().model_dump(mode="json")
     stale["difference"] |= {"low": 99.0, "high": 99.5}
     folder = project.folder("earlier").path
-    (folder / "done.json").write_text(json.dumps(stale))
-    trainings = json.loads((folder / "curves.json").read_text())
-    (folder / "curves.json").write_text(json.dumps([{k: v for k, v in t.items() if k != "heard_s"} for t in trainings]))
     train = project.config.train
     today = [COMPARISON_VERSION, train.bootstrap_samples, train.tail_fraction]
     for kept in (None, {"version": [COMPARISON_VERSION - 1, *today[1:]], "comparison": stale}):
@@ -289,11 +315,10 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     with pytest.raises(StoreError, match=r"comparison.json: is damaged"):
         project.comparison("earlier")
     (folder / "comparison.json").unlink()
-    (folder / "curves.json").write_text("[]")
-    with pytest.raises(StoreError, match=r"curves.json: is damaged"):
-        project.comparison("earlier")
-    shutil.copy(project.folder().path / "curves.json", folder)
-    assert project.run("earlier") == project.folder().manifest(Prediction)
+    for damaged in ("[]", "{}", '{"trainings": [["a", {}]], "gated_share": null}', '{"trainings": [1]}'):
+        (folder / "done.json").write_text(damaged)
+        with pytest.raises(StoreError, match=r"done.json: is damaged"):
+            project.comparison("earlier")
 
 
 # -------------------------------------------------------------------------------------------- what training may see
@@ -310,9 +335,9 @@ def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_p
     listener = Listener()
     changed = dataclasses.replace(made, clips=relabelled)
     changed.run("after", listener)
-    files = [p.name for p in (made.folder("before").path / "model-gold").iterdir()]
+    files = [p.name for p in (made.unit("gold", 0, "before").path / "model-gold").iterdir()]
     for name in files:
-        before, after = (made.folder(key).path / "model-gold" / name for key in ("before", "after"))
+        before, after = (made.unit("gold", 0, key).path / "model-gold" / name for key in ("before", "after"))
         assert before.read_bytes() == after.read_bytes()
     valid = [
         [(p.id, p.scores) for p in made.folder(key).manifest(Prediction) if p.split == "valid"]
@@ -528,6 +553,7 @@ def handmade(right: dict[str, list[list[bool]]], clips: Sequence[Clip]) -> tuple
                         "arm": arm,
                         "seed": seed,
                         "n_train": 6,
+                        "heard_s": 1.0,
                         "n_added": 4 * (arm == "synthio"),
                         "steps": 9,
                         "seconds": 2.0,
@@ -647,8 +673,7 @@ def test_clips_longer_than_what_the_classifier_hears_are_told_of(project: Projec
 
 
 def test_the_gates_word_is_kept_and_told(project: Project) -> None:
-    folder = StageFolder(project.root, "train", "gated")
-    train_arms(project.config, project.clips, {}, {"synthio": 0.0}, folder, Listener())
+    dataclasses.replace(project, synthetic=[]).run("gated", shares={"synthio": 0.0})
     found = project.comparison("gated")
     assert found.gated_share == 0.0
     assert verdict_text(found).startswith("The gate kept synthetic clips out")

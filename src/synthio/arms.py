@@ -13,7 +13,6 @@ Classes and clip length come from the training split; the best weights of a trai
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,8 +69,8 @@ class Training(BaseModel):
     n_added: int
     steps: int
     seconds: float
-    heard_s: float | None = None
-    """What the classifier hears of a clip at most; None where an earlier version trained."""
+    heard_s: float
+    """What the classifier hears of a clip at most."""
     best: CurvePoint
     """Where its weights were taken."""
     curve: tuple[CurvePoint, ...]
@@ -87,15 +86,22 @@ def training_name(arm: str, seed: int) -> str:
     return f"{arm}/{seed}"
 
 
-def read_trainings(folder: StageFolder) -> list[Training]:
-    """Those that the stage of train has kept so far, in ``curves.json``. Raises: `StoreError` when it is damaged."""
-    path = folder.path / "curves.json"
-    if not path.is_file():
-        return []
+def read_trainings(folder: StageFolder) -> dict[Path, Training]:
+    """Those of a finished stage of train, by the folder that each is kept in, in the order of the recipe's arms.
+
+    Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
+    """
+    summary = folder.summary()
     try:
-        return [Training.model_validate(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise folder.damaged(path.name, error) from error
+        rows = summary["trainings"]
+        return {folder.path.with_name(name): Training.model_validate(row) for name, row in rows}
+    except (KeyError, ValueError, TypeError) as error:
+        raise folder.damaged("done.json", error) from error
+
+
+def model_folder(training: Path, arm: str) -> Path:
+    """The weights in the folder of one of the arm's trainings."""
+    return training / f"model-{arm}"
 
 
 # --------------------------------------------------------------------------------------------------------- checks

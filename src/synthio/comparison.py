@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio import metrics
-from synthio.arms import Training, classes_of, problem_type, read_trainings, training_name
+from synthio.arms import Training, classes_of, problem_type, read_trainings
 from synthio.backends.classifier import ProblemType
 from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.records import Clip, Prediction
@@ -43,11 +43,7 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
 
 
 def _compare_finished(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
-    kept = {training.name: training for training in read_trainings(folder)}
-    names = [training_name(arm, k) for arm in dict.fromkeys(config.train.arms) for k in range(config.train.seeds)]
-    if missing := [name for name in names if name not in kept]:
-        raise folder.damaged("curves.json", KeyError(missing[0]))
-    comparison = compare(folder.manifest(Prediction), clips, config, [kept[name] for name in names])
+    comparison = compare(folder.manifest(Prediction), clips, config, list(read_trainings(folder).values()))
     return comparison.model_copy(update={"gated_share": folder.summary()["gated_share"]})
 
 

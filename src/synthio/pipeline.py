@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthio.backends.parts import check_models
-from synthio.config import RunConfig
+from synthio.config import Arm, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.models import Models
 from synthio.progress import Reporter
@@ -221,30 +221,48 @@ class Pipeline:
         )
         return share
 
-    def predictions(self) -> tuple[list[Prediction], StageFolder]:
-        """Test and validation predictions of every arm and seed."""
-        from synthio.arms import AddedClip
+    def predictions(self) -> StageFolder:
+        """The folder of the validation and test predictions of every arm with every seed, and of their trainings."""
         from synthio.stages.train import train_arms
 
         clips, arms = self.clips(), self.config.train.arms
-        pools: dict[Any, list[AddedClip]] = {}
-        shares: dict[Any, float] = {}
         rounds = self.rounds() if "synthio" in arms else []
-        retrieved = self.retrieved() if "retrieval" in arms else []
+        pools, shares = self._added_clips(rounds)
+        judged = {"synthio": [r.judged for r in rounds]}
+        units = {
+            (arm, seed): self.folders.training(arm, seed, judged.get(arm, ()), shares.get(arm))
+            for arm in dict.fromkeys(arms)
+            for seed in range(self.config.train.seeds)
+        }
+        self._used |= {unit.path.name for unit in units.values()}
+        folder = self.folders.train(units.values())
+        train_arms(self.config, clips, pools, shares, units, folder, self._once_alone, self.reporter)
+        return folder
+
+    def _added_clips(self, rounds: Sequence[Round]) -> tuple[dict[Arm, list[AddedClip]], dict[Arm, float]]:
+        """Of the arms whose clips are files, and the share of a batch that the gate leaves them."""
+        from synthio.arms import AddedClip
+
+        pools: dict[Arm, list[AddedClip]] = {}
+        shares: dict[Arm, float] = {}
         if rounds:
             pools["synthio"] = synthetic_clips(rounds)
             if self._asks_gate and pools["synthio"]:
                 shares["synthio"] = self._gated_share()
                 pools["synthio"] = pools["synthio"] if shares["synthio"] else []
-        if retrieved:
-            pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in retrieved]
-        folder = self.folders.train([r.judged for r in rounds], self.folders.retrieve if retrieved else None, shares)
+        if "retrieval" in self.config.train.arms:
+            found = self.retrieved()
+            pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
+        return pools, shares
 
-        def work(folder: StageFolder) -> None:
+    def _once_alone(self, folder: StageFolder, work: Callable[[StageFolder], None]) -> None:
+        """A training, with all the memory that there is."""
+
+        def work_alone(folder: StageFolder) -> None:
             self._models.release()
-            train_arms(self.config, clips, pools, shares, folder, self.reporter)
+            work(folder)
 
-        return self._once(folder, "train", Prediction, work), folder
+        self._once(folder, "train", Prediction, work_alone)
 
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
@@ -286,7 +304,7 @@ class Pipeline:
             losers_folder=self.folders.losers,
             caption_folder=self.folders.caption,
             extract_folder=self.folders.extract,
-            train_folder=self.predictions()[1],
+            train_folder=self.predictions(),
             gate=self.gate() if self._asks_gate else None,
             seconds=self.timings(),
         )

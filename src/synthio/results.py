@@ -17,12 +17,12 @@ import numpy as np
 import yaml
 
 from synthio import audio
-from synthio.arms import read_trainings, unheard_warnings
+from synthio.arms import model_folder, read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
 from synthio.comparison import read_comparison
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig
-from synthio.errors import DataError
+from synthio.errors import DataError, MissingArtefact
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.seeds import derive_seed
 from synthio.stages import report
@@ -68,8 +68,16 @@ class FinishedRun:
     seconds: Mapping[str, float]
 
     def model_folder(self, arm: str) -> Path:
-        """The arm's trained classifier, of the seed that was best on the validation clips."""
-        return self.train_folder.path / f"model-{arm}"
+        """The arm's trained classifier, of the seed that was best on the validation clips.
+
+        Raises: `MissingArtefact` for an arm that the run has not.
+        """
+        trainings = read_trainings(self.train_folder)
+        of_arm = {folder: training for folder, training in trainings.items() if training.arm == arm}
+        if not of_arm:
+            arms = sorted({training.arm for training in trainings.values()})
+            raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
+        return model_folder(max(of_arm, key=lambda folder: of_arm[folder].best.rank), arm)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -301,9 +309,8 @@ def _peak_device_memory_bytes() -> int | None:
 
 def _data_warnings(run: FinishedRun) -> list[str]:
     """What was told of the clips when they were read, and when the classifier was made."""
-    heard_s = [training.heard_s for training in read_trainings(run.train_folder) if training.heard_s is not None]
-    unheard = unheard_warnings(run.clips, heard_s[0]) if heard_s else []
-    return [*run.clips_folder.summary().get("warnings", ()), *unheard]
+    heard_s = next(iter(read_trainings(run.train_folder).values())).heard_s
+    return [*run.clips_folder.summary().get("warnings", ()), *unheard_warnings(run.clips, heard_s)]
 
 
 def _warnings(config: RunConfig, align_folder: StageFolder | None, rounds: Sequence[Round]) -> list[str]:

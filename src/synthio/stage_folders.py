@@ -5,7 +5,7 @@ So running again resumes, a changed knob reruns its stage and what follows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,16 +17,16 @@ from synthio.config import (
     HALF_PRECISION_VERSION,
     JUDGE_VERSION,
     TRAINING_VERSION,
+    Arm,
     RunConfig,
-    TrainConfig,
 )
 from synthio.records import Clip
 from synthio.store import StageFolder, fingerprint
 
-#: Fields of the train section that no training depends on, but how the trained are compared.
-_OF_THE_COMPARISON = frozenset({"bootstrap_samples", "tail_fraction"})
-#: Those that no single training depends on: neither the gate's nor the evaluation's.
-_OF_ALL_TRAININGS = _OF_THE_COMPARISON | {"arms", "seeds", "synthetic_share", "use_synthetic"}
+#: Fields of the train section that say which trainings there are and how they are compared, but not how one goes.
+_OF_ALL_TRAININGS = frozenset(
+    {"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"}
+)
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -125,16 +125,21 @@ class StageFolders:
         settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
         return self._folder("gate", self._training_key(settings, judged))
 
-    def train(
-        self, judged: Sequence[StageFolder], retrieved: StageFolder | None, shares: Mapping[Any, float]
-    ) -> StageFolder:
-        """Trainings and their predictions, of clips that were ``judged`` or ``retrieved``, by the gate's ``shares``."""
-        # Also of arms without language model: the number of copies, and every arm's share of a batch.
-        n = self._config.imagine.captions_per_clip if set(self._config.train.arms) != {"gold"} else None
-        # As if at their defaults, which finished stages mostly have.
-        unused = {name: TrainConfig.model_fields[name].default for name in _OF_THE_COMPARISON}
-        parts = [self._section("train") | unused, n, retrieved.key if retrieved else None, shares]
-        return self._folder("train", self._training_key(parts, judged))
+    def training(self, arm: Arm, seed: int, judged: Sequence[StageFolder], share: float | None) -> StageFolder:
+        """One arm's training with one seed, and its predictions.
+
+        ``judged``: the stages whose accepted clips the arm adds; ``share``: of a batch, where the gate has chosen one.
+        """
+        train, added = self._config.train, None
+        if arm != "gold":
+            # Also of arms without language model: the number of copies, and the default share of a batch.
+            added = [self._config.imagine.captions_per_clip, train.synthetic_share, share]
+        retrieved = self.retrieve.key if arm == "retrieval" else None
+        return self._folder("train", self._training_key([self._one_training, arm, seed, added, retrieved], judged))
+
+    def train(self, trainings: Iterable[StageFolder]) -> StageFolder:
+        """All predictions together."""
+        return self._folder("train", fingerprint(["trainings", [folder.key for folder in trainings]]))
 
     @cached_property
     def evaluate(self) -> StageFolder:

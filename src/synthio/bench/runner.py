@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from synthio.arms import model_folder, read_trainings
 from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
@@ -108,13 +109,15 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     # Of other settings or data: it must not stand in a table when this run fails.
     path.unlink(missing_ok=True)
     pipeline = Pipeline(config, reporter)
-    _, folder = pipeline.predictions()
+    folder = pipeline.predictions()
     comparison = read_comparison(folder, pipeline.clips(), config)
     seconds = pipeline.seconds_by_folder()
-    train_s = seconds.pop(folder.path.name, 0.0)
+    trainings = read_trainings(folder)
+    train_s = sum(seconds.pop(path.name, 0.0) for path in (folder.path, *trainings))
     result = cell_result(cell, config, comparison, train_s, sum(seconds.values()), drawn_test(config))
     # The weights of thousands of cells would fill a disk.
-    shutil.rmtree(folder.path / f"model-{config.train.arms[0]}", ignore_errors=True)
+    for path, training in trainings.items():
+        shutil.rmtree(model_folder(path, training.arm), ignore_errors=True)
     write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
     reporter.note(f"{cell.name}: {result.metric} {100 * result.value:.1f}")
     return result

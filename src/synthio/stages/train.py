@@ -3,16 +3,17 @@
 `synthio.arms` says what each arm is, `synthio.comparison` compares. The figures come from the test split, which nothing
 else ever sees (the published code selects on it).
 
-The stage folder also gets ``curves.json`` (one `Training` per arm and seed) and ``model-<arm>/``, the weights of the
-arm's best validation seed as an ordinary `transformers` folder.
+One arm with one seed is a folder of its own, which holds its `Training`, its predictions and ``model-<arm>/``, its
+weights as an ordinary `transformers` folder: more seeds, or another arm, train nothing again. The stage's own folder
+has all predictions together.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,8 @@ from synthio.arms import (
     check_arms,
     check_clips,
     fit_in_memory,
+    model_folder,
     prepare,
-    read_trainings,
-    training_name,
 )
 from synthio.backends.classifier import Frontend, save_classifier
 from synthio.backends.devices import resolve_device
@@ -34,10 +34,15 @@ from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
-from synthio.store import StageFolder, write_text
+from synthio.store import StageFolder
 from synthio.verdict import verdict_text
 
 PREDICTED_SPLITS: tuple[Split, ...] = ("valid", "test")
+
+Units = Mapping[tuple[Arm, int], StageFolder]
+"""The folder of each arm with each seed."""
+Once = Callable[[StageFolder, Callable[[StageFolder], None]], object]
+"""Has a folder's work done, unless it is finished."""
 
 
 def train_arms(
@@ -45,74 +50,79 @@ def train_arms(
     clips: Sequence[Clip],
     pools: Pools,
     shares: Mapping[Arm, float],
+    units: Units,
     folder: StageFolder,
+    once: Once,
     reporter: Reporter,
-) -> list[Prediction]:
+) -> None:
     """Train every arm with every seed, predict validation and test clips, compare, and finish the stage.
 
     ``shares``: expected share of added clips in a batch, for arms where it is not ``train.synthetic_share``.
-    What is already in ``folder`` is kept; one arm with one seed is made whole or not at all. Returns the predictions
-    in the order arm, seed, validation clips, test clips; `comparison.read_comparison` compares them.
+    ``units``: every arm of the recipe with every seed; one is made whole or not at all. ``folder``: for the predictions
+    in the order of ``units``, then validation clips, then test clips; `comparison.read_comparison` compares them.
     Raises: `DataError` for clips that cannot be compared on, `ModelError` for the model, `BackendError` when
     training diverges or does not fit into memory.
     """
-    if folder.done:
-        return folder.manifest(Prediction)
+    # Seed by seed, so that a half-finished stage has something of every arm.
+    pending = sorted((unit for unit, own in units.items() if not own.done), key=lambda unit: unit[1])
+    arms = tuple(dict.fromkeys(arm for arm, _ in pending))
+    material = cache(lambda: _prepare(config, clips, pools, shares, arms, reporter))
+    for number, (arm, seed) in enumerate(pending, len(units) - len(pending)):
+
+        def work(own: StageFolder, arm: Arm = arm, seed: int = seed, number: int = number) -> None:
+            prepared, steps = material(), config.train.steps
+            with reporter.task("train", len(units) * steps, number * steps) as advance:
+                _train(_Run(config, prepared, reporter), arm, seed, own, advance)
+
+        once(units[arm, seed], work)
+    once(folder, lambda folder: _gather(config, clips, shares, units, folder, reporter))
+
+
+def _prepare(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    pools: Pools,
+    shares: Mapping[Arm, float],
+    arms: tuple[Arm, ...],
+    reporter: Reporter,
+) -> Material:
+    """What the trainings of these arms share."""
     check_clips(clips, pools)
     check_arms(config)
-    units = [(arm, seed) for arm in dict.fromkeys(config.train.arms) for seed in range(config.train.seeds)]
-    wanted = [clip for split in PREDICTED_SPLITS for clip in clips if clip.split == split]
-    trainings, predictions = _finished(folder, wanted)
-    # Seed by seed, so that a half-finished stage has something of every arm.
-    pending = sorted((unit for unit in units if training_name(*unit) not in trainings), key=lambda unit: unit[1])
-    if pending:
-        material = replace(prepare(config, clips, pools, reporter), shares=shares)
-        run = _Run(config, material, folder, reporter)
-        steps = config.train.steps
-        with reporter.task("train", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
-            for arm, seed in pending:
-                trainings, made = _train_unit(run, arm, seed, trainings, advance)
-                predictions |= {prediction.id: prediction for prediction in made}
-    ordered = [predictions[f"{training_name(*unit)}/{clip.id}"] for unit in units for clip in wanted]
-    folder.finish(ordered, {"gated_share": shares.get("synthio")})
-    if len(config.train.arms) > 1:
-        reporter.note(verdict_text(read_comparison(folder, clips, config)))
-    return ordered
-
-
-def _finished(folder: StageFolder, wanted: Sequence[Clip]) -> tuple[dict[str, Training], dict[str, Prediction]]:
-    """Trainings whose predictions are all there, by name. One that was cut short is made again."""
-    predictions = folder.items(Prediction)
-    whole = [t for t in read_trainings(folder) if all(f"{t.name}/{clip.id}" in predictions for clip in wanted)]
-    return {training.name: training for training in whole}, predictions
+    unfinished = config.model_copy(update={"train": config.train.model_copy(update={"arms": arms})})
+    own_pools = {arm: pool for arm, pool in pools.items() if arm in arms}
+    return replace(prepare(unfinished, clips, own_pools, reporter), shares=shares)
 
 
 @dataclass(frozen=True)
 class _Run:
     config: RunConfig
     material: Material
-    folder: StageFolder
     reporter: Reporter
 
 
-def _train_unit(
-    run: _Run, arm: Arm, seed: int, trainings: Mapping[str, Training], advance: Advance
-) -> tuple[dict[str, Training], list[Prediction]]:
-    """Train and keep the result. The predictions are written last: they mean that the unit is whole."""
+def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance) -> None:
     model, training = fit_in_memory(run.config, run.material, arm, seed, advance, run.reporter)
-    predictions = _predictions(run, model, training)
-    others = [other.best.rank for other in trainings.values() if other.arm == arm]
-    if not others or training.best.rank > max(others):
-        _replace_model(model, run.material.frontend, run.folder.path / f"model-{arm}")
-    kept = {**trainings, training.name: training}
-    write_text(
-        run.folder.path / "curves.json", json.dumps([t.model_dump(mode="json") for t in kept.values()], indent=1)
-    )
-    run.folder.append(predictions)
+    _replace_model(model, run.material.frontend, model_folder(folder.path, arm))
+    folder.finish(_predictions(run, model, training), training.model_dump(mode="json"))
     score = training.best.valid_score
     valid = "no validation" if score is None else f"validation score {score:.3f} at step {training.best.step}"
     run.reporter.note(f"{arm}, seed {seed}: {valid}")
-    return kept, predictions
+
+
+def _gather(
+    config: RunConfig,
+    clips: Sequence[Clip],
+    shares: Mapping[Arm, float],
+    units: Units,
+    folder: StageFolder,
+    reporter: Reporter,
+) -> None:
+    predictions = [prediction for own in units.values() for prediction in own.manifest(Prediction)]
+    trainings = [[own.path.name, own.summary()] for own in units.values()]
+    folder.finish(predictions, {"gated_share": shares.get("synthio"), "trainings": trainings})
+    if len(config.train.arms) > 1:
+        reporter.note(verdict_text(read_comparison(folder, clips, config)))
 
 
 def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
