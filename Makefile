@@ -20,7 +20,7 @@ instruments: $(READY)
 	$(BIN)/synthio run recipes/instruments.yaml
 
 test: $(READY) lint
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -138,7 +138,7 @@ def probe() -> None:
         scores: dict[str, list[float]] = {"pre-trained": [], "random": []}
         for seed in SEEDS:
             splits = draw(name, 100, seed)
-            frontend = fit_frontend(source, splits["train"][0])
+            frontend = fit_frontend(source, [len(clip) for clip in splits["train"][0]])
             trained = load_classifier(source, frontend, ["a", "b"], "single_label_classification", seed)
             torch.manual_seed(seed)
             fresh = type(trained)(trained.config)

@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from hypothesis import settings
 
 # Before any hub library is imported: no test asks the network, and an unknown hub id fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# One thread per worker of pytest-xdist: more would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A machine that is busy is no failure.
+settings.register_profile("synthio", deadline=None)
+settings.load_profile("synthio")
 
 
 @pytest.fixture(scope="session")

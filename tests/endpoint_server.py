@@ -49,6 +49,11 @@ def error(status: int, message: str = "no", param: str | None = None, retry_afte
     return Response(status, json.dumps(body).encode(), headers)
 
 
+def refusal(status: int, body: Any) -> Response:
+    """An error in a form of the server's own."""
+    return Response(status, json.dumps(body).encode())
+
+
 HANG = Response(hang=True)
 
 

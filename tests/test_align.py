@@ -153,6 +153,7 @@ def test_winner_and_loser_share_one_time_and_one_noise_and_pairs_do_not() -> Non
 
         def __init__(self) -> None:
             self.given: list[tuple[torch.Tensor, torch.Tensor]] = []
+            self.durations_s: set[float] = set()
 
         def draw_time(self, count: int, generator: torch.Generator) -> torch.Tensor:
             return torch.rand(count, generator=generator)
@@ -160,8 +161,11 @@ def test_winner_and_loser_share_one_time_and_one_noise_and_pairs_do_not() -> Non
         def reference(self) -> contextlib.AbstractContextManager[None]:
             return contextlib.nullcontext()
 
-        def denoising_error(self, latents: Any, noise: Any, time: Any, conditioning: Any) -> torch.Tensor:
+        def denoising_error(
+            self, latents: Any, noise: Any, time: Any, conditioning: Any, duration_s: float
+        ) -> torch.Tensor:
             self.given.append((noise, time))
+            self.durations_s.add(duration_s)
             return torch.zeros(len(latents))
 
     pairs = [
@@ -175,6 +179,7 @@ def test_winner_and_loser_share_one_time_and_one_noise_and_pairs_do_not() -> Non
     config = RunConfig.model_validate({"data": {"path": "x"}})
     drawn = [(pair, (pair.id, 0)) for pair in pairs]
     stage.pair_errors(config, stage._Pairs(pairs, latents, conditioning), generator, drawn)
+    assert generator.durations_s == {1.0}
     (noise, time), (again, same_time) = generator.given
     assert torch.equal(noise[:3], noise[3:]) and torch.equal(time[:3], time[3:])
     assert torch.equal(noise, again) and torch.equal(time, same_time)
@@ -252,6 +257,22 @@ def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_pat
     assert sounding.shape == (8_000,)
     silent_after = generator.encode([audio.fit(sounding[: int(0.3 * 16_000)], 8_000)], 0.5)[0]
     torch.testing.assert_close(latents[f"loser/{pair.id}"], silent_after)
+
+
+def test_pairs_are_no_longer_than_the_window_where_the_clip_fits(v_model: Path, tmp_path: Path) -> None:
+    """Rounded up to 1.5 s, every loser of a clip of 1.005 s was refused by a model of 1.008 s."""
+    data = tmp_path / "data"
+    for label, hz in (("a", 300), ("b", 900)):
+        (data / label).mkdir(parents=True)
+        for number in range(4):
+            samples = 0.5 * np.sin(2 * np.pi * (hz + 10 * number) * np.arange(16_080) / 16_000)
+            sf.write(data / label / f"{number}.wav", samples, 16_000)
+    config = make_config(data, v_model, tmp_path, steps=2)
+    folder = run(config, tmp_path)
+    pairs = StageFolder(tmp_path, "losers", "k")
+    assert pairs.summary()["refused"] == {}
+    assert {pair.duration_s for pair in pairs.manifest(PreferencePair)} == {63 * 256 / 16_000}
+    assert len(stage.read_curve(folder)) == 2
 
 
 def test_the_best_step_is_best_at_real_clips_whatever_the_margin_says() -> None:

@@ -13,10 +13,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes", "verdict"},
+    {"errors", "seeds", "recipes", "verdict", "formats"},
     {"config", "records", "progress"},
     {"store", "audio", "wording"},
-    {"metrics", "calls", "pools", "copies", "augment", "preference", "charts", "checkpoint", "datasets", "variation"},
+    {
+        "metrics",
+        "calls",
+        "pools",
+        "copies",
+        "augment",
+        "preference",
+        "charts",
+        "pages",
+        "checkpoint",
+        "datasets",
+        "variation",
+    },
     {"backends"},
     {"arms"},
     {"comparison"},

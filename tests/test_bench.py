@@ -217,6 +217,8 @@ def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) ->
         return {name for name in names if keys[0][name] != keys[1][name]}
 
     assert changed_arms() == changed_arms("base.t2a.batch_size=2") == set()
+    # A cell is one arm: nothing is compared in it.
+    assert changed_arms("base.train.bootstrap_samples=200", "base.train.tail_fraction=0.1") == set()
     assert changed_arms("base.t2a.num_inference_steps=3") == {"synthio", "synthio_auto"}
     assert changed_arms("base.clap.model=pocket") == {"retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.imagine.captions_per_clip=2") == {"noise", "retrieval", "synthio", "synthio_auto"}

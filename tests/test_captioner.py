@@ -46,6 +46,16 @@ RATE = 16_000
 AUDIO_SPECIAL = ["<pad>", "<eos>", "<bos>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
 
 
+class Notes(Reporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
 class WordClap:
     """Stands in for a CLAP: texts are points on a sphere by their hash, and a waveform is the text it spells."""
 
@@ -133,7 +143,7 @@ def endpoint(server: EndpointServer, **changes: Any) -> EndpointConfig:
 
 def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
     with EndpointServer(lambda body, earlier: chat(" A flute\n plays. ", 7, 3)) as server:
-        captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6))
+        captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6), Reporter())
         found = captioner.caption([tone(), tone(0.2)], RATE, [('the "flute"',), ("a_b",)])
     assert found == [Captioned("A flute plays.", None, 7, 3, 3.0)] * 2
     by_text = {seen.text: seen for seen in server.seen}
@@ -150,11 +160,11 @@ def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
 
 def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:
     with EndpointServer(lambda body, earlier: error(422, "too loud")) as server:
-        found = EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
     assert found[0].text is None
     assert "too loud" in str(found[0].failed)
     with EndpointServer(lambda body, earlier: error(401)) as server, pytest.raises(BackendError, match="key"):
-        EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+        EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
 
 
 # transformers ---------------------------------------------------------------------------------------------------------
@@ -237,13 +247,35 @@ def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequ
     folder = str(request.getfixturevalue(model))
     labels = [("flute",), ("a much longer label",), ("<|AUDIO|>",)]
     heard = [tone(0.4), tone(0.9, 200.0), tone(0.6, 900.0)]
-    captioner = TransformersCaptioner(folder, None, "cpu", 3)
+    captioner = TransformersCaptioner(folder, None, "cpu", 3, Reporter())
     together = captioner.caption(heard, RATE, labels)
-    alone = TransformersCaptioner(folder, None, "cpu", 1).caption(heard, RATE, labels)
+    alone = TransformersCaptioner(folder, None, "cpu", 1, Reporter()).caption(heard, RATE, labels)
     assert together == alone
     assert all(result.text or result.failed for result in together)
     assert all(result.input_tokens > 0 and 0 < result.output_tokens <= 80 for result in together)
     assert captioner.sample_rate_hz == RATE
+
+
+def test_a_captioner_tells_when_memory_runs_out_and_keeps_what_fits(
+    flamingo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It halved its batches in every call anew, and nobody heard."""
+    notes = Notes()
+    captioner = TransformersCaptioner(str(flamingo), None, "cpu", 2, notes)
+    generate = captioner._model.generate
+    sizes: list[int] = []
+
+    def small_card(**inputs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("a small GPU")
+        return generate(**inputs)
+
+    monkeypatch.setattr(captioner._model, "generate", small_card)
+    heard, labels = [tone(0.3), tone(0.4)], [("flute",), ("oboe",)]
+    assert captioner.caption(heard, RATE, labels) == captioner.caption(heard, RATE, labels)
+    assert sizes == [2, 1, 1, 1, 1]
+    assert notes.warnings == ["out of memory: going on with batches of 1"]
 
 
 def test_an_omni_model_is_asked_for_text_only() -> None:
@@ -258,22 +290,22 @@ def test_an_omni_model_is_asked_for_text_only() -> None:
 
 def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
-        TransformersCaptioner(str(tmp_path / "nowhere"), None, "cpu", 1)
+        TransformersCaptioner(str(tmp_path / "nowhere"), None, "cpu", 1, Reporter())
     with pytest.raises(ModelError, match="gemma3_text"):
-        TransformersCaptioner(str(tiny_gemma(tmp_path)), None, "cpu", 1)
+        TransformersCaptioner(str(tiny_gemma(tmp_path)), None, "cpu", 1, Reporter())
 
 
 # The recipe picks -----------------------------------------------------------------------------------------------------
 
 
 def test_the_recipe_picks_the_captioner() -> None:
-    assert isinstance(load_captioner(CaptionConfig(kind="template"), None), TemplateCaptioner)
-    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap()), ClapTagger)
-    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None), EndpointCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="template"), None, Reporter()), TemplateCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap(), Reporter()), ClapTagger)
+    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None, Reporter()), EndpointCaptioner)
     with pytest.raises(ConfigError, match="CLAP"):
-        load_captioner(CaptionConfig(kind="clap"), None)
+        load_captioner(CaptionConfig(kind="clap"), None, Reporter())
     with pytest.raises(ModelError, match="no pocket audio language model"):
-        load_captioner(CaptionConfig(kind="transformers"), None)
+        load_captioner(CaptionConfig(kind="transformers"), None, Reporter())
 
 
 # The stage ------------------------------------------------------------------------------------------------------------
@@ -307,7 +339,7 @@ def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> N
         return chat("a flute in rain", 5, 2)
 
     with EndpointServer(script) as server:
-        captions, folder = run(tmp_path, found, EndpointCaptioner(endpoint(server)))
+        captions, folder = run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter()))
     assert [(c.id, c.text) for c in captions] == [
         ("c0", "a flute in rain"),
         ("c2", "Sound of a flute"),
@@ -326,7 +358,7 @@ def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
     found = clips(tmp_path, 5)
 
     def captioner(server: EndpointServer) -> EndpointCaptioner:
-        made = EndpointCaptioner(endpoint(server, concurrency=1))
+        made = EndpointCaptioner(endpoint(server, concurrency=1), Reporter())
         made.clips_per_call = 2
         return made
 
@@ -349,5 +381,5 @@ def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:
 
 def test_an_answer_of_nothing_is_no_caption() -> None:
     with EndpointServer(lambda body, earlier: chat(" \n,")) as server:
-        found = EndpointCaptioner(endpoint(server)).caption([tone()], RATE, [("flute",)])
+        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
     assert [result.text for result in found] == [None]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 from synthio.backends.clap import load_clap
-from synthio.config import ClapConfig
+from synthio.config import CaptionConfig, ClapConfig, DataConfig, RunConfig
+from synthio.doctor import examine
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 
@@ -51,6 +54,53 @@ def test_a_missing_model_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="clap.model=pocket"):
         load_clap(ClapConfig(model="nobody/no-such-model"), Reporter())
+
+
+@pytest.fixture
+def hub_model(clap_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The snapshot of `owner/clap` in a hub cache, as of a repository whose safetensors are in a pull request only."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--clap"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    shutil.copytree(clap_model, snapshot, ignore=shutil.ignore_patterns("*.safetensors"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    return snapshot
+
+
+@pytest.mark.parametrize("revision", [None, "a" * 40])
+def test_a_hub_model_without_safetensors_names_the_cure(hub_model: Path, revision: str | None) -> None:
+    """It said to check the name and the network, and `synthio doctor` that the model was there."""
+    config = ClapConfig(model="owner/clap", revision=revision)
+    with pytest.raises(ModelError, match=r"clap\.revision=refs/pr/N.*laion/clap-htsat-fused.*clap\.model=pocket"):
+        load_clap(config, Reporter())
+    recipe = RunConfig(data=DataConfig(path="demo"), clap=config)
+    assert "hub cache, without safetensors weights: download them" in examine(recipe)["models"]["clap"]
+    assert "clap.revision=refs/pr/N" in examine(recipe)["models"]["clap"]
+
+
+def test_doctor_looks_at_the_revision_of_a_hub_model(hub_model: Path, clap_model: Path) -> None:
+    shutil.copy(clap_model / "model.safetensors", hub_model)
+    for revision, place in [(None, "hub cache"), ("a" * 40, "hub cache"), ("refs/pr/4", "hub, not downloaded yet")]:
+        config = ClapConfig(model="owner/clap", revision=revision, device="cpu")
+        found = examine(RunConfig(data=DataConfig(path="demo"), clap=config))["models"]["clap"]
+        assert found == f"owner/clap: {place}; device cpu"
+
+
+def test_doctor_names_the_device_of_the_captioner() -> None:
+    """It was that of an audio language model, which CLAP tagging does not load."""
+    values = {"data": DataConfig(path="demo"), "clap": ClapConfig(device="cpu")}
+    found = examine(RunConfig(**values, caption=CaptionConfig(kind="clap", device="cuda:9")))["models"]
+    assert found["captioner"] == "clap: the model of clap; device cpu"
+    found = examine(RunConfig(**values, caption=CaptionConfig(kind="template", device="cuda:9")))["models"]
+    assert found["captioner"] == "template: no model"
+    assert {"pooch", "debian"} <= examine(None)["optional"].keys()
+
+
+def test_a_folder_with_pickled_weights_is_to_be_saved_again(clap_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(clap_model, tmp_path / "clap", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(ModelError, match="save it again with save_pretrained"):
+        load_clap(ClapConfig(model=str(tmp_path / "clap")), Reporter())
 
 
 def test_minilm_inside_clap_is_minilm() -> None:

@@ -11,19 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_ast
+import tiny_wav2vec2
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
     BertConfig,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForSequenceClassification,
 )
 
 from synthio.backends import pocket
 from synthio.backends.classifier import (
+    Frontend,
     find_classifier,
     fit_frontend,
     fit_positions,
@@ -46,22 +45,13 @@ def ast_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wav2vec2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wav2vec2")
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8, 8),
-        conv_stride=(20, 16),
-        conv_kernel=(20, 16),
-        num_feat_extract_layers=2,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        classifier_proj_size=8,
-    )
-    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return tiny_wav2vec2.build_wav2vec2(tmp_path_factory.mktemp("wav2vec2"))
+
+
+@pytest.fixture(scope="module", params=tiny_wav2vec2.MASKED)
+def masked_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of every kind of model that was trained with a mask of its padding."""
+    folder: Path = tiny_wav2vec2.MASKED[request.param](tmp_path_factory.mktemp("masked"))
     return folder
 
 
@@ -118,7 +108,7 @@ def test_a_network_runs_and_reloads_at_another_clip_length(ast_folder: Path, tmp
 
 def test_an_ast_hears_short_clips_as_in_its_pre_training(ast_folder: Path) -> None:
     source = find_classifier(str(ast_folder))
-    frontend = fit_frontend(source, iter([noise(3000, 1), noise(2000, 2, level=0.3)]))
+    frontend = fit_frontend(source, [3000, 2000])
     assert frontend.extractor.to_dict() == source.extractor.to_dict()
     heard = source.extractor(noise(3000, 1), sampling_rate=16_000, return_tensors="np")["input_values"][0]
     np.testing.assert_array_equal(frontend.features(noise(3000, 1)), heard)
@@ -127,7 +117,7 @@ def test_an_ast_hears_short_clips_as_in_its_pre_training(ast_folder: Path) -> No
 def test_an_ast_becomes_as_long_as_three_quarters_of_longer_training_clips(ast_folder: Path) -> None:
     source = find_classifier(str(ast_folder))
     clips = [noise(12000, seed) for seed in range(4)] + [noise(80000, 4)]
-    frontend = fit_frontend(source, iter(clips))
+    frontend = fit_frontend(source, [len(clip) for clip in clips])
     frames = 1 + (12000 - 400) // 160
     assert frames <= frontend.extractor.max_length < frames + 8
     assert (frontend.extractor.max_length - 8) % 8 == 0
@@ -137,18 +127,59 @@ def test_an_ast_becomes_as_long_as_three_quarters_of_longer_training_clips(ast_f
 
 
 def test_clips_shorter_than_a_window_and_longer_than_the_longest_training_clip_fit(ast_folder: Path) -> None:
-    frontend = fit_frontend(find_classifier(str(ast_folder)), [noise(3000)])
+    frontend = fit_frontend(find_classifier(str(ast_folder)), [3000])
     assert (
         frontend.features(noise(100)).shape
         == frontend.features(noise(90000)).shape
         == frontend.features(noise(3000)).shape
     )
-    assert fit_frontend(find_classifier(str(ast_folder)), [noise(10)]).extractor.max_length == tiny_ast.MAX_LENGTH
+    assert fit_frontend(find_classifier(str(ast_folder)), [10]).extractor.max_length == tiny_ast.MAX_LENGTH
 
 
 def test_another_family_keeps_its_own_features_at_one_length(wav2vec2_folder: Path) -> None:
-    frontend = fit_frontend(find_classifier(str(wav2vec2_folder)), [noise(3000), noise(5000)])
+    frontend = fit_frontend(find_classifier(str(wav2vec2_folder)), [3000, 5000])
     assert frontend.features(noise(2000)).shape == frontend.features(noise(9000)).shape == (5000,)
+
+
+def test_a_waveform_is_normalised_before_it_is_padded(wav2vec2_folder: Path) -> None:
+    """Its mean and variance counted the padding: a clip of a tenth of the longest sounded three times as loud."""
+    source = find_classifier(str(wav2vec2_folder))
+    frontend, clip = fit_frontend(source, [16_000]), noise(1600) + 0.05
+    inputs = frontend.inputs(clip)
+    assert inputs.keys() == {"input_values"}
+    alone = source.extractor(clip, sampling_rate=16_000, return_tensors="np")["input_values"][0]
+    np.testing.assert_allclose(inputs["input_values"][:1600], alone, atol=1e-5)
+    assert not inputs["input_values"][1600:].any()
+
+
+def test_padding_changes_nothing_for_who_is_told_of_it(masked_folder: Path) -> None:
+    source = find_classifier(str(masked_folder))
+    clips = [noise(length, length, level) for length, level in ((16_000, 0.1), (3200, 0.2), (4100, 0.01))]
+    frontend = fit_frontend(source, [len(clip) for clip in clips])
+    model = load_classifier(source, frontend, ["a", "b"], SINGLE, 1)
+    inputs = [frontend.inputs(clip) for clip in clips]
+    assert [row["attention_mask"].all().item() for row in inputs] == [True, False, False]
+    alone = [fit_frontend(source, [len(clip)]).inputs(clip) for clip in clips]
+    expected = np.concatenate([predict(model, [row], 1, CPU) for row in alone])
+    np.testing.assert_allclose(predict(model, inputs, 2, CPU), expected, atol=1e-6)
+    unmasked = [{name: values for name, values in row.items() if name != "attention_mask"} for row in inputs]
+    assert np.abs(predict(model, unmasked, 2, CPU) - expected).max() > 1e-5
+
+
+def test_a_classifier_hears_as_it_was_trained_when_padding_was_normalised_too(wav2vec2_folder: Path) -> None:
+    """Folders of earlier versions have one length: clips were padded to it before the extractor saw them."""
+    extractor = find_classifier(str(wav2vec2_folder)).extractor
+    padded = np.pad(noise(2000), (0, 3000))
+    heard = extractor(padded, sampling_rate=16_000, return_tensors="np")["input_values"][0]
+    np.testing.assert_array_equal(Frontend(extractor, 5000, 5000).features(noise(2000)), heard)
+
+
+def test_clips_of_a_few_samples_have_a_frame(masked_folder: Path) -> None:
+    source = find_classifier(str(masked_folder))
+    frontend = fit_frontend(source, [4000])
+    model = load_classifier(source, frontend, ["a", "b"], SINGLE, 1)
+    assert np.isfinite(predict(model, [frontend.inputs(noise(1)), frontend.inputs(noise(500))], 2, CPU)).all()
+    assert fit_frontend(source, [7]).inputs(noise(7))["attention_mask"].any()
 
 
 @pytest.mark.parametrize("family", ["ast_folder", "wav2vec2_folder"])
@@ -162,7 +193,7 @@ def test_no_training_clips(family: str, request: pytest.FixtureRequest) -> None:
 
 def test_only_the_head_is_new_and_it_depends_on_the_seed_alone(ast_folder: Path) -> None:
     source = find_classifier(str(ast_folder))
-    frontend = fit_frontend(source, [noise(16000)])
+    frontend = fit_frontend(source, [16000])
     # Five classes, as many as the folder has: its head must not be kept all the same.
     models = []
     for seed in (1, 1, 2):
@@ -182,7 +213,7 @@ def test_loading_leaves_the_callers_random_state_alone(ast_folder: Path) -> None
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 1)
+    load_classifier(source, fit_frontend(source, [8000]), ["a", "b"], SINGLE, 1)
     torch.testing.assert_close(torch.rand(2), expected)
 
 
@@ -193,7 +224,7 @@ def test_half_precision_weights_load_as_float32(ast_folder: Path, tmp_path: Path
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "dtype": "float16"}))
     source = find_classifier(str(folder))
-    model = load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 1)
+    model = load_classifier(source, fit_frontend(source, [8000]), ["a", "b"], SINGLE, 1)
     assert {values.dtype for values in model.state_dict().values()} == {torch.float32}
 
 
@@ -202,7 +233,7 @@ def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
     family: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     source = find_classifier(str(request.getfixturevalue(family)))
-    frontend = fit_frontend(source, [noise(6000)])
+    frontend = fit_frontend(source, [6000])
     model = load_classifier(source, frontend, ["cow bell", "Übung"], SINGLE, 1)
     save_classifier(model, frontend, tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
@@ -316,7 +347,7 @@ def test_what_is_wrong_with_a_folder_is_said(damage: Callable[[Path], str], ast_
     message = damage(folder)
     with pytest.raises(ModelError, match=message) as caught:
         source = find_classifier(str(folder))
-        load_classifier(source, fit_frontend(source, [noise(8000)]), ["a", "b"], SINGLE, 0)
+        load_classifier(source, fit_frontend(source, [8000]), ["a", "b"], SINGLE, 0)
     assert str(folder) in str(caught.value)
 
 
@@ -359,8 +390,8 @@ def problem(folder: Path, kind: str, clips: int = 12) -> tuple[torch.nn.Module, 
     """A network and clips whose class is their loudness: class 0 is noise at a hundredth of class 1's level."""
     source = find_classifier(str(folder))
     waves = [noise(6000, i, level=0.001 if i % 2 == 0 else 0.1) + noise(6000, 99, 1e-5) for i in range(clips)]
-    frontend = fit_frontend(source, waves)
-    inputs = torch.stack([torch.from_numpy(frontend.features(wave)) for wave in waves])
+    frontend = fit_frontend(source, [len(wave) for wave in waves])
+    inputs = [frontend.inputs(wave) for wave in waves]
     classes = torch.arange(clips) % 2
     targets = torch.nn.functional.one_hot(classes).float() if kind == MULTI else classes
     return load_classifier(source, frontend, ["quiet", "loud"], kind, 1), Examples(inputs, targets)  # type: ignore[arg-type]
@@ -391,6 +422,27 @@ def test_other_families_learn_several_labels_per_clip(wav2vec2_folder: Path) -> 
     assert [point.step for point in curve] == [2, 3]
     assert kept in curve
     assert predict(model, examples.inputs, 5, CPU).shape == (12, 2)
+
+
+def test_padding_is_neither_trained_nor_validated_on(masked_folder: Path) -> None:
+    source, classes = find_classifier(str(masked_folder)), torch.arange(8) % 2
+    frontend = fit_frontend(source, [12_000])
+    rows = [frontend.inputs(noise(3200 + 400 * number, number)) for number in range(8)]
+    # What stands in the padding must not matter.
+    name = frontend.main_input
+    garbled = [
+        {**row, name: torch.where(row["attention_mask"].reshape(-1, *[1] * (row[name].ndim - 1)), row[name], 3.0)}
+        for row in rows
+    ]
+    found = []
+    for inputs in (rows, garbled):
+        model = load_classifier(source, frontend, ["a", "b"], SINGLE, 1)
+        examples, order = Examples(inputs, classes), np.arange(4 * 8) % 8
+        found.append(fine_tune(model, examples, order, examples, settings(steps=4, evaluate_every=2), no_progress))
+    (_, first), (_, second) = found
+    assert [(p.train_loss, p.valid_loss) for p in first] == [
+        (pytest.approx(p.train_loss, abs=1e-6), pytest.approx(p.valid_loss, abs=1e-6)) for p in second
+    ]
 
 
 def test_the_best_validation_weights_are_kept_even_when_training_goes_on_to_worse_ones(ast_folder: Path) -> None:
@@ -443,7 +495,7 @@ def test_predictions_are_probabilities_whatever_the_batch_size(ast_folder: Path,
     found = [predict(model, examples.inputs, size, CPU) for size in (1, 5, 12)]
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
     np.testing.assert_allclose(found[1], found[2], atol=1e-6)
-    logits = model(examples.inputs).logits.detach().double()
+    logits = model(torch.stack([row["input_values"] for row in examples.inputs])).logits.detach().double()
     expected = logits.softmax(dim=1) if kind == SINGLE else 1 / (1 + (-logits).exp())
     np.testing.assert_allclose(found[2], expected.numpy(), atol=1e-6)
     assert predict(model, examples.inputs[:0], 4, CPU).shape == (0, 2)

@@ -359,8 +359,8 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     listener = Listener()
     check = check_data(run_config(root))
     folder = StageFolder(tmp_path / "run", "clips", "key")
-    collect_clips(run_config(root), folder, listener)
-    tell_warnings(folder, listener)
+    clips = collect_clips(run_config(root), folder, listener)
+    tell_warnings(run_config(root), clips, folder, listener)
     assert check.problems == ()
     assert list(check.warnings) == listener.warnings
     for part in (
@@ -428,6 +428,36 @@ def test_clips_in_other_units_than_full_scale_are_told_of(tmp_path: Path) -> Non
     assert any("1 clip(s) go beyond full scale (peak 300" in w for w in check_data(run_config(root)).warnings)
 
 
+def test_ultrasound_is_refused_or_told_of(tmp_path: Path) -> None:
+    """Tones of 25 kHz passed every check, and classifiers learnt from silence."""
+    root, time_s = dataset(tmp_path / "data"), np.arange(48_000) / 96_000
+    call = 0.5 * np.sin(2 * np.pi * 25_000 * time_s) * np.hanning(48_000)
+    clip(root / "train" / "dog" / "bat.wav", call, rate_hz=96_000)
+    clip(root / "train" / "dog" / "bat and owl.wav", call + 0.1 * np.sin(2 * np.pi * 400 * time_s), rate_hz=96_000)
+    check = check_data(run_config(root))
+    assert [(Path(r.path).name, r.reason[:25]) for r in check.rejected] == [("bat.wav", "is silent at 16000 Hz: al")]
+    assert any("1 clip(s) have most of their energy above 8 kHz" in warning for warning in check.warnings)
+
+
+def test_quiet_clips_are_told_of(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    assert not any("quiet" in warning for warning in check_data(run_config(root)).warnings)
+    for path in root.rglob("*.wav"):
+        samples, rate_hz = sf.read(path)
+        sf.write(path, 0.01 * samples, rate_hz, subtype="FLOAT")
+    assert any("the clips are quiet" in warning for warning in check_data(run_config(root)).warnings)
+
+
+def test_classes_that_accuracy_hardly_sees_are_told_of(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "data")
+    for index in range(20):
+        clip(root / "train" / "dog" / f"more {index}.wav", sound(f"more {index}"))
+    config = run_config(root)
+    assert any("of the training clips are 'dog': accuracy hardly" in w for w in check_data(config).warnings)
+    balanced = RunConfig.model_validate(config.model_dump() | {"train": {"metric": "balanced accuracy"}})
+    assert not any("hardly sees" in warning for warning in check_data(balanced).warnings)
+
+
 def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -> None:
     config = run_config(dataset(tmp_path / "data")).model_copy(update={"run_folder": tmp_path / "run"})
     (tmp_path / "data" / "train" / "dog" / "broken.wav").write_bytes(b"")
@@ -438,7 +468,8 @@ def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -
         assert pipeline.clips() == pipeline.clips()
         told.append(listener.warnings)
     kept, rejected = pipeline.folders.clips.summary()["warnings"], pipeline.folders.clips.path / "rejected.jsonl"
-    assert kept and told == [[f"1 file(s) cannot be used; {rejected} says why", *kept]] * 2
+    assert told[0] == told[1] and kept
+    assert told[0][: 1 + len(kept)] == [f"1 file(s) cannot be used; {rejected} says why", *kept]
 
 
 def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:
@@ -576,7 +607,8 @@ def test_a_drawn_training_copy_of_a_test_clip_is_replaced(tmp_path: Path) -> Non
     found = sampled(tmp_path, rows, train=6)
     assert found.problems == ()
     assert found.splits["train"] == 6
-    assert all("same audio" in clip.reason for clip in found.rejected)
+    assert found.rejected and all("same audio" in clip.reason for clip in found.rejected)
+    assert f"{len(found.rejected)} training clip(s) dropped: valid or test holds the same audio" in found.warnings
 
 
 def test_clips_without_a_label_still_stop_a_sampled_run(tmp_path: Path) -> None:
@@ -606,6 +638,20 @@ def test_a_class_of_which_one_clip_was_drawn_is_no_error(tmp_path: Path) -> None
     (tmp_path / "rare-2.wav").write_bytes(b"nothing")
     broken = check_data(run_config(tmp_path / "clips.csv")).problems
     assert any("class 'rare' has only one clip" in problem for problem in broken)
+
+
+def test_what_the_recipe_asks_of_finished_clips_is_told_as_it_is_today(tmp_path: Path) -> None:
+    """The word on `data.domain` was kept with the clips, and told for good, also after it was set."""
+    root = dataset(tmp_path / "data")
+    folder = StageFolder(tmp_path / "run", "clips", "key")
+
+    def told(config: RunConfig) -> str:
+        listener = Listener()
+        tell_warnings(config, collect_clips(config, folder, listener), folder, listener)
+        return "\n".join(listener.warnings)
+
+    assert "data.domain is the default" in told(run_config(root))
+    assert "data.domain is the default" not in told(run_config(root, domain="barks"))
 
 
 def test_a_small_test_split_and_unknown_sounds_are_warned_of(tmp_path: Path) -> None:
@@ -768,14 +814,14 @@ def test_a_column_of_a_folder_per_class_is_refused(small_data: Path) -> None:
     assert "has no columns, and data.group_column is set" in check_data(config).problems[0]
 
 
-def test_the_resolved_recipe_reads_the_same_data(small_data: Path) -> None:
+def test_the_resolved_recipe_reads_the_same_data(small_data: Path, tmp_path: Path) -> None:
     """A run folder's recipe writes every default down."""
     config = RunConfig.model_validate({"data": {"path": str(small_data)}})
     resolved = RunConfig.model_validate(config.model_dump(mode="json", exclude={"include"}))
     assert check_data(resolved) == check_data(config)
-    table = {"path": str(small_data / "clips.csv")}
-    clip(small_data / "a.wav"), clip(small_data / "b.wav")
-    (small_data / "clips.csv").write_text("path,label\na.wav,x\nb.wav,y\n")
+    table = {"path": str(tmp_path / "clips.csv")}
+    clip(tmp_path / "a.wav"), clip(tmp_path / "b.wav")
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,x\nb.wav,y\n")
     config = RunConfig.model_validate({"data": table})
     resolved = RunConfig.model_validate(config.model_dump(mode="json", exclude={"include"}))
     assert check_data(resolved) == check_data(config)

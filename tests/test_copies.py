@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 
-from synthio.copies import fit_copy_check
+from synthio.copies import fit_copy_check, fit_to_spectra
 
 RATE_HZ = 16_000
 
@@ -28,3 +30,15 @@ def test_one_training_clip_leaves_only_itself_as_a_copy() -> None:
     check = fit_copy_check([clip], window_s=0.5, quantile=0.01)
     distances, _ = check.nearest([clip, 0.5 * clip[::-1].copy() ** 2])
     assert distances[0] < check.distance < distances[1]
+
+
+def test_a_check_of_a_few_clips_does_not_copy_the_training_clips() -> None:
+    """Each chunk of 64 candidates once fitted the search anew, with a copy of every training spectrogram."""
+    spectra = np.random.default_rng(0).uniform(-80, 0, size=(400, 101 * 64)).astype(np.float32)
+    check = fit_to_spectra(list(spectra), window_s=1.0, quantile=0.01)
+    clip = tones([300.0])
+    tracemalloc.start()
+    check.nearest(clip)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < spectra.nbytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 
 from synthio.cli import app
 from synthio.config import RunConfig
-from synthio.datasets.annotations import ColumnNames, Recordings, read_annotations
-from synthio.datasets.cut import Cut, CutConfig, cut_recordings, free_starts
+from synthio.datasets.annotations import Annotation, ColumnNames, read_annotations
+from synthio.datasets.cut import Cut, CutConfig, _Piece, _Sounds, cut_recordings, free_starts
+from synthio.datasets.recordings import Recordings
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.stages.clips import check_data
@@ -114,6 +116,44 @@ def test_a_clip_that_holds_another_label_is_told(site: Path, tmp_path: Path) -> 
     found = cut(tmp_path, written(site / "x.csv", lines))
     assert found.overlapping == 2
     assert [row["also"] for row in table_of(found)] == ["robin", "wren", ""]
+
+
+_TIMES = st.floats(0, 9).map(lambda time_s: round(time_s, 1))
+
+
+@given(
+    sounds=st.lists(
+        st.tuples(_TIMES, _TIMES, st.sampled_from("abc"), st.sampled_from([None, 0, 1])), min_size=1, max_size=12
+    )
+)
+def test_what_sounds_beside_a_clip_is_of_its_time_and_channel(
+    sounds: list[tuple[float, float, str, int | None]],
+) -> None:
+    all_of_them = [
+        Annotation(Path("t.csv"), 1, Path("a.wav"), "a.wav", start, start + length + 0.1, label, channel=channel)
+        for start, length, label, channel in sounds
+    ]
+    found = _Sounds(all_of_them)
+    for own in all_of_them:
+        expected = {
+            other.label
+            for other in all_of_them
+            if min(own.end_s, other.end_s) - max(own.start_s, other.start_s) > 0.01
+            and (own.channel == other.channel or None in (own.channel, other.channel))
+        }
+        assert found.beside(_Piece(own, own.start_s, own.end_s)) == expected - {own.label}
+
+
+def test_many_annotations_of_one_recording_take_seconds(tmp_path: Path) -> None:
+    """Each clip was once compared with every annotation: 20,000 took minutes."""
+    sf.write(tmp_path / "a.wav", np.full(2_001 * 100, 0.5), 100)
+    overlapping = [(f"{0.2 * i:.2f}", f"{0.2 * i + 0.1:.2f}", f"{0.2 * i + 0.15:.2f}") for i in range(10_000)]
+    lines = "".join(f"a.wav,{a},{c},wren\na.wav,{b},{c},robin\n" for a, b, c in overlapping)
+    table = written(tmp_path / "t.csv", f"path,start,end,label\n{lines}a.wav,2000,2001,wren\n")
+    started = time.monotonic()
+    found = cut(tmp_path, table, drop_overlapping=True)
+    assert time.monotonic() - started < 20
+    assert found.counts == {"wren": 1} and sum(found.rejected.values()) == 20_000
 
 
 def test_the_rest_is_what_no_annotation_covers(site: Path, tmp_path: Path) -> None:
@@ -231,8 +271,8 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
     assert recordings.find("noon 1.wav") == recordings.find("x/Noon 1") == site / "deep" / "Noon 1.WAV"
     assert recordings.find("monday/night.wav") == site / "monday" / "night.wav"
     assert recordings.find("night") == (
-        "several recordings have its recording's name, and no path tells which; name a column of paths with "
-        "--recording-column"
+        "several recordings have its recording's name, and no path tells which; name a column of paths "
+        "(--recording-column, data.path_column)"
     )
     assert recordings.find("/data/Tuesday/night.wav") == site / "tuesday" / "night.wav"
     assert recordings.find("D:\\disk\\monday\\night.wav") == site / "monday" / "night.wav"

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synthio.config import DataConfig
+from synthio.config import DataConfig, RunConfig
 from synthio.datasets import READERS, Row, demo, read_rows
 from synthio.datasets.splits import Item, assign_splits
 from synthio.errors import DataError
 from synthio.records import Split
+from synthio.stages.clips import check_data
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -562,3 +564,31 @@ def test_a_path_below_the_current_folder_is_told_where_tables_paths_begin(
     monkeypatch.chdir(tmp_path)
     rows = read_rows(DataConfig(path="tables/t.csv"))
     assert ["beside the table" in str(row.rejected) for row in rows] == [True, False]
+
+
+def test_the_files_of_a_table_are_found_below_a_folder(tmp_path: Path) -> None:
+    """As a database exports them: names alone, or paths of another machine."""
+    audio, table = tmp_path / "audio", tmp_path / "export" / "clips.csv"
+    for name in ("m0/000.wav", "m1/000.wav", "m1/001.wav"):
+        (audio / name).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(audio / name, np.zeros(8), 8000)
+    table.parent.mkdir()
+    cells = ["C:\\data\\m1\\000.wav", "001.wav", "m0/000.wav", "000.wav", "002.wav"]
+    table.write_text("path,label\n" + "".join(f"{cell},ok\n" for cell in cells))
+    problems = check_data(RunConfig.model_validate({"data": {"path": str(table)}})).problems
+    assert "no such file; write it relative to the table, or set data.audio_folder" in problems[0]
+    rows = read(table, audio_folder=str(audio))
+    assert set(usable(rows)) == {"m1/000.wav", "m1/001.wav", "m0/000.wav"}
+    lost = rejected(rows)
+    assert "several recordings have its recording's name" in lost["000.wav"]
+    assert lost["002.wav"] == "its recording is not in the audio folder"
+    with pytest.raises(DataError, match=r"none: no such folder; data.audio_folder"):
+        read(table, audio_folder=str(tmp_path / "none"))
+
+
+def test_all_columns_that_are_called_otherwise_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("File,Label,MachineID\na.wav,ok,1\n")
+    with pytest.raises(DataError) as told:
+        read(tmp_path / "clips.csv", group_column="machine")
+    assert "has a column 'Label', not 'label'" in str(told.value)
+    assert "has no column 'path', 'machine'; found 'File', 'Label', 'MachineID'" in str(told.value)

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 
-from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.devices import Batches, in_batches, is_out_of_memory, resolve_device
 from synthio.errors import BackendError, ConfigError
 
 
-@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
-def test_halves_until_it_fits_and_loses_nothing(error: type[Exception]) -> None:
+def mps_error(_: str) -> RuntimeError:
+    return RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB, max allowed: 18.1 GB).")
+
+
+def cudnn_error(_: str) -> RuntimeError:
+    return RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if ...")
+
+
+def cpu_error(_: str) -> RuntimeError:
+    """The real one."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, mps_error, cudnn_error, cpu_error])
+def test_halves_until_it_fits_and_loses_nothing(error: Callable[[str], Exception]) -> None:
     sizes: list[int] = []
     warnings: list[str] = []
 
@@ -36,12 +51,31 @@ def test_a_batch_of_one_that_does_not_fit_says_what_to_do() -> None:
         in_batches([1, 2], 2, call, lambda message: None)
 
 
-def test_other_errors_pass_through() -> None:
-    def call(batch: Sequence[int]) -> Sequence[int]:
-        raise ZeroDivisionError
+def test_the_size_that_fitted_is_kept_for_the_next_call() -> None:
+    """Every call once began at the full size again, and ran out of memory again."""
+    sizes: list[int] = []
+    warnings: list[str] = []
 
-    with pytest.raises(ZeroDivisionError):
-        in_batches([1], 1, call, lambda message: None)
+    def call(batch: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("no memory")
+        return batch
+
+    batches = Batches(6, warnings.append)
+    assert [batches.apply(range(6), call) for _ in range(2)] == [list(range(6))] * 2
+    assert sizes == [6, 3, 3, 3, 3]
+    assert warnings == ["out of memory: going on with batches of 3"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("shapes cannot be multiplied"), RuntimeError()])
+def test_other_errors_pass_through(error: Exception) -> None:
+    def call(batch: Sequence[int]) -> Sequence[int]:
+        raise error
+
+    with pytest.raises(type(error)):
+        in_batches([1, 2], 2, call, lambda message: None)
+    assert not is_out_of_memory(error)
 
 
 def test_devices_have_names() -> None:

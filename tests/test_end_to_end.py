@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import yaml
 from endpoint_server import EndpointServer, Response, chat
 
 from synthio import predict
-from synthio.errors import DataError
+from synthio.errors import ConfigError, DataError
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
 
@@ -93,13 +94,13 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
 ) -> None:
     root, result = finished
     model = Path(result["model"])
-    points = {
-        path.parent.parent: json.loads((path.parent.parent / "done.json").read_text())["best"]["valid_score"]
-        for path in root.glob("stages/train-*/model-gold/config.json")
-    }
-    assert len(points) == 2 and model.name == "model-gold"
-    assert points[model.parent] == max(points.values())
-    rows = [json.loads(line) for line in (model.parent / "manifest.jsonl").read_text().splitlines()]
+    assert (model, result["recommended_arm"], result["effect"]) == (root / "model", "gold", "unclear")
+    trainings = [path.parent.parent for path in root.glob("stages/train-*/model-gold/config.json")]
+    points = {path: json.loads((path / "done.json").read_text())["best"]["valid_score"] for path in trainings}
+    weights = (model / "model.safetensors").read_bytes()
+    (own,) = [path for path in trainings if (path / "model-gold" / "model.safetensors").read_bytes() == weights]
+    assert len(points) == 2 and points[own] == max(points.values())
+    rows = [json.loads(line) for line in (own / "manifest.jsonl").read_text().splitlines()]
     (tested,) = [row["scores"] for row in rows if row["split"] == "test" and "/low-tone-0-" in row["id"]]
     shutil.copytree(small_data / "test", tmp_path / "new")
     (tmp_path / "new" / "low_tone" / "broken.wav").write_bytes(b"nothing")
@@ -111,12 +112,41 @@ def test_the_trained_classifier_is_used_as_it_was_tested(
     scores = found["low_tone_0.wav"]["scores"]
     assert scores == pytest.approx(tested, abs=1e-5)
     assert found["low_tone_0.wav"]["labels"] == [max(scores, key=scores.get)]
-    table = synthio("predict", model, tmp_path / "new" / "low_tone" / "low_tone_0.wav", "--csv")
-    assert table.returncode == 0, table.stderr
-    header, line = table.stdout.splitlines()
-    assert header == "path,labels,hiss,low_tone" and line.startswith(str(tmp_path))
+    two = [tmp_path / "new" / "low_tone" / f"{name}.wav" for name in ("low_tone_0", "broken")]
+    table = synthio("predict", model, *two, "--csv")
+    assert table.returncode == DataError.exit_code, table.stderr
+    header, line, failed = csv.reader(table.stdout.splitlines())
+    assert header == ["path", "start_s", "end_s", "labels", "failed", "hiss", "low_tone"]
+    assert line[0].startswith(str(tmp_path)) and line[1:3] == ["0.000", "0.500"]
+    assert line[4] == "" and float(line[6]) == pytest.approx(scores["low_tone"], abs=1e-6)
+    assert "cannot be decoded" in failed[4] and failed[5:] == ["", ""]
+    both = synthio("predict", model, tmp_path / "new", "--csv", "--json")
+    assert both.returncode == ConfigError.exit_code and "one of --csv and --json" in both.stdout
     nothing = synthio("predict", model, tmp_path / "none.wav")
     assert nothing.returncode == DataError.exit_code and "no such file" in nothing.stdout
+
+
+def test_a_long_recording_is_heard_window_by_window(
+    finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
+) -> None:
+    clips = sorted((small_data / "test").rglob("*.wav"))[2:6]
+    heard = [sf.read(path, dtype="float32")[0] for path in clips]
+    sf.write(tmp_path / "night.wav", np.concatenate([*heard, np.zeros(8_000), heard[0][:1_000]]), 16_000)
+    model = Path(finished[1]["model"])
+    found = list(predict(model, tmp_path / "night.wav", window_s=0.5, batch_size=3))
+    assert [(row.start_s, row.end_s) for row in found] == [
+        *((k / 2, (k + 1) / 2) for k in range(5)), (2.5, 2.5 + 1 / 16)
+    ]  # fmt: skip
+    assert (found[4].failed, found[4].scores) == ("is silent", {})
+    for row, alone in zip(found[:4], predict(model, clips), strict=True):
+        assert row.labels == alone.labels and row.scores == pytest.approx(alone.scores, abs=1e-5)
+    told = synthio("predict", model, tmp_path / "night.wav", "--window-s", "0.5", "--quiet")
+    assert told.returncode == 0 and "0.50 to 1.00 s: " in told.stdout and "2.00 to 2.50 s: is silent" in told.stdout
+    (tmp_path / "broken.wav").write_bytes(b"nothing")
+    broken = synthio("predict", model, tmp_path / "broken.wav", "--window-s", "0.5", "--quiet")
+    assert broken.returncode == DataError.exit_code and "cannot be decoded" in broken.stdout
+    with pytest.raises(ConfigError, match=r"the window is 3 s; expected more than 0, and at most"):
+        predict(model, clips, window_s=3.0)
 
 
 def test_the_version_and_numbers_that_are_none() -> None:
@@ -271,7 +301,7 @@ def test_a_knob_of_the_comparison_trains_nothing_again(
     assert set(root.glob("stages/*")) == before
     assert told["comparison"]["arms"] == first["comparison"]["arms"]
     kept = [json.loads(path.read_text())["version"] for path in root.glob("stages/train-*/comparison.json")]
-    assert [samples for _, samples, _ in kept].count(200) == 1
+    assert [samples for *_, samples, _ in kept].count(200) == 1
     assert told["seconds"]["train"] < 1e6
 
 

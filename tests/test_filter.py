@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, FilterConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.progress import Reporter
-from synthio.records import Candidate, Prompt, Verdict
+from synthio.records import Candidate, Clip, Prompt, Verdict
 from synthio.stages import filter as stage
 from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
@@ -78,6 +79,35 @@ def test_thresholds_and_the_copy_check_know_training_clips_only(
     assert first.thresholds == second.thresholds and first.fallback == second.fallback
     assert first.clip_ids == second.clip_ids == tuple(clip.id for clip in clips if clip.split == "train")
     assert first.copies.distance == second.copies.distance
+
+
+@pytest.mark.parametrize("rule", ["nearest", "quantile"])
+def test_training_clips_are_measured_some_at_a_time(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """3000 clips of 10 s once took 8 GB: all of them, at the rate of the CLAP and at that of the copy check."""
+    config = config.model_copy(update={"filter": FilterConfig(rule=rule)})  # type: ignore[arg-type]
+    clips = []
+    for number in range(30):
+        path = tmp_path / f"{number}.wav"
+        sf.write(path, np.tile(_noise(number), 12), 16_000)
+        label = "dog" if number % 2 else "cat"
+        clips.append(
+            Clip(
+                id=path.stem, path=str(path), labels=(label,), split="train", duration_s=6, sample_rate_hz=16_000,
+                sha256="",
+            )
+        )  # fmt: skip
+    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 64)
+    at_once = stage.calibrate(config, clips, _FixedClap(), Reporter())
+    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 2)
+    tracemalloc.start()
+    found = stage.calibrate(config, clips, _FixedClap(), Reporter())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * 12 * 8_000 * 4 * 1.5, "of the clips alone"
+    assert (found.thresholds, found.fallback) == (at_once.thresholds, at_once.fallback)
+    assert found.copies.distance == at_once.copies.distance
 
 
 def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
-"""Generation: one candidate per prompt, whatever the batch, with failures recorded."""
+"""Generation: one candidate per prompt, whatever the batch, with failures recorded; and which models it holds."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from typer.testing import CliRunner
 
+from synthio.api import generate_clip
 from synthio.backends.text_to_audio import load_text_to_audio
-from synthio.config import RunConfig
+from synthio.config import RunConfig, T2AConfig
+from synthio.errors import BackendError
+from synthio.models import Models, sampler_warning
+from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, bucket_duration_s
 from synthio.stages.generate import generate_candidates
@@ -26,9 +35,25 @@ def config(model: Path, root: Path, batch_size: int) -> RunConfig:
     return RunConfig.model_validate({"run_folder": root, "data": {"path": "x"}, "t2a": t2a})
 
 
-def generate(settings: RunConfig, root: Path, prompts: list[Prompt]) -> tuple[list[Candidate], StageFolder]:
-    folder = StageFolder(root, "generate", "k")
-    return generate_candidates(settings, prompts, load_text_to_audio(settings.t2a), folder, Reporter()), folder
+class Told(Reporter):
+    """Keeps what is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def generate(
+    settings: RunConfig, root: Path, prompts: list[Prompt], reporter: Reporter | None = None
+) -> tuple[list[Candidate], StageFolder]:
+    folder, generator = StageFolder(root, "generate", "k"), load_text_to_audio(settings.t2a)
+    return generate_candidates(settings, prompts, generator, folder, reporter or Reporter()), folder
 
 
 def test_batch_of_eight_equals_eight_batches_of_one(flow_model: Path, tmp_path: Path) -> None:
@@ -61,10 +86,36 @@ def test_finished_clips_are_not_made_again(flow_model: Path, tmp_path: Path) -> 
 def test_what_the_model_refuses_is_recorded(v_model: Path, tmp_path: Path) -> None:
     """The tiny v-model makes at most one second; the pipeline refuses more."""
     prompts = [PROMPTS[0], PROMPTS[1].model_copy(update={"duration_s": 5.0})]
-    candidates, folder = generate(config(v_model, tmp_path, 4), tmp_path, prompts)
+    told = Told()
+    candidates, folder = generate(config(v_model, tmp_path, 4), tmp_path, prompts, told)
     assert candidates[0].failed is None
     assert candidates[1].path is None and "refused 5.00 s" in candidates[1].failed
     assert folder.summary()["failed"] == 1
+    (warning,) = told.warnings
+    assert "refused 1 of 2 clips" in warning and "the first because: the text-to-audio model refused 5.00 s" in warning
+
+
+def test_a_model_that_refuses_every_clip_has_not_generated(v_model: Path, tmp_path: Path) -> None:
+    """The stage counted as done, and a run went on without a synthetic clip."""
+    settings = config(v_model, tmp_path, 4)
+    long = [prompt.model_copy(update={"duration_s": 5.0}) for prompt in PROMPTS[:2]]
+    with pytest.raises(BackendError, match=r"refused 2 of 2 clips.*the first because: .*refused 5.00 s clips"):
+        generate(settings, tmp_path, long)
+    folder = StageFolder(tmp_path, "generate", "k")
+    assert not folder.done
+    # What was refused is tried again, so that the stage goes on when the reason is gone.
+    candidates, _ = generate(settings, tmp_path, PROMPTS[:2])
+    assert [candidate.failed for candidate in candidates] == [None, None] and folder.done
+    # The one caption that reflection sends back says nothing of the model.
+    rewritten = [long[0].model_copy(update={"id": "p0-r1", "round": 1})]
+    assert generate(settings, tmp_path / "reflected", rewritten)[1].done
+
+
+def test_a_clip_that_only_just_fits_into_the_window_is_made(v_model: Path, tmp_path: Path) -> None:
+    candidates, folder = generate(
+        config(v_model, tmp_path, 4), tmp_path, [PROMPTS[0].model_copy(update={"duration_s": 1.005})]
+    )
+    assert sf.info(folder.path / candidates[0].path).frames == round(1.005 * 16_000)
 
 
 @pytest.mark.parametrize(("duration_s", "bucket_s"), [(0.1, 0.5), (0.5, 0.5), (0.501, 1.0), (1.5, 1.5), (2.2, 2.5)])
@@ -86,3 +137,115 @@ def test_a_refused_clip_fails_alone(v_model: Path, tmp_path: Path) -> None:
     assert [c.failed is not None for c in candidates] == ["high" in p.text for p in prompts]
     assert [c.path is None for c in candidates] == ["high" in p.text for p in prompts]
     assert folder.summary()["failed"] == 1
+
+
+def aligning(model: Path, data: Path, root: Path) -> RunConfig:
+    content: dict[str, Any] = config(model, root, 4).model_dump(exclude_unset=True)
+    return RunConfig.model_validate(content | {"data": {"path": str(data)}})
+
+
+def keep_adapter(settings: RunConfig, folder: StageFolder) -> None:
+    """As alignment leaves it, but for the done-marker."""
+    generator = load_text_to_audio(settings.t2a)
+    generator.add_adapter(rank=2, seed=0)
+    with torch.no_grad():
+        for parameter in generator.adapter_parameters().values():
+            parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    generator.save_adapter(folder.path / "adapter")
+
+
+def test_one_clip_says_which_model_made_it(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
+    """Whatever was missing, the unaligned model was used and nothing said."""
+    settings, told = aligning(flow_model, small_data, tmp_path / "run"), Told()
+
+    def clip(name: str) -> tuple[str, np.ndarray]:
+        made = generate_clip("hiss", tmp_path / name, duration_s=0.5, config=settings, reporter=told)
+        return made.model, sf.read(made.path)[0]
+
+    model, base = clip("fresh.wav")
+    assert model == "base" and "alignment is not finished" in told.notes.pop()
+    assert not (tmp_path / "run").exists()
+    folders = Pipeline(settings, Reporter(), ("clips",)).folders
+    keep_adapter(settings, folders.align)
+    model, samples = clip("killed.wav")
+    assert model == "base" and np.array_equal(samples, base), "the stage was killed after the adapter was written"
+    assert "alignment is not finished" in told.notes.pop()
+    folders.align.finish([], {})
+    model, samples = clip("aligned.wav")
+    assert model == "aligned" and not told.notes and not np.allclose(samples, base, atol=1e-3)
+    (folders.align.path / "adapter").rename(tmp_path / "elsewhere")
+    model, samples = clip("kept.wav")
+    assert model == "base" and np.array_equal(samples, base) and "kept the base model" in told.notes.pop()
+
+
+def test_the_command_says_which_model_made_the_clip(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
+    from synthio.cli import app
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(aligning(flow_model, small_data, tmp_path / "run").model_dump(mode="json")))
+    options = ["--prompt", "hiss", "-o", str(tmp_path / "clip.wav"), "--duration-s", "0.5", "--json"]
+    result = CliRunner().invoke(app, ["generate", str(recipe), *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["model"] == "base"
+    assert "alignment is not finished for this recipe" in result.stderr
+
+
+def models_of(root: Path, **sections: dict[str, Any]) -> Models:
+    content = {"run_folder": root, "data": {"path": "x"}, "align": {"method": "none"}, **sections}
+    return Models(RunConfig.model_validate(content), root, lambda: StageFolder(root, "align", "k"), Reporter())
+
+
+def held(models: Models) -> set[str]:
+    return {"generator", "clap", "language_model"} & vars(models).keys()
+
+
+def test_a_full_size_language_model_and_generator_are_not_held_together(
+    flow_model: Path, clap_model: Path, tmp_path: Path
+) -> None:
+    """7 billion parameters stayed in memory while clips were generated, and the generator while captions were made."""
+    from tiny_llm import tiny_llama
+
+    t2a, clap = {"model": str(flow_model), "device": "cpu"}, {"model": str(clap_model), "device": "cpu"}
+    models = models_of(tmp_path, t2a=t2a, clap=clap, imagine={"model": str(tiny_llama(tmp_path / "llm"))})
+    _ = models.language_model
+    assert held(models) == {"language_model"}
+    _ = models.generator
+    assert held(models) == {"generator"}
+    _ = models.clap
+    assert held(models) == {"generator", "clap"}
+    _ = models.base_generator
+    assert held(models) == set()
+    _ = models.generator, models.language_model
+    assert held(models) == {"language_model"}
+
+
+def test_a_model_without_weights_here_takes_no_room(flow_model: Path, clap_model: Path, tmp_path: Path) -> None:
+    for asked in ({"kind": "endpoint"}, {"mode": "template"}):
+        models = models_of(tmp_path, t2a={"model": str(flow_model)}, imagine=asked)
+        _ = models.generator, models.language_model
+        assert held(models) == {"generator", "language_model"}
+        _ = models.base_generator
+        assert held(models) == {"language_model"}
+
+
+def test_pocket_models_are_held_together(tmp_path: Path) -> None:
+    pytest.importorskip("all_minilm_l6_v2")
+    models = models_of(tmp_path)
+    clap, generator = models.clap, models.generator
+    assert held(models) == {"generator", "clap"} and models.clap is clap and models.generator is generator
+    models.release()
+    assert held(models) == set()
+
+
+def test_the_pocket_models_sampler_is_not_taken_over_without_a_word(flow_model: Path, tmp_path: Path) -> None:
+    """Twelve steps for a model that needs a hundred."""
+    assert sampler_warning(T2AConfig()) is None
+    assert sampler_warning(T2AConfig(model="x/y", num_inference_steps=12, guidance_scale=2.5)) is None
+    warning = sampler_warning(T2AConfig(model="x/y"))
+    assert warning is not None
+    assert re.match(r"t2a.num_inference_steps = 12 and t2a.guidance_scale = 2.5: .*100 steps and guidance 7", warning)
+    assert str(sampler_warning(T2AConfig(model="x/y", num_inference_steps=50))).startswith("t2a.guidance_scale = 2.5:")
+    told = Told()
+    settings = RunConfig.model_validate({"data": {"path": "x"}, "t2a": {"model": str(flow_model)}})
+    _ = Models(settings, tmp_path, lambda: StageFolder(tmp_path, "align", "k"), told).base_generator
+    assert len(told.warnings) == 1 and "suits the pocket model" in told.warnings[0]

@@ -60,6 +60,14 @@ def test_what_cannot_be_a_model_is_refused_before_anything_loads(name: str) -> N
         check_model("t2a.model", name)
 
 
+def test_a_file_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bare name may be a hub id, and would be looked for there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(ModelError, match=r"t2a\.model=model\.safetensors: is a file"):
+        check_model("t2a.model", "model.safetensors")
+
+
 def test_folders_and_hub_ids_may_be_models(tmp_path: Path) -> None:
     for name in ("pocket", str(tmp_path), "owner/name", "gpt2"):
         check_model("t2a.model", name)

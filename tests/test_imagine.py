@@ -83,7 +83,7 @@ def serve(writer: Writer) -> EndpointServer:
 
 
 def model(server: EndpointServer, **changes: Any) -> EndpointLanguageModel:
-    return EndpointLanguageModel(EndpointConfig(base_url=server.base_url, **changes))
+    return EndpointLanguageModel(EndpointConfig(base_url=server.base_url, **changes), Reporter())
 
 
 def components(clips: Sequence[Clip]) -> list[Components]:
@@ -286,7 +286,7 @@ def test_extraction_needs_the_captions(tmp_path: Path) -> None:
 
 
 def imagine(config: RunConfig, clips: Sequence[Clip], llm: Any, where: StageFolder) -> list[Prompt]:
-    return imagine_prompts(config, clips, [], components(clips), llm, where, Reporter())
+    return imagine_prompts(config, clips, components(clips), llm, where, Reporter())
 
 
 def test_every_clip_gets_its_captions_in_order(tmp_path: Path) -> None:
@@ -339,7 +339,6 @@ def test_bad_captions_are_retried_with_the_reason_and_then_topped_up(tmp_path: P
         prompts = imagine_prompts(
             recipe(tmp_path, captions_per_clip=2),
             [clip(0)],
-            [],
             [],
             model(server),
             folder(tmp_path),
@@ -394,7 +393,7 @@ def test_hostile_labels_go_through_every_stage(label: str, tmp_path: Path) -> No
     with serve(plain) as server:
         llm = model(server)
         found = extract_components(config, clips, captions, llm, folder(tmp_path, "extract"), Reporter())
-        prompts = imagine_prompts(config, clips, captions, found, llm, folder(tmp_path, "imagine"), Reporter())
+        prompts = imagine_prompts(config, clips, found, llm, folder(tmp_path, "imagine"), Reporter())
         again = reflect_prompts(config, 1, prompts, [], found, llm, folder(tmp_path, "reflect-1"), Reporter())
     assert {(c.events, c.failed) for c in found} == {(("a bright tone",), None)}
     assert {(p.source, p.labels) for p in [*prompts, *again]} == {("llm", (label,))}
@@ -439,16 +438,20 @@ def test_batch_size_and_clip_order_never_change_a_caption(tmp_path: Path) -> Non
 
 
 def test_a_model_that_knows_nothing_still_keeps_the_counts(tmp_path: Path) -> None:
-    llm = LocalLanguageModel(str(tiny_gemma(tmp_path / "model", max_length=8192)), None, "cpu", 8)
+    llm = LocalLanguageModel(str(tiny_gemma(tmp_path / "model", max_length=8192)), None, "cpu", 8, Reporter())
     clips = [clip(0), clip(1, ("oboe",))]
     config = recipe(tmp_path, max_tries=2, max_words=5)
     captions = [Caption(id=c.id, text="something with rain") for c in clips]
     found = extract_components(config, clips, captions, llm, folder(tmp_path, "extract"), Reporter())
-    prompts = imagine_prompts(config, clips, captions, found, llm, folder(tmp_path, "imagine"), Reporter())
+    prompts = imagine_prompts(config, clips, found, llm, folder(tmp_path, "imagine"), Reporter())
     assert [p.labels for p in prompts] == [("flute",), ("flute",), ("oboe",), ("oboe",)]
     assert all(mentions(p.labels[0], p.text) for p in prompts)
     assert all((p.source == "top-up") == (p.failed is not None) for p in prompts)
     assert all(c.failed is not None and c.tries == 2 for c in found)
+    reasons = [str(record.failed) for record in [*found, *prompts]]
+    # Of 64 tokens for an extraction and 7 for a caption of 5 words.
+    assert any(reason.endswith("(cut after 64 tokens)") for reason in reasons)
+    assert any(reason.endswith("(cut after 7 tokens)") for reason in reasons)
 
 
 # Prompt 3 -------------------------------------------------------------------------------------------------------------

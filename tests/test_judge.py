@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthio.augment import mask_features
 from synthio.backends import judge
 from synthio.progress import Reporter
+from synthio.variation import draw_recording, vary
 
 RATE_HZ = judge.SAMPLE_RATE_HZ
 
@@ -48,6 +51,17 @@ def test_the_same_seed_makes_the_same_judge(trained: judge.Judge) -> None:
     again = judge.train_judge(*sounds(24, 0), ["hiss", "tone"], 0.5, 30, 0, Reporter())
     clips, _ = sounds(4, 3)
     np.testing.assert_allclose(again.scores(clips), trained.scores(clips), atol=1e-5)
+
+
+def test_one_waveform_at_a_time_has_the_dice_of_all_at_once() -> None:
+    """Second implementation: every copy in memory, then every image, then every mask."""
+    clips, _ = sounds(4, 4)
+    generator, again = np.random.default_rng(0), np.random.default_rng(0)
+    copies = [np.pad(clip, (int(shift), 0)) for clip, shift in zip(clips, again.integers(1, 1600, 4), strict=True)]
+    for _ in range(4):
+        copies += [vary(clip, RATE_HZ, draw_recording(again)) for clip in clips]
+    expected = mask_features(torch.stack([judge.image(copy, 0.6) for copy in copies]), 0.2, again)
+    torch.testing.assert_close(torch.stack(list(judge.varied_images(clips, 0.6, generator))), expected, rtol=0, atol=0)
 
 
 @given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), draws=st.integers(1, 400), seed=st.integers(0, 99))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from endpoint_server import HANG, Body, EndpointServer, Response, chat, error
+from endpoint_server import HANG, Body, EndpointServer, Response, chat, error, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_gemma, tiny_llama
+from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_chat_llama, tiny_gemma, tiny_llama
 
 from synthio.backends.choices import load_language_model
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
@@ -30,6 +30,7 @@ from synthio.backends.llm import (
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
 from synthio.config import EndpointConfig, ImagineConfig
 from synthio.errors import BackendError, ConfigError, ModelError
+from synthio.progress import Reporter
 
 SCHEMA: dict[str, Any] = {
     "title": "MixAnswer",
@@ -39,6 +40,16 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 KEY_VARIABLE = "SYNTHIO_TEST_KEY"
+
+
+class Notes(Reporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 def request(index: int = 0, **changes: Any) -> Request:
@@ -68,8 +79,8 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], tmp_path: Path) -> None:
     folder = str(build(tmp_path))
     requests = [request(i, temperature=0.0 if i == 5 else 0.7 + 0.1 * i) for i in range(8)]
-    together = LocalLanguageModel(folder, None, "cpu", 8)
-    by_three = LocalLanguageModel(folder, None, "cpu", 3)
+    together = LocalLanguageModel(folder, None, "cpu", 8, Reporter())
+    by_three = LocalLanguageModel(folder, None, "cpu", 3, Reporter())
     # A single request shares no prefix, so this also holds the shared prefix against the plain way.
     alone = [together.complete([r])[0] for r in requests]
     assert together.complete(requests) == alone
@@ -78,13 +89,13 @@ def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], t
 
 
 def test_seeds_decide_the_reply(gemma: Path) -> None:
-    model = LocalLanguageModel(str(gemma), None, "cpu", 4)
+    model = LocalLanguageModel(str(gemma), None, "cpu", 4, Reporter())
     first, again, other = model.complete([request(0), request(0, id="x"), request(0, seed=7)])
     assert first.text == again.text != other.text
 
 
 def test_replies_equal_a_plain_loop_without_cache_or_batch(gemma: Path) -> None:
-    model = LocalLanguageModel(str(gemma), None, "cpu", 4)
+    model = LocalLanguageModel(str(gemma), None, "cpu", 4, Reporter())
     requests = [request(i, max_new_tokens=6) for i in range(4)]
     replies = model.complete(requests)
     for asked, reply in zip(requests, replies, strict=True):
@@ -148,8 +159,8 @@ def test_rows_end_with_their_answer_line_or_allowance() -> None:
 
 
 def test_chat_models_get_the_instruction_through_their_template(tmp_path: Path) -> None:
-    folder = tiny_gemma(tmp_path, chat=True)
-    model = LocalLanguageModel(str(folder), None, "cpu", 2)
+    folder = tiny_gemma(tmp_path, max_length=128, chat=True)
+    model = LocalLanguageModel(str(folder), None, "cpu", 2, Reporter())
     asked = request(0)
     reply = model.complete([asked])[0]
     rendered = f"<bos><turn>user\n{asked.instruction}</turn>\n<turn>model\n"
@@ -159,8 +170,39 @@ def test_chat_models_get_the_instruction_through_their_template(tmp_path: Path) 
     assert not reply.text.startswith('{"caption": "')
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"caption": "a flute"}',
+        '```json\n{\n    "caption": "a flute"\n}\n```',
+        'Sure, here it is:\n{"caption": "a flute"}',
+    ],
+    ids=["plain", "fenced", "prose"],
+)
+def test_a_chat_model_may_fence_and_indent_its_answer(answer: str, tmp_path: Path) -> None:
+    """A base model is shown where its answer begins; a chat model's answers were cut at the same count of tokens."""
+    asked = request(0, temperature=0.0, max_new_tokens=12)
+    model = LocalLanguageModel(str(tiny_chat_llama(tmp_path, asked.instruction, answer)), None, "cpu", 2, Reporter())
+    reply = model.complete([asked])[0]
+    assert json_object(str(reply.text)) == {"caption": "a flute"}
+    assert reply.cut is None
+    # It ends with the object's last value: what a chat model may write more costs nothing.
+    assert reply.output_tokens == answer.rindex('"') + 1
+
+
+def test_an_answer_that_is_cut_says_so(tmp_path: Path, gemma: Path) -> None:
+    base = LocalLanguageModel(str(gemma), None, "cpu", 4, Reporter()).complete([request(i) for i in range(8)])
+    cut = [reply for reply in base if reply.cut]
+    assert {(reply.output_tokens, reply.cut) for reply in cut} == {(12, "cut after 12 tokens")}
+    chat_model = LocalLanguageModel(str(tiny_gemma(tmp_path, max_length=128, chat=True)), None, "cpu", 4, Reporter())
+    replies = chat_model.complete([request(i) for i in range(8)])
+    # No more than the context takes.
+    assert all(reply.input_tokens + reply.output_tokens <= 128 for reply in replies)
+    assert {reply.input_tokens + reply.output_tokens for reply in replies if reply.cut} == {128}
+
+
 def test_a_prompt_longer_than_the_context_fails_with_its_reason(tmp_path: Path) -> None:
-    model = LocalLanguageModel(str(tiny_gemma(tmp_path, max_length=128)), None, "cpu", 2)
+    model = LocalLanguageModel(str(tiny_gemma(tmp_path, max_length=128)), None, "cpu", 2, Reporter())
     short, long = model.complete([request(0), request(1, completion="x" * 200)])
     assert short.failed is None
     assert long.text is None
@@ -168,17 +210,17 @@ def test_a_prompt_longer_than_the_context_fails_with_its_reason(tmp_path: Path) 
 
 
 def test_no_requests_no_replies(gemma: Path) -> None:
-    assert LocalLanguageModel(str(gemma), None, "cpu", 2).complete([]) == []
+    assert LocalLanguageModel(str(gemma), None, "cpu", 2, Reporter()).complete([]) == []
 
 
 def test_what_cannot_be_loaded_says_what_was_expected(tmp_path: Path, gemma: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere.*safetensors"):
-        LocalLanguageModel(str(tmp_path / "nowhere"), None, "cpu", 1)
+        LocalLanguageModel(str(tmp_path / "nowhere"), None, "cpu", 1, Reporter())
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"model_type": "hubert"}')
     with pytest.raises(ModelError, match="language model"):
-        LocalLanguageModel(str(other), None, "cpu", 1)
+        LocalLanguageModel(str(other), None, "cpu", 1, Reporter())
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     for path in gemma.iterdir():
@@ -186,7 +228,7 @@ def test_what_cannot_be_loaded_says_what_was_expected(tmp_path: Path, gemma: Pat
             (pickled / path.name).write_bytes(path.read_bytes())
     torch.save({}, pickled / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
-        LocalLanguageModel(str(pickled), None, "cpu", 1)
+        LocalLanguageModel(str(pickled), None, "cpu", 1, Reporter())
 
 
 # Answers --------------------------------------------------------------------------------------------------------------
@@ -240,7 +282,7 @@ def always(response: Response) -> Callable[[Body, int], Response]:
 def test_a_good_answer_with_its_tokens_and_cost() -> None:
     with EndpointServer(always(chat('{"caption": "a flute"}', 1000, 500))) as server:
         prices = {"price_per_million_input_tokens": 2.0, "price_per_million_output_tokens": 4.0}
-        model = EndpointLanguageModel(config(server, **prices))
+        model = EndpointLanguageModel(config(server, **prices), Reporter())
         reply = model.complete([request(0, seed=2**40)])[0]
     assert reply == Reply(id="r0", text='{"caption": "a flute"}', input_tokens=1000, output_tokens=500, cost=0.004)
     sent = server.seen[0].body
@@ -254,16 +296,16 @@ def test_a_good_answer_with_its_tokens_and_cost() -> None:
 def test_429_waits_as_long_as_retry_after_says() -> None:
     responses = [error(429, retry_after="0.15"), chat("{}")]
     with EndpointServer(lambda body, earlier: responses[earlier]) as server:
-        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
     assert reply.text == "{}"
     assert 0.15 <= server.seen[1].at_s - server.seen[0].at_s < 2.0
 
 
 def test_500_is_retried_and_then_recorded() -> None:
     with EndpointServer(lambda body, earlier: error(500) if earlier == 0 else chat("{}")) as server:
-        assert EndpointLanguageModel(config(server)).complete([request()])[0].text == "{}"
+        assert EndpointLanguageModel(config(server), Reporter()).complete([request()])[0].text == "{}"
     with EndpointServer(always(error(500, "it burns"))) as server:
-        reply = EndpointLanguageModel(config(server, max_retries=2)).complete([request()])[0]
+        reply = EndpointLanguageModel(config(server, max_retries=2), Reporter()).complete([request()])[0]
     assert len(server.seen) == 3
     assert reply.text is None
     assert reply.failed is not None
@@ -272,7 +314,7 @@ def test_500_is_retried_and_then_recorded() -> None:
 
 def test_a_request_that_is_never_answered_is_a_recorded_timeout() -> None:
     with EndpointServer(lambda body, earlier: HANG if "fluteflute" in str(body) else chat("{}")) as server:
-        model = EndpointLanguageModel(config(server, timeout_s=0.5, max_retries=0))
+        model = EndpointLanguageModel(config(server, timeout_s=0.5, max_retries=0), Reporter())
         replies = model.complete([request(0), request(1)])
         alone = model.complete([request(1)])
     assert replies[0].text == "{}"
@@ -292,46 +334,58 @@ def test_a_request_that_is_never_answered_is_a_recorded_timeout() -> None:
 def test_an_endpoint_that_answers_nothing_stops_with_its_reason(response: Response, reason: str) -> None:
     """Else the stage would be finished with templates, and no later run would ask again."""
     with EndpointServer(always(response)) as server:
-        model = EndpointLanguageModel(config(server, timeout_s=0.2, max_retries=0))
+        model = EndpointLanguageModel(config(server, timeout_s=0.2, max_retries=0), Reporter())
         with pytest.raises(BackendError, match=f"(?s){reason}.*resumes"):
             model.complete([request(0), request(1)])
 
 
 def test_a_spent_quota_stops_also_the_last_request() -> None:
     with EndpointServer(always(error(429, "insufficient_quota"))) as server, pytest.raises(BackendError, match="quota"):
-        EndpointLanguageModel(config(server, max_retries=0)).complete([request()])
+        EndpointLanguageModel(config(server, max_retries=0), Reporter()).complete([request()])
 
 
 def test_one_forbidden_request_costs_no_other_one() -> None:
     with EndpointServer(lambda body, earlier: error(403, "flagged") if earlier == 0 else chat("{}")) as server:
-        replies = EndpointLanguageModel(config(server, concurrency=1)).complete([request(0), request(1)])
+        replies = EndpointLanguageModel(config(server, concurrency=1), Reporter()).complete([request(0), request(1)])
     assert "flagged" in (replies[0].failed or "") and replies[1].text == "{}"
 
 
 def test_an_answer_that_is_cut_before_it_begins_says_so() -> None:
     choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": ""}}
     with EndpointServer(always(completion(choices=[choice]))) as server:
-        reply = EndpointLanguageModel(config(server, max_tokens=2000)).complete([request()])[0]
+        reply = EndpointLanguageModel(config(server, max_tokens=2000), Reporter()).complete([request()])[0]
     assert server.seen[0].body["max_tokens"] == 2000
-    assert EndpointLanguageModel(config(server)).name != EndpointLanguageModel(config(server, max_tokens=2000)).name
+    assert (
+        EndpointLanguageModel(config(server), Reporter()).name
+        != EndpointLanguageModel(config(server, max_tokens=2000), Reporter()).name
+    )
     assert reply.failed == "cut after 5 tokens, before the answer began: raise endpoint.max_tokens (2000)"
+
+
+def test_an_answer_that_is_cut_after_it_began_says_so(tmp_path: Path) -> None:
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": '{"caption": "a fl'}}
+    with EndpointServer(always(completion(choices=[choice]))) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
+        first, again = model.complete([request()])[0], model.complete([request()])[0]
+    assert first.cut == again.cut == "cut after 5 tokens: raise endpoint.max_tokens (1024)"
+    assert len(server.seen) == 1
 
 
 def test_a_wrong_key_stops_and_names_the_variable_and_the_reason() -> None:
     wrong = pytest.raises(BackendError, match=f"expired.*{KEY_VARIABLE}")
     with EndpointServer(always(error(401, "expired"))) as server, wrong:
-        EndpointLanguageModel(config(server)).complete([request(i) for i in range(3)])
+        EndpointLanguageModel(config(server), Reporter()).complete([request(i) for i in range(3)])
 
 
 def test_a_wrong_model_stops_and_names_it() -> None:
     with EndpointServer(always(error(404))) as server, pytest.raises(BackendError, match=r"'m'.*endpoint\.model"):
-        EndpointLanguageModel(config(server)).complete([request()])
+        EndpointLanguageModel(config(server), Reporter()).complete([request()])
 
 
 def test_bodies_that_are_no_answer_are_recorded() -> None:
     odd = [Response(body=b"<html>not json"), Response(body=b"{}"), chat(None), chat("")]
     with EndpointServer(lambda body, earlier: odd[earlier]) as server:
-        model = EndpointLanguageModel(config(server, concurrency=1, max_retries=0))
+        model = EndpointLanguageModel(config(server, concurrency=1, max_retries=0), Reporter())
         replies = model.complete([request(i) for i in range(4)])
     assert [reply.text for reply in replies] == [None] * 4
     assert all(reply.failed for reply in replies)
@@ -362,7 +416,7 @@ def message(content: Any) -> Response:
 )
 def test_completions_of_another_shape_are_recorded_and_stop_nothing(odd: Response, tmp_path: Path) -> None:
     with EndpointServer(lambda body, earlier: odd if earlier == 0 else chat("{}")) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
         replies = model.complete([request(0), request(1)])
     assert "no chat completion" in (replies[0].failed or "")
     assert replies[1].text == "{}"
@@ -372,7 +426,7 @@ def test_text_comes_in_parts_and_with_halved_characters(tmp_path: Path) -> None:
     parts = [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": '{"caption": '}, {"text": '"a dog"}'}]
     answers = [message(parts), message("a dog \ud83d")]
     with EndpointServer(lambda body, earlier: answers[earlier]) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
         replies = model.complete([request(0), request(1)])
     assert [reply.text for reply in replies] == ['{"caption": "a dog"}', "a dog ?"]
 
@@ -381,7 +435,7 @@ def test_an_endpoint_that_is_not_there_stops_with_advice() -> None:
     with EndpointServer(always(chat("{}"))) as server:
         gone = config(server, max_retries=0)
     with pytest.raises(BackendError, match=r"no connection.*base_url"):
-        EndpointLanguageModel(gone).complete([request(0), request(1)])
+        EndpointLanguageModel(gone, Reporter()).complete([request(0), request(1)])
 
 
 def test_requests_in_flight_are_bounded_and_answers_keep_their_order() -> None:
@@ -389,7 +443,9 @@ def test_requests_in_flight_are_bounded_and_answers_keep_their_order() -> None:
         return chat(json.dumps({"caption": body["seed"]}))
 
     with EndpointServer(script) as server:
-        replies = EndpointLanguageModel(config(server, concurrency=3)).complete([request(i) for i in range(12)])
+        replies = EndpointLanguageModel(config(server, concurrency=3), Reporter()).complete(
+            [request(i) for i in range(12)]
+        )
         assert 1 <= server.most_in_flight <= 3
     assert [json.loads(str(reply.text))["caption"] for reply in replies] == [100 + i for i in range(12)]
 
@@ -402,20 +458,108 @@ def test_a_refused_option_is_left_out_from_then_on() -> None:
         return chat("{}")
 
     with EndpointServer(script) as server:
-        model = EndpointLanguageModel(config(server, concurrency=1))
+        model = EndpointLanguageModel(config(server, concurrency=1), Reporter())
         assert [reply.text for reply in model.complete([request(0), request(1)])] == ["{}", "{}"]
-    assert len(server.seen) == 4
+    formats = [seen.body.get("response_format", {}).get("type") for seen in server.seen]
+    assert formats == ["json_schema", "json_schema", "json_object", None, None]
     assert server.seen[-1].body["max_completion_tokens"] == 1024
     with EndpointServer(always(error(400, "too long", param="messages"))) as server:
-        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
     assert "too long" in str(reply.failed)
     assert len(server.seen) == 1
+
+
+NO_SCHEMA = "This response_format type is unavailable now"
+NO_SEED = 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'
+FORBIDDEN = {"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted", "input": 100}
+#: What DeepSeek, Gemini, Mistral (two forms) and an old server answer to a field that they do not take: no ``param``.
+REFUSALS = {
+    "deepseek": ("json_schema", error(400, NO_SCHEMA)),
+    "gemini": ("seed", refusal(400, [{"error": {"code": 400, "message": NO_SEED, "status": "INVALID_ARGUMENT"}}])),
+    "mistral": ("seed", refusal(422, {"detail": [FORBIDDEN]})),
+    "mistral2": ("seed", refusal(422, {"object": "error", "message": {"detail": [FORBIDDEN]}, "param": None})),
+    "plain text": ("json_object", refusal(400, {"error": "response_format is not supported"})),
+}
+
+
+@pytest.mark.parametrize("server_name", REFUSALS)
+def test_an_option_that_is_refused_in_words_is_left_out(server_name: str) -> None:
+    """Every caption of a run was a template where a server named the field in its message only."""
+    refused, response = REFUSALS[server_name]
+
+    def script(body: Body, earlier: int) -> Response:
+        kind = body.get("response_format", {}).get("type")
+        too_much = {"json_schema": kind == "json_schema", "json_object": kind is not None, "seed": "seed" in body}
+        return response if too_much[refused] else chat("{}")
+
+    notes = Notes()
+    with EndpointServer(script) as server:
+        model = EndpointLanguageModel(config(server), notes)
+        assert [reply.text for reply in model.complete([request(i) for i in range(20)])] == ["{}"] * 20
+        sent = server.seen[-1].body
+    expected = {"json_schema": {"type": "json_object"}, "json_object": None}
+    if refused == "seed":
+        assert "seed" not in sent and sent["response_format"]["type"] == "json_schema"
+    else:
+        assert sent["seed"] >= 100 and sent.get("response_format") == expected[refused]
+    assert sent["temperature"] == 0.7 and sent["max_tokens"] == 1024
+    # Told once, however many calls were in flight.
+    assert len(notes.warnings) == (2 if refused == "json_object" else 1)
+    assert all("refuses" in warning for warning in notes.warnings)
+
+
+def test_a_word_of_the_prompt_is_no_refused_option() -> None:
+    """FastAPI repeats what it was sent."""
+    wrong = {"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be text", "input": "the seed"}
+    with EndpointServer(always(refusal(422, {"detail": [wrong]}))) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert "Input should be text" in str(reply.failed)
+    assert len(server.seen) == 1
+
+
+def test_an_allowance_that_is_too_large_stays_an_allowance() -> None:
+    """Without one a model could write up to the end of its context."""
+    too_large = error(400, "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum is 900")
+    with EndpointServer(always(too_large)) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert "too large" in str(reply.failed)
+    assert server.seen[-1].body["max_completion_tokens"] == 1024
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (error(400, "audio is not supported"), "audio is not supported"),
+        (error(402, "Insufficient Balance"), "Insufficient Balance"),
+        (refusal(422, {"detail": "no such deployment"}), "no such deployment"),
+        (Response(body=b"<html>a web page</html>", headers={"Content-Type": "text/html"}), "no chat completion"),
+    ],
+    ids=["400", "402", "422", "html"],
+)
+def test_an_endpoint_that_refuses_every_request_stops_with_its_reason(response: Response, reason: str) -> None:
+    with EndpointServer(always(response)) as server:
+        model = EndpointLanguageModel(config(server), Reporter())
+        with pytest.raises(BackendError, match=f"(?s){reason}.*resumes"):
+            model.complete([request(0), request(1)])
+
+
+def test_requests_that_alone_are_refused_stop_nothing() -> None:
+    """A second try asks only those again, and then they are all."""
+    with EndpointServer(lambda body, earlier: chat("{}") if body["seed"] == 100 else error(400, "no")) as server:
+        model = EndpointLanguageModel(config(server), Reporter())
+        first = model.complete([request(i) for i in range(3)])
+        again = model.complete([request(1), request(2)])
+    assert [reply.text for reply in [*first, *again]] == ["{}", None, None, None, None]
+    filtered = refusal(400, {"error": {"message": "filtered", "code": "content_filter", "param": "prompt"}})
+    with EndpointServer(always(filtered)) as server:
+        replies = EndpointLanguageModel(config(server), Reporter()).complete([request(0), request(1)])
+    assert all("filtered" in str(reply.failed) for reply in replies)
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "sk-secret-123")
     with EndpointServer(always(error(422, "bad key sk-secret-123?"))) as server:
-        reply = EndpointLanguageModel(config(server)).complete([request()])[0]
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
     assert server.seen[0].authorization == "Bearer sk-secret-123"
     assert "sk-secret" not in str(reply.failed)
     assert "***" in str(reply.failed)
@@ -424,12 +568,12 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(ConfigError, match=KEY_VARIABLE):
-        ChatEndpoint(EndpointConfig(base_url="https://example.com/v1", api_key_variable=KEY_VARIABLE))
+        ChatEndpoint(EndpointConfig(base_url="https://example.com/v1", api_key_variable=KEY_VARIABLE), Reporter())
 
 
 def test_a_running_event_loop_is_no_hindrance() -> None:
     async def notebook() -> Any:
-        return ChatEndpoint(config(server)).chat([ChatCall("hello", {})])
+        return ChatEndpoint(config(server), Reporter()).chat([ChatCall("hello", {})])
 
     with EndpointServer(always(chat("hi"))) as server:
         assert asyncio.run(notebook())[0].text == "hi"
@@ -443,7 +587,7 @@ def test_cached_replies_are_not_asked_again_and_failures_are(tmp_path: Path) -> 
         return error(422) if body["seed"] == 101 else chat(f'{{"caption": "{body["seed"]}"}}')
 
     with EndpointServer(script) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1)), tmp_path)
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
         first = model.complete([request(0), request(1), request(2)])
         assert len(server.seen) == 3
         second = model.complete([request(2), request(1), request(0, id="other")])
@@ -459,18 +603,18 @@ def test_cached_replies_are_not_asked_again_and_failures_are(tmp_path: Path) -> 
 )
 def test_the_cache_key_holds_everything_that_matters(change: dict[str, Any], tmp_path: Path) -> None:
     with EndpointServer(always(chat("{}"))) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server)), tmp_path)
+        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
         model.complete([request()])
         model.complete([request(**change)])
         assert len(server.seen) == 2
-        other = CachedLanguageModel(EndpointLanguageModel(config(server, model="other")), tmp_path)
+        other = CachedLanguageModel(EndpointLanguageModel(config(server, model="other"), Reporter()), tmp_path)
         other.complete([request()])
         assert len(server.seen) == 3
 
 
 def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
     with EndpointServer(always(chat("{}"))) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server)), tmp_path)
+        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
         model.complete([request()])
         next(tmp_path.rglob("*.json")).write_bytes(b'{"id": "r0", "te\xff')
         assert model.complete([request()])[0].text == "{}"
@@ -478,11 +622,11 @@ def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_the_recipe_picks_the_model(tmp_path: Path, gemma: Path) -> None:
-    assert isinstance(load_language_model(ImagineConfig(mode="template"), tmp_path), NoLanguageModel)
-    local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), tmp_path / "cache")
+    assert isinstance(load_language_model(ImagineConfig(mode="template"), tmp_path, Reporter()), NoLanguageModel)
+    local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), tmp_path / "cache", Reporter())
     assert local.complete([request()])[0].failed is None
     assert any((tmp_path / "cache").rglob("*.json"))
-    remote = load_language_model(ImagineConfig(kind="endpoint"), tmp_path)
+    remote = load_language_model(ImagineConfig(kind="endpoint"), tmp_path, Reporter())
     assert remote.name == "http://localhost:8000/v1 default"
     with pytest.raises(BackendError, match="template"):
         NoLanguageModel().complete([request()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -269,10 +270,26 @@ def test_swapping_the_arms_mirrors_the_interval() -> None:
     assert (there.mean, there.low, there.high) == pytest.approx((-back.mean, -back.high, -back.low))
 
 
+def _balanced_accuracy(targets: metrics.BoolArray, scores: metrics.FloatArray) -> float:
+    return float(np.nanmean(metrics.recall(targets, metrics.top_class(scores))))
+
+
+def test_balanced_accuracy_is_scikit_learns() -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    generator = np.random.default_rng(11)
+    labels, scores = generator.integers(4, size=60), generator.random((60, 5))
+    found = metrics.weighted_balanced_accuracy(np.eye(5, dtype=bool)[labels], scores, np.ones((1, 60)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert found == pytest.approx([balanced_accuracy_score(labels, scores.argmax(axis=1))])
+
+
 @pytest.mark.parametrize(
     ("weighted", "plain"),
     [
         (metrics.weighted_accuracy, metrics.accuracy),
+        (metrics.weighted_balanced_accuracy, _balanced_accuracy),
         (metrics.weighted_mean_average_precision, metrics.mean_average_precision),
     ],
 )
@@ -388,7 +405,7 @@ def test_nearest_distances_find_a_copy_and_equal_brute_force() -> None:
     references = generator.uniform(-80, 0, size=(12, 20, 8)).astype(np.float32)
     queries = generator.uniform(-80, 0, size=(7, 20, 8)).astype(np.float32)
     queries[3] = references[9]
-    distances, indices = metrics.nearest_distances(queries, references)
+    distances, indices = metrics.NearestReference(references).distances(queries)
     every = cdist(queries.reshape(7, -1), references.reshape(12, -1)) / np.sqrt(160)
     np.testing.assert_allclose(distances, every.min(axis=1), atol=1e-4)
     np.testing.assert_array_equal(indices, every.argmin(axis=1))
@@ -397,24 +414,24 @@ def test_nearest_distances_find_a_copy_and_equal_brute_force() -> None:
 
 
 def test_a_distance_is_the_root_mean_square_difference() -> None:
-    distances, _ = metrics.nearest_distances(np.full((1, 4, 3), -10.0), np.full((1, 4, 3), -13.0))
+    distances, _ = metrics.NearestReference(np.full((1, 4, 3), -13.0)).distances(np.full((1, 4, 3), -10.0))
     assert distances[0] == pytest.approx(3.0)
 
 
 def test_leave_one_out_never_finds_itself() -> None:
     references = np.array([[0.0], [1.0], [10.0], [10.0]])
-    distances, indices = metrics.leave_one_out_nearest(references)
+    distances, indices = metrics.NearestReference(references).leave_one_out()
     assert indices.tolist() == [1, 0, 3, 2]
     assert distances.tolist() == pytest.approx([1, 1, 0, 0])
 
 
 def test_nearest_of_empty_sets() -> None:
-    distances, indices = metrics.nearest_distances(np.zeros((0, 4, 3)), np.zeros((2, 4, 3)))
+    distances, indices = metrics.NearestReference(np.zeros((2, 4, 3))).distances(np.zeros((0, 4, 3)))
     assert distances.shape == indices.shape == (0,)
     with pytest.raises(DataError, match="at least 1 reference"):
-        metrics.nearest_distances(np.zeros((2, 3)), np.zeros((0, 3)))
+        metrics.NearestReference(np.zeros((0, 3)))
     with pytest.raises(DataError, match="at least 2"):
-        metrics.leave_one_out_nearest(np.zeros((1, 3)))
+        metrics.NearestReference(np.zeros((1, 3))).leave_one_out()
 
 
 # ------------------------------------------------------------------------------------------------------- verdict

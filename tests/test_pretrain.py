@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from synthio import audio, variation
 from synthio.errors import ConfigError, DataError
-from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop
+from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, make_part, recordings
 from synthio.progress import Reporter
 
 
@@ -67,6 +68,28 @@ def test_a_corpus_of_other_settings_is_not_taken_for_this_one(
     assert corpus.build_corpus(config) == corpus.build_corpus(config)
     with pytest.raises(DataError, match="other settings"):
         corpus.build_corpus(config.model_copy(update={"mixtures": 5}))
+    # A table that has a row less since.
+    assert config.clips_csv is not None
+    table = shutil.copytree(config.clips_csv.parent, tmp_path / "clips") / config.clips_csv.name
+    moved = config.model_copy(update={"clips_csv": table})
+    assert corpus.build_corpus(moved) == config.folder
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match="other settings"):
+        corpus.build_corpus(moved)
+    table.unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        corpus.build_corpus(moved)
+
+
+def test_paths_of_a_recipe_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert corpus.CorpusConfig(folder="~/corpus").folder == Path("/home/someone/corpus")  # type: ignore[arg-type]
+    assert recordings.RecordingsRecipe(output="~/work").output == Path("/home/someone/work")  # type: ignore[arg-type]
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no part 'vocoder'"):
+        make_part("vocoder", tmp_path / "recipe.yaml", [], Reporter())
 
 
 @given(name=st.sampled_from(sorted(drum_machine.DRUMS)), seed=st.integers(0, 2**31))

@@ -28,6 +28,17 @@ def problems(content: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+def test_data_given_as_a_recipe_is_told(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,dog\n")
+    (tmp_path / "clips.wav").write_bytes(b"RIFF\xff\xfe")
+    for name in ("", "clips.csv", "clips.wav"):
+        with pytest.raises(ConfigError, match="if it is your data, name it as data.path in a recipe"):
+            read_yaml(tmp_path / name)
+    (tmp_path / "quotes.yaml").write_text("data: {domain: bats: calls}")
+    with pytest.raises(ConfigError, match="text that holds `: ` or ` #` stands in quotes"):
+        read_yaml(tmp_path / "quotes.yaml")
+
+
 def test_a_recipe_with_overrides(tmp_path: Path) -> None:
     path = write(tmp_path / "run.yaml", "seed: 3\ndata:\n  path: clips\ntrain: {seeds: 2}\n")
     config = load_recipe(path, ["train.seeds=5", "align.method=erm", "train.arms=[gold]"], RunConfig)
@@ -102,10 +113,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_recipe(tmp_path / "includes.yaml", [], RunConfig)
     with pytest.raises(ConfigError, match=r"none\.yaml: no such recipe"):
         read_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="not readable"):
+    with pytest.raises(ConfigError, match="is a folder; expected a recipe"):
         read_yaml(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("a: caf\xe9".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"latin\.yaml"):
+    with pytest.raises(ConfigError, match=r"latin\.yaml: is not UTF-8 text; save the recipe so"):
         read_yaml(tmp_path / "latin.yaml")
 
 

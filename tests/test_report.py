@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+import tracemalloc
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthio import charts, results
+from synthio import charts, formats, pages, results
 from synthio.config import CaptionConfig
 from synthio.errors import StoreError
 from synthio.progress import Reporter
@@ -403,7 +404,7 @@ def test_hostile_text_changes_no_tag_and_no_attribute(tmp_path: Path, text: str)
 @pytest.mark.parametrize("text", UNICODE)
 def test_odd_unicode_is_shown_and_isolated(tmp_path: Path, text: str) -> None:
     page = write(full_data(tmp_path / "run", text, text), tmp_path / "report")
-    assert page.pieces.count(charts.printable(text)) >= 10
+    assert page.pieces.count(formats.printable(text)) >= 10
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     for line in re.findall(r"<svg.*?</svg>", source, re.S):
         ET.fromstring(line)
@@ -429,6 +430,14 @@ def test_any_text_keeps_the_structure(tmp_path_factory: pytest.TempPathFactory, 
     assert page(text).structure == page("x").structure
 
 
+def test_every_page_is_cleaned_and_escaped() -> None:
+    """Control characters were cleaned in the report alone."""
+    said = {"progress": "bell\x07 & <b>", "sections": [], "notes": ["half \ud800"]}
+    page = pages.render("bench", **said)
+    assert page.startswith("<!DOCTYPE html>")
+    assert "bell\ufffd &amp; &lt;b&gt;" in page and "half \ufffd" in page
+
+
 # Media ----------------------------------------------------------------------------------------------------------------
 
 
@@ -444,6 +453,28 @@ def test_flac_is_copied_and_other_formats_become_flac(tmp_path: Path) -> None:
     assert sf.info(str(converted)).format == "FLAC"
     written, original = sf.read(str(converted))[0], sf.read(str(wav))[0]
     np.testing.assert_allclose(written, original, atol=1 / 2**15)
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.flac"])
+def test_of_a_long_recording_only_what_the_stages_hear_is_copied(tmp_path: Path, name: str) -> None:
+    """Field recordings of hours once stood in the report as a whole, and were decoded for it."""
+    long = tone(tmp_path / name, duration_s=120)
+    data = dataclasses.replace(MINIMAL, accepted=[sample(long)], heard_s=0.5)
+    tracemalloc.start()
+    page = write(data, tmp_path / "report")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    (player,) = page.all("audio")
+    written, _ = sf.read(str(tmp_path / "report" / str(player["src"])))
+    np.testing.assert_allclose(written, sf.read(str(long))[0][: RATE_HZ // 2], atol=1 / 2**15)
+    assert peak < 120 * RATE_HZ * 4 / 2
+
+
+def test_flac_as_long_as_what_is_heard_is_copied_as_it_is(tmp_path: Path) -> None:
+    flac = tone(tmp_path / "a.flac", duration_s=0.5)
+    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac)], heard_s=0.5), tmp_path / "report")
+    (player,) = page.all("audio")
+    assert (tmp_path / "report" / str(player["src"])).read_bytes() == flac.read_bytes()
 
 
 def test_a_clip_shown_twice_is_copied_once(tmp_path: Path) -> None:
@@ -575,22 +606,22 @@ def test_importing_the_stage_imports_no_torch() -> None:
     ],
 )
 def test_numbers_read_as_a_person_writes_them(formatter: str, value: float, expected: str) -> None:
-    assert charts.FORMATTERS[formatter](value) == expected
+    assert formats.FORMATTERS[formatter](value) == expected
 
 
 @given(
-    st.sampled_from(sorted(charts.FORMATTERS)), st.none() | st.floats(-1e300, 1e300) | st.sampled_from([NAN, math.inf])
+    st.sampled_from(sorted(formats.FORMATTERS)), st.none() | st.floats(-1e300, 1e300) | st.sampled_from([NAN, math.inf])
 )
 def test_every_number_has_a_text(formatter: str, value: float | None) -> None:
-    text = charts.FORMATTERS[formatter](value)
+    text = formats.FORMATTERS[formatter](value)
     assert text
     assert not re.search(r"nan|inf|e[+-]?\d|-", text)
-    assert (text == charts.MISSING) == (charts.finite(value) is None)
+    assert (text == formats.MISSING) == (formats.finite(value) is None)
 
 
 @given(st.text())
 def test_printable_text_is_valid_xml_and_utf8(text: str) -> None:
-    cleaned = charts.printable(text)
+    cleaned = formats.printable(text)
     assert len(cleaned) == len(text)
     ET.fromstring(f"<a>{cleaned.replace('&', '&amp;').replace('<', '&lt;')}</a>".encode())
 
@@ -662,7 +693,7 @@ def test_bars_are_as_long_as_their_values() -> None:
         for css in ("series-0", "series-1")
     )
     assert quarter * 4 == pytest.approx(whole, abs=0.3)
-    assert charts.MISSING in [text.text for text in svg.iter("text")]
+    assert formats.MISSING in [text.text for text in svg.iter("text")]
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 500)] * 3), min_size=1, max_size=4))
@@ -716,7 +747,7 @@ def test_quantiles_are_drawn_in_order() -> None:
     ]
     assert positions == sorted(positions)
     assert (positions[3] - positions[1]) / (positions[4] - positions[0]) == pytest.approx(200 / 700, abs=0.01)
-    assert charts.MISSING in [text.text for text in svg.iter("text")]
+    assert formats.MISSING in [text.text for text in svg.iter("text")]
 
 
 @given(st.text(max_size=60), st.floats(20, 300))
@@ -813,6 +844,55 @@ def test_classes_are_listed_by_gain(tmp_path: Path) -> None:
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     tips = re.findall(r"<title>([^<]+), synthio: [\d.]+%</title>", source)
     assert tips == ["cowbell", "hi-hat", "snare_drum", "kick drum"]
+
+
+# Features -------------------------------------------------------------------------------------------------------------
+
+
+def sounds(folder: Path) -> dict[str, list[results.Sound]]:
+    def sound(name: str, frequency_hz: float) -> results.Sound:
+        return results.Sound(name, ("bell",), tone(folder / f"{name}.flac", frequency_hz))
+
+    return {"real": [sound("a", 220), sound("b", 440)], "synthetic": [sound("c", 880)]}
+
+
+def test_a_report_written_anew_measures_no_clip_again(tmp_path: Path) -> None:
+    heard = sounds(tmp_path)
+    first, warnings = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    assert not warnings and [row.pitch_hz for _, row in first["real"]] == pytest.approx([220, 440], rel=0.05)
+    for sound in (*heard["real"], *heard["synthetic"]):
+        sound.path.unlink()
+    assert results.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
+    # What is heard of a clip is another part of it.
+    assert results.measure_sounds(heard, tmp_path / "cache", 0.1)[0] == {"real": [], "synthetic": []}
+
+
+def test_an_unpitched_clip_is_kept_too(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=RATE_HZ) * 0.1
+    sf.write(str(tmp_path / "noise.flac"), noise, RATE_HZ)
+    heard = {"real": [results.Sound("noise", ("hiss",), tmp_path / "noise.flac")]}
+    first, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    again, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    assert math.isnan(first["real"][0][1].pitch_hz)
+    np.testing.assert_equal(dataclasses.asdict(again["real"][0][1]), dataclasses.asdict(first["real"][0][1]))
+
+
+def test_clips_that_cannot_be_measured_are_told(tmp_path: Path) -> None:
+    """They were left out without a word."""
+    heard = sounds(tmp_path)
+    heard["real"][1].path.unlink()
+    measured, (warning,) = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    assert [len(rows) for rows in measured.values()] == [1, 1]
+    assert "1 of 3 clips are left out of the spectral features" in warning and "b.flac: no such file" in warning
+
+
+def test_damaged_features_are_measured_anew(tmp_path: Path) -> None:
+    heard = sounds(tmp_path)
+    first, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    (kept,) = (tmp_path / "cache").glob("features-*.json")
+    for text in ("", "[]", '{"a": {"centroid_hz": 1}}', "\x00"):
+        kept.write_text(text)
+        assert results.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
 
 
 @pytest.mark.parametrize(("price", "cost"), [(0.0, None), (2.0, 0.75)])

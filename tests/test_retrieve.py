@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ def test_each_column_once_and_the_best_pair_first(rows: int, wanted: int, spare:
         assert [similarities[row, c] for c in columns] == sorted((similarities[row, c] for c in columns), reverse=True)
     row, column = np.unravel_index(similarities.argmax(), similarities.shape)
     assert found[int(row)][0] == column
+
+
+@given(st.integers(1, 5), st.integers(1, 90), st.integers(0, 200), st.integers(0, 2), st.integers(0, 99))
+def test_pairs_are_taken_as_if_all_were_sorted(rows: int, wanted: int, spare: int, decimals: int, seed: int) -> None:
+    """Also where many are equally similar, and where more are asked for than a row sorts at first."""
+    similarities = np.random.default_rng(seed).random((rows, rows * wanted + spare)).round(decimals)
+    expected: list[list[int]] = [[] for _ in similarities]
+    for flat in np.argsort(-similarities, axis=None, kind="stable").tolist():
+        row, column = divmod(flat, similarities.shape[1])
+        if len(expected[row]) < wanted and not any(column in columns for columns in expected):
+            expected[row].append(column)
+    assert nearest_once(similarities, wanted) == expected
+
+
+def test_a_large_corpus_is_not_sorted_as_a_whole() -> None:
+    similarities = np.random.default_rng(0).random((200, 10_000)).astype(np.float32)
+    tracemalloc.start()
+    nearest_once(similarities, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < similarities.nbytes / 4
 
 
 @pytest.fixture
@@ -75,6 +97,20 @@ def test_clips_carry_the_real_clips_label_and_copies_are_left_out(config: RunCon
     assert all(-1.001 <= r.similarity <= 1.001 for r in found)
     summary = folder.summary()
     assert (summary["corpus"], summary["unreadable"], summary["copies"]) == (11, 1, 1)
+
+
+def test_long_recordings_are_not_held_as_a_whole(config: RunConfig, clap_model: Path) -> None:
+    long = np.random.default_rng(2).normal(size=300 * 16_000).astype(np.float32)
+    sf.write(corpus_root(config) / "long.wav", 0.3 * long, 16_000)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"max_duration_s": 0.5})})
+    retrieve(config, clap_model, "warm")
+    next((config.run_folder / "cache").glob("corpus-*.safetensors")).unlink()
+    tracemalloc.start()
+    _, found, folder = retrieve(config, clap_model)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found and folder.summary()["corpus"] == 12
+    assert peak < long.nbytes / 2
 
 
 def test_embeddings_are_kept(config: RunConfig, clap_model: Path) -> None:

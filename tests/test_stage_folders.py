@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from synthio import stage_folders
 from synthio.config import Arm, RunConfig
 from synthio.recipes import merge
 from synthio.records import Clip
@@ -15,10 +17,10 @@ from synthio.store import StageFolder
 CLIP = Clip(id="a", path="a.wav", labels=("dog",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
 
 
-def keys(**changes: Any) -> dict[str, str]:
+def keys(clips: Sequence[Clip] = (CLIP,), **changes: Any) -> dict[str, str]:
     """Of all stages that need no file, by name."""
     content = merge({"data": {"path": "demo"}}, changes)
-    folders = StageFolders(RunConfig.model_validate(content), lambda: [CLIP])
+    folders = StageFolders(RunConfig.model_validate(content), lambda: clips)
     generated = folders.generate(0, folders.imagine)
     judged = folders.filter(0, generated)
     found = [folders.caption, folders.losers, folders.align, folders.imagine, generated, judged, folders.evaluate]
@@ -46,11 +48,48 @@ TRAININGS = {"gold", "noise", "synthio"}
         ({"align": {"steps": 7}}, {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate"}),
         ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
     ],
-    ids=str,
+    # The order of a set differs from process to process.
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_a_knob_reruns_what_depends_on_it_and_no_more(changes: dict[str, Any], rerun: set[str]) -> None:
     before, after = keys(), keys(**changes)
     assert {stage for stage in before if before[stage] != after[stage]} == rerun
+
+
+def test_what_is_generated_does_not_depend_on_clips_that_only_judge() -> None:
+    """One test clip more generated everything again."""
+    judging = [CLIP.model_copy(update={"id": name, "split": name}) for name in ("valid", "test")]
+    before, after = keys(), keys([CLIP, *judging])
+    assert {stage for stage in before if before[stage] != after[stage]} == {*TRAININGS, "gate", "evaluate"}
+    other = CLIP.model_copy(update={"labels": ("owl",)})
+    assert {stage for stage, key in keys([other]).items() if key == before[stage]} == set()
+
+
+def test_only_full_size_models_are_aligned_again_and_only_rounded_ones_generate_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pocket models' results are published."""
+    hub, half = {"model": "owner/name"}, {"model": "owner/name", "dtype": "float16"}
+    before = [keys(), keys(t2a=hub), keys(t2a=half)]
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_folders, "FULL_SIZE_ALIGNMENT_VERSION", 99)
+        pocket, whole, _ = keys(), keys(t2a=hub), keys(t2a=half)
+    aligned = {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate"}
+    assert pocket == before[0] and {name for name in whole if whole[name] != before[1][name]} == aligned
+    monkeypatch.setattr(stage_folders, "HALF_PRECISION_VERSION", 99)
+    assert [keys(), keys(t2a=hub)] == before[:2]
+    assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", *aligned}
+
+
+def test_captions_are_no_part_of_what_does_not_read_them() -> None:
+    """Another captioner made all clips of a recipe without MixCap again."""
+    rerun = {}
+    for mode in ("mixcap", "llm", "template"):
+        before, after = (keys(imagine={"mode": mode}, caption={"kind": kind}) for kind in ("clap", "template"))
+        rerun[mode] = {stage for stage in before if before[stage] != after[stage]}
+    assert "imagine" in rerun["mixcap"] and rerun["llm"] == rerun["template"] == {"caption"}
+    owl = [CLIP.model_copy(update={"labels": ("owl",)})]
+    assert keys(owl, imagine={"mode": "llm"})["imagine"] != keys(imagine={"mode": "llm"})["imagine"]
 
 
 def test_an_endpoints_allowance_is_asked_anew_and_its_speed_is_not() -> None:

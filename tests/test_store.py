@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from synthio.errors import MissingArtefact, StoreError
 from synthio.records import Caption, RejectedClip
-from synthio.store import StageFolder, fingerprint, inside, replacing, store_error, working_in, write_text
+from synthio.store import (
+    StageFolder,
+    fingerprint,
+    inside,
+    publish,
+    replacing,
+    share,
+    store_error,
+    working_in,
+    write_text,
+)
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -215,3 +225,27 @@ def test_one_process_at_a_time_works_in_a_run_folder(tmp_path: Path) -> None:
         other.kill()
     with working_in(tmp_path / "run"):
         pass
+
+
+def test_a_published_folder_replaces_another_whole(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.txt").write_text(name)
+        publish(tmp_path / name, tmp_path / "model")
+        assert [path.name for path in (tmp_path / "model").iterdir()] == [f"{name}.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "model"}
+    with pytest.raises(StoreError, match="cannot be written"):
+        publish(tmp_path / "none", tmp_path / "model")
+    assert (tmp_path / "model" / "second.txt").is_file()
+
+
+def test_who_may_read_a_folder_may_read_what_is_shared_in_it(tmp_path: Path) -> None:
+    """safetensors gives weights to their maker alone: another user of the machine could not classify with them."""
+    folder = tmp_path / "model"
+    folder.mkdir(mode=0o755)
+    (folder / "deep").mkdir()
+    for path in (folder / "a.safetensors", folder / "deep" / "b.json"):
+        path.touch(mode=0o600)
+    share(folder)
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert modes == {folder.stat().st_mode & 0o666}

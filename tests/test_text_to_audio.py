@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.backends.text_to_audio import asked_duration_s, load_text_to_audio
 from synthio.config import T2AConfig
-from synthio.errors import ConfigError, ModelError
+from synthio.errors import BackendError, ConfigError, ModelError
 
 FAMILIES = ["flow_model", "v_model"]
 
@@ -49,15 +49,99 @@ def test_denoising_error_is_the_mean_square_of_the_familys_target(request: pytes
     time = torch.tensor([0.2, 0.7])
     seen: list[torch.Tensor] = []
     hook = generator.pipeline.transformer.register_forward_hook(lambda _m, _i, out: seen.append(out[0]))
-    errors = generator.denoising_error(latents, noise, time, generator.condition(["hiss", "a low tone"], 0.5))
+    errors = generator.denoising_error(latents, noise, time, generator.condition(["hiss", "a low tone"], 0.5), 0.5)
     hook.remove()
+    # Half a second of 256 samples per frame, and one frame more where the model has it.
+    frames = 32 if family == "flow_model" else 33
     for row in range(2):
         if family == "flow_model":
             target = noise[row] - latents[row]
         else:
             angle = time[row] * torch.pi / 2
             target = noise[row] * torch.cos(angle) - latents[row] * torch.sin(angle)
-        assert float(errors[row]) == pytest.approx(float(((seen[0][row] - target) ** 2).mean()), rel=1e-4)
+        assert float(errors[row]) == pytest.approx(float(((seen[0][row] - target)[:, :frames] ** 2).mean()), rel=1e-4)
+
+
+def test_the_error_of_a_short_clip_is_not_that_of_the_silence_after_it(request: pytest.FixtureRequest) -> None:
+    """It was the mean over the window of Stable Audio Open, 47.5 s whatever the clip's length."""
+    generator = load(request, "v_model")
+    latents = generator.encode([np.random.default_rng(0).normal(size=4_000).astype(np.float32)], 0.25)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    time, conditioning = torch.tensor([0.4]), generator.condition(["hiss"], 0.25)
+    generator.pipeline.transformer.register_forward_hook(lambda _m, _i, out: (torch.zeros_like(out[0]),))
+    before = generator.denoising_error(latents, noise, time, conditioning, 0.25)
+    angle = time * torch.pi / 2
+    target = noise * torch.cos(angle) - latents * torch.sin(angle)
+    torch.testing.assert_close(before, target[:, :, :17].square().mean(dim=(1, 2)))
+    # What stands later in the window is context of the prediction, and no part of the error.
+    noise[:, :, 17:] += 1
+    assert torch.equal(generator.denoising_error(latents, noise, time, conditioning, 0.25), before)
+
+
+def test_a_fixed_window_is_decoded_no_further_than_the_clip(request: pytest.FixtureRequest) -> None:
+    """All 47.5 s of it were decoded for each clip."""
+    generator = load(request, "v_model")
+    given: list[torch.Tensor] = []
+    pipeline_latents: list[torch.Tensor] = []
+    decode, step = generator.pipeline.vae.decode, generator.pipeline.scheduler.step
+
+    def keep_given(latents: torch.Tensor) -> object:
+        given.append(latents)
+        return decode(latents)
+
+    def keep_sampled(*args: object, **kwargs: object) -> object:
+        out = step(*args, **kwargs)
+        pipeline_latents.append(out.prev_sample)
+        return out
+
+    generator.pipeline.vae.decode, generator.pipeline.scheduler.step = keep_given, keep_sampled
+    heard = generator.generate(["a low tone", "hiss"], 0.25, [1, 2])
+    assert given[0].shape == (2, 4, 16 + 16) and pipeline_latents[-1].shape == (2, 4, 63)
+    whole = decode(pipeline_latents[-1]).sample.clamp(-1, 1).mean(dim=1).detach().numpy()
+    for clip, row in zip(heard, whole, strict=True):
+        np.testing.assert_allclose(clip, row[:4_000], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_no_fixed_frequency(request: pytest.FixtureRequest, dtype: str) -> None:
+    """The duration's frequencies go up to 10 kHz, and positions are whole numbers: neither can be rounded."""
+    half, whole = load(request, "flow_model", dtype=dtype), load(request, "flow_model")
+    for name in ("duration_embedder.freqs", "transformer.rotary_pos_emb.inv_freq"):
+        part, _, buffer = name.partition(".")
+        ours, exact = (getattr(model.pipeline, part).get_buffer(buffer) for model in (half, whole))
+        assert ours.dtype == torch.float32 and torch.equal(ours, exact), name
+    assert next(half.pipeline.transformer.parameters()).dtype == getattr(torch, dtype)
+    for duration_s in (0.5, 3.3, 9.5):
+        ours, exact = (model.pipeline.encode_duration(duration_s, model.device, 1, 1) for model in (half, whole))
+        torch.testing.assert_close(ours.float(), exact, atol=0.02, rtol=0)
+
+
+def test_the_longest_clip_of_a_window_is_asked_for_and_longer_ones_refused(request: pytest.FixtureRequest) -> None:
+    """A clip of 47.52 s was asked for as one of 48 s, and refused."""
+    window, flow = load(request, "v_model"), load(request, "flow_model")
+    longest_s = 63 * 256 / 16_000
+    assert window.longest_s == longest_s
+    assert [asked_duration_s(window, s) for s in (0.3, 1.0, 1.004, longest_s, 1.2)] == [
+        0.5,
+        1,
+        longest_s,
+        longest_s,
+        1.5,
+    ]
+    assert [asked_duration_s(flow, s) for s in (0.3, 1.0, 1.004, 60.2)] == [0.5, 1.0, 1.5, 60.5]
+    assert window.generate(["hiss"], longest_s, [0])[0].shape == (16_128,)
+    assert window.encode([np.zeros(16_064, np.float32)], longest_s).shape == (1, 4, 63)
+    with pytest.raises(BackendError, match=r"refused 1.50 s clips: it makes 1.01 s at most; set data.max_duration_s"):
+        window.generate(["hiss"], 1.5, [0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bug_is_not_a_refusal(request: pytest.FixtureRequest, family: str) -> None:
+    """An argument that a library no longer has was told as clips that the model refuses, and the run went on."""
+    generator = load(request, family)
+    generator.pipeline.text_encoder.forward = lambda input_ids: None
+    with pytest.raises(TypeError, match="attention_mask"):
+        generator.generate(["hiss"], 0.5, [0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,12 +189,12 @@ def test_half_precision_models_can_be_aligned(request: pytest.FixtureRequest, fa
     generator.add_adapter(rank=2, seed=0)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     prompts, time = ["hiss", "a low tone"], torch.tensor([0.2, 0.7])
-    errors = generator.denoising_error(latents, noise, time, generator.condition(prompts, 0.5))
+    errors = generator.denoising_error(latents, noise, time, generator.condition(prompts, 0.5), 0.5)
     errors.mean().backward()
     assert errors.dtype == torch.float32
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in generator.adapter_parameters().values())
     whole = load(request, family)
-    exact = whole.denoising_error(latents, noise, time, whole.condition(prompts, 0.5))
+    exact = whole.denoising_error(latents, noise, time, whole.condition(prompts, 0.5), 0.5)
     torch.testing.assert_close(errors.detach(), exact, rtol=0.05, atol=0.05)
 
 
@@ -167,7 +251,7 @@ def test_a_half_precision_model_keeps_all_of_its_adapter(
     assert loaded.adapter_parameters() == {}
     with torch.no_grad():
         error, other = (
-            model.denoising_error(latents, noise, torch.tensor([0.5]), model.condition(["hiss"], 0.5))
+            model.denoising_error(latents, noise, torch.tensor([0.5]), model.condition(["hiss"], 0.5), 0.5)
             for model in (aligned, loaded)
         )
     assert torch.equal(error, other)

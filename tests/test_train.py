@@ -13,31 +13,39 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tiny_ast
+import tiny_wav2vec2
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+import synthio
 from synthio.arms import (
     AddedClip,
     Training,
     added_share,
     draw_batches,
     fit_arm,
+    fit_in_memory,
     prepare,
     read_trainings,
+    samples_of,
     smaller_divisor,
     unheard_warnings,
 )
-from synthio.backends.fine_tuning import CurvePoint
+from synthio.audio import crop, load_start, resample
+from synthio.augment import AUGMENTATIONS, MASKED_SHARE, mask_features
+from synthio.backends.classifier import load_trained
+from synthio.backends.fine_tuning import CurvePoint, Examples, predict
 from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import COMPARISON_VERSION, Arm, RunConfig
-from synthio.errors import DataError, StoreError
+from synthio.errors import BackendError, DataError, StoreError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
+from synthio.seeds import numpy_generator
 from synthio.stages.train import train_arms
 from synthio.store import StageFolder, fingerprint
-from synthio.verdict import Comparison, verdict_text
+from synthio.verdict import Comparison, effect, recommended_arm, verdict_text
 
 RATE_HZ = 16000
 TONES_HZ = {"low": 400.0, "high": 2400.0}
@@ -77,6 +85,11 @@ def tones(labels: Sequence[str], seed: int, duration_s: float = 0.3) -> np.ndarr
         frequency_hz = TONES_HZ[label] * generator.uniform(0.9, 1.1)
         samples += 0.2 * np.sin(2 * np.pi * frequency_hz * time_s + generator.uniform(0, 6))
     return samples.astype(np.float32)
+
+
+def features(examples: Examples) -> torch.Tensor:
+    """The main input of every clip, ``(clips, frames, mels)``."""
+    return torch.stack([inputs["input_values"] for inputs in examples.inputs])
 
 
 def make_clips(
@@ -302,7 +315,7 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     stale["difference"] |= {"low": 99.0, "high": 99.5}
     folder = project.folder("earlier").path
     train = project.config.train
-    today = [COMPARISON_VERSION, train.bootstrap_samples, train.tail_fraction]
+    today = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
     for kept in (None, {"version": [COMPARISON_VERSION - 1, *today[1:]], "comparison": stale}):
         (folder / "comparison.json").unlink(missing_ok=True)
         if kept:
@@ -350,6 +363,18 @@ def test_test_clips_change_neither_the_model_nor_its_statistics(ast: Path, tmp_p
     assert [(c.label, c.n_train, c.support) for c in found.classes] == [("high", 2, 0), ("low", 2, 0), ("new", 0, 4)]
 
 
+@pytest.mark.parametrize("build", [tiny_wav2vec2.build_hubert, tiny_ast.build])
+def test_predict_hears_as_the_test_clips_were_heard(build: Callable[[Path], Path], tmp_path: Path) -> None:
+    made = small(build(tmp_path / "model"), tmp_path)
+    sf.write(made.clips[0].path, tones(made.clips[0].labels, 1, duration_s=0.5), RATE_HZ)
+    made.clips[0] = made.clips[0].model_copy(update={"duration_s": 0.5})
+    scores = {p.id: p.scores for p in made.run()}
+    clips = [clip for clip in made.clips if clip.split == "test"]
+    rows = synthio.predict(made.unit("gold", 0).path / "model-gold", [c.path for c in clips], device="cpu")
+    for clip, row in zip(clips, rows, strict=True):
+        assert row.scores == pytest.approx(scores[f"gold/0/{clip.id}"], abs=1e-6)
+
+
 def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_path: Path) -> None:
     made = small(ast, tmp_path)
     first = prepare(made.config, made.clips, {}, Listener())
@@ -358,14 +383,14 @@ def test_validation_clips_choose_the_step_and_enter_nothing_else(ast: Path, tmp_
             sf.write(clip.path, 4 * tones(("high",), seed=5, duration_s=0.9), RATE_HZ)
     second = prepare(made.config, made.clips, {}, Listener())
     assert first.frontend.extractor.to_dict() == second.frontend.extractor.to_dict()
-    assert (first.real.examples.inputs == second.real.examples.inputs).all()
-    assert not (first.examples["valid"].inputs == second.examples["valid"].inputs).all()
+    assert torch.equal(features(first.real.examples), features(second.real.examples))
+    assert not torch.equal(features(first.examples["valid"]), features(second.examples["valid"]))
 
 
 def test_clips_are_cropped_to_the_recipes_length(ast: Path, tmp_path: Path) -> None:
     made = small(ast, tmp_path)
     config = made.config.model_copy(update={"data": made.config.data.model_copy(update={"max_duration_s": 0.1})})
-    inputs = prepare(config, made.clips, {}, Listener()).real.examples.inputs
+    inputs = features(prepare(config, made.clips, {}, Listener()).real.examples)
     # 0.1 s are 8 frames of 25 ms every 10 ms; all else is padding.
     assert (inputs[:, 8:] == inputs[0, -1, 0]).all() and not (inputs[:, :8] == inputs[0, -1, 0]).any()
 
@@ -579,14 +604,13 @@ def handmade(right: dict[str, list[list[bool]]], clips: Sequence[Clip]) -> tuple
     return predictions, trainings
 
 
-def test_the_comparison_by_hand(tmp_path: Path) -> None:
-    def clip(name: str, label: str, split: Split) -> Clip:
-        return Clip(
-            id=name, path="x", labels=(label,), split=split, duration_s=1, sample_rate_hz=RATE_HZ, sha256="0" * 64
-        )
+def handmade_clip(name: str, label: str, split: Split) -> Clip:
+    return Clip(id=name, path="x", labels=(label,), split=split, duration_s=1, sample_rate_hz=RATE_HZ, sha256="0" * 64)
 
-    train = [clip(f"t{i}", label, "train") for i, label in enumerate("aaabbc")]
-    test = [clip(f"e{i}", label, "test") for i, label in enumerate("aabb")]
+
+def test_the_comparison_by_hand(tmp_path: Path) -> None:
+    train = [handmade_clip(f"t{i}", label, "train") for i, label in enumerate("aaabbc")]
+    test = [handmade_clip(f"e{i}", label, "test") for i, label in enumerate("aabb")]
     right = {
         "gold": [[True, True, False, False], [True, False, False, False]],
         "synthio": [[True, True, True, False], [True, True, True, False]],
@@ -615,6 +639,25 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
     assert Comparison.model_validate_json(found.model_dump_json()) == found
 
 
+def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path) -> None:
+    """Of 90 normal (a) and 10 faulty clips (b) gold calls all normal; synthio finds 9 faults, with 22 false alarms."""
+    test = [handmade_clip(f"e{k}", "a" if k < 90 else "b", "test") for k in range(100)]
+    train = [handmade_clip(f"t{k}", label, "train") for k, label in enumerate("aaab")]
+    gold, synthio = [True] * 90 + [False] * 10, [False] * 22 + [True] * 77 + [False]
+    predictions, trainings = handmade({"gold": [gold] * 2, "synthio": [synthio] * 2}, test)
+    by_accuracy = compare(predictions, [*train, *test], make_config(tmp_path, tmp_path), trainings)
+    assert verdict_text(by_accuracy).endswith(
+        "Do not use it. But no arm is better than always saying 'a' (90.0%). Accuracy hardly sees the other "
+        "classes: set train.metric to balanced accuracy."
+    )
+    config = make_config(tmp_path, tmp_path, metric="balanced accuracy")
+    found = compare(predictions, [*train, *test], config, trainings)
+    assert [arm.mean for arm in found.arms] == pytest.approx([0.5, (68 / 90 + 9 / 10) / 2])
+    assert found.constant is not None and found.constant.mean == 0.5
+    assert effect(found) == "helped" and recommended_arm(found) == "synthio"
+    assert "no arm" not in verdict_text(found)
+
+
 @pytest.mark.parametrize(
     ("counts", "fraction", "tail"),
     [
@@ -622,7 +665,8 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
         ({"a": 1, "b": 5, "c": 9}, 0.34, {"a"}),
         ({"a": 1, "b": 1, "c": 9}, 0.34, {"a", "b"}),
         ({"a": 1, "b": 2, "c": 9}, 0.0, set()),
-        ({"a": 1, "b": 2}, 0.34, set()),
+        ({"a": 1, "b": 2}, 0.34, {"a"}),
+        ({"faulty": 3, "normal": 100}, 0.34, {"faulty"}),
         ({"a": 1, "b": 2}, 1.0, set()),
     ],
 )
@@ -636,17 +680,114 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
     train = project.config.train.model_copy(update={"arms": arms})
     config = project.config.model_copy(update={"train": train})
     material = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
-    real = material.real.examples
+    real, rounds = material.real.examples, config.imagine.captions_per_clip
     assert len(material.added["gold"].keys) == 0
     for arm in arms[1:]:
         added = material.added[arm].examples
-        assert len(added.inputs) == config.imagine.captions_per_clip * len(real.inputs)
-        assert torch.equal(added.targets, real.targets[torch.arange(len(added.targets)) % len(real.targets)])
-        copied = real.inputs[torch.arange(len(added.inputs)) % len(real.inputs)]
-        assert not torch.allclose(added.inputs, copied)
+        assert len(added.inputs) == rounds * len(real.inputs)
+        assert torch.equal(added.targets, real.targets.repeat(rounds))
+        assert material.added[arm].keys == material.real.keys * rounds
+        assert not torch.allclose(features(added), features(real).repeat(rounds, 1, 1))
     again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
     for arm in arms[1:]:
-        assert torch.equal(again.added[arm].examples.inputs, material.added[arm].examples.inputs)
+        assert torch.equal(features(again.added[arm].examples), features(material.added[arm].examples))
+
+
+def test_every_copy_has_its_own_generator_and_the_copies_come_round_by_round(project: Project) -> None:
+    """Second implementation: copy by copy, each decoded anew."""
+    train = project.config.train.model_copy(update={"arms": ("noise", "specaugment")})
+    config = project.config.model_copy(update={"train": train})
+    material = prepare(config, project.clips, {}, Listener())
+    clips = [clip for clip in project.clips if clip.split == "train"]
+    for arm in train.arms:
+        expected = []
+        for number in range(config.imagine.captions_per_clip):
+            for clip in clips:
+                generator = numpy_generator(config.seed, "train", arm, clip.id, number)
+                samples = load_start(Path(clip.path), config.data.max_duration_s, RATE_HZ)
+                if arm == "noise":
+                    expected.append(material.frontend.features(AUGMENTATIONS[arm](samples, RATE_HZ, generator)))
+                else:
+                    own = torch.from_numpy(material.frontend.features(samples))[None, None]
+                    expected.append(mask_features(own, MASKED_SHARE, generator)[0, 0].numpy())
+        np.testing.assert_array_equal(features(material.added[arm].examples), np.stack(expected))
+
+
+def test_a_model_that_is_told_of_its_padding_is_heard_through_as_it_was_tested(tmp_path: Path) -> None:
+    made = small(tiny_wav2vec2.build_hubert(tmp_path / "hubert"), tmp_path, arms=["gold", "noise"])
+    # The longest training clip; all others are padded.
+    sf.write(made.clips[0].path, tones(made.clips[0].labels, 1, duration_s=0.5), RATE_HZ)
+    made.clips[0] = made.clips[0].model_copy(update={"duration_s": 0.5})
+    scores = {p.id: p.scores for p in made.run()}
+    trained = load_trained(str(made.unit("noise", 0).path / "model-noise"))
+    clips = [clip for clip in made.clips if clip.split == "test"]
+    inputs = [trained.frontend.inputs(load_start(Path(clip.path), 10.0, RATE_HZ)) for clip in clips]
+    assert not any(row["attention_mask"].all() for row in inputs)
+    found = predict(trained.model, inputs, 1, torch.device("cpu"))
+    expected = [[scores[f"noise/0/{clip.id}"][label] for label in trained.classes] for clip in clips]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_trainings_share_the_features_of_a_clip(project: Project) -> None:
+    """Every training and every fold of the gate had a copy of them all: gigabytes of thousands of clips."""
+    twice = [*project.clips, *(clip.model_copy(update={"id": f"again/{clip.id}"}) for clip in project.clips)]
+    material = prepare(project.config, twice, {"synthio": project.synthetic}, Listener())
+    real, added = material.real, material.added["synthio"]
+    half = len(real.keys) // 2
+    assert all(a is b for a, b in zip(real.examples.inputs[:half], real.examples.inputs[half:], strict=True))
+    fold = real.subset([number % 3 > 0 for number in range(len(real.keys))])
+    assert fold.keys == tuple(key for number, key in enumerate(real.keys) if number % 3)
+    kept = [number for number in range(len(real.keys)) if number % 3]
+    assert torch.equal(fold.examples.targets, real.examples.targets[kept])
+    assert all(inputs is real.examples.inputs[k] for inputs, k in zip(fold.examples.inputs, kept, strict=True))
+    joined = fold.examples + added.examples
+    assert joined[len(fold.keys) + 1]["input_values"] is added.examples.inputs[1]["input_values"]
+
+
+@given(
+    rate_hz=st.sampled_from([8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000]),
+    samples=st.integers(1, 20_000),
+    limit_s=st.sampled_from([0.1, 0.25, 0.3333, 10.0]),
+    wanted_hz=st.sampled_from([16_000, 48_000]),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_clips_length_is_known_without_decoding_it(
+    rate_hz: int, samples: int, limit_s: float, wanted_hz: int
+) -> None:
+    made = Clip(
+        id="c",
+        path="c.wav",
+        labels=("low",),
+        split="train",
+        duration_s=min(samples / rate_hz, limit_s),
+        sample_rate_hz=rate_hz,
+        sha256="0",
+    )
+    decoded = crop(resample(np.ones(samples, np.float32), rate_hz, wanted_hz), limit_s, wanted_hz)
+    assert samples_of(made, wanted_hz, limit_s) == len(decoded)
+
+
+def test_when_memory_runs_out_the_same_batches_come_in_smaller_passes(project: Project) -> None:
+    """On a CPU, PyTorch has no error of its own for that: the run ended."""
+    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    listener, full = Listener(), [True]
+
+    def advance(count: int) -> None:
+        if full.pop() if full else False:
+            torch.empty(2**50)
+
+    _, whole = fit_arm(project.config, material, "gold", 0, 8, lambda count: None)
+    _, parts = fit_in_memory(project.config, material, "gold", 0, advance, listener)
+    assert listener.warnings == ["out of memory: starting again with 4 clips per forward pass, same batches"]
+    assert parts.best.valid_loss == pytest.approx(whole.best.valid_loss, abs=1e-3)
+    with pytest.raises(BackendError, match="out of memory with one clip at a time"):
+        fit_in_memory(project.config, material, "gold", 0, lambda count: torch.empty(2**50), listener)
+
+
+def test_another_error_of_a_training_is_not_taken_for_memory(project: Project) -> None:
+    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    with pytest.raises(RuntimeError, match="must match"):
+        fit_in_memory(project.config, material, "gold", 0, lambda count: torch.zeros(2) + torch.zeros(3), Listener())
 
 
 def test_who_always_says_the_most_frequent_label_is_scored_too(project: Project) -> None:
@@ -654,7 +795,8 @@ def test_who_always_says_the_most_frequent_label_is_scored_too(project: Project)
     clips += [c for c in project.clips if c.split == "test" and c.labels == ("low",)][:3]
     # One training clip fewer makes the other class the most frequent.
     clips.remove(next(c for c in clips if c.split == "train" and c.labels == ("low",)))
-    predictions, trainings = project.folder().manifest(Prediction), read_trainings(project.folder())
+    predictions = project.folder().manifest(Prediction)
+    trainings = list(read_trainings(project.folder()).values())
     found = compare(predictions, clips, project.config, trainings).constant
     high = sum(c.split == "test" and c.labels == ("high",) for c in clips)
     assert found is not None and found.label == "high"
@@ -668,7 +810,7 @@ def test_clips_longer_than_what_the_classifier_hears_are_told_of(project: Projec
     (told,) = unheard_warnings(clips, 2.0)
     assert f"3 of {len(clips)} clips are longer than the 2.0 s that the classifier hears" in told
     assert unheard_warnings(clips, 9.0) == []
-    (heard_s,) = {training.heard_s for training in read_trainings(project.folder())}
+    (heard_s,) = {training.heard_s for training in read_trainings(project.folder()).values()}
     assert heard_s is not None and 0.4 < heard_s < 0.6
 
 

@@ -76,19 +76,41 @@ def tiny_gemma(folder: Path, sliding_window: int = 512, max_length: int = 2048, 
 def tiny_llama(folder: Path) -> Path:
     """A `LlamaForCausalLM` without a chat template."""
     tokenizer = byte_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    torch.manual_seed(0)
+    LlamaForCausalLM(_llama_config(len(tokenizer), initializer_range=0.3)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_chat_llama(folder: Path, instruction: str, answer: str) -> Path:
+    """A `LlamaForCausalLM` with a chat template that has learnt, in a second, to answer one instruction."""
+    tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE)
+    chat = [{"role": "user", "content": instruction}]
+    asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    text = tokenizer(f"{asked}{answer}<eos>", add_special_tokens=False, return_tensors="pt")["input_ids"]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(_llama_config(len(tokenizer), initializer_range=0.1))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(80):
+        loss = model(text, labels=text).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _llama_config(vocabulary: int, initializer_range: float) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=1024,
-        initializer_range=0.3,
+        initializer_range=initializer_range,
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
     )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
+from synthio.models import Models
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
 
 if TYPE_CHECKING:
+    from synthio.audio import Waveform
     from synthio.backends.classifier import TrainedClassifier
+
+_Generator = Literal["aligned", "base"]
 
 
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -31,82 +36,135 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What a trained classifier says of one file."""
+    """What a trained classifier says of one file, or of one window of it."""
 
     path: Path
-    labels: tuple[str, ...]
+    start_s: float
+    """Where in the file it begins to listen."""
+    end_s: float
+    """Where it stops."""
+    labels: tuple[str, ...] = ()
     """The most probable class; of a classifier of several labels per clip, those above one half."""
-    scores: dict[str, float]
-    """Probability per class; empty when the file cannot be used."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Probability per class; empty when the file, or the window, cannot be used."""
     failed: str | None = None
     """Why."""
     unheard_s: float = 0.0
-    """How much longer the file is than what the classifier hears, which is its beginning."""
+    """How much longer the file is than what the classifier hears, which is its beginning; 0 with windows."""
 
 
 def predict(
-    model: str | Path, files: str | Path | Iterable[str | Path], *, device: str = "auto", batch_size: int = 16
+    model: str | Path,
+    files: str | Path | Iterable[str | Path],
+    *,
+    window_s: float | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
 ) -> Iterator[FilePrediction]:
-    """Classify audio files with a classifier that a run trained (``stages/train-*/model-*``), as it was tested.
+    """Classify audio files with a classifier that a run trained (its ``model`` folder), as it was tested.
 
     ``files``: one or several, or folders, for all audio files in them. Every file is heard as the test clips were: at
-    the same rate, cut or padded in the same way. What is silent as far as it is heard has failed. Results in order.
-    Raises: `ModelError` for the model, `ConfigError` for a device that is not here.
+    the same rate, cut or padded in the same way. ``window_s``: long recordings are heard in windows of so many seconds,
+    one after the other, each as a clip. What is silent as far as it is heard has failed. Results in order.
+    Raises: `ModelError` for the model, `ConfigError` for a device that is not here and a window longer than what the
+    classifier hears, `DataError` for a file or folder that is not there.
     """
+    from synthio.arms import unheard
     from synthio.audio import with_folders
     from synthio.backends.classifier import load_trained
     from synthio.backends.devices import resolve_device
 
     trained, place = load_trained(str(model)), resolve_device(device)
+    heard_s = trained.frontend.max_samples / trained.frontend.extractor.sampling_rate
+    if window_s is not None and (window_s <= 0 or unheard(window_s, heard_s)):
+        raise ConfigError(f"the window is {window_s:g} s; expected more than 0, and at most the {heard_s:.2f} s heard")
     given = [files] if isinstance(files, str | Path) else files
-    return _predict(trained, with_folders(Path(file) for file in given), place, batch_size)
+    stretches = _stretches(with_folders(Path(file) for file in given), trained, heard_s, window_s)
+    return _predict(trained, stretches, place, batch_size)
 
 
-def _predict(trained: TrainedClassifier, paths: list[Path], device: Any, batch_size: int) -> Iterator[FilePrediction]:
-    import torch
+@dataclass(frozen=True)
+class _Stretch:
+    """What is heard at once."""
 
-    from synthio import audio, metrics
+    said: FilePrediction
+    """Without labels."""
+    samples: Waveform | None
+    """None when it has failed."""
+
+
+def _stretches(
+    paths: Iterable[Path], trained: TrainedClassifier, heard_s: float, window_s: float | None
+) -> Iterator[_Stretch]:
+    from synthio import audio
     from synthio.arms import unheard
+
+    rate_hz = trained.frontend.extractor.sampling_rate
+    for path in paths:
+        try:
+            if window_s is not None:
+                for start_s, end_s, samples in audio.windows(path, window_s, rate_hz):
+                    yield _stretch(FilePrediction(path, start_s, end_s), samples, "is silent")
+                continue
+            samples, whole_s = audio.load_start(path, heard_s, rate_hz), audio.duration_s(path)
+            unheard_s = unheard(whole_s, heard_s)
+            said = FilePrediction(path, 0.0, whole_s - unheard_s, unheard_s=unheard_s)
+            yield _stretch(said, samples, f"is silent in its first {heard_s:.1f} s, and the classifier hears no more")
+        except DataError as error:
+            yield _Stretch(FilePrediction(path, 0.0, 0.0, failed=str(error).removeprefix(f"{path}: ")), None)
+
+
+def _stretch(said: FilePrediction, samples: Waveform, silent: str) -> _Stretch:
+    from synthio.audio import is_silent
+
+    return (
+        _Stretch(replace(said, failed=silent, unheard_s=0.0), None) if is_silent(samples) else _Stretch(said, samples)
+    )
+
+
+def _predict(
+    trained: TrainedClassifier, stretches: Iterator[_Stretch], device: Any, batch_size: int
+) -> Iterator[FilePrediction]:
+    from synthio import metrics
     from synthio.backends.fine_tuning import predict
 
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
-    rate_hz, most = trained.frontend.extractor.sampling_rate, trained.frontend.max_samples
-    for start in range(0, len(paths), batch_size):
-        heard: dict[Path, torch.Tensor] = {}
-        failed: dict[Path, str] = {}
-        unheard_s: dict[Path, float] = {}
-        for path in paths[start : start + batch_size]:
-            try:
-                samples = audio.load_start(path, most / rate_hz, rate_hz)
-                whole_s = audio.duration_s(path)
-            except DataError as error:
-                failed[path] = str(error).removeprefix(f"{path}: ")
+    while batch := list(islice(stretches, batch_size)):
+        inputs = [trained.frontend.inputs(s.samples) for s in batch if s.samples is not None]
+        rows = iter(predict(trained.model, inputs, batch_size, device))
+        for stretch in batch:
+            if stretch.samples is None:
+                yield stretch.said
                 continue
-            if audio.is_silent(samples):
-                failed[path] = f"is silent in its first {most / rate_hz:.1f} s, and the classifier hears no more"
-                continue
-            heard[path] = torch.from_numpy(trained.frontend.features(samples))
-            unheard_s[path] = unheard(whole_s, most / rate_hz)
-        inputs = torch.stack(list(heard.values())) if heard else torch.zeros(0)
-        scores = predict(trained.model, inputs, batch_size, device)
-        rows: dict[Path, Any] = dict(zip(heard, scores, strict=True))
-        for path in paths[start : start + batch_size]:
-            if path in failed:
-                yield FilePrediction(path, (), {}, failed[path])
-                continue
-            (chosen,) = decide(rows[path][None])
+            row = next(rows)
+            (chosen,) = decide(row[None])
             labels = tuple(label for label, yes in zip(trained.classes, chosen, strict=True) if yes)
-            by_class = dict(zip(trained.classes, rows[path].tolist(), strict=True))
-            yield FilePrediction(path, labels, by_class, unheard_s=unheard_s[path])
+            yield replace(stretch.said, labels=labels, scores=dict(zip(trained.classes, row.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """What `generate_clip` made."""
+
+    path: Path
+    model: _Generator
+    """The generator with the run's adapter on it, or as it was before alignment."""
 
 
 def generate_clip(
-    prompt: str, output: str | Path, *, duration_s: float = 2.0, seed: int = 0, config: RunConfig | None = None
-) -> Path:
+    prompt: str,
+    output: str | Path,
+    *,
+    duration_s: float = 2.0,
+    seed: int = 0,
+    config: RunConfig | None = None,
+    reporter: Reporter | None = None,
+) -> GeneratedClip:
     """One clip from one prompt into ``output`` (FLAC or WAV, by its name), with the run's aligned model when ``config``
-    has one.
+    has one. Where its alignment is not finished the base model makes the clip, and a note says so.
 
-    Raises: `ConfigError` for another kind of file; `ModelError`, `BackendError`, `StoreError`.
+    Raises: `ConfigError` for another kind of file; `DataError` when the data of ``config`` cannot be read;
+    `ModelError`, `BackendError`, `StoreError`.
     """
     from synthio import audio
     from synthio.store import replacing
@@ -115,20 +173,36 @@ def generate_clip(
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
         raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
-    generator = _generator(config)
+    generator, model = _generator(config, reporter or Reporter())
     samples = generator.generate([prompt], duration_s, [seed])[0]
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
-    return output
+    return GeneratedClip(output, model)
 
 
-def _generator(config: RunConfig | None) -> Any:
+def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[Any, _Generator]:
     from synthio.backends.text_to_audio import load_text_to_audio
 
     if config is None:
-        return load_text_to_audio(T2AConfig())
+        return load_text_to_audio(T2AConfig()), "base"
+    pipeline = Pipeline(config, Reporter(), ())
+    models = Models(config, pipeline.root, lambda: pipeline.folders.align, reporter)
+    if config.align.method == "none":
+        return models.base_generator, "base"
+    if not _is_alignment_finished(pipeline):
+        reporter.note(
+            f"alignment is not finished for this recipe in {pipeline.root}: the clip is of the base model; "
+            "`synthio align` with the same recipe and overrides makes the aligned one"
+        )
+        return models.base_generator, "base"
+    if not models.is_aligned:
+        reporter.note("alignment kept the base model: the clip is of it")
+    return models.generator, "aligned" if models.is_aligned else "base"
+
+
+def _is_alignment_finished(pipeline: Pipeline) -> bool:
     try:
-        return Pipeline(config, Reporter(), ()).generator()
+        return pipeline.folders.align.done
     except MissingArtefact:
-        # Nothing of the run is there yet.
-        return load_text_to_audio(config.t2a)
+        # Where it would lie depends on the clips, which are not collected yet.
+        return False

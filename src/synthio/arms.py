@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,21 @@ from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
 from synthio.audio import Waveform, load_start
-from synthio.backends.classifier import Frontend, ProblemType, Source, find_classifier, fit_frontend, load_classifier
-from synthio.backends.devices import free_device_memory, resolve_device
+from synthio.backends.classifier import (
+    Frontend,
+    Inputs,
+    ProblemType,
+    Source,
+    find_classifier,
+    fit_frontend,
+    load_classifier,
+)
+from synthio.backends.devices import free_device_memory, is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig
-from synthio.datasets.checks import SPLITS
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
-from synthio.records import Clip, Split
+from synthio.records import SPLITS, Clip, Split
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder
 
@@ -55,7 +63,7 @@ class AddedClip:
 
 
 Pools = Mapping[Arm, Sequence[AddedClip]]
-"""The files of `ARMS_WITH_FILES`."""
+"""The files of `ARMS_WITH_FILES`; none of an arm that the gate made gold."""
 
 
 class Training(BaseModel):
@@ -171,9 +179,8 @@ class Part:
 
     def subset(self, kept: Sequence[bool]) -> Part:
         """Those that are ``kept``, in order."""
-        mask = torch.tensor(kept, dtype=torch.bool)
-        examples = Examples(self.examples.inputs[mask], self.examples.targets[mask])
-        return Part(examples, tuple(key for key, keep in zip(self.keys, kept, strict=True) if keep))
+        indices = np.flatnonzero(kept)
+        return Part(self.examples.subset(indices), tuple(self.keys[index] for index in indices))
 
 
 @dataclass(frozen=True)
@@ -203,33 +210,34 @@ def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Re
     source = find_classifier(config.train.model, config.train.revision)
     splits: dict[Split, list[Clip]] = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
     classes, problem = classes_of(clips), problem_type(config, clips)
-    _warn(config, splits, classes, pools, reporter)
+    _warn(splits, classes, pools, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
-    frontend = fit_frontend(source, (_waveform(clip.path, rate_hz, limit_s) for clip in splits["train"]))
+    frontend = fit_frontend(source, [samples_of(clip, rate_hz, limit_s) for clip in splits["train"]])
     # Who hears through it later cuts as the clips were cut here.
     limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
     frontend = replace(frontend, max_samples=limit)
     total = len(clips) + sum(len(pool) for pool in pools.values())
     for warning in unheard_warnings(clips, frontend.max_samples / rate_hz):
         reporter.warn(warning)
+    # A set in which classes weigh the same has clips several times.
+    heard = cache(lambda path: frontend.inputs(_waveform(path, rate_hz, limit_s)))
     with reporter.task("classifier features", total) as advance:
 
         def examples(items: Sequence[Clip] | Sequence[AddedClip]) -> Examples:
-            features = []
+            inputs = []
             for item in items:
-                features.append(torch.from_numpy(frontend.features(_waveform(item.path, rate_hz, limit_s))))
+                inputs.append(heard(item.path))
                 advance(1)
-            targets = _targets([item.labels for item in items], classes, problem)
-            return Examples(torch.stack(features) if features else torch.zeros(0), targets)
+            return Examples(inputs, _targets([item.labels for item in items], classes, problem))
 
         real = Part(examples(splits["train"]), _keys(splits["train"], problem))
         held_out = {split: examples(splits[split]) for split in SPLITS[1:]}
-        added: dict[Arm, Part] = {"gold": Part(Examples(torch.zeros(0), real.examples.targets[:0]), ())}
+        added: dict[Arm, Part] = {"gold": Part(Examples([], real.examples.targets[:0]), ())}
         for arm in ARMS_WITH_FILES:
             added[arm] = Part(examples(pools.get(arm, ())), _keys(pools.get(arm, ()), problem))
     for arm in config.train.arms:
         if arm not in added:
-            added[arm] = _augmented(config, arm, splits["train"], real, source, frontend, reporter)
+            added[arm] = _augmented(config, arm, splits["train"], real, frontend, reporter)
     return Material(source, frontend, problem, classes, splits, real, held_out, added, {})
 
 
@@ -240,32 +248,48 @@ def _keys(items: Sequence[Clip] | Sequence[AddedClip], problem: ProblemType) -> 
 
 
 def _augmented(
-    config: RunConfig,
-    arm: Arm,
-    clips: Sequence[Clip],
-    real: Part,
-    source: Source,
-    frontend: Frontend,
-    reporter: Reporter,
+    config: RunConfig, arm: Arm, clips: Sequence[Clip], real: Part, frontend: Frontend, reporter: Reporter
 ) -> Part:
-    """``imagine.captions_per_clip`` augmented copies of every real training clip; each draws from its own generator."""
-    rate_hz, wanted = source.sample_rate_hz, config.imagine.captions_per_clip * len(clips)
-    inputs, features = real.examples.inputs, []
-    with reporter.task(f"{arm} copies", wanted) as advance:
-        for number in range(wanted):
-            index = number % len(clips)
-            generator = numpy_generator(config.seed, "train", arm, clips[index].id, number // len(clips))
-            if arm == "specaugment":
-                copy = inputs[index].clone().reshape(1, 1, *inputs.shape[-2:])
-                features.append(augment.mask_features(copy, augment.MASKED_SHARE, generator)[0, 0])
-            else:
-                samples = _waveform(clips[index].path, rate_hz, config.data.max_duration_s)
-                varied = augment.AUGMENTATIONS[arm](samples, rate_hz, generator)
-                features.append(torch.from_numpy(frontend.features(varied)))
-            advance(1)
-    stacked = torch.stack(features).reshape(wanted, *inputs.shape[1:])
-    targets = real.examples.targets[torch.arange(wanted) % len(clips)]
-    return Part(Examples(stacked, targets), tuple(real.keys[number % len(clips)] for number in range(wanted)))
+    """``imagine.captions_per_clip`` rounds of augmented copies of every real training clip, each copy from its own
+    generator."""
+    rounds = config.imagine.captions_per_clip
+    copies: list[list[Inputs]] = [[] for _ in range(rounds)]
+    with reporter.task(f"{arm} copies", rounds * len(clips)) as advance:
+        # Clip by clip: each is decoded once.
+        for clip, inputs in zip(clips, real.examples.inputs, strict=True):
+            vary = _variation(config, arm, clip, inputs, frontend)
+            for number, of_round in enumerate(copies):
+                of_round.append(vary(numpy_generator(config.seed, "train", arm, clip.id, number)))
+                advance(1)
+    targets = torch.cat([real.examples.targets] * rounds)
+    return Part(Examples([copy for of_round in copies for copy in of_round], targets), real.keys * rounds)
+
+
+def _variation(
+    config: RunConfig, arm: Arm, clip: Clip, inputs: Inputs, frontend: Frontend
+) -> Callable[[np.random.Generator], Inputs]:
+    """What makes a copy of one clip by a generator. ``inputs``: the clip's own."""
+    if arm == "specaugment":
+        name, features = frontend.main_input, inputs[frontend.main_input]
+
+        def masked(generator: np.random.Generator) -> Inputs:
+            copy = features[None, None].clone()
+            return {**inputs, name: augment.mask_features(copy, augment.MASKED_SHARE, generator)[0, 0]}
+
+        return masked
+    rate_hz = frontend.extractor.sampling_rate
+    samples = _waveform(clip.path, rate_hz, config.data.max_duration_s)
+    return lambda generator: frontend.inputs(augment.AUGMENTATIONS[arm](samples, rate_hz, generator))
+
+
+def samples_of(clip: Clip, sample_rate_hz: int, max_duration_s: float) -> int:
+    """How many samples `load_start` gives of a clip, without decoding it."""
+    limit = max(1, round(max_duration_s * sample_rate_hz))
+    if clip.duration_s >= max_duration_s:
+        return limit
+    own = round(clip.duration_s * clip.sample_rate_hz)
+    # As libsoxr rounds.
+    return min(limit, int(own / (clip.sample_rate_hz / sample_rate_hz) + 0.5))
 
 
 def _waveform(path: str, sample_rate_hz: int, max_duration_s: float) -> Waveform:
@@ -281,14 +305,10 @@ def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], proble
 
 
 def _warn(
-    config: RunConfig,
-    splits: Mapping[Split, Sequence[Clip]],
-    classes: tuple[str, ...],
-    pools: Pools,
-    reporter: Reporter,
+    splits: Mapping[Split, Sequence[Clip]], classes: tuple[str, ...], pools: Pools, reporter: Reporter
 ) -> None:
-    for arm in ARMS_WITH_FILES:
-        if arm in config.train.arms and not pools.get(arm):
+    for arm, pool in pools.items():
+        if not pool:
             kind = "synthetic" if arm == "synthio" else "retrieved"
             reporter.warn(f"there are no {kind} clips: the {arm} arm trains on the real clips alone, as gold does")
     if not splits["valid"]:
@@ -356,7 +376,9 @@ def fit_in_memory(
     while True:
         try:
             return fit_arm(config, material, arm, seed, micro_batch, advance)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if micro_batch == 1:
                 raise BackendError(
                     "out of memory with one clip at a time; choose a smaller train.model or data.max_duration_s"
@@ -391,18 +413,10 @@ def fit_arm(
     # Trainer also seeds NumPy's old generator, which takes 32 bits.
     unit_seed = derive_seed(config.seed, "train", seed) % 2**32
     model = load_classifier(material.source, material.frontend, material.classes, material.problem_type, unit_seed)
-    optimisation = Optimisation(
-        steps=config.train.steps,
-        batch_size=config.train.batch_size,
-        micro_batch=micro_batch,
-        learning_rate=config.train.learning_rate,
-        head_learning_rate=config.train.head_learning_rate,
-        evaluate_every=config.train.evaluate_every,
-        device=resolve_device(config.train.device),
-        seed=unit_seed,
-    )
-    examples = _joined(real.examples, added.examples) if added.keys else real.examples
-    best, curve = fine_tune(model, examples, order, valid if len(valid.inputs) else None, optimisation, advance)
+    optimisation = _optimisation(config, micro_batch, unit_seed)
+    # Joined without a copy: of thousands of clips it would be gigabytes.
+    examples = real.examples + added.examples
+    best, curve = fine_tune(model, examples, order, valid if len(valid) else None, optimisation, advance)
     training = Training(
         arm=arm,
         seed=seed,
@@ -425,5 +439,14 @@ def added_share(config: RunConfig, material: Material, arm: Arm) -> float:
     return n / (n + 1) if share is None else share
 
 
-def _joined(real: Examples, added: Examples) -> Examples:
-    return Examples(torch.cat([real.inputs, added.inputs]), torch.cat([real.targets, added.targets]))
+def _optimisation(config: RunConfig, micro_batch: int, seed: int) -> Optimisation:
+    return Optimisation(
+        steps=config.train.steps,
+        batch_size=config.train.batch_size,
+        micro_batch=micro_batch,
+        learning_rate=config.train.learning_rate,
+        head_learning_rate=config.train.head_learning_rate,
+        evaluate_every=config.train.evaluate_every,
+        device=resolve_device(config.train.device),
+        seed=seed,
+    )

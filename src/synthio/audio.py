@@ -92,6 +92,24 @@ def load_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
     return crop(load(path, sample_rate_hz, duration_s + _AHEAD_S), duration_s, sample_rate_hz)
 
 
+def windows(path: Path, window_s: float, sample_rate_hz: int) -> Iterator[tuple[float, float, Waveform]]:
+    """A file in windows of ``window_s``, one after the other, each resampled for itself; hours need little memory.
+
+    Yields: where a window starts and ends in the file, in seconds, and its mono samples. The last may be shorter.
+    Raises: `DataError` for a file that cannot be decoded, or is not finite.
+    """
+    with _opened(path) as file:
+        rate_hz, start = int(file.samplerate), 0
+        while (block := _mono(file, max(1, round(window_s * rate_hz)))).size:
+            if not np.isfinite(block).all():
+                raise DataError(f"{path}: holds NaN or infinite samples, from {start / rate_hz:.1f} s on")
+            end = start + block.size
+            yield start / rate_hz, end / rate_hz, resample(block, rate_hz, sample_rate_hz)
+            start = end
+        if not start:
+            raise DataError(f"{path}: holds no samples")
+
+
 def duration_s(path: Path) -> float:
     """What a file's header says of its length. Raises: `DataError` as `decode` does."""
     with _opened(path) as file:

@@ -26,7 +26,7 @@ def check_library(arm: str) -> None:
     """Whether the library that an arm needs is here. Raises: `MissingDependency` naming the extra that brings it."""
     library = _LIBRARIES.get(arm)
     if library is not None and find_spec(library) is None:
-        raise MissingDependency(f"the {arm} arm needs {library}: pip install 'synthio[augment]'")
+        raise MissingDependency(f"the {arm} arm needs {library}: pip install '.[augment]' in the clone")
 
 
 def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) -> Waveform:

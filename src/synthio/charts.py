@@ -1,4 +1,4 @@
-"""The report's figures: numbers as text, SVG charts, spectrogram pictures. Pure functions, no files.
+"""The report's figures: SVG charts and spectrogram pictures. Pure functions, no files.
 
 Charts are ElementTree elements, so every label in them is escaped by construction. They carry CSS classes instead of
 colours: the page defines these for light and for dark screens. Values that are None, NaN or infinite are left out.
@@ -10,125 +10,21 @@ import io
 import math
 import unicodedata
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-MISSING = "n/a"
+from synthio.formats import MISSING, finite, percent, points, printable, quantity, signed
+
 #: Colour classes `series-0` to `series-3` that the page defines.
 SERIES_COLOURS = 4
 _SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 _CHARACTER_PX = 6.6
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 #: Dark violet to pale yellow, evenly rising in lightness, so that it also reads in grey.
 _HEAT_ANCHORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
-
-
-# Numbers as text ------------------------------------------------------------------------------------------------------
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None when it is None, NaN or infinite."""
-    return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _signed(text: str) -> str:
-    """A true minus sign, and no sign on a number that rounded to zero."""
-    return text.lstrip("+-") if not text.strip("+-0.,") else text.replace("-", "−")
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with one decimal: 0.6317 becomes `63.2%`."""
-    value = finite(fraction)
-    return MISSING if value is None else _signed(f"{100 * value:.1f}") + "%"
-
-
-def points(difference: float | None) -> str:
-    """A difference in percentage points, always signed, with one decimal: 4.0953 becomes `+4.1`."""
-    value = finite(difference)
-    return MISSING if value is None else _signed(f"{value:+.1f}")
-
-
-def spread(fraction: float | None) -> str:
-    """A standard deviation of fractions in percentage points, unsigned: 0.012 becomes `1.2`."""
-    value = finite(fraction)
-    return MISSING if value is None else _signed(f"{100 * value:.1f}")
-
-
-def count(number: float | None) -> str:
-    """A whole number with thousands separators."""
-    value = finite(number)
-    return MISSING if value is None else _signed(f"{value:,.0f}")
-
-
-def similarity(value: float | None) -> str:
-    """A similarity or a score with three decimals."""
-    number = finite(value)
-    return MISSING if number is None else _signed(f"{number:.3f}")
-
-
-def quantity(value: float | None) -> str:
-    """Three significant digits at any scale: 1234.5 becomes `1,234`, 0.0000123 becomes `1.23×10⁻⁵`."""
-    number = finite(value)
-    if number is None:
-        return MISSING
-    if 999.5 <= abs(number) < 1e7:
-        return _signed(f"{number:,.0f}")
-    text = f"{number:.3g}"
-    if "e" not in text:
-        return _signed(text)
-    mantissa, exponent = text.split("e")
-    return f"{_signed(mantissa)}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time in the units that a person would use: `0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 05 min`."""
-    value = finite(seconds)
-    if value is None:
-        return MISSING
-    if value < 59.95:
-        return f"{max(value, 0.0):.1f} s"
-    minutes, rest_s = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02d} s"
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
-
-
-def size(n_bytes: float | None) -> str:
-    """A number of bytes in MiB or GiB."""
-    value = finite(n_bytes)
-    if value is None:
-        return MISSING
-    mebibytes = value / 2**20
-    text, unit = (f"{mebibytes:,.0f}", "MiB") if mebibytes < 1024 else (f"{mebibytes / 1024:,.1f}", "GiB")
-    return f"{_signed(text)} {unit}"
-
-
-def cost(amount: float | None) -> str:
-    """Money in whatever currency the prices are in: two decimals, or three significant digits under 0.1."""
-    value = finite(amount)
-    if value is None:
-        return MISSING
-    return quantity(value) if 0 < abs(value) < 0.1 else _signed(f"{value:,.2f}")
-
-
-def sentence(text: str) -> str:
-    """The text with its first letter as a capital; the others stay."""
-    return text[:1].upper() + text[1:]
-
-
-def printable(text: str) -> str:
-    """Text that any XML or UTF-8 writer takes: control characters and lone surrogates become U+FFFD."""
-    return "".join("\ufffd" if _unprintable(character) else character for character in text)
-
-
-def _unprintable(character: str) -> bool:
-    if character in "\n\t":
-        return False
-    return unicodedata.category(character) in ("Cc", "Cs") or (ord(character) & 0xFFFE) == 0xFFFE
 
 
 # Building blocks ------------------------------------------------------------------------------------------------------
@@ -180,7 +76,7 @@ def tick_texts(ticks: Sequence[float]) -> tuple[str, ...]:
         return tuple("0" if tick == 0 else quantity(tick) for tick in ticks)
     step = ticks[1] - ticks[0]
     decimals = next((n for n in range(6) if abs(round(step, n) - step) < step * 1e-3), 6)
-    return tuple(_signed(f"{tick:,.{decimals}f}") for tick in ticks)
+    return tuple(signed(f"{tick:,.{decimals}f}") for tick in ticks)
 
 
 def _axis(values: Sequence[float], start_px: float, end_px: float, target: int = 5) -> Axis:
@@ -501,18 +397,3 @@ def spectrogram_png(
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", optimize=True)
     return encoded.getvalue()
-
-
-#: A function that turns a number, or a missing one, into text for the page.
-Formatter = Callable[[float | None], str]
-FORMATTERS: Mapping[str, Formatter] = {
-    "percent": percent,
-    "points": points,
-    "spread": spread,
-    "cost": cost,
-    "count": count,
-    "similarity": similarity,
-    "quantity": quantity,
-    "duration": duration,
-    "size": size,
-}

@@ -7,19 +7,17 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from synthio import metrics
 from synthio.arms import Training, classes_of, problem_type, read_trainings
-from synthio.backends.classifier import ProblemType
 from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
-from synthio.verdict import ArmResult, ClassResult, Comparison, ConstantGuess, Difference
+from synthio.verdict import ArmResult, ClassResult, Comparison, ConstantGuess, Difference, Metric
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
@@ -29,7 +27,8 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
     Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
     """
     path = folder.path / "comparison.json"
-    version = [COMPARISON_VERSION, config.train.bootstrap_samples, config.train.tail_fraction]
+    train = config.train
+    version = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
     if path.is_file():
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -58,7 +57,8 @@ def compare(
     classes = sorted({*classes_of(clips), *(label for clip in test for label in clip.labels)})
     targets = metrics.multi_hot([clip.labels for clip in test], classes)
     scores = _score_arrays(predictions, test, classes)
-    measure = _MEASURES[problem_type(config, clips)]
+    several = problem_type(config, clips) == "multi_label_classification"
+    measure = _MEASURES["mAP" if several else config.train.metric]
     arms = [
         _arm_result(arm, scores[arm], targets, measure, [t for t in trainings if t.arm == arm])
         for arm in dict.fromkeys(t.arm for t in trainings)
@@ -70,7 +70,7 @@ def compare(
         arms=tuple(arms),
         difference=_difference(scores, targets, measure, config, [clip.unit for clip in test]),
         classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
-        constant=_constant_guess(clips, classes, targets, measure) if measure.name == "accuracy" else None,
+        constant=None if several else _constant_guess(clips, classes, targets, measure),
     )
 
 
@@ -85,7 +85,7 @@ Scores = npt.NDArray[np.float64]
 class _Measure:
     """How one kind of problem is scored."""
 
-    name: Literal["accuracy", "mAP"]
+    name: Metric
     weighted: metrics.WeightedMetric
     decide: Callable[[Scores], metrics.BoolArray]
     per_class: Callable[[metrics.BoolArray, Scores], metrics.FloatArray]
@@ -99,11 +99,13 @@ def _recall(targets: metrics.BoolArray, scores: Scores) -> metrics.FloatArray:
     return metrics.recall(targets, metrics.top_class(scores))
 
 
-_MEASURES: Mapping[ProblemType, _Measure] = {
-    "single_label_classification": _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _recall),
-    "multi_label_classification": _Measure(
-        "mAP", metrics.weighted_mean_average_precision, metrics.above_half, metrics.average_precision
-    ),
+_MEASURES: Mapping[Metric, _Measure] = {
+    measure.name: measure
+    for measure in (
+        _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _recall),
+        _Measure("balanced accuracy", metrics.weighted_balanced_accuracy, metrics.top_class, _recall),
+        _Measure("mAP", metrics.weighted_mean_average_precision, metrics.above_half, metrics.average_precision),
+    )
 }
 
 
@@ -210,12 +212,13 @@ def _class_results(
 
 
 def tail_classes(counts: Mapping[str, int], fraction: float) -> frozenset[str]:
-    """The rarest ``fraction`` of the classes, rounded down; classes as rare as the last of them belong to it too.
+    """The rarest ``fraction`` of the classes, rounded down but at least one; classes as rare as the last of them belong
+    to it too.
 
     None are when that would reach the most frequent classes: with equal counts there is no tail.
     """
     ordered = sorted(counts.values())
-    size = int(fraction * len(ordered))
+    size = max(int(fraction * len(ordered)), fraction > 0)
     if size == 0 or ordered[size - 1] == ordered[-1]:
         return frozenset()
     return frozenset(label for label, count in counts.items() if count <= ordered[size - 1])

@@ -15,16 +15,16 @@ from synthio.recipes import Section, UserPath
 FINGERPRINT_VERSION = 2
 #: The same for trainings of the classifier alone, which are cheap to repeat.
 TRAINING_VERSION = 2
-#: The same for alignment.
-ALIGNMENT_VERSION = 2
+#: The same for alignment, and for that of models other than the pocket one.
+ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
 #: The same for captions of the real clips by CLAP tagging.
 CAPTION_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
 #: The same for the comparison of the arms, which needs no training.
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 #: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
-SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 2
+SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 3
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
@@ -56,7 +56,7 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """The labelled clips."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder"})
 
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
@@ -88,7 +88,11 @@ class DataConfig(Section):
         ge=1,
         description="The test fold, for readers of datasets with official folds (`esc50`, `urbansound8k`); null is the first. The other folds are training.",
     )
-    path_column: str = Field("path", description="Table column with the file, relative to the table.")
+    audio_folder: str | None = Field(
+        None,
+        description="Where the files of a table are, in whatever folders: found by path or, where that is of another machine or only a name, by name. null: their paths are relative to the table.",
+    )
+    path_column: str = Field("path", description="Table column with the file.")
     label_column: str = Field("label", description="Table column with the label.")
     split_column: str = Field(
         "split", description="Table column with train, valid or test (spellings: docs/datasets.md); drawn when absent."
@@ -145,7 +149,9 @@ class ClapConfig(Section):
     """The CLAP model that filters; never used to judge quality."""
 
     model: ModelName = Field("pocket", description="`pocket`, a local folder or a hub id of a ClapModel.")
-    revision: str | None = None
+    revision: str | None = Field(
+        None, description="Hub revision; `refs/pr/N` where a pull request alone has safetensors weights."
+    )
     batch_size: int = Field(16, ge=1)
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
@@ -196,7 +202,7 @@ class AlignConfig(Section):
     beta: float = Field(
         2000.0,
         gt=0,
-        description="DPO's inverse temperature (published: 2000). Of Stable Audio Open, whose window is 47.5 s whatever the clip's length, the error is the mean over all of it, so the margin of short clips is small.",
+        description="DPO's inverse temperature (published: 2000). Errors are means over the clip alone, also of Stable Audio Open, whose window is 47.5 s whatever the clip's length.",
     )
     anchor: float = Field(
         1.0,
@@ -282,6 +288,8 @@ class ReflectConfig(Section):
 class TrainConfig(Section):
     """The classifier and the comparison (arXiv 2410.02056)."""
 
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"metric"})
+
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of an audio-classification model."
     )
@@ -313,6 +321,10 @@ class TrainConfig(Section):
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
         description="`auto` asks the gate: cross-validation on the training clips decides whether, and with which share of the batch, synthetic clips join.",
+    )
+    metric: Literal["accuracy", "balanced accuracy"] = Field(
+        "accuracy",
+        description="Of the test clips, by which arms are compared. `balanced accuracy` is the mean over classes of the share of their own clips that is recognised: for data in which most clips are of one class. With several labels per clip it is mean average precision.",
     )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples for intervals.")
     tail_fraction: float = Field(

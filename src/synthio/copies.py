@@ -18,14 +18,15 @@ SAMPLE_RATE_HZ = 16_000
 #: Two clips this near are the same clip.
 _SAME_DB = 0.1
 Floats = npt.NDArray[np.float64]
+Spectrum = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class CopyCheck:
     """What the real training clips say; made by `fit_copy_check`."""
 
-    spectra: Floats
-    """Log-mel vectors of the training clips, ``(clips, values)``."""
+    references: metrics.NearestReference
+    """Log-mel vectors of the training clips."""
     distance: float
     """In dB; nearer than this is a copy."""
     window_s: float
@@ -33,23 +34,28 @@ class CopyCheck:
 
     def nearest(self, waveforms: Sequence[audio.Waveform]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Distance in dB to, and index of, the nearest training clip of each clip at `SAMPLE_RATE_HZ`."""
-        spectra = np.stack([spectrum(waveform, self.window_s) for waveform in waveforms])
-        distances, indices = metrics.nearest_distances(spectra, self.spectra)
+        spectra = np.stack([spectrum(waveform, self.window_s) for waveform in waveforms], dtype=np.float64)
+        distances, indices = self.references.distances(spectra)
         return np.asarray(distances, dtype=np.float64), indices
 
 
 def fit_copy_check(waveforms: Sequence[audio.Waveform], window_s: float, quantile: float) -> CopyCheck:
+    """`fit_to_spectra` of training clips at `SAMPLE_RATE_HZ`."""
+    return fit_to_spectra([spectrum(waveform, window_s) for waveform in waveforms], window_s, quantile)
+
+
+def fit_to_spectra(spectra: Sequence[Spectrum], window_s: float, quantile: float) -> CopyCheck:
     """The threshold is the ``quantile`` of the distances of training clips to their nearest other one.
 
-    ``waveforms`` are at `SAMPLE_RATE_HZ`. With a single clip, or with repeated ones, only what is within 0.1 dB is a
+    ``spectra``: the `spectrum` of each. With a single clip, or with repeated ones, only what is within 0.1 dB is a
     copy.
     """
-    spectra = np.stack([spectrum(waveform, window_s) for waveform in waveforms])
-    nearest = metrics.leave_one_out_nearest(spectra)[0] if len(waveforms) > 1 else np.zeros(1)
-    return CopyCheck(spectra, max(_SAME_DB, float(np.quantile(nearest, quantile))), window_s)
+    references = metrics.NearestReference(np.stack(spectra, dtype=np.float64))
+    nearest = references.leave_one_out()[0] if len(spectra) > 1 else np.zeros(1)
+    return CopyCheck(references, max(_SAME_DB, float(np.quantile(nearest, quantile))), window_s)
 
 
-def spectrum(samples: audio.Waveform, window_s: float) -> Floats:
-    """Log-mel vector of a clip's first ``window_s`` seconds."""
+def spectrum(samples: audio.Waveform, window_s: float) -> Spectrum:
+    """Log-mel vector, ``(values,)``, of the first ``window_s`` seconds of a clip at `SAMPLE_RATE_HZ`."""
     window = audio.fit(samples, max(1, round(window_s * SAMPLE_RATE_HZ)))
-    return np.asarray(audio.log_mel_db(window, SAMPLE_RATE_HZ).ravel(), dtype=np.float64)
+    return audio.log_mel_db(window, SAMPLE_RATE_HZ).ravel()

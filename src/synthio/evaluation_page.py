@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from synthio import charts
+from synthio import pages
+from synthio.formats import measure
 from synthio.records import EvaluatedClip
 from synthio.stages.evaluate import Evaluation, GeneratorScores
 from synthio.store import inside, write_text
@@ -29,8 +28,8 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
     """The table of the command line and of the page."""
     sets = [evaluation.real, *evaluation.generated.values()]
 
-    def row(measure: str, field: str, form: str) -> TableRow:
-        return TableRow(measure, tuple(_word(getattr(scores, field), form) for scores in sets))
+    def row(name: str, field: str, form: str) -> TableRow:
+        return TableRow(name, tuple(measure(getattr(scores, field), form) for scores in sets))
 
     rows = [
         row("clips", "clips", "d"),
@@ -47,10 +46,6 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
         values = tuple(f"{scores.features[name]:.3g}" for scores in sets)
         rows.append(TableRow(f"median {name.removesuffix('_hz')}{unit}", values))
     return rows
-
-
-def _word(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
@@ -70,10 +65,6 @@ def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Pa
 
     Raises: `StoreError` when it cannot be written.
     """
-    environment = Environment(
-        loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(charts.FORMATTERS)
     of_id = {clip.id: clip for clip in clips if clip.failed is None}
     samples = []
     for label in evaluation.real.per_class:
@@ -84,5 +75,5 @@ def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Pa
             sources = [Path(os.path.relpath(p, page.parent.resolve())).as_posix() if p else None for p in paths]
             samples.append({"label": label, "sources": sources})
     view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}
-    write_text(page, environment.get_template("evaluation.html.j2").render(**view))
+    write_text(page, pages.render("evaluation", **view))
     return page

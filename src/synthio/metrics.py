@@ -59,6 +59,15 @@ def weighted_accuracy(targets: BoolArray, scores: FloatArray, weights: FloatArra
     return np.asarray(weights @ correct / weights.sum(axis=1))
 
 
+def weighted_balanced_accuracy(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
+    """Mean over classes of recall under each row of clip weights, shape ``(resamples,)``; without the classes that have
+    no weight in the row, as `sklearn.metrics.balanced_accuracy_score` leaves out those without clips."""
+    correct = targets & top_class(scores)
+    own = weights @ targets.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.nanmean((weights @ correct.astype(np.float64)) / own, axis=1))
+
+
 def macro_f1(targets: BoolArray, decisions: BoolArray) -> float:
     """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN).
 
@@ -279,11 +288,13 @@ def kernel_distance(a: FloatArray, b: FloatArray) -> float:
     sets; near 0, and sometimes below, for sets from one distribution.
     Raises: `DataError` for a set of fewer than 2.
     """
+    from sklearn.metrics.pairwise import polynomial_kernel
+
     for embeddings in (a, b):
         if len(embeddings) < 2:
             raise DataError(f"a kernel distance needs at least 2 embeddings per set; found {len(embeddings)}")
-    n, m, width = len(a), len(b), a.shape[1]
-    within_a, within_b, across = ((x @ y.T / width + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    n, m = len(a), len(b)
+    within_a, within_b, across = (polynomial_kernel(x, y, degree=3, coef0=1) for x, y in ((a, a), (b, b), (a, b)))
     mean_a = (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
     mean_b = (within_b.sum() - np.trace(within_b)) / (m * (m - 1))
     return float(mean_a + mean_b - 2 * across.mean())
@@ -320,34 +331,36 @@ def relative_diversity(
     return float(np.mean(ratios)) if ratios else float("nan")
 
 
-def nearest_distances(queries: FloatArray, references: FloatArray) -> tuple[FloatArray, Indices]:
-    """Root-mean-square distance to, and index of, each query's nearest reference.
+class NearestReference:
+    """The nearest of some references, ``(m, ...)``: for example `audio.log_mel_db` of clips of one length.
 
-    Shapes ``(n, ...)`` and ``(m, ...)`` with equal item shapes, for example `audio.log_mel_db` of clips of one length:
-    the distance is then in dB. Returns two arrays of shape ``(n,)``.
-    Raises: `DataError` without references.
+    Distances are root mean squares, so of log-mels in dB. They are computed in float64.
     """
-    if len(references) < 1:
-        raise DataError("the copy check needs at least 1 reference clip; found none")
-    if len(queries) == 0:
-        return np.zeros(0), np.zeros(0, dtype=np.int64)
-    return _nearest(references, _rows(queries))
 
+    def __init__(self, references: FloatArray) -> None:
+        """Raises: `DataError` without references."""
+        from sklearn.neighbors import NearestNeighbors
 
-def leave_one_out_nearest(references: FloatArray) -> tuple[FloatArray, Indices]:
-    """`nearest_distances` of every reference among the *other* ones. Raises: `DataError` for fewer than 2."""
-    if len(references) < 2:
-        raise DataError(f"distances between references need at least 2 of them; found {len(references)}")
-    return _nearest(references, None)
+        if len(references) < 1:
+            raise DataError("the copy check needs at least 1 reference clip; found none")
+        self._neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_rows(references))
+
+    def distances(self, queries: FloatArray) -> tuple[FloatArray, Indices]:
+        """Distance to, and index of, the nearest reference of each of ``(n, ...)``; two arrays of shape ``(n,)``."""
+        if len(queries) == 0:
+            return np.zeros(0), np.zeros(0, dtype=np.int64)
+        return self._nearest(_rows(queries))
+
+    def leave_one_out(self) -> tuple[FloatArray, Indices]:
+        """`distances` of every reference to the *other* ones. Raises: `DataError` for fewer than 2."""
+        if self._neighbours.n_samples_fit_ < 2:
+            raise DataError(f"distances between references need at least 2; found {self._neighbours.n_samples_fit_}")
+        return self._nearest(None)
+
+    def _nearest(self, queries: FloatArray | None) -> tuple[FloatArray, Indices]:
+        distances, indices = self._neighbours.kneighbors(queries)
+        return distances[:, 0] / np.sqrt(self._neighbours.n_features_in_), indices[:, 0].astype(np.int64)
 
 
 def _rows(items: FloatArray) -> FloatArray:
-    return items.reshape(len(items), -1).astype(np.float64)
-
-
-def _nearest(references: FloatArray, queries: FloatArray | None) -> tuple[FloatArray, Indices]:
-    from sklearn.neighbors import NearestNeighbors
-
-    rows = _rows(references)
-    distances, indices = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(rows).kneighbors(queries)
-    return distances[:, 0] / np.sqrt(rows.shape[1]), indices[:, 0].astype(np.int64)
+    return items.reshape(len(items), -1).astype(np.float64, copy=False)

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from synthio.config import RunConfig
+from synthio.backends.parts import used_models
+from synthio.config import RunConfig, T2AConfig
 from synthio.progress import Reporter
 from synthio.store import StageFolder
 
+#: What `Models` keeps, and the part of the run that it is.
+_KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
+
+
+def sampler_warning(config: T2AConfig) -> str | None:
+    """What to tell of a model that would sample as the pocket model does, only as nothing else was said; else None."""
+    knobs = {"num_inference_steps", "guidance_scale"} - config.model_fields_set
+    if config.model == "pocket" or not knobs:
+        return None
+    values = " and ".join(f"t2a.{name} = {getattr(config, name):g}" for name in sorted(knobs, reverse=True))
+    return (
+        f"{values}: the default, which suits the pocket model; set what t2a.model {config.model!r} needs (diffusers: "
+        "Stable Audio Open 100 steps and guidance 7, Stable Audio 3 8 steps, its base model 100, and guidance 1)"
+    )
+
 
 class Models:
-    """Models of a run, each loaded when a stage first needs it."""
+    """Models of a run, each loaded when a stage first needs it.
+
+    Full-size generators and language models are never held together: before one loads, what other stages have loaded
+    goes, and is loaded again when it is needed again. Pocket models are.
+    """
 
     def __init__(
         self, config: RunConfig, root: Path, align_folder: Callable[[], StageFolder], reporter: Reporter
@@ -23,9 +43,23 @@ class Models:
 
     def release(self) -> None:
         """Forget what is loaded, so that trainings have the memory; a stage that needs a model again loads it."""
+        self._forget(_KEPT)
+
+    def _make_room(self, part: str) -> None:
+        """Before a part's model loads: forget what is not to be held beside it. Pocket models may be held together, and
+        a model behind an endpoint takes no memory here."""
+        loaded = {used.part: used.name for used in used_models(self._config) if used.kind == "weights"}
+        if part in loaded:
+            self._forget(
+                name
+                for name, other in _KEPT.items()
+                if other in loaded and not loaded[part] == loaded[other] == "pocket"
+            )
+
+    def _forget(self, kept: Iterable[str]) -> None:
         from synthio.backends.devices import free_device_memory
 
-        for name in ("generator", "clap", "language_model"):
+        for name in kept:
             self.__dict__.pop(name, None)
         free_device_memory()
 
@@ -34,6 +68,9 @@ class Models:
         """A fresh unaligned text-to-audio model; alignment puts adapters on it, so it is not shared."""
         from synthio.backends.text_to_audio import load_text_to_audio
 
+        if warning := sampler_warning(self._config.t2a):
+            self._reporter.warn(warning)
+        self._make_room("t2a")
         return load_text_to_audio(self._config.t2a)
 
     @cached_property
@@ -46,12 +83,16 @@ class Models:
 
     @property
     def is_aligned(self) -> bool:
-        """Whether alignment kept an adapter."""
-        return self._config.align.method != "none" and (self._align_folder().path / "adapter").is_dir()
+        """Whether alignment is finished and kept an adapter."""
+        if self._config.align.method == "none":
+            return False
+        folder = self._align_folder()
+        # A kill may have left an adapter of a stage that was not finished.
+        return folder.done and (folder.path / "adapter").is_dir()
 
     @cached_property
     def clap(self) -> Any:
-        """The CLAP that captions and filters."""
+        """The CLAP that captions and filters; small enough to be held beside another."""
         from synthio.backends.clap import load_clap
 
         return load_clap(self._config.clap, self._reporter)
@@ -62,11 +103,14 @@ class Models:
         Only CLAP tagging needs the CLAP."""
         from synthio.backends.choices import load_captioner
 
-        return load_captioner(self._config.caption, self.clap if self._config.caption.kind == "clap" else None)
+        self._make_room("captioner")
+        clap = self.clap if self._config.caption.kind == "clap" else None
+        return load_captioner(self._config.caption, clap, self._reporter)
 
     @cached_property
     def language_model(self) -> Any:
         """The language model, behind its response cache."""
         from synthio.backends.choices import load_language_model
 
-        return load_language_model(self._config.imagine, self._root / "cache" / "llm")
+        self._make_room("llm")
+        return load_language_model(self._config.imagine, self._root / "cache" / "llm", self._reporter)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from synthio.backends.parts import check_models
 from synthio.config import Arm, RunConfig
 from synthio.errors import MissingArtefact, StoreError
-from synthio.models import Models
+from synthio.models import Models, sampler_warning
 from synthio.progress import Reporter
 from synthio.records import (
     Candidate,
@@ -33,7 +33,7 @@ from synthio.records import (
 )
 from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
-from synthio.store import StageFolder, append_lines, json_lines, working_in, write_text
+from synthio.store import StageFolder, append_lines, json_lines, publish, working_in, write_text
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
@@ -102,9 +102,10 @@ class Pipeline:
         """Components of the training clips, and the imagined captions."""
         from synthio.stages.imagine import extract_components, imagine_prompts
 
-        clips, captions = self.clips(), self.captions()
+        clips = self.clips()
         components: list[Components] = []
         if self.config.imagine.mode == "mixcap":
+            captions = self.captions()
             components = self._once(
                 self.folders.extract,
                 "imagine",
@@ -118,7 +119,7 @@ class Pipeline:
             "imagine",
             Prompt,
             lambda folder: imagine_prompts(
-                self.config, clips, captions, components, self._models.language_model, folder, self.reporter
+                self.config, clips, components, self._models.language_model, folder, self.reporter
             ),
         )
         return components, prompts
@@ -178,7 +179,9 @@ class Pipeline:
         """The accepted clips as an audiofolder."""
         from synthio.stages.dataset import write_dataset
 
-        write_dataset(_accepted(self.rounds()), self.root / "dataset")
+        accepted = _accepted(self.rounds())
+        with working_in(self.root):
+            write_dataset(accepted, self.root / "dataset")
         return self.root / "dataset"
 
     def retrieved(self) -> list[RetrievedClip]:
@@ -211,6 +214,7 @@ class Pipeline:
     def _asks_gate(self) -> bool:
         return self.config.train.use_synthetic == "auto" and "synthio" in self.config.train.arms
 
+    @cached_property
     def _gated_share(self) -> float:
         """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
         from synthio.stages.gate import choose_share
@@ -248,8 +252,9 @@ class Pipeline:
         if rounds:
             pools["synthio"] = synthetic_clips(rounds)
             if self._asks_gate and pools["synthio"]:
-                shares["synthio"] = self._gated_share()
-                pools["synthio"] = pools["synthio"] if shares["synthio"] else []
+                shares["synthio"] = self._gated_share
+                if not shares["synthio"]:
+                    del pools["synthio"]
         if "retrieval" in self.config.train.arms:
             found = self.retrieved()
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
@@ -281,15 +286,20 @@ class Pipeline:
 
         folder = self.folders.evaluate
         made = self._once(folder, "evaluate", EvaluatedClip, work)
-        evaluation = Evaluation.model_validate(folder.summary())
-        return write_page(evaluation, made, folder.path, self.root / "evaluation" / "index.html", self.root.name)
+        evaluation, page = Evaluation.model_validate(folder.summary()), self.root / "evaluation" / "index.html"
+        with working_in(self.root):
+            return write_page(evaluation, made, folder.path, page, self.root.name)
 
     def report(self) -> Path:
-        """Write the page. Always written anew: it is cheap, and its inputs are all on disk."""
+        """Write the page, and put the classifier to use beside it. Always anew: all their inputs are on disk."""
         from synthio.results import collect_report
         from synthio.stages.report import write_report
 
-        return write_report(collect_report(self.finished()), self.root / "report", self.reporter)
+        finished = self.finished()
+        data = collect_report(finished)
+        with working_in(self.root):
+            publish(finished.model, self.root / "model")
+            return write_report(data, self.root / "report", self.reporter)
 
     def finished(self) -> FinishedRun:
         """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
@@ -314,16 +324,19 @@ class Pipeline:
         from synthio.arms import check_arms
 
         check_models(self.config)
+        if warning := sampler_warning(self.config.t2a):
+            self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips
-        self.write_recipe()
         check_arms(self.config)
         if "retrieval" in self.config.train.arms:
             from synthio.stages.retrieve import corpus_files
 
             corpus_files(self.config)
+        self.write_recipe()
         self.clips()
-        self.captions()
+        if self.config.imagine.mode == "mixcap":
+            self.captions()
         self.alignment()
         self.prompts()
         self.rounds()
@@ -351,11 +364,12 @@ class Pipeline:
         return result if isinstance(result, Path) else self.root
 
     def write_recipe(self) -> None:
-        """Keep the resolved recipe in the run folder."""
+        """Keep the resolved recipe in the run folder. Raises: `StoreError` when another process works there."""
         import yaml
 
         content = self.config.model_dump(mode="json", exclude={"include"})
-        write_text(self.root / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        with working_in(self.root):
+            write_text(self.root / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def timings(self) -> dict[str, float]:
         """Seconds spent on every stage that this object has used, over all sittings; not on those of other settings."""
@@ -376,17 +390,13 @@ class Pipeline:
                     total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
         return total
 
-    def generator(self) -> Any:
-        """The text-to-audio model of this run, aligned when alignment is finished."""
-        return self._models.generator
-
     @cached_property
     def _clips(self) -> list[Clip]:
         from synthio.stages.clips import collect_clips, tell_warnings
 
         folder = self.folders.clips
         clips = self._once(folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
-        tell_warnings(folder, self.reporter)
+        tell_warnings(self.config, clips, folder, self.reporter)
         return clips
 
     # Work ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from synthio.arms import check_arms
 from synthio.backends.parts import check_models
 from synthio.config import RunConfig
 from synthio.errors import DataError
+from synthio.models import sampler_warning
 from synthio.stages.clips import check_data
 from synthio.stages.retrieve import corpus_files
 
@@ -67,41 +68,53 @@ def make_plan(config: RunConfig) -> Plan:
     if "retrieval" in config.train.arms:
         corpus_files(config)
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
-    wanted = counts["train"] * config.imagine.captions_per_clip
-    extractions = counts["train"] if config.imagine.mode == "mixcap" else 0
+    slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
+    stages = tuple(_stage(config, stage, *work, slower) for stage, work in _work(config, counts["train"]).items())
+    told = sampler_warning(config.t2a)
+    warnings = check.warnings if told is None else (told, *check.warnings)
+    return Plan(len(check.counts), counts, len(check.rejected), warnings, stages)
+
+
+def _work(config: RunConfig, training_clips: int) -> dict[str, tuple[int, int, str]]:
+    """Of each stage: how many items, how many passes of a model, and what the items are."""
+    wanted = training_clips * config.imagine.captions_per_clip
+    extractions = training_clips if config.imagine.mode == "mixcap" else 0
     asks = 0 if config.imagine.mode == "template" else extractions + wanted
-    losers = 0 if config.align.method == "none" else counts["train"] * config.align.losers_per_clip
+    losers = 0 if config.align.method == "none" else training_clips * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
     if config.train.use_synthetic == "auto" and "synthio" in config.train.arms:
         trainings += config.gate.folds * (1 + len(config.gate.shares))
-    pocket_llm = config.imagine.kind == "local" and config.imagine.model == "pocket"
-    known = {
-        "caption": config.caption.kind == "clap" and config.clap.model == "pocket",
-        "align": config.t2a.model == "pocket",
-        "imagine": pocket_llm,
-        "generate": config.t2a.model == "pocket",
-        "filter": config.clap.model == "pocket",
-        "train": config.train.model == "pocket",
-    }
     # Alignment: each loser is generated once, each step denoises a batch of pairs forward and backward.
     pair_passes = 0 if losers == 0 else losers + config.align.steps * config.align.batch_size // 8
     most = wanted * (1 + config.reflect.rounds)
-    items = {
-        "caption": (counts["train"], counts["train"], "clips"),
+    return {
+        "caption": (extractions, extractions, "clips"),
         "align": (losers, pair_passes, "preference pairs"),
         "imagine": (asks, asks, "requests to the language model"),
         "generate": (wanted, wanted, f"clips, at most {most} with reflection"),
         "filter": (wanted, wanted, f"clips, at most {most} with reflection"),
         "train": (trainings, trainings * config.train.steps, f"trainings of {config.train.steps} steps"),
     }
-    slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
-    stages = []
-    for stage, (count, work, unit) in items.items():
-        estimate_s = work * _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1) if known[stage] else None
-        rounds = 1 + (config.reflect.rounds if stage in ("generate", "filter") else 0)
-        most_s = None if estimate_s is None else round(rounds * estimate_s, 1)
-        stages.append(PlannedStage(stage, count, unit, None if estimate_s is None else round(estimate_s, 1), most_s))
-    return Plan(len(check.counts), counts, len(check.rejected), check.warnings, tuple(stages))
+
+
+def _stage(config: RunConfig, stage: str, count: int, passes: int, unit: str, slower: float) -> PlannedStage:
+    if not _is_pocket(config, stage):
+        return PlannedStage(stage, count, unit, None, None)
+    estimate_s = passes * _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1)
+    rounds = 1 + (config.reflect.rounds if stage in ("generate", "filter") else 0)
+    return PlannedStage(stage, count, unit, round(estimate_s, 1), round(rounds * estimate_s, 1))
+
+
+def _is_pocket(config: RunConfig, stage: str) -> bool:
+    """Whether the stage's model is one whose times are known."""
+    return {
+        "caption": config.caption.kind == "clap" and config.clap.model == "pocket",
+        "align": config.t2a.model == "pocket",
+        "imagine": config.imagine.kind == "local" and config.imagine.model == "pocket",
+        "generate": config.t2a.model == "pocket",
+        "filter": config.clap.model == "pocket",
+        "train": config.train.model == "pocket",
+    }[stage]
 
 
 def _slowdown(duration_s: float) -> float:

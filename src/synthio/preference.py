@@ -1,8 +1,8 @@
 """Alignment losses: small pure functions of per-item denoising errors, which know no model.
 
-All take tensors of shape ``(pairs,)``: the mean squared denoising error of one item over channels and frames, for the
-winner (real clip) and the loser (generated clip), under the policy and under the frozen reference. One time step and
-one noise are drawn per pair and shared by all four (Wallace et al. 2023, arXiv 2311.12908).
+All take tensors of shape ``(pairs,)``: the mean squared denoising error of one item over channels and the frames of the
+clip, for the winner (real clip) and the loser (generated clip), under the policy and under the frozen reference. One
+time step and one noise are drawn per pair and shared by all four (Wallace et al. 2023, arXiv 2311.12908).
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class Section(BaseModel):
 
 S = TypeVar("S", bound=Section)
 
+_DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
 
@@ -69,14 +70,23 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not readable YAML: {error}") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a folder; expected a recipe; {_DATA}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text; save the recipe so, or {_DATA}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{path}: is not readable YAML: {error}; text that holds `: ` or ` #` stands in quotes, and a Windows path "
+            "in single ones"
+        ) from error
+    except (OSError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not readable: {error}") from error
     if repeated:
         raise ConfigError(f"{path}: {', '.join(repeated)}; each key may stand once, the last would silently win")
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds {type(content).__name__}; expected `key: value` lines at the top level")
+        raise ConfigError(f"{path}: holds no `key: value` lines, as a recipe does; {_DATA}")
     base = content.pop("include", None)
     if base is None:
         return content

@@ -7,11 +7,12 @@ Every record is frozen, has an ``id`` that is stable across runs, and is one JSO
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Record(BaseModel):

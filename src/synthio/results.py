@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
 from synthio.arms import model_folder, read_trainings, unheard_warnings
@@ -27,13 +27,18 @@ from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedCli
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
+from synthio.stages.clips import all_warnings
 from synthio.stages.gate import GateMeasures
-from synthio.store import StageFolder, json_lines
-from synthio.verdict import Comparison, verdict_text
+from synthio.store import StageFolder, fingerprint, json_lines, write_text
+from synthio.verdict import Comparison, recommended_arm, verdict_text
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
 _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate", "datasets")
 _RATE_HZ = 16_000
+#: Raise it when `audio.spectral_features` changes: kept features no longer hold.
+_FEATURES_VERSION = 1
+#: An unpitched clip has a pitch of NaN.
+_FEATURES_FILE = TypeAdapter(dict[str, audio.SpectralFeatures], config=ConfigDict(ser_json_inf_nan="constants"))
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,21 @@ class FinishedRun:
             raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
         return model_folder(max(of_arm, key=lambda folder: of_arm[folder].best.rank), arm)
 
+    @property
+    def recommended_arm(self) -> str:
+        """The arm whose classifier to use (`verdict.recommended_arm`)."""
+        return recommended_arm(self.comparison)
+
+    @property
+    def model(self) -> Path:
+        """The classifier to use."""
+        return self.model_folder(self.recommended_arm)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Of the data, the alignment and the synthetic clips."""
+        return (*_data_warnings(self), *_warnings(self.config, self.align_folder, self.rounds))
+
     @cached_property
     def comparison(self) -> Comparison:
         """The arms, their difference and its interval."""
@@ -89,12 +109,12 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     """Everything on the page."""
     config, clips, rounds, align_folder = run.config, run.clips, run.rounds, run.align_folder
     comparison = run.comparison
-    samples = [_sample(r, i, clips) for r in rounds for i in range(len(r.prompts))]
+    sources = {clip.id: Path(clip.path) for clip in clips}
+    samples = [_sample(r, i, sources) for r in rounds for i in range(len(r.prompts))]
     accepted = [sample for sample in samples if sample.reason == "accepted"]
     rejected = [sample for sample in samples if sample.reason != "accepted"]
-    real = {clip.id: (clip.labels, Path(clip.path)) for clip in clips if clip.split == "train"}
-    synthetic = {str(s.audio): (tuple(s.labels), s.audio) for s in accepted if s.audio is not None}
-    spectral, spectral_classes = _spectral(real, synthetic, config.data.max_duration_s)
+    measured, unmeasured = measure_sounds(_sounds(run, accepted), run.root / "cache", config.data.max_duration_s)
+    spectral, spectral_classes = _spectral(measured)
     return report.ReportData(
         title=f"Synthio report: {run.root.name}",
         verdict=verdict_text(comparison),
@@ -102,7 +122,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],
         alignment=_alignment(config, align_folder),
-        before_after=_before_after(run, real),
+        before_after=_before_after(run, sources),
         spectral=spectral,
         spectral_classes=spectral_classes,
         accepted=_spread(accepted, config.report.samples_per_verdict, config.seed),
@@ -114,9 +134,10 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         versions=versions(),
         models=models_used(config),
         config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        warnings=[*_data_warnings(run), *_warnings(config, align_folder, rounds)],
+        warnings=[*run.warnings, *unmeasured],
         class_counts=_class_counts(clips),
         rejected_files=_rejected_files(run),
+        heard_s=config.data.max_duration_s,
     )
 
 
@@ -165,9 +186,8 @@ def _gate(run: FinishedRun) -> report.Gate | None:
     return report.Gate(run.config.gate.level, run.comparison.gated_share or 0.0, run.gate.p_value, rows)
 
 
-def _sample(r: Round, index: int, clips: Sequence[Clip]) -> report.SampleClip:
+def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleClip:
     prompt, candidate, verdict = r.prompts[index], r.candidates[index], r.verdicts[index]
-    source = next((Path(clip.path) for clip in clips if clip.id == prompt.clip_id), None)
     return report.SampleClip(
         audio=None if candidate.path is None else r.generated.path / candidate.path,
         labels=prompt.labels,
@@ -177,7 +197,7 @@ def _sample(r: Round, index: int, clips: Sequence[Clip]) -> report.SampleClip:
         reason=verdict.reason,
         round=prompt.round,
         source_clip_id=prompt.clip_id,
-        source_audio=source,
+        source_audio=sources.get(prompt.clip_id),
         score=None if verdict.score == verdict.similarity else verdict.score,
     )
 
@@ -199,7 +219,7 @@ def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignmen
     return report.Alignment(config.align.method, rows, summary["chosen_step"], summary["warnings"])
 
 
-def _before_after(run: FinishedRun, real: Mapping[str, tuple[Any, Path]]) -> list[report.BeforeAfter]:
+def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[report.BeforeAfter]:
     folder = run.align_folder
     if folder is None:
         return []
@@ -209,24 +229,84 @@ def _before_after(run: FinishedRun, real: Mapping[str, tuple[Any, Path]]) -> lis
             prompt=pairs[name].prompt,
             base_audio=run.losers_folder.path / pairs[name].loser_path,
             aligned_audio=folder.path / f"after/{name}.flac",
-            real_audio=real[pairs[name].clip_id][1],
+            real_audio=sources[pairs[name].clip_id],
             seed=derive_seed(run.config.seed, "loser", name),
         )
         for name in folder.summary()["after"]
     ]
 
 
-_Sounds = Mapping[str, tuple[tuple[str, ...], Path]]
+@dataclass(frozen=True)
+class Sound:
+    """A clip whose spectral features are shown."""
+
+    key: str
+    """Another one for other content."""
+    labels: tuple[str, ...]
+    path: Path
 
 
-def _spectral(
-    real: _Sounds, synthetic: _Sounds, most_s: float
-) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
+Measured = Mapping[str, Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]]]
+"""Labels and features of the clips of each kind, `real` and `synthetic`."""
+
+
+def _sounds(run: FinishedRun, accepted: Sequence[report.SampleClip]) -> dict[str, list[Sound]]:
+    training = [clip for clip in run.clips if clip.split == "train"]
+    made = {sample.audio: tuple(sample.labels) for sample in accepted if sample.audio is not None}
+    return {
+        "real": [Sound(f"{clip.sha256}@{clip.sample_rate_hz}", clip.labels, Path(clip.path)) for clip in training],
+        # The name of a stage's folder changes with what the stage makes.
+        "synthetic": [Sound(path.relative_to(run.root).as_posix(), labels, path) for path, labels in made.items()],
+    }
+
+
+def measure_sounds(sounds: Mapping[str, Sequence[Sound]], cache: Path, most_s: float) -> tuple[Measured, list[str]]:
+    """Spectral features of the first ``most_s`` seconds of each sound, kept in the folder ``cache``: a report that is
+    written anew measures only what is new.
+
+    Returns: the features of each kind, and a warning where files could not be read.
+    """
+    path = cache / f"features-{fingerprint([_FEATURES_VERSION, _RATE_HZ, most_s])}.json"
+    kept = _kept_features(path)
+    new: dict[str, audio.SpectralFeatures] = {}
+    failed: list[DataError] = []
+    for sound in (sound for of_kind in sounds.values() for sound in of_kind if sound.key not in kept):
+        try:
+            new[sound.key] = audio.spectral_features(audio.load_start(sound.path, most_s, _RATE_HZ), _RATE_HZ)
+        except DataError as error:
+            # An accepted clip was loaded by the filter, a real one by the clips stage: the file changed since.
+            failed.append(error)
+    if new:
+        kept |= new
+        write_text(path, _FEATURES_FILE.dump_json(kept).decode())
+    measured = {
+        kind: [(sound.labels, kept[sound.key]) for sound in of_kind if sound.key in kept]
+        for kind, of_kind in sounds.items()
+    }
+    if not failed:
+        return measured, []
+    total = sum(map(len, sounds.values()))
+    return measured, [
+        f"{len(failed)} of {total} clips are left out of the spectral features: their files cannot be read any more "
+        f"({failed[0]})"
+    ]
+
+
+def _kept_features(path: Path) -> dict[str, audio.SpectralFeatures]:
+    try:
+        return _FEATURES_FILE.validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        # None yet, or damaged: they are measured anew.
+        return {}
+
+
+def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
     """Quantiles over all clips, and medians per class, of real training clips and accepted synthetic clips."""
-    measured = {"real": _measure(real, most_s), "synthetic": _measure(synthetic, most_s)}
     quantiles = [
         report.FeatureQuantiles(
-            name.removesuffix("_hz"), unit, *(_quantiles([row[name] for _, row in rows]) for rows in measured.values())
+            name.removesuffix("_hz"),
+            unit,
+            *(_quantiles([getattr(row, name) for _, row in measured[kind]]) for kind in ("real", "synthetic")),
         )
         for name, unit in _FEATURES.items()
     ]
@@ -238,30 +318,16 @@ def _spectral(
     return quantiles, medians
 
 
-_Measured = list[tuple[tuple[str, ...], dict[str, float]]]
-
-
-def _measure(sounds: _Sounds, most_s: float) -> _Measured:
-    rows: _Measured = []
-    for labels, path in sounds.values():
-        try:
-            samples = audio.load_start(path, most_s, _RATE_HZ)
-        except DataError:
-            # An accepted clip was loaded by the filter, a real one by the clips stage: the file changed since.
-            continue
-        rows.append((labels, asdict(audio.spectral_features(samples, _RATE_HZ))))
-    return rows
-
-
 def _quantiles(values: Sequence[float]) -> list[float | None]:
     finite = [value for value in values if np.isfinite(value)]
     return [float(q) for q in np.quantile(finite, [0.1, 0.25, 0.5, 0.75, 0.9])] if finite else []
 
 
-def _medians(rows: _Measured, label: str) -> dict[str, float | None]:
+def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], label: str) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for name in _FEATURES:
-        finite = [row[name] for labels, row in rows if label in labels and np.isfinite(row[name])]
+        values = [getattr(row, name) for labels, row in rows if label in labels]
+        finite = [value for value in values if np.isfinite(value)]
         found[name.removesuffix("_hz")] = float(np.median(finite)) if finite else None
     return found
 
@@ -273,7 +339,7 @@ def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
     if imagine.mode != "template":
         folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
         used.append(_use("language model", imagine, folders))
-    if caption.kind in ("endpoint", "transformers"):
+    if imagine.mode == "mixcap" and caption.kind in ("endpoint", "transformers"):
         used.append(_use("captioner", caption, [run.caption_folder]))
     return used
 
@@ -310,7 +376,7 @@ def _peak_device_memory_bytes() -> int | None:
 def _data_warnings(run: FinishedRun) -> list[str]:
     """What was told of the clips when they were read, and when the classifier was made."""
     heard_s = next(iter(read_trainings(run.train_folder).values())).heard_s
-    return [*run.clips_folder.summary().get("warnings", ()), *unheard_warnings(run.clips, heard_s)]
+    return [*all_warnings(run.config, run.clips, run.clips_folder), *unheard_warnings(run.clips, heard_s)]
 
 
 def _warnings(config: RunConfig, align_folder: StageFolder | None, rounds: Sequence[Round]) -> list[str]:

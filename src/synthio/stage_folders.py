@@ -13,6 +13,7 @@ from synthio.backends.identity import model_identity, prompts_identity
 from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
+    FULL_SIZE_ALIGNMENT_VERSION,
     GATE_VERSION,
     HALF_PRECISION_VERSION,
     JUDGE_VERSION,
@@ -23,10 +24,10 @@ from synthio.config import (
 from synthio.records import Clip
 from synthio.store import StageFolder, fingerprint
 
-#: Fields of the train section that say which trainings there are and how they are compared, but not how one goes.
-_OF_ALL_TRAININGS = frozenset(
-    {"arms", "seeds", "synthetic_share", "use_synthetic", "bootstrap_samples", "tail_fraction"}
-)
+#: Fields of the train section that no training depends on, but how the trained are compared.
+COMPARISON_FIELDS = frozenset({"bootstrap_samples", "tail_fraction"})
+#: Those that say which trainings there are and how they are scored, but not how one goes.
+_OF_ALL_TRAININGS = COMPARISON_FIELDS | {"metric", "arms", "seeds", "synthetic_share", "use_synthetic"}
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {
@@ -69,7 +70,7 @@ class StageFolders:
         captioner = model_identity("captioner", caption.model, caption.revision)
         model = {"clap": self.clap_identity, "transformers": captioner}.get(caption.kind)
         asked = [CAPTION_VERSION, prompts_identity("caption")]
-        parts = [self._section("caption"), model, asked, self._clips_identity, self._config.seed]
+        parts = [self._section("caption"), model, asked, self._training_clips, self._config.seed]
         return self._folder("caption", fingerprint(parts))
 
     @cached_property
@@ -77,13 +78,14 @@ class StageFolders:
         """The generated clips that lose against real ones."""
         align = self._config.align
         pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
-        parts = [pairs, self._t2a_identity, self._clips_identity, self._config.data.max_duration_s, self._config.seed]
+        parts = [pairs, self._t2a_identity, self._training_clips, self._config.data.max_duration_s, self._config.seed]
         return self._folder("losers", fingerprint(parts))
 
     @cached_property
     def align(self) -> StageFolder:
         """The adapter."""
-        parts = [self._section("align"), self.losers.key, self._config.seed]
+        version = [] if self._config.t2a.model == "pocket" else [FULL_SIZE_ALIGNMENT_VERSION]
+        parts = [self._section("align"), self.losers.key, self._config.seed, *version]
         return self._folder("align", fingerprint(parts))
 
     @cached_property
@@ -107,7 +109,7 @@ class StageFolders:
 
     def filter(self, number: int, generated: StageFolder) -> StageFolder:
         """Verdicts on a round's clips."""
-        parts = [self._section("filter"), self.clap_identity, self._clips_identity, generated.key]
+        parts = [self._section("filter"), self.clap_identity, self._training_clips, generated.key]
         return self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
 
     @cached_property
@@ -173,8 +175,16 @@ class StageFolders:
     def _clips_identity(self) -> str:
         """Of what the clips are; where the files lie and when they were written changes nothing further on. A label
         separator makes a problem of several labels per clip, also where no clip has several."""
-        clips = [clip.model_dump(mode="json", exclude={"path"}) for clip in self._clips()]
-        return fingerprint([self._config.data.label_separator, clips])
+        return self._identity_of(self._clips())
+
+    @cached_property
+    def _training_clips(self) -> str:
+        """The same of the training clips: all that generation sees of the data."""
+        return self._identity_of([clip for clip in self._clips() if clip.split == "train"])
+
+    def _identity_of(self, clips: Sequence[Clip]) -> str:
+        content = [clip.model_dump(mode="json", exclude={"path"}) for clip in clips]
+        return fingerprint([self._config.data.label_separator, content])
 
     @cached_property
     def _classifier_identity(self) -> str:
@@ -202,7 +212,9 @@ class StageFolders:
         local = uses_model and imagine.kind == "local"
         model = model_identity("llm", imagine.model, imagine.revision) if local else None
         prompts = prompts_identity("imagine") if uses_model else None
-        parts = [section, model, prompts, self._config.data.domain, self.caption.key]
+        # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
+        source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
+        parts = [section, model, prompts, self._config.data.domain, source]
         return fingerprint([*parts, self._config.seed])
 
     def _training_key(self, parts: Sequence[Any], judged: Sequence[StageFolder]) -> str:

@@ -6,6 +6,7 @@ run_folder/
     manifest.jsonl        the finished records, in input order
     done.json             written last: its presence means the stage is complete
   dataset/                a Hugging Face audiofolder
+  model/                  a copy of the classifier to use
   report/index.html
   .lock                   held while a stage works; a kill releases it
 """
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,6 +66,30 @@ def replacing(path: Path) -> Iterator[Path]:
         # Never hide the error above behind one of cleaning up (the folder may not exist).
         with suppress(OSError):
             partial.unlink()
+
+
+def share(folder: Path) -> None:
+    """Let who may read a folder read its files: safetensors writes weights for their maker alone."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(folder.stat().st_mode & 0o666)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Put a copy of a folder in the place of ``target``, whole or not at all.
+
+    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        shutil.copytree(source, partial)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise store_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -13,6 +13,9 @@ class _Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Metric = Literal["accuracy", "balanced accuracy", "mAP"]
+
+
 class ArmResult(_Result):
     """One arm on the test clips. Scores are fractions."""
 
@@ -69,7 +72,7 @@ class ConstantGuess(_Result):
 class Comparison(_Result):
     """What training found; see `comparison.read_comparison`."""
 
-    metric: Literal["accuracy", "mAP"]
+    metric: Metric
     n_valid: int
     n_test: int
     arms: tuple[ArmResult, ...]
@@ -126,6 +129,22 @@ def recommended_arm(comparison: Comparison) -> str:
 
 def verdict_text(comparison: Comparison) -> str:
     """The result in plain words (`effect` says when it is one)."""
+    return " ".join(filter(None, (_difference_text(comparison), _constant_text(comparison))))
+
+
+def _constant_text(comparison: Comparison) -> str | None:
+    """Where no arm is worth its training."""
+    constant = comparison.constant
+    if constant is None or any(arm.mean > constant.mean for arm in comparison.arms):
+        return None
+    blind = " Accuracy hardly sees the other classes: set train.metric to balanced accuracy."
+    return (
+        f"But no arm is better than always saying {constant.label!r} ({100 * constant.mean:.1f}%)."
+        f"{blind if comparison.metric == 'accuracy' and constant.mean > 0.5 else ''}"
+    )
+
+
+def _difference_text(comparison: Comparison) -> str:
     difference = comparison.difference
     if difference is None:
         return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."

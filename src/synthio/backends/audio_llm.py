@@ -10,8 +10,10 @@ import torch
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioned, instruction
-from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.identity import loading_advice
 from synthio.errors import ModelError
+from synthio.progress import Reporter
 from synthio.wording import clean
 
 _CAPTION_TOKENS = 80
@@ -20,8 +22,8 @@ _CAPTION_TOKENS = 80
 class TransformersCaptioner:
     """Any transformers model that takes audio and text and writes text, with its processor. Greedy decoding."""
 
-    def __init__(self, model: str, revision: str | None, device: str, batch_size: int) -> None:
-        """``model``: a local folder or a hub id with safetensors weights.
+    def __init__(self, model: str, revision: str | None, device: str, batch_size: int, reporter: Reporter) -> None:
+        """``model``: a local folder or a hub id with safetensors weights; ``reporter`` hears when memory runs out.
 
         Raises: `ModelError` when it cannot be loaded or takes no audio; `ConfigError` for a device that is not here.
         """
@@ -29,7 +31,7 @@ class TransformersCaptioner:
         self._processor, self._model = _load(model, revision, self._device)
         # Rows of one batch end together, so that generation goes on from the prompt's last token.
         self._processor.tokenizer.padding_side = "left"
-        self._batch_size = batch_size
+        self._batches = Batches(batch_size, reporter.warn)
         self.sample_rate_hz = int(self._processor.feature_extractor.sampling_rate)
         self.clips_per_call = 4 * batch_size
 
@@ -39,7 +41,7 @@ class TransformersCaptioner:
         """One sentence per clip, or the failure that nothing was written."""
         ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz) for waveform in waveforms]
         clips = list(zip(ready, labels, strict=True))
-        return in_batches(clips, self._batch_size, self._batch, _ignore)
+        return self._batches.apply(clips, self._batch)
 
     @torch.inference_mode()
     def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Captioned]:
@@ -93,11 +95,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
         model = kinds[0].from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
-            f"caption.model {source!r} cannot be loaded ({error}); check the name and the network, "
+            f"caption.model {source!r} cannot be loaded ({error}); {loading_advice('caption', source, error)}, "
             "or use caption.kind=clap"
         ) from error
     return processor, model.to(device).eval()
-
-
-def _ignore(message: str) -> None:
-    """Halved batches only take longer."""

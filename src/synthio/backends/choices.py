@@ -14,10 +14,11 @@ from synthio.backends.llm import CachedLanguageModel, LanguageModel, NoLanguageM
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.config import CaptionConfig, ImagineConfig
 from synthio.errors import ConfigError, ModelError
+from synthio.progress import Reporter
 
 
-def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageModel:
-    """The language model of a recipe, with its replies cached in ``cache_folder``.
+def load_language_model(config: ImagineConfig, cache_folder: Path, reporter: Reporter) -> LanguageModel:
+    """The language model of a recipe, with its replies cached in ``cache_folder``; ``reporter`` hears its warnings.
 
     Raises: `ModelError` for a model that cannot be loaded, `MissingDependency` without the pocket wheels,
     `ConfigError` for a missing key or device.
@@ -25,13 +26,13 @@ def load_language_model(config: ImagineConfig, cache_folder: Path) -> LanguageMo
     if config.mode == "template":
         return NoLanguageModel()
     if config.kind == "endpoint":
-        return CachedLanguageModel(EndpointLanguageModel(config.endpoint), cache_folder)
-    local = LocalLanguageModel(config.model, config.revision, config.device, config.batch_size)
+        return CachedLanguageModel(EndpointLanguageModel(config.endpoint, reporter), cache_folder)
+    local = LocalLanguageModel(config.model, config.revision, config.device, config.batch_size, reporter)
     return CachedLanguageModel(local, cache_folder)
 
 
-def load_captioner(config: CaptionConfig, clap: Clap | None) -> Captioner:
-    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only.
+def load_captioner(config: CaptionConfig, clap: Clap | None, reporter: Reporter) -> Captioner:
+    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only; ``reporter`` hears its warnings.
 
     Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key, device
     or CLAP.
@@ -39,7 +40,7 @@ def load_captioner(config: CaptionConfig, clap: Clap | None) -> Captioner:
     if config.kind == "template":
         return TemplateCaptioner()
     if config.kind == "endpoint":
-        return EndpointCaptioner(config.endpoint)
+        return EndpointCaptioner(config.endpoint, reporter)
     if config.kind == "clap":
         if clap is None:
             raise ConfigError("caption.kind clap needs a CLAP model; load one first, or set caption.kind=template")
@@ -49,4 +50,4 @@ def load_captioner(config: CaptionConfig, clap: Clap | None) -> Captioner:
             "caption.model is `pocket`, but there is no pocket audio language model: set caption.model to a folder or "
             "hub id, such as Qwen/Qwen2-Audio-7B-Instruct, or caption.kind=clap"
         )
-    return TransformersCaptioner(config.model, config.revision, config.device, config.batch_size)
+    return TransformersCaptioner(config.model, config.revision, config.device, config.batch_size, reporter)

@@ -12,7 +12,8 @@ import torch
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends import pocket
-from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.identity import loading_advice
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -39,7 +40,8 @@ class TransformersClap:
 
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, config: ClapConfig, reporter: Reporter) -> None:
         self._model, self._extractor, self._tokenizer = model, extractor, tokenizer
-        self._batch_size, self._reporter = config.batch_size, reporter
+        self._audio_batches = Batches(config.batch_size, reporter.warn)
+        self._text_batches = Batches(config.batch_size, reporter.warn)
         self.sample_rate_hz = int(extractor.sampling_rate)
         self.logit_scale = float(model.logit_scale_a.detach().exp())
 
@@ -47,11 +49,11 @@ class TransformersClap:
         """See `Clap.embed_audio`. Clips over the model's window are cut to it, never cropped at random."""
         window = int(self._extractor.nb_max_samples)
         ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz)[:window] for waveform in waveforms]
-        return self._stack(in_batches(ready, self._batch_size, self._audio_batch, self._reporter.warn))
+        return self._stack(self._audio_batches.apply(ready, self._audio_batch))
 
     def embed_text(self, texts: Sequence[str]) -> Embeddings:
         """See `Clap.embed_text`."""
-        return self._stack(in_batches(texts, self._batch_size, self._text_batch, self._reporter.warn))
+        return self._stack(self._text_batches.apply(texts, self._text_batch))
 
     def _stack(self, rows: list[Embeddings]) -> Embeddings:
         return np.stack(rows) if rows else np.zeros((0, int(self._model.config.projection_dim)), np.float32)
@@ -98,7 +100,7 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"clap.model {source!r} cannot be loaded ({error}); check the name and the network, "
+            f"clap.model {source!r} cannot be loaded ({error}); {loading_advice('clap', source, error)}, "
             "or use clap.model=pocket"
         ) from error
     return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,19 +27,25 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModelForAudioClassification,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
 )
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
+from synthio.backends.identity import check_model, local_folder
 from synthio.errors import DataError, ModelError, StoreError
+from synthio.store import share
 
 #: Share of the training clips that an AST hears to their end.
 _KEPT_WHOLE = 0.75
-#: `ASTFeatureExtractor`'s analysis window and hop, in samples at any rate (Kaldi's 25 ms and 10 ms at 16 kHz).
+#: Analysis window and hop of the extractors of AST and SeamlessM4T, in samples at any rate (Kaldi's 25 and 10 ms at 16
+#: kHz).
 _WINDOW, _HOP = 400, 160
+#: Of shorter clips, a network that reads waveforms may have no frame at all (25 ms), or no deviation of frames.
+_LEAST_S = 0.05
 _FRONTEND = "frontend.json"
 _SHOWN = 5
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
 #: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
 HEAD_PARTS = ("classifier", "projector", "layer_weights")
@@ -49,6 +54,9 @@ _HEAD_STD = 0.02
 
 ProblemType = Literal["single_label_classification", "multi_label_classification"]
 """One label per clip, or any number of them; the spelling of `transformers`."""
+
+Inputs = Mapping[str, torch.Tensor]
+"""What a network reads of a clip, or of a batch of them, by the network's own names."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +109,13 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
 def _locate(model: str) -> str:
     if model == "pocket":
         return str(pocket.classifier_folder())
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{folder}: holds no config.json; expected a folder written by save_pretrained")
-        return str(folder)
-    if folder.exists() or not _HUB_ID.fullmatch(model) or model.startswith("."):
-        raise ModelError(f"{model}: no such folder; expected `pocket`, a model folder or a hub id such as owner/name")
-    return model
+    check_model("train.model", model)
+    folder = local_folder(model)
+    if folder is None:
+        return model
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: holds no config.json; expected a folder written by save_pretrained")
+    return str(folder)
 
 
 def _unreadable(model: str, location: str, error: Exception) -> ModelError:
@@ -129,7 +136,7 @@ def _is_ast(config: Any) -> bool:
 
 @dataclass(frozen=True)
 class Frontend:
-    """A feature extractor at one clip length; gives every clip features of one shape."""
+    """A feature extractor at one clip length; gives every clip inputs of one shape."""
 
     extractor: Any
     min_samples: int
@@ -137,15 +144,44 @@ class Frontend:
     max_samples: int
     """Longer clips are cut."""
 
+    @property
+    def main_input(self) -> str:
+        """The network's name for `features`."""
+        return str(self.extractor.model_input_names[0])
+
     def features(self, samples: Waveform) -> npt.NDArray[np.float32]:
-        """The model's main input for one clip of shape ``(samples,)``, at the extractor's rate."""
+        """The main input alone."""
+        features: npt.NDArray[np.float32] = self.inputs(samples)[self.main_input].numpy()
+        return features
+
+    def inputs(self, samples: Waveform) -> Inputs:
+        """What the network reads of one clip of shape ``(samples,)``, at the extractor's rate.
+
+        A clip is normalised before it is padded. ``attention_mask`` (bool) tells padding from sound for models whose
+        extractor says, as `return_attention_mask`, that they were trained with it.
+        """
         fitted = fit(samples, min(max(samples.shape[0], self.min_samples), self.max_samples))
-        extracted = self.extractor(fitted, sampling_rate=self.extractor.sampling_rate, return_tensors="np")
-        return np.asarray(extracted[self.extractor.model_input_names[0]][0], dtype=np.float32)
+        padding = self._padding()
+        extracted = self.extractor(fitted, sampling_rate=self.extractor.sampling_rate, return_tensors="np", **padding)
+        inputs = {self.main_input: torch.from_numpy(np.asarray(extracted[self.main_input][0], dtype=np.float32))}
+        if padding and self.extractor.return_attention_mask:
+            inputs["attention_mask"] = torch.from_numpy(extracted["attention_mask"][0] > 0)
+        return inputs
+
+    def _padding(self) -> dict[str, Any]:
+        if isinstance(self.extractor, Wav2Vec2FeatureExtractor):
+            longest = self.max_samples
+        elif isinstance(self.extractor, SeamlessM4TFeatureExtractor):
+            longest = 1 + (self.max_samples - _WINDOW) // _HOP
+        else:
+            # AST and Whisper pad to a length of their own.
+            return {}
+        # The mask also keeps the padding out of a waveform's mean and variance.
+        return {"padding": "max_length", "max_length": longest, "return_attention_mask": True}
 
 
-def fit_frontend(source: Source, training_clips: Iterable[Waveform]) -> Frontend:
-    """The feature extractor for training clips of shape ``(samples,)`` each; ``source`` is left as it is.
+def fit_frontend(source: Source, lengths: Sequence[int]) -> Frontend:
+    """The feature extractor for training clips of these lengths, in samples; ``source`` is left as it is.
 
     An AST keeps the mean and deviation of its pre-training, and at least its clip length: its weights and position
     embeddings expect them. Where more than a quarter of the training clips are longer, it becomes as long as three
@@ -153,13 +189,12 @@ def fit_frontend(source: Source, training_clips: Iterable[Waveform]) -> Frontend
     families keep their own features, at the length of the longest training clip.
     Raises: `DataError` without clips.
     """
-    lengths = [clip.shape[0] for clip in training_clips]
     if not any(lengths):
         raise DataError("there are no training clips; expected at least one to measure the clips' length on")
     extractor = copy.deepcopy(source.extractor)
     if not isinstance(extractor, ASTFeatureExtractor):
-        length = max([*lengths, _WINDOW])
-        return Frontend(extractor, length, length)
+        least = round(_LEAST_S * source.sample_rate_hz)
+        return Frontend(extractor, least, max([*lengths, least]))
     frames = 1 + (math.ceil(np.quantile(lengths, _KEPT_WHOLE)) - _WINDOW) // _HOP
     patch, stride = source.config.patch_size, source.config.time_stride
     # Whole patches: the network does not see frames after the last one.
@@ -291,6 +326,7 @@ def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, fol
             frontend.extractor.save_pretrained(folder)
         lengths = _Lengths(min_samples=frontend.min_samples, max_samples=frontend.max_samples)
         (folder / _FRONTEND).write_text(lengths.model_dump_json(), encoding="utf-8")
+        share(folder)
     except (OSError, SafetensorError) as error:
         raise StoreError(
             f"{folder}: the trained weights cannot be written: {error}; free some space and run again"

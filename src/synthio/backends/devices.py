@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from synthio.errors import BackendError, ConfigError
 
@@ -34,28 +35,48 @@ def resolve_device(name: str) -> torch.device:
 
 def free_device_memory() -> None:
     """Hand what no tensor holds any more back to the device."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    clear_device_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: CUDA's has a class of its own, those of MPS, cuDNN and the CPU's
+    allocator are told by their words."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
+
+
+class Batches:
+    """Consecutive batches of a model's work; the size that memory allowed once is the size from then on."""
+
+    def __init__(self, batch_size: int, warn: Callable[[str], None]) -> None:
+        self._batch_size, self._warn = batch_size, warn
+
+    def apply(self, items: Sequence[T], call: Callable[[Sequence[T]], Sequence[U]]) -> list[U]:
+        """Apply ``call`` to consecutive batches; when memory runs out, halve the batch and go on.
+
+        Raises: `BackendError` when even one item does not fit.
+        """
+        results: list[U] = []
+        while len(results) < len(items):
+            batch = items[len(results) : len(results) + self._batch_size]
+            try:
+                results.extend(call(batch))
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise BackendError(_NOT_EVEN_ONE) from error
+            # Outside the handler, whose traceback holds what the failed batch had made.
+            free_device_memory()
+            self._batch_size = max(1, len(batch) // 2)
+            self._warn(f"out of memory: going on with batches of {self._batch_size}")
+        return results
 
 
 def in_batches(
     items: Sequence[T], batch_size: int, call: Callable[[Sequence[T]], Sequence[U]], warn: Callable[[str], None]
 ) -> list[U]:
-    """Apply ``call`` to consecutive batches; when memory runs out, halve the batch and go on.
-
-    Raises: `BackendError` when even one item does not fit.
-    """
-    results: list[U] = []
-    while len(results) < len(items):
-        batch = items[len(results) : len(results) + batch_size]
-        try:
-            results.extend(call(batch))
-            continue
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if len(batch) == 1:
-                raise BackendError(_NOT_EVEN_ONE) from error
-        # Outside the handler, whose traceback holds what the failed batch had made.
-        free_device_memory()
-        batch_size = max(1, len(batch) // 2)
-        warn(f"out of memory: going on with batches of {batch_size}")
-    return results
+    """`Batches` for one call. Raises: `BackendError` when even one item does not fit."""
+    return Batches(batch_size, warn).apply(items, call)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+import re
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -16,9 +17,10 @@ from urllib.parse import urlsplit
 
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
+from synthio.progress import Reporter
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI, BadRequestError
+    from openai import APIStatusError, AsyncOpenAI
 
 T = TypeVar("T")
 
@@ -26,6 +28,18 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: 
 _MAX_REASON_CHARACTERS = 300
 #: Local servers want some key and take any.
 _NO_KEY = "none"
+#: How servers name an option that they refuse, where they have no ``param`` for it.
+_NAMES = {
+    "response_format": re.compile(r"\b(response_?format|(json|response)_?schema|json_object)\b", re.IGNORECASE),
+    "seed": re.compile(r"\bseed\b", re.IGNORECASE),
+    "temperature": re.compile(r"\btemperature\b", re.IGNORECASE),
+    # Its successor is refused by ``param`` only: a value that is too large is no reason to ask without any limit.
+    "max_tokens": re.compile(r"\bmax_tokens\b", re.IGNORECASE),
+}
+#: Parts of an error's body that repeat what was sent, where any word may stand.
+_ECHOES = frozenset({"input", "ctx"})
+#: Codes of a refusal that is of this one request's text.
+_CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "data_inspection_failed"})
 
 
 @dataclass(frozen=True)
@@ -45,19 +59,23 @@ class ChatAnswer:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
-    fault: Literal["call", "either", "server"] = "call"
-    """Whose fault a failure is: a time-out or an error of the server may come of the call, no connection cannot."""
+    cut: str | None = None
+    """As in `llm.Reply`."""
+    fault: Literal["call", "refused", "either", "server"] = "call"
+    """Whose fault a failure is: a time-out or an error of the server may come of the call, no connection cannot; a
+    request that is refused may be one that this server refuses always."""
 
 
 class ChatEndpoint:
     """An OpenAI-compatible chat endpoint."""
 
-    def __init__(self, config: EndpointConfig) -> None:
+    def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._config = config
+        self._config, self._reporter = config, reporter
         self._key = _key(config)
         # Some servers refuse options that others need; what was refused once is not sent again.
         self._refused: set[str] = set()
+        self._has_answered = False
 
     def chat(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
         """Answers in order; at most ``concurrency`` calls in flight.
@@ -66,10 +84,13 @@ class ChatEndpoint:
         """
         answers = _run(self._all(calls))
         faults = {answer.fault for answer in answers}
-        if faults == {"server"} or (len(answers) > 1 and faults <= {"server", "either"}):
+        self._has_answered |= any(answer.failed is None for answer in answers)
+        # Once a server has answered, what it refuses is of the request.
+        lost = {"server", "either"} if self._has_answered else {"server", "either", "refused"}
+        if faults == {"server"} or (len(answers) > 1 and faults <= lost):
             raise BackendError(
                 f"{self._config.base_url} answers nothing: {answers[0].failed}. Mend that (the server, "
-                "endpoint.base_url, your quota), then run the same command again: it resumes"
+                "endpoint.base_url, endpoint.model, your quota), then run the same command again: it resumes"
             )
         return answers
 
@@ -105,11 +126,13 @@ class ChatEndpoint:
                 return ChatAnswer(None, self._reason(error), fault="server")
             except (openai.InternalServerError, openai.PermissionDeniedError) as error:
                 return ChatAnswer(None, self._reason(error), fault="either")
+            except openai.APIStatusError as error:
+                return ChatAnswer(None, self._reason(error), fault=_fault(error))
             except (openai.OpenAIError, ValueError) as error:
                 return ChatAnswer(None, self._reason(error))
             except (AttributeError, KeyError, IndexError, TypeError) as error:
                 # The client hands on what a server sends without checking that it is a completion.
-                return ChatAnswer(None, f"the answer is no chat completion: {self._reason(error)}")
+                return ChatAnswer(None, f"the answer is no chat completion: {self._reason(error)}", fault="either")
 
     async def _send(self, client: AsyncOpenAI, call: ChatCall) -> Any:
         import openai
@@ -119,18 +142,26 @@ class ChatEndpoint:
             messages: list[Any] = [{"role": "user", "content": call.content}]
             try:
                 return await client.chat.completions.create(model=self._config.model, messages=messages, **options)
-            except openai.BadRequestError as error:
-                refused = _refused_option(error, options)
-                if refused is None:
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                refused = _refused_options(error, options)
+                if not refused:
                     raise
-                self._refused.add(refused)
+                if not refused <= self._refused:
+                    self._reporter.warn(
+                        f"{self._config.base_url} refuses {', '.join(sorted(refused))}, which is not sent again: "
+                        f"{self._reason(error)}"
+                    )
+                self._refused |= refused
 
     def _accepted(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options less the refused ones; newer OpenAI models call ``max_tokens`` by another name."""
-        renamed = dict(options)
-        if "max_tokens" in self._refused and "max_tokens" in renamed:
-            renamed["max_completion_tokens"] = renamed.pop("max_tokens")
-        return {name: value for name, value in renamed.items() if name not in self._refused}
+        """The options less the refused ones; newer OpenAI models call ``max_tokens`` by another name, and a server
+        that takes no JSON schema may still write JSON."""
+        changed = dict(options)
+        if "max_tokens" in self._refused and "max_tokens" in changed:
+            changed["max_completion_tokens"] = changed.pop("max_tokens")
+        if "json_schema" in self._refused and "response_format" in changed:
+            changed["response_format"] = {"type": "json_object"}
+        return {name: value for name, value in changed.items() if name not in self._refused}
 
     def _answer(self, completion: Any) -> ChatAnswer:
         usage = getattr(completion, "usage", None)
@@ -140,14 +171,17 @@ class ChatEndpoint:
             input_tokens * self._config.price_per_million_input_tokens
             + output_tokens * self._config.price_per_million_output_tokens
         ) / 1e6
-        choices = getattr(completion, "choices", None)
-        message = choices[0].message if choices else None
+        if not (choices := getattr(completion, "choices", None)):
+            raise TypeError(f"it has no choices: {getattr(completion, 'error', None) or completion!r}")
+        message = choices[0].message
         text = _text(getattr(message, "content", None))
         failed = None if text else f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}"
-        if failed and choices and choices[0].finish_reason == "length":
+        cut = None
+        if choices[0].finish_reason == "length":
             allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
-            failed = f"cut after {output_tokens} tokens, before the answer began: {allowed}"
-        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cost)
+            cut = f"cut after {output_tokens} tokens: {allowed}"
+            failed = failed and f"cut after {output_tokens} tokens, before the answer began: {allowed}"
+        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cost, cut)
 
     def _advice(self, error: Any) -> str:
         where = f"{self._config.base_url} answered {error.status_code}"
@@ -158,7 +192,10 @@ class ChatEndpoint:
 
     def _reason(self, error: BaseException) -> str:
         """One line; a server that repeats the key back must not get it into a manifest."""
-        text = " ".join(f"{type(error).__name__}: {error}".split())
+        body = getattr(error, "body", None)
+        # The client quotes OpenAI's form of an error only.
+        said = [] if isinstance(body, dict) and isinstance(body.get("message"), str) else list(_strings(body))
+        text = " ".join(f"{type(error).__name__}: {'; '.join([str(error), *said])}".split())
         shown = text if self._key == _NO_KEY else text.replace(self._key, "***")
         return shown[:_MAX_REASON_CHARACTERS]
 
@@ -189,10 +226,32 @@ def _is_local(config: EndpointConfig) -> bool:
     return urlsplit(config.base_url).hostname in _LOCAL_HOSTS
 
 
-def _refused_option(error: BadRequestError, options: dict[str, Any]) -> str | None:
-    """The option that a 400 blames, if it names one of ours."""
-    blamed = (error.param or "").partition(".")[0]
-    return blamed if blamed in options else None
+def _fault(error: APIStatusError) -> Literal["call", "refused", "server"]:
+    """402 is an empty account (DeepSeek), which no other request would find filled."""
+    if error.status_code == 402:
+        return "server"
+    return "call" if error.code in _CONTENT_CODES else "refused"
+
+
+def _refused_options(error: APIStatusError, options: dict[str, Any]) -> set[str]:
+    """The options that a 400 or 422 blames, by its ``param`` or in words; of a ``response_format`` first the schema."""
+    blamed = {(error.param or "").partition(".")[0]} & options.keys()
+    if not blamed:
+        said = "\n".join(_strings(error.body))
+        blamed = {name for name, names in _NAMES.items() if name in options and names.search(said)}
+    if "response_format" in blamed and options["response_format"]["type"] == "json_schema":
+        blamed = blamed - {"response_format"} | {"json_schema"}
+    return blamed
+
+
+def _strings(body: object) -> Iterator[str]:
+    """Every text of an error's body, whatever its form, but for what it repeats of the request."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, list):
+        yield from (text for part in body for text in _strings(part))
+    elif isinstance(body, dict):
+        yield from (text for name, part in body.items() if name not in _ECHOES for text in _strings(part))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -14,6 +14,7 @@ from synthio.audio import Waveform
 from synthio.backends.captioner import Captioned, instruction
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.config import EndpointConfig
+from synthio.progress import Reporter
 from synthio.wording import clean
 
 
@@ -22,9 +23,9 @@ class EndpointCaptioner:
 
     sample_rate_hz = 16_000
 
-    def __init__(self, config: EndpointConfig) -> None:
+    def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint, self._max_tokens = ChatEndpoint(config), config.max_tokens
+        self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
         self.clips_per_call = 4 * config.concurrency
 
     def caption(

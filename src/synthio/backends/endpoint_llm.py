@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.backends.llm import Reply, Request
 from synthio.config import EndpointConfig
+from synthio.progress import Reporter
 
 
 class EndpointLanguageModel:
     """A chat model behind an OpenAI-compatible endpoint, asked for JSON that fits the schema."""
 
-    def __init__(self, config: EndpointConfig) -> None:
+    def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint, self._max_tokens = ChatEndpoint(config), config.max_tokens
+        self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
         # What a larger allowance completes is asked for again.
         self.name = " ".join(map(str, [config.base_url, config.model, *_allowance(config)]))
         self.requests_per_call = 4 * config.concurrency
@@ -33,6 +34,7 @@ class EndpointLanguageModel:
                 input_tokens=answer.input_tokens,
                 output_tokens=answer.output_tokens,
                 cost=answer.cost,
+                cut=answer.cut,
             )
             for request, answer in zip(requests, answers, strict=True)
         ]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch.nn import functional
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset, default_collate
 from transformers import (
     EvalPrediction,
     PrinterCallback,
@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from synthio import metrics
-from synthio.backends.classifier import HEAD_PARTS, ProblemType
+from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
 from synthio.errors import BackendError, ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -38,13 +38,23 @@ NO_CLASS = -100
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Clips as the network sees them, in memory."""
+class Examples(Dataset[dict[str, torch.Tensor]]):
+    """Clips as the network sees them, in memory, each with its target, as `Trainer` reads them."""
 
-    inputs: torch.Tensor
-    """`Frontend.features` of every clip, shape ``(clips, ...)``."""
+    inputs: Sequence[Inputs]
+    """`Frontend.inputs` of every clip. Examples share them: thousands of spectrograms are gigabytes."""
     targets: torch.Tensor
     """Class indices (or `NO_CLASS`) of shape ``(clips,)``, or multi-hot float32 of shape ``(clips, classes)``."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {**self.inputs[index], "labels": self.targets[index]}
+
+    def subset(self, indices: Indices) -> Examples:
+        """The clips at ``indices``, in that order."""
+        return Examples([self.inputs[index] for index in indices], self.targets[indices])
 
 
 @dataclass(frozen=True)
@@ -87,23 +97,9 @@ class CurvePoint(BaseModel):
         )
 
 
-class _Drawn(Dataset[dict[str, torch.Tensor]]):
-    """Examples in a given order, repeats included, as `Trainer` reads them."""
-
-    def __init__(self, input_name: str, examples: Examples, order: Indices) -> None:
-        self._input_name, self._examples, self._order = input_name, examples, order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
-        index = int(self._order[position])
-        return {self._input_name: self._examples.inputs[index], "labels": self._examples.targets[index]}
-
-
 def fine_tune(
     model: Any,
-    examples: Examples,
+    examples: Dataset[dict[str, torch.Tensor]],
     order: Indices,
     valid: Examples | None,
     optimisation: Optimisation,
@@ -111,7 +107,8 @@ def fine_tune(
 ) -> tuple[CurvePoint, tuple[CurvePoint, ...]]:
     """Train ``model`` in place and leave it with its best validation weights; without ``valid``, with the last ones.
 
-    ``order`` says which example each slot of each batch holds, shape ``(steps * batch_size,)``. Returns the kept point
+    ``examples``: `Examples`, or several joined. ``order`` says which of them each slot of each batch holds, shape
+    ``(steps * batch_size,)``. Returns the kept point
     and the whole curve. Leaves no file behind, and the random state of Python, NumPy and torch (CPU) as it was.
     """
     keeper = _KeepBest(advance)
@@ -121,8 +118,8 @@ def fine_tune(
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=_Drawn(model.main_input_name, examples, order),
-            eval_dataset=None if valid is None else _Drawn(model.main_input_name, valid, np.arange(len(valid.inputs))),
+            train_dataset=Subset(examples, order.tolist()),
+            eval_dataset=valid,
             compute_loss_func=_LOSSES[model.config.problem_type],
             compute_metrics=_validation_score(_SCORES[model.config.problem_type]),
             callbacks=[keeper],
@@ -269,16 +266,18 @@ def _own_randomness() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def predict(model: Any, inputs: torch.Tensor, batch_size: int, device: torch.device) -> npt.NDArray[np.float64]:
+def predict(model: Any, inputs: Sequence[Inputs], batch_size: int, device: torch.device) -> npt.NDArray[np.float64]:
     """Probabilities, shape ``(clips, classes)``: softmax for one label per clip, sigmoid for several.
 
+    ``inputs``: `Frontend.inputs` of every clip.
     Raises: `BackendError` when they are not finite.
     """
     model.eval().to(device)
     if not len(inputs):
         return np.zeros((0, model.config.num_labels))
-    batches = (inputs[start : start + batch_size].to(device) for start in range(0, len(inputs), batch_size))
-    logits = torch.cat([model(**{model.main_input_name: batch}).logits for batch in batches]).double().cpu()
+    batches = (default_collate(list(inputs[start : start + batch_size])) for start in range(0, len(inputs), batch_size))
+    rows = [model(**{name: values.to(device) for name, values in batch.items()}).logits for batch in batches]
+    logits = torch.cat(rows).double().cpu()
     single = model.config.problem_type == "single_label_classification"
     probabilities = (logits.softmax(dim=1) if single else logits.sigmoid()).numpy()
     if not np.isfinite(probabilities).all():

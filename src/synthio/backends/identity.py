@@ -12,6 +12,8 @@ from synthio.backends import pocket
 from synthio.errors import ModelError
 
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
+#: Hub repositories with safetensors weights on their main branch, by section of the recipe.
+_SAFETENSORS = {"clap": "laion/clap-htsat-fused"}
 #: Files of ``prompts/`` by the stage that uses them.
 _PROMPTS = {
     "caption": ("caption", "tags"),
@@ -32,12 +34,43 @@ def check_model(key: str, model: str) -> None:
 
     if model == "pocket" or local_folder(model) is not None:
         return
+    if Path(model).expanduser().exists():
+        raise ModelError(f"{key}={model}: is a file; expected `pocket`, a model folder or owner/name")
     try:
         validate_repo_id(model)
     except HFValidationError as error:
         raise ModelError(
             f"{key}={model}: no such folder here, and no hub id; expected `pocket`, a model folder or owner/name"
         ) from error
+
+
+def cached_snapshot(model: str, revision: str | None) -> Path | None:
+    """The folder of the local hub cache with a hub model's revision; None when nothing of it was downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("config.json", "model_index.json"):
+        if isinstance(found := try_to_load_from_cache(model, file, revision=revision), str):
+            return Path(found).parent
+    return None
+
+
+def loading_advice(key: str, model: str, error: Exception) -> str:
+    """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
+    from transformers.utils import SAFE_WEIGHTS_NAME
+
+    no_weights = SAFE_WEIGHTS_NAME in str(error)
+    if local_folder(model) is not None:
+        return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
+    return missing_weights_advice(key) if no_weights else "check the name and the network"
+
+
+def missing_weights_advice(key: str) -> str:
+    """What to do about a hub model of which a configuration was found, but no safetensors weights."""
+    example = f", such as {_SAFETENSORS[key]}" if key in _SAFETENSORS else ""
+    return (
+        "download them while online; where the repository has them in a pull request only (see its Community tab), set "
+        f"{key}.revision=refs/pr/N, or choose one that has them on main{example}"
+    )
 
 
 def model_identity(part: str, model: str, revision: str | None = None) -> str:

@@ -6,16 +6,19 @@ features nor clips with what it judges; the CLAP that filtered never judges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import default_collate
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.augment import mask_features
+from synthio.backends.classifier import Inputs
 from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
 from synthio.progress import Reporter
 from synthio.seeds import derive_seed, numpy_generator
@@ -26,6 +29,7 @@ SAMPLE_RATE_HZ = 16_000
 _N_FFT, _HOP, _BANDS, _RANGE_DB = 1024, 320, 96, 80.0
 _BATCH_SIZE, _LEARNING_RATE = 32, 2e-3
 _MAX_SHIFT_S = 0.1
+_IMAGE = ResNetForImageClassification.main_input_name
 #: Of every clip, beside the clip itself and a shifted one.
 _VARIATIONS, _MASKED_SHARE = 4, 0.2
 
@@ -38,14 +42,18 @@ class Judge:
 
     def scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """Probabilities, ``(clips, classes)``, of clips at `SAMPLE_RATE_HZ`."""
-        return predict(self._model, features(waveforms, self._window_s), _BATCH_SIZE, torch.device("cpu"))
+        return predict(self._model, self._heard(waveforms), _BATCH_SIZE, torch.device("cpu"))
 
     @torch.inference_mode()
     def embed(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The pooled last features, ``(clips, width)``."""
-        inputs = features(waveforms, self._window_s)
-        rows = [self._model.resnet(batch).pooler_output for batch in torch.split(inputs, _BATCH_SIZE)]
+        inputs = self._heard(waveforms)
+        batches = (default_collate(inputs[start : start + _BATCH_SIZE]) for start in range(0, len(inputs), _BATCH_SIZE))
+        rows = [self._model.resnet(**batch).pooler_output for batch in batches]
         return np.asarray(torch.cat(rows).flatten(1).double().numpy())
+
+    def _heard(self, waveforms: Sequence[Waveform]) -> list[Inputs]:
+        return [{_IMAGE: image(waveform, self._window_s)} for waveform in waveforms]
 
 
 def train_judge(
@@ -63,7 +71,8 @@ def train_judge(
     with stretches of time and frequency masked: what is judged was recorded elsewhere.
     """
     generator = numpy_generator(seed, "judge")
-    inputs = torch.cat([features(waveforms, window_s), _varied_features(waveforms, window_s, generator)])
+    images = chain((image(w, window_s) for w in waveforms), varied_images(waveforms, window_s, generator))
+    inputs = [{_IMAGE: own} for own in images]
     targets = torch.tensor([classes.index(label) for label in labels] * (2 + _VARIATIONS))
     unit_seed = derive_seed(seed, "judge") % 2**32
     with torch.random.fork_rng(devices=[]):
@@ -85,13 +94,17 @@ def train_judge(
     return Judge(model, window_s)
 
 
-def _varied_features(waveforms: Sequence[Waveform], window_s: float, generator: np.random.Generator) -> torch.Tensor:
-    """The shifted clips, then every round of variations, as `features` has them."""
+def varied_images(
+    waveforms: Sequence[Waveform], window_s: float, generator: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    """The shifted clips, then every round of variations, as `image` has them, masked; one waveform at a time."""
     shifts = generator.integers(1, int(_MAX_SHIFT_S * SAMPLE_RATE_HZ), len(waveforms))
-    copies = [np.pad(w, (int(shift), 0)) for w, shift in zip(waveforms, shifts, strict=True)]
-    for _ in range(_VARIATIONS):
-        copies += [vary(w, SAMPLE_RATE_HZ, draw_recording(generator)) for w in waveforms]
-    return mask_features(features(copies, window_s), _MASKED_SHARE, generator)
+    shifted = (np.pad(w, (int(shift), 0)) for w, shift in zip(waveforms, shifts, strict=True))
+    # Drawn before the first mask, as every judge was.
+    variations = [(w, draw_recording(generator)) for _ in range(_VARIATIONS) for w in waveforms]
+    varied = (vary(w, SAMPLE_RATE_HZ, variation) for w, variation in variations)
+    for copy in chain(shifted, varied):
+        yield mask_features(image(copy, window_s)[None], _MASKED_SHARE, generator)[0]
 
 
 def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -106,15 +119,11 @@ def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.ran
     return order
 
 
-def features(waveforms: Sequence[Waveform], window_s: float) -> torch.Tensor:
-    """Log-mel images in [-1, 1] under each clip's own peak, ``(clips, 1, bands, frames)``."""
-    length = max(2 * _N_FFT, round(window_s * SAMPLE_RATE_HZ))
-    images = [
-        audio.log_mel_db(audio.fit(w, length), SAMPLE_RATE_HZ, _BANDS, _RANGE_DB, n_fft=_N_FFT, hop=_HOP)
-        for w in waveforms
-    ]
-    stacked = torch.from_numpy(np.stack(images)) if images else torch.zeros(0, 1, _BANDS)
-    return (stacked.transpose(1, 2)[:, None] / (_RANGE_DB / 2) + 1).float()
+def image(waveform: Waveform, window_s: float) -> torch.Tensor:
+    """A log-mel image in [-1, 1] under the clip's own peak, ``(1, bands, frames)``."""
+    fitted = audio.fit(waveform, max(2 * _N_FFT, round(window_s * SAMPLE_RATE_HZ)))
+    mel_db = audio.log_mel_db(fitted, SAMPLE_RATE_HZ, _BANDS, _RANGE_DB, n_fft=_N_FFT, hop=_HOP)
+    return (torch.from_numpy(mel_db).T[None] / (_RANGE_DB / 2) + 1).float()
 
 
 def _config(classes: Sequence[str]) -> ResNetConfig:

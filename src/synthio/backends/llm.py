@@ -50,6 +50,8 @@ class Reply(BaseModel):
     output_tokens: int = 0
     cost: float = 0.0
     """In the currency of the configured prices; 0 for local models and cached replies."""
+    cut: str | None = None
+    """That the text stops where the allowance was used up, with what would raise it; None when it does not."""
 
 
 class LanguageModel(Protocol):
@@ -107,7 +109,7 @@ class CachedLanguageModel:
             kept = Reply.model_validate_json(self._path(request).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValidationError, UnicodeDecodeError):
             return None
-        return Reply(id=request.id, text=kept.text)
+        return Reply(id=request.id, text=kept.text, cut=kept.cut)
 
 
 #: Braces in the prose before an answer that may be no answer.

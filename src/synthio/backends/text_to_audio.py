@@ -27,6 +27,12 @@ from synthio.backends import (
 from synthio.backends.devices import resolve_device
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, MissingDependency, ModelError
+from synthio.records import bucket_duration_s
+from synthio.store import share
+
+#: Latent frames of a window after a clip's last that are decoded with it (Stable Audio Open's decoder hears 10 to each
+#: side), and compared with it in alignment, as the encoder carries a clip's end a little further.
+_DECODED_BEYOND, _COMPARED_BEYOND = 16, 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class TextToAudio(Protocol):
 
     sample_rate_hz: int
 
+    @property
+    def longest_s(self) -> float:
+        """Longer clips are refused; infinite for a model of any length."""
+
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
         """One mono clip per prompt, each from its own seed, all ``duration_s`` long."""
 
@@ -63,8 +73,13 @@ class TextToAudio(Protocol):
     def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
         """Diffusion times in (0, 1) from the family's training distribution, ``(count,)``."""
 
-    def denoising_error(self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        """Mean squared error of the prediction over channels and frames of each item, ``(batch,)``."""
+    def denoising_error(
+        self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning, duration_s: float
+    ) -> Tensor:
+        """Mean squared error of the prediction over channels and the first ``duration_s`` of each item, ``(batch,)``.
+
+        What follows in a window of fixed length is context only.
+        """
 
     def add_adapter(self, rank: int, seed: int) -> None:
         """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
@@ -96,6 +111,13 @@ def generate_each(
     return [clip for prompt, seed in rows for clip in generate_each(generator, [prompt], duration_s, [seed])]
 
 
+def asked_duration_s(generator: TextToAudio, duration_s: float) -> float:
+    """The duration to ask a generator for, to cut a clip of ``duration_s`` from: the next half second, as clips of one
+    call have one duration, but never beyond the model's longest for a clip that fits into it."""
+    rounded_s = bucket_duration_s(duration_s)
+    return generator.longest_s if duration_s <= generator.longest_s < rounded_s else rounded_s
+
+
 class _StableAudio:
     """What both families share."""
 
@@ -113,10 +135,20 @@ class _StableAudio:
         for module in (pipeline.vae, pipeline.text_encoder, pipeline.transformer):
             module.eval().requires_grad_(False)
 
+    @property
+    def longest_s(self) -> float:
+        """See `TextToAudio.longest_s`."""
+        return math.inf
+
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
         """See `TextToAudio.generate`. Raises: `BackendError` when the model refuses or returns NaN."""
         if len(prompts) != len(seeds):
             raise BackendError(f"{len(prompts)} prompts but {len(seeds)} seeds; expected one each")
+        if duration_s > self.longest_s:
+            raise BackendError(
+                f"the text-to-audio model refused {duration_s:.2f} s clips: it makes {self.longest_s:.2f} s at most; "
+                "set data.max_duration_s to no more than that"
+            )
         negative = self._config.negative_prompt
         try:
             with torch.no_grad():
@@ -129,8 +161,10 @@ class _StableAudio:
                     generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                     output_type="latent",
                 ).audios
-                clips = self.pipeline.vae.decode(latents.float()).sample.clamp(-1.0, 1.0)
-        except (ValueError, TypeError) as error:
+                # Stable Audio Open's whole window of 47.5 s would take 8 times what a clip of 5 s does.
+                heard = latents[:, :, : self._clip_frames(duration_s) + _DECODED_BEYOND]
+                clips = self.pipeline.vae.decode(heard.float()).sample.clamp(-1.0, 1.0)
+        except ValueError as error:
             raise BackendError(f"the text-to-audio model refused {duration_s:.2f} s clips: {error}") from error
         mono = clips.mean(dim=1).cpu().numpy()
         if not np.isfinite(mono).all():
@@ -142,17 +176,21 @@ class _StableAudio:
         """See `TextToAudio.encode`."""
         # A model of one fixed length would else hear what stands after the clip's end.
         cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
-        length = self._frames(duration_s) * self._ratio
+        length = self._window_frames(duration_s) * self._ratio
         batch = torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in cut]))
         stereo = batch[:, None].repeat(1, self._channels, 1).to(self.device)
         with torch.no_grad():
             return self._to_latents(stereo)
 
-    def denoising_error(self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+    def denoising_error(
+        self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning, duration_s: float
+    ) -> Tensor:
         """See `TextToAudio.denoising_error`."""
         noisy, target = self._noised(latents, noise, time[:, None, None])
         predicted = self._predict(noisy.to(self._dtype), time, conditioning)
-        return (predicted.float() - target.float()).square().mean(dim=(1, 2))
+        # After a short clip a window of fixed length is silence, which would drown it in the mean.
+        heard = slice(self._clip_frames(duration_s) + _COMPARED_BEYOND)
+        return (predicted[:, :, heard].float() - target[:, :, heard].float()).square().mean(dim=(1, 2))
 
     def add_adapter(self, rank: int, seed: int) -> None:
         """See `TextToAudio.add_adapter`."""
@@ -178,6 +216,7 @@ class _StableAudio:
     def save_adapter(self, folder: Path) -> None:
         """See `TextToAudio.save_adapter`."""
         self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
+        share(folder)
 
     def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
         """See `TextToAudio.adapter_parameters`."""
@@ -192,7 +231,12 @@ class _StableAudio:
     def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _frames(self, duration_s: float) -> int:
+    def _clip_frames(self, duration_s: float) -> int:
+        """Latent frames that hold a clip."""
+        return math.ceil(duration_s * self.sample_rate_hz / self._ratio)
+
+    def _window_frames(self, duration_s: float) -> int:
+        """Latent frames that the model makes for a clip."""
         raise NotImplementedError
 
     @property
@@ -212,6 +256,10 @@ class _StableAudio:
 class StableAudio3(_StableAudio):
     """`StableAudio3Pipeline`: rectified flow, latents as long as the clip."""
 
+    def __init__(self, pipeline: Any, config: T2AConfig, device: torch.device) -> None:
+        _restore_frequencies(pipeline)
+        super().__init__(pipeline, config, device)
+
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """See `TextToAudio.condition`."""
         with torch.no_grad():
@@ -227,8 +275,8 @@ class StableAudio3(_StableAudio):
     def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
         return {"duration": duration_s}
 
-    def _frames(self, duration_s: float) -> int:
-        return math.ceil(duration_s * self.sample_rate_hz / self._ratio)
+    def _window_frames(self, duration_s: float) -> int:
+        return self._clip_frames(duration_s)
 
     @property
     def _ratio(self) -> int:
@@ -251,6 +299,12 @@ class StableAudio3(_StableAudio):
 class StableAudio(_StableAudio):
     """`StableAudioPipeline` (Stable Audio Open): v-prediction, latents of one fixed length."""
 
+    @property
+    def longest_s(self) -> float:
+        """See `TextToAudio.longest_s`: the window, or what the duration's embedding knows of it."""
+        window_s = self._window_frames(0.0) * self._ratio / self.sample_rate_hz
+        return min(window_s, float(self.pipeline.projection_model.config.max_value))
+
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """See `TextToAudio.condition`; as `StableAudioPipeline.__call__` builds it without guidance."""
         with torch.no_grad():
@@ -265,7 +319,7 @@ class StableAudio(_StableAudio):
     def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
         return {"audio_start_in_s": 0.0, "audio_end_in_s": duration_s}
 
-    def _frames(self, duration_s: float) -> int:
+    def _window_frames(self, duration_s: float) -> int:
         return int(self.pipeline.transformer.config.sample_size)
 
     @property
@@ -300,6 +354,19 @@ class StableAudio(_StableAudio):
         return predicted
 
 
+def _restore_frequencies(pipeline: Any) -> None:
+    """Set the fixed frequencies of Stable Audio 3 back to float32, which loading in half precision rounds with the
+    weights: in bfloat16 also the positions that they multiply would be whole numbers up to 256 only."""
+    embedder, transformer = pipeline.duration_embedder, pipeline.transformer
+    if embedder.freqs.dtype != torch.float32:
+        embedder.freqs = type(embedder).from_config(embedder.config).freqs
+    rotary = transformer.rotary_pos_emb
+    if rotary.inv_freq.dtype != torch.float32:
+        # As `StableAudio3DiTModel` builds it.
+        head_width = transformer.config.embed_dim // transformer.config.num_heads
+        rotary.inv_freq = type(rotary)(head_width // 2).inv_freq
+
+
 FAMILIES: dict[str, type[StableAudio3] | type[StableAudio]] = {
     "StableAudio3Pipeline": StableAudio3,
     "StableAudioPipeline": StableAudio,
@@ -327,7 +394,7 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     except ImportError as error:
         raise MissingDependency(
             f"t2a.model {source!r} needs a package that is not installed ({error}); Stable Audio Open's sampler needs "
-            "torchsde: pip install 'synthio[stable-audio-open]'"
+            "torchsde: pip install '.[stable-audio-open]' in the clone"
         ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}") from error

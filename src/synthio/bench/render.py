@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from synthio import pages
 from synthio.bench.statistics import CONFIDENCE, Estimate
 from synthio.bench.tables import (
     BINS,
@@ -22,8 +21,8 @@ from synthio.bench.tables import (
     Mark,
     Row,
     in_paper,
-    percent,
 )
+from synthio.formats import in_percent, in_points
 
 MISSING = "."
 _VERDICT_ARM = "synthio"
@@ -33,12 +32,12 @@ def verdict(comparison: Comparison) -> str:
     """The comparison in a sentence or two. It helped, or hurt, only where the whole interval is on one side of 0."""
     c = comparison
     where = c.datasets[0] if len(c.datasets) == 1 else f"mean over {len(c.datasets)} datasets"
-    found = f"{where}, n = {c.n}: {c.arm} minus {c.reference}: {_points(c.difference.mean)} points"
+    found = f"{where}, n = {c.n}: {c.arm} minus {c.reference}: {in_points(c.difference.mean)} points"
     low, high = c.difference.low, c.difference.high
     if c.adjusted_p is None or low is None or high is None:
         reason = "one common seed" if c.seeds == 1 else f"the same in all {c.seeds} seeds"
         return f"{found} ({reason}, so no interval). No claim."
-    interval = f"{100 * CONFIDENCE:.0f}% CI {percent(low)} to {percent(high)}"
+    interval = f"{100 * CONFIDENCE:.0f}% CI {in_percent(low)} to {in_percent(high)}"
     found += f" ({interval}; Holm-adjusted {_p_words(c.adjusted_p)}; {_seeds(c.seeds)}). "
     if low <= 0 <= high:
         return f"{found}Not shown to help or to hurt."
@@ -46,10 +45,6 @@ def verdict(comparison: Comparison) -> str:
     if c.significant:
         return f"{found}{c.arm} {effect}."
     return f"{found}{c.arm} {effect} by this comparison alone; not shown after correction for all {c.family} of them."
-
-
-def _points(fraction: float) -> str:
-    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
 
 
 def _p_words(p: float) -> str:
@@ -110,9 +105,10 @@ def _gate_sentence(gate: GateRegret) -> str:
     choices = " and ".join(gate.choices)
     return (
         f"The gate ({gate.arm}) took synthetic clips in {gate.let_in} of {gate.cells} cells: "
-        f"{_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that is least; regret "
-        f"against the better of {choices} {percent(gate.per_dataset)} points when that is chosen once per dataset, "
-        f"{percent(gate.per_cell)} when it is chosen in each cell with hindsight, where the noise of seeds counts too."
+        f"{in_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that is least; regret "
+        f"against the better of {choices} {in_percent(gate.per_dataset)} points when that is chosen once per dataset, "
+        f"{in_percent(gate.per_cell)} when it is chosen in each cell with hindsight, where the noise of seeds counts "
+        "too."
     )
 
 
@@ -136,14 +132,14 @@ def _entry(cell: Cell | None, seeds: int) -> Entry:
         return Entry(MISSING)
     after = []
     if cell.score.half_width is not None:
-        after.append(f"± {percent(cell.score.half_width)}")
+        after.append(f"± {in_percent(cell.score.half_width)}")
     if cell.versus is not None and cell.versus.significant:
         after.append("↑" if cell.versus.significant == "better" else "↓")
     if not cell.complete:
         after.append(f"({cell.seeds} of {_seeds(seeds)})" if cell.seeds < seeds else "(partial)")
     if cell.paper is not None:
         after.append(f"[{100 * cell.paper:.2f}]")  # As the paper prints it.
-    return Entry(percent(cell.score.mean), cell.mark, " ".join(after))
+    return Entry(in_percent(cell.score.mean), cell.mark, " ".join(after))
 
 
 def _pooled_grid(table: BenchTable, reference_title: str) -> Grid:
@@ -162,8 +158,8 @@ def _pooled_grid(table: BenchTable, reference_title: str) -> Grid:
         low, high, p = c.difference.low, c.difference.high, c.difference.p_value
         tested = [MISSING] * 3
         if c.adjusted_p is not None and low is not None and high is not None and p is not None:
-            tested = [f"{_points(low)} to {_points(high)}", _p(p), _p(c.adjusted_p)]
-        words = (_points(c.difference.mean), *tested, f"{len(c.datasets)} of {len(table.columns)}", str(c.seeds))
+            tested = [f"{in_points(low)} to {in_points(high)}", _p(p), _p(c.adjusted_p)]
+        words = (in_points(c.difference.mean), *tested, f"{len(c.datasets)} of {len(table.columns)}", str(c.seeds))
         rows.append((Entry(titles[c.arm]), *(Entry(word) for word in words)))
     return Grid(f"Mean difference from {reference_title} over datasets, n = {table.n}", header, tuple(rows))
 
@@ -176,7 +172,7 @@ def _frequency_grid(table: BenchTable) -> Grid:
     def entry(score: Estimate | None) -> Entry:
         if score is None:
             return Entry(MISSING)
-        return Entry(percent(score.mean), "", "" if (half := score.half_width) is None else f"± {percent(half)}")
+        return Entry(in_percent(score.mean), "", "" if (half := score.half_width) is None else f"± {in_percent(half)}")
 
     rows = tuple(
         (Entry(row.dataset), Entry(row.title), *(entry(row.scores[name]) for name in BINS)) for row in table.frequency
@@ -352,10 +348,8 @@ def _latex_entry(entry: Entry) -> str:
 
 def to_html(tables: BenchTables) -> str:
     """A page that needs nothing else; everything is escaped."""
-    environment = Environment(
-        loader=PackageLoader("synthio"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("bench.html.j2").render(
+    return pages.render(
+        "bench",
         progress=_progress(tables),
         sections=[_section(table, tables.reference_title) for table in tables.tables],
         notes=_notes(tables, "Bold", "underlined"),

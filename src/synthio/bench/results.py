@@ -30,7 +30,7 @@ class Result(BaseModel):
     """Real training clips that the arms may use."""
     arm: _Name
     seed: int
-    metric: Literal["accuracy", "mAP", "macro-F1"]
+    metric: Literal["accuracy", "balanced accuracy", "mAP", "macro-F1"]
     value: _Fraction
     """Of ``metric``."""
     macro_f1: _Fraction

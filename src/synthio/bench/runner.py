@@ -20,11 +20,13 @@ from synthio.comparison import read_comparison
 from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
+    FULL_SIZE_ALIGNMENT_VERSION,
     GATE_VERSION,
     HALF_PRECISION_VERSION,
     SPLIT_VERSION,
     TRAINING_VERSION,
     RunConfig,
+    TrainConfig,
 )
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
@@ -32,7 +34,7 @@ from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
-from synthio.stage_folders import EXECUTION_FIELDS
+from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest
 from synthio.store import fingerprint, write_text
@@ -113,11 +115,11 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     comparison = read_comparison(folder, pipeline.clips(), config)
     seconds = pipeline.seconds_by_folder()
     trainings = read_trainings(folder)
-    train_s = sum(seconds.pop(path.name, 0.0) for path in (folder.path, *trainings))
+    train_s = sum(seconds.pop(own.name, 0.0) for own in (folder.path, *trainings))
     result = cell_result(cell, config, comparison, train_s, sum(seconds.values()), drawn_test(config))
     # The weights of thousands of cells would fill a disk.
-    for path, training in trainings.items():
-        shutil.rmtree(model_folder(path, training.arm), ignore_errors=True)
+    for own, training in trainings.items():
+        shutil.rmtree(model_folder(own, training.arm), ignore_errors=True)
     write_text(path, _Finished(content=key, result=result).model_dump_json(indent=1))
     reporter.note(f"{cell.name}: {result.metric} {100 * result.value:.1f}")
     return result
@@ -145,8 +147,12 @@ def settings_key(config: RunConfig) -> str:
     if config.train.use_synthetic != "auto":
         unused = (*unused, "gate")
     content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
-    content |= {name: getattr(config, name).key_content() for name in ("data", "caption", "imagine") if name in content}
-    content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "domain"}}
+    content |= {
+        name: getattr(config, name).key_content() for name in ("data", "caption", "imagine", "train") if name in content
+    }
+    content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "audio_folder", "domain"}}
+    # A cell has one arm, which is compared with others in the tables; as if at the defaults, as published results are.
+    content["train"] |= {name: TrainConfig.model_fields[name].default for name in COMPARISON_FIELDS}
     content["data"]["sample"].pop("train")
     if config.data.split_method == "stratified":
         content["split_version"] = SPLIT_VERSION
@@ -170,6 +176,8 @@ def settings_key(config: RunConfig) -> str:
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
     if "align" not in unused and config.align.method != "none":
         content["alignment"] = ALIGNMENT_VERSION
+        if config.t2a.model != "pocket":
+            content["full_size_alignment"] = FULL_SIZE_ALIGNMENT_VERSION
     if "gate" not in unused:
         content["gate_version"] = GATE_VERSION
     if arm != "gold":

@@ -20,6 +20,7 @@ from synthio.bench.statistics import (
     stratified,
 )
 from synthio.errors import DataError
+from synthio.formats import in_percent
 from synthio.metrics import holm
 
 Mark = Literal["best", "second", ""]
@@ -325,12 +326,12 @@ def _mean(
 
 def _marked(column: Sequence[Cell | None]) -> list[Cell | None]:
     """Best and second-best of the complete cells, compared as printed, so that equal numbers have equal marks."""
-    ranked = sorted({percent(cell.score.mean) for cell in column if cell and cell.complete}, key=float, reverse=True)
+    ranked = sorted({in_percent(cell.score.mean) for cell in column if cell and cell.complete}, key=float, reverse=True)
     if len(ranked) < 2:
         return list(column)
     marks: dict[str, Mark] = {ranked[0]: "best", ranked[1]: "second"}
     return [
-        cell and (replace(cell, mark=marks.get(percent(cell.score.mean), "")) if cell.complete else cell)
+        cell and (replace(cell, mark=marks.get(in_percent(cell.score.mean), "")) if cell.complete else cell)
         for cell in column
     ]
 
@@ -395,8 +396,3 @@ def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, st
                 means = {name: scores.estimate(dataset, found) if found else None for name, found in values.items()}
                 rows.append(FrequencyRow(dataset, arm, title, means))
     return tuple(rows)
-
-
-def percent(fraction: float) -> str:
-    """As scores are printed, and so as they are compared for marks."""
-    return f"{round(100 * fraction, 1) + 0.0:.1f}"

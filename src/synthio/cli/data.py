@@ -64,7 +64,7 @@ def _show_data(console: Console, check: Any) -> None:
         by_reason.setdefault(clip.reason, []).append(clip.path)
     for reason, paths in by_reason.items():
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False)
+        console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False, soft_wrap=True)
     for warning in check.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     if not check.problems:

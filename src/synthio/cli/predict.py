@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,22 +18,28 @@ from synthio.cli.common import (
     reporter_of,
     silence_library_bars,
 )
-from synthio.errors import DataError
+from synthio.errors import ConfigError, DataError
 
 commands = typer.Typer()
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 @commands.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="A trained classifier: the `model` that `synthio run` names.")],
     files: Annotated[list[Path], typer.Argument(help="Audio files, or folders with some.")],
+    window_s: Annotated[
+        float | None, typer.Option("--window-s", help="Hear long recordings in windows of so many seconds.")
+    ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`.")] = "auto",
-    as_csv: Annotated[bool, typer.Option("--csv", help="Path, labels and the probability of every class.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One row per file: labels, probability per class.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Classify audio files with a trained classifier."""
-
+    if as_csv and as_json:
+        raise ConfigError("expected one of --csv and --json, found both")
     from synthio.api import predict as predict_files
     from synthio.audio import with_folders
     from synthio.datasets.rows import clean
@@ -41,28 +48,41 @@ def predict(
     silence_library_bars()
     with reporter_of(quiet).task("predict", len(wanted)) as advance:
         found: list[dict[str, Any]] = []
-        for predicted in predict_files(model, wanted, device=device):
+        for predicted in predict_files(model, wanted, window_s=window_s, device=device):
+            advance(len({row["path"] for row in found[-1:]} - {clean(str(predicted.path))}))
             found.append(vars(predicted) | {"path": clean(str(predicted.path))})
-            advance(1)
+        advance(1)
 
-    def text() -> None:
-        console = console_of(soft_wrap=True)
-        for row in found:
-            labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
-            console.print(f"{row['path']}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
+    print_result(found, as_json, lambda: _print_csv(found) if as_csv else _print_lines(found, window_s is not None))
+    # A silent window is an answer of its own; a file that cannot be heard at all is a failure.
+    failed = [row for row in found if row["failed"] and (window_s is None or not row["end_s"])]
+    _tell(found, failed if as_csv or as_json else [])
+    if failed:
+        raise typer.Exit(DataError.exit_code)
 
-    def table() -> None:
-        classes = next((list(row["scores"]) for row in found if row["scores"]), [])
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["path", "labels", *classes])
-        for row in found:
-            scores = (f"{row['scores'][name]:.6f}" for name in classes if row["scores"])
-            writer.writerow([row["path"], "|".join(row["labels"]), *scores])
 
-    print_result(found, as_json, table if as_csv else text)
+def _print_lines(found: Rows, windowed: bool) -> None:
+    console = console_of(soft_wrap=True)
+    for row in found:
+        labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
+        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if windowed else ""
+        console.print(f"{row['path']}{where}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
+
+
+def _print_csv(found: Rows) -> None:
+    classes = next((list(row["scores"]) for row in found if row["scores"]), [])
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "start_s", "end_s", "labels", "failed", *classes])
+    for row in found:
+        scores = (f"{row['scores'][name]:.6f}" if row["scores"] else "" for name in classes)
+        span = (f"{row[name]:.3f}" for name in ("start_s", "end_s"))
+        writer.writerow([row["path"], *span, "|".join(row["labels"]), row["failed"], *scores])
+
+
+def _tell(found: Rows, failed: Rows) -> None:
+    """What the answers do not say: which files ``failed``, and which were not heard to the end."""
     told = console_of(stderr=True, soft_wrap=True)
-    failed = [row for row in found if row["failed"]]
-    for row in failed if as_csv or as_json else []:
+    for row in failed:
         told.print(f"{row['path']}: {row['failed']}", style="yellow", markup=False)
     if unheard := [row for row in found if row["unheard_s"]]:
         told.print(
@@ -71,5 +91,3 @@ def predict(
             style="yellow",
             markup=False,
         )
-    if failed:
-        raise typer.Exit(DataError.exit_code)

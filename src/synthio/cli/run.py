@@ -71,7 +71,7 @@ def _seconds(least: float | None, most: float | None) -> str:
 
 def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     from synthio.results import funnel_round
-    from synthio.verdict import recommended_arm, verdict_text
+    from synthio.verdict import effect, verdict_text
 
     finished = pipeline.finished()
     comparison = finished.comparison
@@ -79,11 +79,15 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
     verdict = verdict_text(comparison)
     value = {
         "verdict": verdict,
+        "effect": effect(comparison),
+        "recommended_arm": finished.recommended_arm,
+        "warnings": finished.warnings,
+        "rejected_files": finished.clips_folder.summary()["rejected"],
         "comparison": comparison.model_dump(mode="json"),
         "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
         "funnel": [vars(row) for row in funnel],
         "seconds": finished.seconds,
-        "model": str(finished.model_folder(recommended_arm(comparison))),
+        "model": str(pipeline.root / "model"),
         "report": str(page),
         "dataset": str(pipeline.root / "dataset"),
     }
@@ -156,10 +160,10 @@ def generate(
     from synthio.api import generate_clip
 
     silence_library_bars()
-    reporter_of(quiet)
-    config = None if recipe is None else config_of(recipe, overrides)
-    generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config)
-    print_result({"prompt": prompt, "seed": seed, "output": str(output)}, as_json, lambda: print(output))
+    config, reporter = None if recipe is None else config_of(recipe, overrides), reporter_of(quiet)
+    clip = generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config, reporter=reporter)
+    value = {"prompt": prompt, "seed": seed, "output": str(clip.path), "model": clip.model}
+    print_result(value, as_json, lambda: print(clip.path))
 
 
 @commands.command("filter")
@@ -182,5 +186,10 @@ def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_
 
 @commands.command()
 def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Write the report page."""
-    _stage("report", recipe, overrides, quiet, as_json)
+    """Write the report page, and tell what `synthio run` tells, of a finished run."""
+    from synthio.pipeline import Pipeline
+
+    silence_library_bars()
+    pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "report"))
+    page = pipeline.run_stage("report")
+    _show_result(pipeline, page, as_json)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_args
 
-from synthio.records import Clip, Split, readable
+from synthio.records import SPLITS, Clip, Split, readable
 
-SPLITS: tuple[Split, ...] = get_args(Split)
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
 RARE_CLIPS, SHORT_S = 5, 0.1
 #: Share of test clips on which two arms usually disagree, and the difference that a test split should be able to show.
 _DISAGREEMENT, _SHOWABLE = 0.2, 0.1
 _FEW_GROUPS = 8
 _SHOWN = 20
+#: -20 dB of full scale.
+_QUIET = 0.1
+_MOSTLY_ONE = 0.8
+TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -24,6 +27,18 @@ def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
     """Clips per class and split; classes sorted, every split present."""
     counts = Counter((label, clip.split) for clip in clips for label in clip.labels)
     return {label: {split: counts[label, split] for split in SPLITS} for label in sorted({name for name, _ in counts})}
+
+
+def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
+    """When most training clips are of one class."""
+    labels = [label for clip in clips if clip.split == "train" for label in clip.labels]
+    label, count = max(Counter(labels).items(), key=lambda item: item[1], default=("", 0))
+    if count <= _MOSTLY_ONE * len(labels):
+        return []
+    return [
+        f"{100 * count / len(labels):.0f}% of the training clips are {label!r}: accuracy hardly sees the other "
+        "classes; set train.metric to balanced accuracy"
+    ]
 
 
 def split_counts(clips: Iterable[Clip]) -> dict[Split, int]:
@@ -51,7 +66,8 @@ def class_problems(
     if len(counts) == 1:
         problems.append(f"only one class, {next(iter(counts))!r}; a classifier needs at least two")
     for label in sorted(set(rejected) - set(counts)):
-        problems.append(f"class {label!r} has no usable clip: {count_reasons(rejected[label])}")
+        why = count_reasons(rejected[label])
+        problems.append(f"class {label!r} has no usable clip: {why}; mend its files, or take the class out of the data")
     for label, splits in counts.items():
         total = sum(splits.values())
         if usable[label] == 1:
@@ -259,13 +275,30 @@ def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], ma
 
 
 def level_warnings(peaks: Sequence[float]) -> list[str]:
-    """Clips in other units than full scale: what hears them knows levels, and generated clips keep to full scale."""
-    beyond = [peak for peak in peaks if peak > _FULL_SCALE]
-    if not beyond:
+    """Clips in other units than full scale, or far below it: what hears them knows levels, and generated clips keep to
+    full scale."""
+    warnings = []
+    if beyond := [peak for peak in peaks if peak > _FULL_SCALE]:
+        warnings.append(
+            f"{len(beyond)} clip(s) go beyond full scale (peak {max(beyond):.3g}, where 1 is full scale), which "
+            "generated clips never do; divide all clips by one number"
+        )
+    if peaks and statistics.median(peaks) < _QUIET:
+        warnings.append(
+            f"the clips are quiet (median peak {statistics.median(peaks):.2g}, where 1 is full scale), and generated "
+            "ones are not, so that their level tells them apart; multiply all clips by one number"
+        )
+    return warnings
+
+
+def ultrasound_warnings(audible: Sequence[float]) -> list[str]:
+    """Clips whose sound is mostly above what is heard at 16 kHz. ``audible``: share of the energy left there."""
+    lost = sum(share < 0.5 for share in audible)
+    if not lost:
         return []
     return [
-        f"{len(beyond)} clip(s) go beyond full scale (peak {max(beyond):.3g}, where 1 is full scale), which generated "
-        "clips never do; divide all clips by one number"
+        f"{lost} clip(s) have most of their energy above 8 kHz, which is not heard at 16 kHz, the rate of the pocket "
+        f"models and of most classifiers ({TIME_EXPANSION})"
     ]
 
 

@@ -8,10 +8,11 @@ import math
 import os
 import re
 import statistics
-from collections import Counter, defaultdict
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from synthio.datasets.annotations import (
     Annotation,
     ColumnNames,
     Reading,
-    Recordings,
     read_annotations,
 )
 from synthio.datasets.checks import some
+from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -269,9 +270,15 @@ def _rest(
     chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, wanted)} if starts else set())
     # The margin comes back when they are cut.
     shorter_s = min(config.margin_s, 0.49 * length_s)
+    begins_s, ends_s = np.array([a.start_s for a in annotations]), np.array([a.end_s for a in annotations])
+
+    def nearest(start_s: float, end_s: float) -> Annotation:
+        """Whose group and split a stretch without annotations is of."""
+        return annotations[int(np.maximum(begins_s - end_s, start_s - ends_s).argmin())]
+
     return [
         replace(
-            _nearest(annotations, start, start + length_s),
+            nearest(start, start + length_s),
             line=0,
             label=label,
             start_s=start + shorter_s,
@@ -279,11 +286,6 @@ def _rest(
         )
         for start in chosen
     ]
-
-
-def _nearest(annotations: Sequence[Annotation], start_s: float, end_s: float) -> Annotation:
-    """Whose group and split a stretch without annotations is of."""
-    return min(annotations, key=lambda a: max(a.start_s - end_s, start_s - a.end_s))
 
 
 def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, length_s: float) -> list[float]:
@@ -303,7 +305,8 @@ def _cut_recording(
     """Table rows of the clips of one recording, which is never held in memory as a whole; and what failed, and why."""
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Annotation, str]] = []
-    waiting = sorted(annotations, key=lambda a: a.start_s)
+    waiting = deque(sorted(annotations, key=lambda a: a.start_s))
+    sounds = _Sounds(annotations)
     while waiting:
         try:
             file = sf.SoundFile(str(recording))
@@ -311,16 +314,17 @@ def _cut_recording(
             return rows, failed + [(annotation, _unreadable(error)) for annotation in waiting]
         with file:
             while waiting:
-                annotation = waiting.pop(0)
+                annotation = waiting.popleft()
                 try:
                     for piece in _pieces(annotation, file.frames / file.samplerate, config):
-                        if config.drop_overlapping and _also(piece, annotations):
+                        also = sounds.beside(piece)
+                        if config.drop_overlapping and also:
                             failed.append((annotation, "a sound of another label is in it (--drop-overlapping)"))
                             continue
                         name = _name(piece, group)
                         with replacing(output / "clips" / name) as partial:
                             audio.write_flac(partial, _samples(file, piece), file.samplerate)
-                        rows.append(_clip_row(f"clips/{name}", group, piece, annotations))
+                        rows.append(_clip_row(f"clips/{name}", group, piece, also))
                 except DataError as error:
                     failed.append((annotation, str(error)))
                 except sf.LibsndfileError as error:
@@ -382,20 +386,34 @@ def _name(piece: _Piece, group: str) -> str:
     return f"{stem}-{round(1000 * piece.start_s):08d}-{hashlib.blake2b(content, digest_size=4).hexdigest()}.flac"
 
 
-def _clip_row(path: str, group: str, piece: _Piece, annotations: Sequence[Annotation]) -> dict[str, Any]:
+def _clip_row(path: str, group: str, piece: _Piece, also: set[str]) -> dict[str, Any]:
     own = piece.annotation
     times = {"start_s": round(piece.start_s, 3), "end_s": round(piece.end_s, 3)}
     row = {"path": path, "label": own.label, "group": own.group or group, "split": own.split, "recording": group}
-    return {**row, **times, "also": "; ".join(sorted(_also(piece, annotations)))}
+    return {**row, **times, "also": "; ".join(sorted(also))}
 
 
-def _also(piece: _Piece, annotations: Sequence[Annotation]) -> set[str]:
-    """Other labels that sound in the piece, on its channel. Those that only touch it do not, whatever is rounded."""
-    own = piece.annotation
-    start_s, end_s = piece.start_s + _TOUCH_S, piece.end_s - _TOUCH_S
-    together = (a for a in annotations if a.start_s < end_s and start_s < a.end_s)
-    heard = (a for a in together if None in (own.channel, a.channel) or own.channel == a.channel)
-    return {a.label for a in heard} - {own.label}
+class _Sounds:
+    """When each label sounds in a recording, on each channel."""
+
+    def __init__(self, annotations: Sequence[Annotation]) -> None:
+        own: dict[tuple[str, int | None], list[Annotation]] = defaultdict(list)
+        for annotation in sorted(annotations, key=lambda a: a.start_s):
+            own[annotation.label, annotation.channel].append(annotation)
+        self._starts_s = {key: [a.start_s for a in found] for key, found in own.items()}
+        # Of those that began so far, one still sounds at a time when the latest of their ends is after it.
+        self._latest_s = {key: list(accumulate((a.end_s for a in found), max)) for key, found in own.items()}
+
+    def beside(self, piece: _Piece) -> set[str]:
+        """Other labels that sound in the piece, on its channel. What only touches it does not, whatever is rounded."""
+        start_s, end_s = piece.start_s + _TOUCH_S, piece.end_s - _TOUCH_S
+        found = set()
+        for (label, channel), starts_s in self._starts_s.items():
+            begun = bisect_left(starts_s, end_s)
+            sounds = begun > 0 and self._latest_s[label, channel][begun - 1] > start_s
+            if sounds and (None in (piece.annotation.channel, channel) or piece.annotation.channel == channel):
+                found.add(label)
+        return found - {piece.annotation.label}
 
 
 def _as_row(annotation: Annotation, why: str) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from synthio.config import DataConfig
-from synthio.datasets import checks, read_rows
+from synthio.datasets import read_rows
 from synthio.datasets.excerpts import cut_excerpts
 from synthio.datasets.official import OFFICIAL, Archive, OfficialDataset
 from synthio.datasets.rows import Row
 from synthio.errors import DataError
 from synthio.progress import Reporter
+from synthio.records import SPLITS
 
 #: What a dataset needs besides unpacking.
 _CONVERT: Mapping[str, Callable[[Path, Reporter], None]] = {"musdb18": cut_excerpts}
@@ -183,7 +184,7 @@ def _counts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str, i
     usable = [(row.labels, str(row.split or "drawn")) for row in rows if row.rejected is None]
     per_class = Counter((label, split) for labels, split in usable for label in labels)
     per_split = Counter(split for _, split in usable)
-    columns = [split for split in (*checks.SPLITS, "drawn") if split in per_split]
+    columns = [split for split in (*SPLITS, "drawn") if split in per_split]
     return (
         {
             name: {split: per_class[name, split] for split in columns}

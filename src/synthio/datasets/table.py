@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
+from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import (
     NO_LABEL,
     SPLIT_SPELLINGS,
@@ -32,6 +33,8 @@ TableRow = dict[str, Any]
 EXTRA = "\0extra"
 MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
 _SHOWN = 5
+#: What to do about files that are not where their table says.
+ELSEWHERE = "write it relative to the table, or set data.audio_folder to where the files are"
 _OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
 #: In the header of its tables, where a quote is part of the text.
 _RAVEN = frozenset({"Selection", "Begin Time (s)"})
@@ -136,56 +139,89 @@ def _unquoted(cell: Any) -> Any:
 
 def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_column: str) -> list[Row]:
     """Table lines as dataset rows. Raises `DataError` for missing columns (lists those found) and unknown splits."""
-    found = sorted({column for row in rows for column in row} - {EXTRA})
-    wanted = [path_column, config.label_column]
-    # Split and group are optional under their default names, asked for under others.
-    wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in own_settings(config)]
-    # `Group` would be ignored without a word, and groups straddle splits.
-    for field in ("path_column", "label_column", "split_column", "group_column"):
-        name = path_column if field == "path_column" else getattr(config, field)
-        alike = [column for column in found if column.strip().casefold() == name.casefold()]
-        if alike and name not in alike:
-            raise DataError(f"{table}: has a column {alike[0]!r}, not {name!r}; rename it, or set data.{field}")
-    missing = [column for column in wanted if column not in found]
-    if missing and any(Path(column).suffix.lower() in AUDIO_SUFFIXES for column in found):
-        raise DataError(f"{table}: its first line is a clip; expected the names of the columns, such as path,label")
-    if missing:
-        raise DataError(
-            f"{table}: has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}; "
-            "set data.path_column, data.label_column, data.split_column or data.group_column"
-        )
+    _check_columns(rows, table, config, path_column)
     splits = {_text(row.get(config.split_column)) for row in rows} - {""}
     if unknown := sorted(split for split in splits if split_of(split) is None):
         raise DataError(
             f"{table}: column {config.split_column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; "
             f"expected {', '.join(SPLIT_SPELLINGS)}"
         )
-    return [_row(row, table, config, path_column) for row in rows]
+    recordings = None if config.audio_folder is None else Recordings(_folder(config.audio_folder))
+    return [_row(row, table, config, path_column, recordings) for row in rows]
 
 
-def _row(row: TableRow, table: Path, config: DataConfig, path_column: str) -> Row:
+def _folder(name: str) -> Path:
+    folder = data_path(name)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; data.audio_folder is where the files of the table are")
+    return folder
+
+
+def _check_columns(rows: Sequence[TableRow], table: Path, config: DataConfig, path_column: str) -> None:
+    found = sorted({column for row in rows for column in row} - {EXTRA})
+    wanted = [path_column, config.label_column]
+    # Split and group are optional under their default names, asked for under others.
+    wanted += [getattr(config, name) for name in ("split_column", "group_column") if name in own_settings(config)]
+    # `Group` would be ignored without a word, and groups straddle splits.
+    renamed = []
+    for field in ("path_column", "label_column", "split_column", "group_column"):
+        name = path_column if field == "path_column" else getattr(config, field)
+        alike = [column for column in found if column.strip().casefold() == name.casefold()]
+        if alike and name not in alike:
+            renamed.append(f"has a column {alike[0]!r}, not {name!r}; rename it, or set data.{field}")
+            wanted = [column for column in wanted if column != name]
+    missing = [column for column in wanted if column not in found]
+    if missing and any(Path(column).suffix.lower() in AUDIO_SUFFIXES for column in found):
+        raise DataError(f"{table}: its first line is a clip; expected the names of the columns, such as path,label")
+    if missing:
+        others = "; set data.path_column, data.label_column, data.split_column or data.group_column"
+        names = f"has no column {', '.join(map(repr, missing))}; found {', '.join(map(repr, found))}"
+        renamed.append(f"{names}{others}")
+    if renamed:
+        raise DataError(f"{table}: {'; '.join(renamed)}")
+
+
+def _row(row: TableRow, table: Path, config: DataConfig, path_column: str, recordings: Recordings | None) -> Row:
     cell = str(row[path_column]).strip() if row.get(path_column) is not None else ""
-    if "\\" in cell and not (table.parent / cell).exists():
-        # As Windows writes it; a backslash may be part of a name here.
-        cell = cell.replace("\\", "/")
-    path = Path(os.path.normpath(table.parent / cell)) if cell else table
-    rejected = None if cell else f"the column {path_column!r} is empty in one line"
-    if cell and not path.exists() and Path(cell).exists():
-        rejected = "no such file beside the table, where its paths begin; there is one below the current folder"
+    home = table.parent if config.audio_folder is None else data_path(config.audio_folder)
+    path, rejected = _beside(table, cell) if recordings is None else _below(recordings, home, cell)
+    if not cell:
+        rejected = f"the column {path_column!r} is empty in one line"
     if isinstance(row.get(config.label_column), dict):
         rejected = "its label is a JSON object; expected text, or a list of texts"
-    if _OF_WINDOWS.match(cell) and not path.exists():
-        rejected = "no such file here: its path is one of a Windows machine; write it relative to the table"
     if EXTRA in row:
         rejected = MORE_CELLS
     return Row(
         path=path,
-        name=clean(path.relative_to(table.parent).as_posix() if path.is_relative_to(table.parent) else cell),
+        name=clean(path.relative_to(home).as_posix() if path.is_relative_to(home) else cell),
         labels=_labels(row.get(config.label_column), config),
         split=split_of(_text(row.get(config.split_column))),
         group=group_of(_text(row.get(config.group_column))),
         rejected=rejected,
     )
+
+
+def _beside(table: Path, cell: str) -> tuple[Path, str | None]:
+    """The file that a cell names relative to the table, and why it cannot be there, as far as its name tells."""
+    if not cell:
+        return table, None
+    if "\\" in cell and not (table.parent / cell).exists():
+        # As Windows writes it; a backslash may be part of a name here.
+        cell = cell.replace("\\", "/")
+    path = Path(os.path.normpath(table.parent / cell))
+    if path.exists():
+        return path, None
+    if _OF_WINDOWS.match(cell):
+        return path, f"no such file here: its path is one of a Windows machine; {ELSEWHERE}"
+    if Path(cell).exists():
+        return path, "no such file beside the table, where its paths begin; there is one below the current folder"
+    return path, None
+
+
+def _below(recordings: Recordings, folder: Path, cell: str) -> tuple[Path, str | None]:
+    """The file below a folder that a cell means, and why there is none."""
+    found = recordings.find(cell)
+    return (found, None) if isinstance(found, Path) else (folder / cell.replace("\\", "/"), found)
 
 
 def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from synthio.errors import ConfigError
 from synthio.progress import Reporter
 
 
@@ -12,6 +13,7 @@ def make_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Repor
     """Fetch `recordings`, or train `autoencoder`, `t2a`, `clap` or `classifier`, from a recipe; resumes.
 
     Returns: the table of recordings, or the model folder.
+    Raises: `ConfigError` for another part.
     """
     from synthio.recipes import load_recipe
 
@@ -31,6 +33,8 @@ def make_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Repor
         from synthio.pretrain.clap import ClapRecipe, train_clap
 
         return train_clap(load_recipe(recipe, overrides, ClapRecipe), reporter)
-    from synthio.pretrain.classifier import ClassifierRecipe, train_classifier
+    if part == "classifier":
+        from synthio.pretrain.classifier import ClassifierRecipe, train_classifier
 
-    return train_classifier(load_recipe(recipe, overrides, ClassifierRecipe), reporter)
+        return train_classifier(load_recipe(recipe, overrides, ClassifierRecipe), reporter)
+    raise ConfigError(f"no part {part!r}; expected recordings, autoencoder, t2a, clap or classifier")

@@ -15,7 +15,7 @@ from synthio import audio
 from synthio.backends.mel_codec import MelCodec
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.progress import Reporter
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
 
 
@@ -33,7 +33,7 @@ class MelCodecConfig(Section):
 class AutoencoderRecipe(Section):
     """`synthio pretrain autoencoder`."""
 
-    output: Path
+    output: UserPath
     corpus: CorpusConfig = CorpusConfig()
     model: MelCodecConfig = MelCodecConfig()
     validation_fraction: float = 0.03
@@ -58,7 +58,7 @@ def train_autoencoder(recipe: AutoencoderRecipe, reporter: Reporter) -> Path:
 
 
 def split_clips(
-    folder: Path, sample_rate_hz: int, validation_fraction: float
+    folder: UserPath, sample_rate_hz: int, validation_fraction: float
 ) -> tuple[list[audio.Waveform], list[audio.Waveform]]:
     """Training and validation waveforms; a fixed random share of clips is held out."""
     clips = read_corpus(folder)

@@ -21,7 +21,7 @@ from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
 
 
@@ -43,11 +43,11 @@ class ClapModelConfig(Section):
 class ClapRecipe(Section):
     """`synthio pretrain clap`."""
 
-    output: Path
-    initial: Path | None = None
+    output: UserPath
+    initial: UserPath | None = None
     """A model folder of the same sizes whose weights training goes on from; null starts anew."""
     corpus: CorpusConfig = CorpusConfig()
-    autoencoder: Path | None = None
+    autoencoder: UserPath | None = None
     """With it, some copies of clips go through the autoencoder, as generated clips do."""
     variations: int = Field(3, ge=0)
     model: ClapModelConfig = ClapModelConfig()

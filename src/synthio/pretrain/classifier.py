@@ -18,7 +18,7 @@ from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
 
 
@@ -39,9 +39,9 @@ class ASTModelConfig(Section):
 class ClassifierRecipe(Section):
     """`synthio pretrain classifier`."""
 
-    output: Path
+    output: UserPath
     corpus: CorpusConfig = CorpusConfig()
-    autoencoder: Path | None = None
+    autoencoder: UserPath | None = None
     """With it, some copies of clips go through the autoencoder, as generated clips do."""
     variations: int = Field(3, ge=0)
     model: ASTModelConfig = ASTModelConfig()

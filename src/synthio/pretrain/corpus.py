@@ -6,6 +6,7 @@ What is held out of pre-training is written to ``held_out.json`` beside it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.drum_machine import DRUMS, drum_hit
 from synthio.pretrain.packages import read_rows
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
 from synthio.store import json_lines, write_text
 from synthio.variation import at_pitch, draw_resonances, draw_size, vary
@@ -28,11 +29,11 @@ from synthio.variation import at_pitch, draw_resonances, draw_size, vary
 class CorpusConfig(Section):
     """Where the corpus comes from and where it goes."""
 
-    folder: Path = Path("work/pretrain/corpus")
+    folder: UserPath = Path("work/pretrain/corpus")
     """Where the corpus is written (ignored by git)."""
-    soundfont: Path | None = None
+    soundfont: UserPath | None = None
     """FluidR3_GM.sf2 (Debian package fluid-soundfont-gm, MIT)."""
-    clips_csv: Path | None = None
+    clips_csv: UserPath | None = None
     """A table with columns file, cls, label, caption, group, licence, permissive; only permissive=1 rows are used."""
     notes_per_program: int = Field(60, ge=1)
     """Of the 11 families; the others (pads, effects, ethnic instruments) get 40% of it."""
@@ -87,9 +88,7 @@ def build_corpus(config: CorpusConfig) -> Path:
         return config.folder
     if config.soundfont is None and config.clips_csv is None:
         raise DataError("the corpus has no source: set corpus.soundfont and/or corpus.clips_csv (see docs/pocket.md)")
-    for source in (config.soundfont, config.clips_csv):
-        if source is not None and not source.is_file():
-            raise DataError(f"{source}: no such file; docs/pocket.md says where it comes from")
+    found = _settings(config)
     (config.folder / "clips").mkdir(parents=True, exist_ok=True)
     clips = [*_notes(config), *_drums(config), *_machine_hits(config), *_recordings(config)]
     clips += _mixtures(config, clips)
@@ -99,17 +98,30 @@ def build_corpus(config: CorpusConfig) -> Path:
         "soundfonts": "every SoundFont but FluidR3 and MuseScore General, which is mostly FluidR3",
     }
     (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
-    settings.write_text(_settings(config), encoding="utf-8")
+    settings.write_text(found, encoding="utf-8")
     lines = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
     write_text(config.folder / "metadata.jsonl", lines)
     return config.folder
 
 
 def _settings(config: CorpusConfig) -> str:
-    """What the clips depend on, but for the sources' contents."""
+    """What the clips depend on; of the recordings what their table says."""
     settings = config.model_dump(mode="json", exclude={"folder", "soundfont", "clips_csv"})
-    settings |= {"soundfont": config.soundfont is not None, "clips_csv": config.clips_csv is not None}
+    settings |= {"soundfont": _digest(config.soundfont), "clips_csv": _digest(config.clips_csv)}
     return json.dumps(settings, indent=2)
+
+
+def _digest(source: Path | None) -> str | None:
+    """Of the source's content. Raises: `DataError` when it is not there."""
+    if source is None:
+        return None
+    try:
+        with source.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"{source}: cannot be read ({error.strerror}); docs/pocket.md says where it comes from"
+        ) from error
 
 
 def read_corpus(folder: Path) -> list[CorpusClip]:

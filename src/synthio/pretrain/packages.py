@@ -20,7 +20,7 @@ from synthio.store import inside, store_error
 
 Registry = Literal["debian", "npm", "pypi"]
 
-_EXTRA = "fetching packages needs pooch and python-debian: pip install 'synthio[pretrain]'"
+_EXTRA = "fetching packages needs pooch and python-debian: pip install '.[pretrain]' in the clone"
 #: OpenClonk's groups are gzip streams that begin with these bytes instead of gzip's own.
 _C4GROUP_MAGIC = b"\x1e\x8c"
 _GZIP_MAGIC = b"\x1f\x8b"

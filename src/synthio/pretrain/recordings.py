@@ -26,7 +26,7 @@ from synthio.errors import DataError
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.packages import Package, fetch, read_packages, read_rows, unpack
 from synthio.progress import Reporter
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.store import fingerprint, inside, replacing, working_in, write_text
 
 Row = Mapping[str, str]
@@ -48,10 +48,10 @@ _UNREADABLE = (ValueError, OverflowError, KeyError, OSError, RuntimeError, zipfi
 class RecordingsRecipe(Section):
     """Which recordings, and where they go."""
 
-    output: Path = Path("work/pretrain")
+    output: UserPath = Path("work/pretrain")
     """Gets `clips/clips.csv` with its clips, the SoundFonts, and `packages/` (kept, so that nothing comes twice)."""
-    table: Path = Path("recipes/pretrain/recordings.csv")
-    packages: Path = Path("recipes/pretrain/packages.csv")
+    table: UserPath = Path("recipes/pretrain/recordings.csv")
+    packages: UserPath = Path("recipes/pretrain/packages.csv")
     sets: tuple[Literal["pretraining", "percussion", "effects"], ...] = ("pretraining", "percussion")
     """Of the last two, what pre-training never hears."""
     soundfonts: dict[str, str] = Field(default_factory=dict)

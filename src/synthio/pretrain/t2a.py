@@ -20,7 +20,7 @@ from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
 from synthio.progress import Reporter
-from synthio.recipes import Section
+from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator, torch_generator
 from synthio.store import fingerprint
 from synthio.variation import varied_copies
@@ -43,9 +43,9 @@ class DiTConfig(Section):
 class T2ARecipe(Section):
     """`synthio pretrain t2a`."""
 
-    output: Path
-    autoencoder: Path
-    initial: Path | None = None
+    output: UserPath
+    autoencoder: UserPath
+    initial: UserPath | None = None
     """A pipeline folder of the same sizes and autoencoder whose weights training goes on from; null starts anew."""
     corpus: CorpusConfig = CorpusConfig()
     model: DiTConfig = DiTConfig()

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from synthio import audio, preference
 from synthio.backends.devices import in_batches
-from synthio.backends.text_to_audio import Conditioning, TextToAudio, generate_each
+from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
 from synthio.checkpoint import restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
-from synthio.records import Clip, PreferencePair, bucket_duration_s, label_template
+from synthio.records import Clip, PreferencePair, label_template
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
 from synthio.store import StageFolder, replacing, write_text
 
@@ -106,7 +106,7 @@ def make_pairs(
     Raises: `DataError` with fewer than two training clips, `BackendError` when pairs to train on or to measure on are
         all refused.
     """
-    wanted = _plan_pairs(config, clips)
+    wanted = _plan_pairs(config, clips, generator)
     finished = folder.items(PreferencePair)
     refused: dict[str, str] = {}
     with reporter.task("align: losers", len(wanted), len(finished)) as advance:
@@ -136,7 +136,7 @@ def make_pairs(
     return pairs
 
 
-def _plan_pairs(config: RunConfig, clips: Sequence[Clip]) -> list[PreferencePair]:
+def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
     training = [clip for clip in clips if clip.split == "train"]
     if len(training) < 2:
         raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
@@ -147,7 +147,7 @@ def _plan_pairs(config: RunConfig, clips: Sequence[Clip]) -> list[PreferencePair
             clip_id=clip.id,
             prompt=label_template(clip.labels),
             loser_path=f"losers/{clip.id}-{j}.flac",
-            duration_s=bucket_duration_s(min(clip.duration_s, config.data.max_duration_s)),
+            duration_s=asked_duration_s(generator, min(clip.duration_s, config.data.max_duration_s)),
             held_out=clip.id in held_out,
         )
         for clip in training
@@ -373,7 +373,9 @@ def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> list[_Draw]:
 
 
 def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]) -> Errors:
-    """Denoising errors of a batch: one time and one noise per pair, for winner and loser, policy and reference."""
+    """Denoising errors of a batch of one duration: one time and one noise per pair, for winner and loser, policy and
+    reference."""
+    duration_s = drawn[0][0].duration_s
     winners, losers, conditioning = data.collate([pair for pair, _ in drawn])
     generators = [torch_generator(config.seed, "align", "noise", *seeds) for _, seeds in drawn]
     time = torch.cat([generator.draw_time(1, g) for g in generators])
@@ -383,8 +385,8 @@ def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: 
     index = torch.arange(len(drawn), device=winners.device).repeat(2)
     conditions = conditioning.rows(index)
     with torch.no_grad(), generator.reference():
-        reference = generator.denoising_error(both, noises, times, conditions)
-    policy = generator.denoising_error(both, noises, times, conditions)
+        reference = generator.denoising_error(both, noises, times, conditions, duration_s)
+    policy = generator.denoising_error(both, noises, times, conditions, duration_s)
     return Errors(*policy.chunk(2), *reference.chunk(2))
 
 

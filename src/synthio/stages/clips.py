@@ -26,7 +26,7 @@ from synthio.datasets.folder import unread_subfolders
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
-from synthio.datasets.table import unread_columns
+from synthio.datasets.table import ELSEWHERE, unread_columns
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split
@@ -34,6 +34,7 @@ from synthio.store import StageFolder, fingerprint, write_text
 
 _SILENT = Reporter()
 _POCKET_RATE_HZ = 16_000
+_SAME_AUDIO = "holds the same audio"
 #: The lowest rate at which a stage hears a clip.
 _LEAST_RATE_HZ = 16_000
 
@@ -92,13 +93,18 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
     return list(found.clips)
 
 
-def tell_warnings(folder: StageFolder, reporter: Reporter) -> None:
-    """What `collect_clips` found, also of clips that an earlier run read: it holds of every result from them."""
-    found = folder.summary()
-    if found["rejected"]:
-        reporter.warn(f"{found['rejected']} file(s) cannot be used; {folder.path / 'rejected.jsonl'} says why")
-    for warning in found.get("warnings", ()):
+def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder, reporter: Reporter) -> None:
+    """What `collect_clips` found, also of clips that an earlier run read, and what this recipe asks of them."""
+    rejected = folder.summary()["rejected"]
+    if rejected:
+        reporter.warn(f"{rejected} file(s) cannot be used; {folder.path / 'rejected.jsonl'} says why")
+    for warning in all_warnings(config, clips, folder):
         reporter.warn(warning)
+
+
+def all_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder) -> list[str]:
+    """Of the clips that `collect_clips` wrote to ``folder``, and of this recipe with them."""
+    return [*folder.summary()["warnings"], *_recipe_warnings(config, clips)]
 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
@@ -117,7 +123,7 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
         duration_max_s=max(durations, default=0.0),
         sample_rates_hz=dict(sorted(Counter(opened.sample_rate_hz for opened in found.opened).items())),
         rejected=tuple(found.rejected),
-        warnings=tuple(found.warnings),
+        warnings=(*found.warnings, *_recipe_warnings(config, found.clips)),
         problems=tuple(found.problems),
     )
 
@@ -161,6 +167,8 @@ class _Opened:
     sample_rate_hz: int
     peak: float
     """Largest absolute sample of what is heard; 1 is full scale."""
+    audible: float
+    """Share of its energy that is left at `_LEAST_RATE_HZ`."""
     sha256: str
 
 
@@ -185,28 +193,36 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         splits = _place([(o.row, o.sha256) for o in opened if o.row.labels], config)
     else:
         opened, rejected, splits = _open_drawn(rows, config, reporter)
+    if reader_name(config.data) == "table" and config.data.audio_folder is None:
+        rejected = [_with_advice(clip) for clip in rejected]
     if not opened:
         why = checks.count_reasons([clip.reason for clip in rejected]) if rejected else "no files but papers"
         return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
     clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
     reasons = _reasons_per_class(rows, rejected)
     problems = [*_label_problems(opened), *_row_split_problems(opened), *_id_problems(rows)]
-    warnings = []
-    if config.data.duplicates == "drop" and (copies := _copy_rejections(clips)):
+    if config.data.duplicates == "drop":
+        copies = _copy_rejections(clips)
         clips = [clip for clip in clips if clip.id not in copies]
         rejected += copies.values()
-        warnings.append(f"{len(copies)} training clip(s) dropped: valid or test holds the same audio")
+    dropped = sum(clip.reason.startswith(_SAME_AUDIO) for clip in rejected)
+    warnings = [f"{dropped} training clip(s) dropped: valid or test holds the same audio"] if dropped else []
     named = Counter(label for row in rows for label in row.labels)
     usable = {label: count - len(reasons.get(label, ())) for label, count in named.items()}
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     warnings += [*_grouping_warnings(config.data, clips), *checks.test_size_warnings(clips)]
-    warnings += _model_warnings(config, opened)
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     warnings += checks.level_warnings([o.peak for o in opened])
+    warnings += checks.ultrasound_warnings([o.audible for o in opened])
     return _Found(opened, clips, rejected, warnings, problems)
+
+
+def _with_advice(clip: RejectedClip) -> RejectedClip:
+    missing = clip.reason == "no such file"
+    return clip.model_copy(update={"reason": f"no such file; {ELSEWHERE}"}) if missing else clip
 
 
 def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
@@ -244,17 +260,19 @@ def _subfolder_warnings(data: DataConfig) -> list[str]:
     return [f"class folders hold folders ({named}), whose names are not read; {groups}"]
 
 
-def _model_warnings(config: RunConfig, opened: Sequence[_Opened]) -> list[str]:
-    """What the models would not hear, or not be told."""
+def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    """What the models would not hear, or not be told. Not kept with the clips, which are the same in another recipe."""
     warnings = []
     if config.data.path == "demo" and Path("demo").is_dir():
         warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
-    above = sum(o.sample_rate_hz > _POCKET_RATE_HZ for o in opened)
+    above = sum(clip.sample_rate_hz > _POCKET_RATE_HZ for clip in clips)
     if above and config.t2a.model == "pocket":
         warnings.append(
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
+    if config.train.metric == "accuracy" and config.data.label_separator is None:
+        warnings += checks.imbalance_warnings(clips)
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
         warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
     return warnings
@@ -332,7 +350,11 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
         return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
     if audio.is_silent(found.start):
         return f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
-    return _Opened(row, found.samples / rate_hz, rate_hz, float(np.abs(found.start).max()), found.sha256)
+    heard = found.start if rate_hz <= _LEAST_RATE_HZ else audio.resample(found.start, rate_hz, _LEAST_RATE_HZ)
+    if audio.is_silent(heard):
+        return f"is silent at {_LEAST_RATE_HZ} Hz: all its sound is above 8 kHz ({checks.TIME_EXPANSION})"
+    peak, audible = float(np.abs(found.start).max()), float(heard.var() / found.start.var())
+    return _Opened(row, found.samples / rate_hz, rate_hz, peak, audible, found.sha256)
 
 
 def _is_utf8(text: str) -> bool:
@@ -391,7 +413,7 @@ def _copy_rejections(clips: Sequence[Clip]) -> dict[str, RejectedClip]:
     """Training copies of valid and test audio, by clip id."""
     return {
         clip.id: RejectedClip(
-            id=clip.id, path=clip.path, reason=f"holds the same audio as the {twin.split} clip {twin.path!r}"
+            id=clip.id, path=clip.path, reason=f"{_SAME_AUDIO} as the {twin.split} clip {twin.path!r}"
         )
         for clip, twin in checks.training_copies(clips)
     }

@@ -30,7 +30,7 @@ from synthio.backends.clap import Clap
 from synthio.backends.devices import in_batches, resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
-from synthio.backends.text_to_audio import TextToAudio, generate_each
+from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
@@ -217,7 +217,7 @@ def _generate_with(
 ) -> list[EvaluatedClip]:
     def call(batch: Sequence[EvaluatedClip]) -> Sequence[EvaluatedClip]:
         prompts = [label_template((clip.label,)) for clip in batch]
-        length_s = bucket_duration_s(batch[0].duration_s)
+        length_s = asked_duration_s(generator, max(clip.duration_s for clip in batch))
         made = generate_each(generator, prompts, length_s, [clip.seed for clip in batch])
         finished = [_keep(clip, samples, generator, folder) for clip, samples in zip(batch, made, strict=True)]
         folder.append(finished)
@@ -299,7 +299,7 @@ class _Scorer:
                 silent.append(clip.label)
                 continue
             heard.append(samples)
-            taught.append(_as_clip(clip, folder))
+            taught.append(_as_clip(clip, folder, samples.shape[0] / SAMPLE_RATE_HZ))
         if len(heard) < 2:
             why = next((f" ({clip.failed})" for clip in clips if clip.failed), "")
             raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent or refused{why}")
@@ -379,13 +379,13 @@ def balanced(labels: Sequence[str]) -> list[int]:
     return [of_label[i % len(of_label)] for of_label in index.values() for i in range(most)]
 
 
-def _as_clip(made: EvaluatedClip, folder: Path) -> Clip:
+def _as_clip(made: EvaluatedClip, folder: Path, duration_s: float) -> Clip:
     return Clip(
         id=made.id,
         path=str(folder / made.path),
         labels=(made.label,),
         split="train",
-        duration_s=made.duration_s,
+        duration_s=duration_s,
         sample_rate_hz=SAMPLE_RATE_HZ,
         sha256="",
     )

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio import audio, metrics
-from synthio.backends.clap import Clap
+from synthio.backends.clap import Clap, Embeddings
 from synthio.backends.questions import chunks
 from synthio.config import FilterConfig, RunConfig
-from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
+from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Verdict, label_template
@@ -48,31 +48,38 @@ class Calibration:
 
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
-    """Measure the real training clips. Raises: `DataError` when there are none."""
+    """Measure the real training clips, some at a time. Raises: `DataError` when there are none."""
     training = [clip for clip in clips if clip.split == "train"]
     if not training:
         raise DataError("the filter is calibrated on training clips; found none")
-    limit = config.data.max_duration_s
+    window_s = float(np.median([clip.duration_s for clip in training]))
+    spectra: list[Spectrum] = []
+    rows: list[Embeddings] = []
     with reporter.task("filter: real clips", len(training)) as advance:
-        waveforms = []
-        for clip in training:
-            waveforms.append(audio.load_start(Path(clip.path), limit, clap.sample_rate_hz))
-            advance(1)
+        for part in chunks(training, _HEARD_AT_ONCE):
+            heard = [_load(clip, config, clap) for clip in part]
+            spectra += [spectrum(waveform, window_s) for waveform in _for_copies(heard, clap)]
+            # Only a quantile asks what the real clips score.
+            if config.filter.rule == "quantile":
+                rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
+            advance(len(part))
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
-    # Only a quantile asks what the real clips score.
     scores = np.zeros(0)
-    if config.filter.rule == "quantile":
-        scores = score(compare(clap, waveforms, labels, classes), config.filter, clap.logit_scale)
+    if rows:
+        scores = score(_similarities(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
-    window_s = float(np.median([clip.duration_s for clip in training]))
     return Calibration(
         thresholds=thresholds,
         fallback=fallback,
         classes=classes,
         clip_ids=tuple(clip.id for clip in training),
-        copies=fit_copy_check(_for_copies(waveforms, clap), window_s, config.filter.copy_quantile),
+        copies=fit_to_spectra(spectra, window_s, config.filter.copy_quantile),
     )
+
+
+def _load(clip: Clip, config: RunConfig, clap: Clap) -> audio.Waveform:
+    return audio.load_start(Path(clip.path), config.data.max_duration_s, clap.sample_rate_hz)
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,16 @@ def compare(
     clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]], classes: Sequence[str]
 ) -> Similarities:
     """How near each clip is to its own labels, and to the nearest of the other ``classes``."""
+    return _similarities(clap, clap.embed_audio(waveforms, clap.sample_rate_hz), labels, classes)
+
+
+def _similarities(
+    clap: Clap, rows: Embeddings, labels: Sequence[tuple[str, ...]], classes: Sequence[str]
+) -> Similarities:
     own_texts, class_texts = [label_template(own) for own in labels], [label_template((name,)) for name in classes]
     texts = sorted({*own_texts, *class_texts})
     column = {text: index for index, text in enumerate(texts)}
-    cosine = np.asarray(clap.embed_audio(waveforms, clap.sample_rate_hz) @ clap.embed_text(texts).T, dtype=np.float64)
+    cosine = np.asarray(rows @ clap.embed_text(texts).T, dtype=np.float64)
     own = cosine[np.arange(len(labels)), [column[text] for text in own_texts]]
     of_classes = cosine[:, [column[text] for text in class_texts]]
     return Similarities(own, np.where(metrics.multi_hot(labels, classes), -1.0, of_classes).max(axis=1))

@@ -71,8 +71,8 @@ def measure_shares(
     groups = len({clip.unit for clip in clips if clip.split == "train"})
     if shares and groups < _FEW_GROUPS:
         reporter.warn(
-            f"gate: the training clips are of {groups} groups; with fewer than {_FEW_GROUPS} its choice is mostly luck "
-            "(train.use_synthetic=always lets synthetic clips join anyway)"
+            f"gate: the training clips are {_counted(clips, groups)}; with fewer than {_FEW_GROUPS} its choice is "
+            "mostly luck (train.use_synthetic=always lets synthetic clips join anyway)"
         )
     records = _score_all(config, clips, synthetic, shares, folder, reporter) if shares else []
     measures = GateMeasures(
@@ -82,6 +82,10 @@ def measure_shares(
     )
     folder.finish(records, measures.model_dump(mode="json"))
     return measures
+
+
+def _counted(clips: Sequence[Clip], groups: int) -> str:
+    return f"of {groups} groups" if any(clip.group for clip in clips) else f"{groups}, without groups"
 
 
 def _score_all(

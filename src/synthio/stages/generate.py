@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from synthio import audio
 from synthio.backends.devices import in_batches
-from synthio.backends.text_to_audio import TextToAudio, generate_each
+from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.config import RunConfig
+from synthio.errors import BackendError
 from synthio.progress import Reporter
-from synthio.records import Candidate, Prompt, bucket_duration_s
+from synthio.records import Candidate, Prompt
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder, replacing
 
@@ -19,13 +20,17 @@ from synthio.store import StageFolder, replacing
 def generate_candidates(
     config: RunConfig, prompts: Sequence[Prompt], generator: TextToAudio, folder: StageFolder, reporter: Reporter
 ) -> list[Candidate]:
-    """One candidate per prompt, in prompt order. A clip that the model refuses is recorded with its reason."""
+    """One candidate per prompt, in prompt order. A clip that the model refuses is recorded with its reason, and told.
+
+    Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
+    """
     started = time.monotonic()
-    finished = folder.items(Candidate)
+    # What was refused before a kill, or by a model that then refused all, is tried again.
+    finished = {name: candidate for name, candidate in folder.items(Candidate).items() if candidate.failed is None}
     groups: dict[float, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         if prompt.id not in finished:
-            groups[bucket_duration_s(prompt.duration_s)].append(prompt)
+            groups[asked_duration_s(generator, prompt.duration_s)].append(prompt)
     with reporter.task("generate", len(prompts), len(finished)) as advance:
 
         def call(batch: Sequence[Prompt]) -> Sequence[Candidate]:
@@ -38,18 +43,28 @@ def generate_candidates(
             for candidate in in_batches(group, config.t2a.batch_size, call, reporter.warn):
                 finished[candidate.id] = candidate
     candidates = [finished[prompt.id] for prompt in prompts]
-    failed = sum(candidate.failed is not None for candidate in candidates)
-    folder.finish(
-        candidates, {"generated": len(candidates) - failed, "failed": failed, "seconds": time.monotonic() - started}
-    )
+    failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
+    if failed:
+        _report_refused(failed, prompts, reporter)
+    generated = len(candidates) - len(failed)
+    folder.finish(candidates, {"generated": generated, "failed": len(failed), "seconds": time.monotonic() - started})
     return candidates
+
+
+def _report_refused(reasons: Sequence[str], prompts: Sequence[Prompt], reporter: Reporter) -> None:
+    refused = f"the model refused {len(reasons)} of {len(prompts)} clips"
+    # Reflection may send back one odd caption; of the imagined ones some must work.
+    if len(reasons) == len(prompts) and all(prompt.round == 0 for prompt in prompts):
+        raise BackendError(f"{refused}, there is nothing to go on with; the first because: {reasons[0]}")
+    reporter.warn(f"generate: {refused}, which count as rejected; the first because: {reasons[0]}")
 
 
 def _generate_batch(
     config: RunConfig, batch: Sequence[Prompt], generator: TextToAudio, folder: StageFolder
 ) -> list[Candidate]:
     seeds = [derive_seed(config.seed, "generate", prompt.id) for prompt in batch]
-    texts, length_s, rate_hz = [p.text for p in batch], bucket_duration_s(batch[0].duration_s), generator.sample_rate_hz
+    texts, rate_hz = [prompt.text for prompt in batch], generator.sample_rate_hz
+    length_s = asked_duration_s(generator, batch[0].duration_s)
     candidates = []
     for prompt, seed, made in zip(batch, seeds, generate_each(generator, texts, length_s, seeds), strict=True):
         candidate = Candidate(id=prompt.id, prompt_id=prompt.id, path=None, seed=seed, sample_rate_hz=rate_hz)

@@ -181,7 +181,6 @@ def _components(clip: Clip, outcome: Outcome[Pool] | None) -> Components:
 def imagine_prompts(
     config: RunConfig,
     clips: Sequence[Clip],
-    captions: Sequence[Caption],
     components: Sequence[Components],
     llm: LanguageModel,
     folder: StageFolder,
@@ -191,7 +190,7 @@ def imagine_prompts(
 
     ``mixcap`` shows the model a sample of the label's pooled events and scenes; ``llm`` shows none; ``template`` asks
     no model. A caption that fails ``imagine.max_tries`` times becomes a template top-up with its reason, so the count
-    per class always holds. ``captions`` are not read: what was in them is in ``components``.
+    per class always holds.
     Raises: what the language model raises.
     """
     train = [clip for clip in clips if clip.split == "train"]

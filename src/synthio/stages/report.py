@@ -7,19 +7,18 @@ names are untrusted text: the template escapes all of it, and charts escape by c
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from synthio import audio, charts
+from synthio import audio, charts, pages
 from synthio.errors import DataError, StoreError
+from synthio.formats import finite
 from synthio.progress import Advance, Reporter
 from synthio.records import RejectedClip
 from synthio.store import inside, replacing, write_text
@@ -35,8 +34,8 @@ _FUNNEL_PARTS = {
     "copies": "part-copy",
     "failed": "part-failed",
 }
-_METRICS = {"accuracy": "accuracy", "mAP": "mean average precision"}
-_CLASS_METRICS = {"accuracy": "accuracy on the class's own clips", "mAP": "average precision of the class"}
+_METRICS = {"mAP": "mean average precision"}
+_CLASS_METRICS = {"mAP": "average precision of the class"}
 _ARM_MEANINGS = {
     "gold": "real clips only",
     "noise": "real clips and copies with white noise",
@@ -242,6 +241,8 @@ class ReportData:
     warnings: Sequence[str] = ()
     class_counts: Sequence[ClassCount] = ()
     rejected_files: Sequence[RejectedClip] = ()
+    heard_s: float = math.inf
+    """What the stages hear of a recording, from its start, and so what of it is played."""
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
     """
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: cannot be written, it is a file; expected a folder, or a path where none is yet")
-    media = _Media(folder, reporter)
+    media = _Media(folder, data.heard_s, reporter)
     samples = len(data.accepted) + len(data.rejected) + len(data.before_after)
     with reporter.task("report", total=samples) as advance:
         view = {
@@ -268,7 +269,7 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
             "rejected": [_sample(clip, media, f"rejected-{i:02d}", advance) for i, clip in enumerate(data.rejected, 1)],
         }
     page = folder / "index.html"
-    write_text(page, _environment().get_template("report.html.j2").render(data=data, **view, **_figures(data)).lstrip())
+    write_text(page, pages.render("report", data=data, **view, **_figures(data)))
     media.remove_outdated()
     return page
 
@@ -284,10 +285,10 @@ class _Player:
 
 
 class _Media:
-    """Copies clips into the report's folder, each source once."""
+    """Copies the first ``heard_s`` seconds of clips into the report's folder, each source once."""
 
-    def __init__(self, folder: Path, reporter: Reporter) -> None:
-        self._folder, self._reporter = folder, reporter
+    def __init__(self, folder: Path, heard_s: float, reporter: Reporter) -> None:
+        self._folder, self._heard_s, self._reporter = folder, heard_s, reporter
         self._players: dict[Path, _Player] = {}
         self._written: set[str] = set()
 
@@ -300,18 +301,19 @@ class _Media:
         return self._players[source]
 
     def _copy(self, source: Path, name: str) -> _Player:
-        """FLAC is copied as it is; anything else becomes mono 16-bit FLAC, which every browser plays."""
+        """FLAC that is no longer than what is heard is copied as it is; anything else becomes mono 16-bit FLAC, which
+        every browser plays."""
+        address = None
         try:
-            original = source.read_bytes()
+            if _is_flac(source) and audio.duration_s(source) <= self._heard_s:
+                address = self._write("audio", name, source.read_bytes(), ".flac")
+            samples, rate_hz = audio.decode(source, self._heard_s)
         except OSError as error:
-            return self._unplayable(source, None, f"the file cannot be read ({error.strerror or error})")
-        address = self._write("audio", name, original, ".flac") if original.startswith(b"fLaC") else None
-        try:
-            samples, rate_hz = audio.decode(source)
+            return self._unplayable(source, address, f"the file cannot be read ({error.strerror or error})")
         except DataError as error:
             return self._unplayable(source, address, str(error).removeprefix(f"{source}: "))
         if address is None:
-            address = f"audio/{name}-{_digest(original)}.flac"
+            address = f"audio/{name}-{_digest(samples.tobytes())}.flac"
             with self._writing(address) as partial:
                 audio.write_flac(partial, samples, rate_hz)
         resampled = audio.resample(samples, rate_hz, SPECTROGRAM_RATE_HZ)
@@ -341,6 +343,11 @@ class _Media:
             for path in inside(self._folder, sub_folder).glob("*"):
                 if _MADE_HERE.fullmatch(path.name) and f"{sub_folder}/{path.name}" not in self._written:
                     path.unlink(missing_ok=True)
+
+
+def _is_flac(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"fLaC"
 
 
 def _digest(content: bytes) -> str:
@@ -388,7 +395,7 @@ def _inline(element: ET.Element | None) -> _Inline | None:
 
 def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
-    total_s = sum(filter(None, (charts.finite(row.seconds) for row in data.times)))
+    total_s = sum(filter(None, (finite(row.seconds) for row in data.times)))
     figures: dict[str, Any] = {
         "effect": effect(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
@@ -401,7 +408,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
 
 
 def _share(row: StageTime, total_s: float) -> float | None:
-    seconds = charts.finite(row.seconds)
+    seconds = finite(row.seconds)
     return None if seconds is None or total_s <= 0 else seconds / total_s
 
 
@@ -410,8 +417,8 @@ def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
     rows = _by_change(comparison)
     return {
         "arm_meanings": _ARM_MEANINGS,
-        "metric": _METRICS[comparison.metric],
-        "class_metric": _CLASS_METRICS[comparison.metric],
+        "metric": _METRICS.get(comparison.metric, comparison.metric),
+        "class_metric": _CLASS_METRICS.get(comparison.metric, "accuracy on the class's own clips"),
         "difference_chart": _difference_chart(comparison),
         "seed_chart": _inline(charts.seed_chart([(arm.arm, arm.per_seed, arm.mean) for arm in comparison.arms])),
         "class_chart": _inline(charts.grouped_bars(arms, [_bar_group(row, arms) for row in rows])),
@@ -440,7 +447,7 @@ def _by_change(comparison: Comparison) -> list[ClassResult]:
         return list(comparison.classes)
 
     def loss(row: ClassResult) -> float:
-        before, after = (charts.finite(row.scores.get(arm)) for arm in (difference.baseline, difference.arm))
+        before, after = (finite(row.scores.get(arm)) for arm in (difference.baseline, difference.arm))
         return float("inf") if before is None or after is None else before - after
 
     return sorted(comparison.classes, key=loss)
@@ -461,7 +468,7 @@ def _class_means(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _mean(rows: Sequence[ClassResult], arm: str) -> float | None:
-    scores = [score for row in rows if (score := charts.finite(row.scores.get(arm))) is not None]
+    scores = [score for row in rows if (score := finite(row.scores.get(arm))) is not None]
     return sum(scores) / len(scores) if scores else None
 
 
@@ -503,25 +510,3 @@ def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
 def _spectral_chart(row: FeatureQuantiles) -> ET.Element | None:
     groups = [(name, values) for name, values in (("real", row.real), ("synthetic", row.synthetic)) if values]
     return charts.quantile_chart(row.name, row.unit or "ratio", groups)
-
-
-# Page ---------------------------------------------------------------------------------------------------------------
-
-
-def _finalize(value: Any) -> Any:
-    """Clean every plain string before it is escaped; charts and numbers pass."""
-    return charts.printable(value) if type(value) is str else value
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("synthio"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters.update(charts.FORMATTERS, sentence=charts.sentence)
-    return environment

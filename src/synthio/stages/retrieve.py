@@ -5,9 +5,9 @@ What a person could do without a generator (the paper's baseline retrieves from 
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 
 from synthio import audio
-from synthio.backends.clap import Clap
+from synthio.backends.clap import Clap, Embeddings
+from synthio.backends.questions import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
 from synthio.datasets.demo import demo_folder
@@ -24,6 +25,7 @@ from synthio.progress import Reporter
 from synthio.records import Clip, RetrievedClip
 from synthio.store import StageFolder, fingerprint
 
+#: Clips in memory, and nearest clips of one that are sorted at first.
 _CHUNK = 64
 
 
@@ -53,9 +55,7 @@ def retrieve_clips(
             f"{len(digests) - len(usable)} copies of the data); expected {wanted * len(training)} or more: "
             "choose a larger retrieve.corpus or a smaller imagine.captions_per_clip"
         )
-    rate_hz, limit_s = clap.sample_rate_hz, config.data.max_duration_s
-    waveforms = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in training]
-    similarities = clap.embed_audio(waveforms, rate_hz) @ rows[usable].T
+    similarities = _embed_clips(config, training, clap) @ rows[usable].T
     retrieved = []
     for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True):
         retrieved += [
@@ -105,19 +105,53 @@ def corpus_root(config: RunConfig) -> Path:
 
 
 def nearest_once(similarities: npt.NDArray[np.floating], wanted: int) -> list[list[int]]:
-    """Columns for each row of ``(clips, corpus)``, nearest first: the most similar pairs first, each column once."""
+    """Columns for each row of ``(clips, corpus)``, nearest first: the most similar pairs first, each column once.
+
+    Of pairs that are equally similar, the first row's comes first, and in it the first column's.
+    """
     taken: set[int] = set()
     found: list[list[int]] = [[] for _ in similarities]
-    missing = Counter(dict.fromkeys(range(len(similarities)), wanted))
-    for flat in np.argsort(-similarities, axis=None, kind="stable"):
-        row, column = divmod(int(flat), similarities.shape[1])
-        if missing[row] and column not in taken:
+    orders = [_nearest_first(row) for row in similarities]
+    # Each row's next pair, most similar first.
+    waiting: list[tuple[float, int, int]] = []
+
+    def wait(row: int) -> None:
+        column = next(orders[row], None)
+        if column is not None:
+            heapq.heappush(waiting, (-float(similarities[row, column]), row, column))
+
+    for row in range(len(similarities) if wanted else 0):
+        wait(row)
+    while waiting:
+        _, row, column = heapq.heappop(waiting)
+        if column not in taken:
             found[row].append(column)
             taken.add(column)
-            missing[row] -= 1
-            if not any(missing.values()):
-                break
+        if len(found[row]) < wanted:
+            wait(row)
     return found
+
+
+def _nearest_first(similarities: npt.NDArray[np.floating]) -> Iterator[int]:
+    """The columns of one row, most similar first, of equal ones the first; sorted only as far as they are asked for."""
+    given, wanted = 0, _CHUNK
+    while given < similarities.size:
+        columns = np.arange(similarities.size)
+        if wanted < similarities.size:
+            # With all that equal the last one, or some of them would come too late.
+            columns = np.flatnonzero(similarities >= np.partition(similarities, -wanted)[-wanted])
+        yield from columns[np.argsort(-similarities[columns], kind="stable")][given:].tolist()
+        given, wanted = columns.size, 2 * max(wanted, columns.size)
+
+
+def _embed_clips(config: RunConfig, clips: Sequence[Clip], clap: Clap) -> Embeddings:
+    """``(clips, width)``; some are heard at a time."""
+    rate_hz, limit_s = clap.sample_rate_hz, config.data.max_duration_s
+    rows = []
+    for part in chunks(clips, _CHUNK):
+        heard = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in part]
+        rows.append(clap.embed_audio(heard, rate_hz))
+    return np.concatenate(rows)
 
 
 def _embed_corpus(
@@ -137,13 +171,13 @@ def _embed_corpus(
                 heard = []
                 for index in range(start, min(start + _CHUNK, len(files))):
                     try:
-                        # The digest at the file's own rate, as the data's clips have it.
-                        samples, rate_hz = audio.decode(files[index])
+                        # The digest of the whole file at its own rate, as the data's clips have it.
+                        digest = audio.measure(files[index], 0.0).sha256
+                        samples = audio.load_start(files[index], config.data.max_duration_s, clap.sample_rate_hz)
                     except DataError:
                         continue
-                    resampled = audio.resample(samples, rate_hz, clap.sample_rate_hz)
-                    heard.append(audio.crop(resampled, config.data.max_duration_s, clap.sample_rate_hz))
-                    digests.append(list(bytes.fromhex(audio.sha256(samples))))
+                    heard.append(samples)
+                    digests.append(list(bytes.fromhex(digest)))
                     kept.append(index)
                 rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
                 advance(min(_CHUNK, len(files) - start))
