@@ -304,9 +304,7 @@ def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], proble
     return torch.tensor(first, dtype=torch.long)
 
 
-def _warn(
-    splits: Mapping[Split, Sequence[Clip]], classes: tuple[str, ...], pools: Pools, reporter: Reporter
-) -> None:
+def _warn(splits: Mapping[Split, Sequence[Clip]], classes: tuple[str, ...], pools: Pools, reporter: Reporter) -> None:
     for arm, pool in pools.items():
         if not pool:
             kind = "synthetic" if arm == "synthio" else "retrieved"
