@@ -99,7 +99,8 @@ def test_arms_share_what_they_can(finished: Path) -> None:
     counts = {stage: stages.count(stage) for stage in ("clips", "caption", "losers", "align", "extract")}
     assert counts == {"clips": 1, "caption": 1, "losers": 1, "align": 2, "extract": 1}
     # Without refused clips there is nothing to reflect on: then these two arms are one.
-    assert stages.count("train") in (13, 14)
+    # Each has the folder of its one training, and that of all.
+    assert stages.count("train") in (26, 28)
     # mixcap; llm; template.
     assert stages.count("imagine") == 3
     # synthio (and without reflection), template captions, erm, no mixcap, no dpo, vanilla, vanilla with captions.

@@ -625,3 +625,11 @@ def test_the_command_prints_the_counts_and_the_recipe_line(site: Path, tmp_path:
     assert f'data: {{path: "{tmp_path / "clips" / "clips.csv"}", max_duration_s: 10}}' in result.stdout
     again = CliRunner().invoke(app, [*arguments[:-2], str(tmp_path / "other"), "--json"])
     assert json.loads(again.stdout)["counts"] == {"robin": 1, "wren [adult]": 1}
+
+
+def test_a_selection_that_cannot_be_cut_counts_once_whatever_its_views(site: Path) -> None:
+    """Of one selection without its recording two were told, one per view."""
+    header = "Selection\tView\tBegin File\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+    lines = "".join(f"1\t{view}\tgone.wav\t1\t2\twren\n" for view in ("Waveform 1", "Spectrogram 1"))
+    reading = read_annotations(written(site / "x.txt", header + lines), Recordings(site), ColumnNames())
+    assert [annotation.wrong for annotation in reading.annotations] == ["its recording is not in the audio folder"]

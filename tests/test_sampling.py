@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthio.bench.runner import frequency_thirds
 from synthio.config import RunConfig, SampleConfig
-from synthio.datasets.sampling import frequency_thirds, long_tail_weights, proportional, sample
+from synthio.datasets.sampling import long_tail_weights, proportional, sample
 from synthio.datasets.splits import Item, draw_splits
 from synthio.errors import DataError
 from synthio.records import Split

@@ -131,49 +131,49 @@ class Pipeline:
 
     def rounds(self) -> list[Round]:
         """Round 0 and the reflection rounds: the bounded loop."""
-        from synthio.stages.imagine import reflect_prompts
-
-        clips = self.clips()
         components, prompts = self.prompts()
         candidates, generated = self.first_candidates()
-        judged = self._judge(0, clips, prompts, candidates, generated)
-        verdicts = judged.manifest(Verdict)
-        first = self.folders.imagine
-        rounds = [Round(0, tuple(prompts), tuple(candidates), tuple(verdicts), first, generated, judged)]
+        rounds = [self._judged(0, prompts, candidates, self.folders.imagine, generated)]
         for number in range(1, self.config.reflect.rounds + 1):
-            last = rounds[-1]
-            refused = [p for p, v in zip(last.prompts, last.verdicts, strict=True) if not v.accepted]
+            refused = [p for p, v in zip(rounds[-1].prompts, rounds[-1].verdicts, strict=True) if not v.accepted]
             if not refused:
                 break
-            accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
-            imagined = self.folders.reflect(number, last.judged)
-
-            def rewrite(
-                folder: StageFolder, number: int = number, refused: Any = refused, accepted: Any = accepted
-            ) -> None:
-                reflect_prompts(
-                    self.config,
-                    number,
-                    refused,
-                    accepted,
-                    components,
-                    self._models.language_model,
-                    folder,
-                    self.reporter,
-                )
-
-            prompts = self._once(imagined, "filter", Prompt, rewrite)
-            if not prompts:
-                # The language model gave up on all of them: nothing to generate, but to be told.
-                rounds.append(Round(number, (), (), (), imagined, last.generated, last.judged))
-                break
-            candidates, generated = self._generate(number, prompts, imagined, "filter")
-            judged = self._judge(number, clips, prompts, candidates, generated)
-            verdicts = judged.manifest(Verdict)
-            rounds.append(
-                Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)
-            )
+            rounds.append(self._reflected(number, rounds, refused, components))
         return rounds
+
+    def _reflected(
+        self, number: int, rounds: Sequence[Round], refused: Sequence[Prompt], components: Sequence[Components]
+    ) -> Round:
+        """What became of the captions ``refused`` in the round before."""
+        from synthio.stages.imagine import reflect_prompts
+
+        last = rounds[-1]
+        accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
+
+        def rewrite(folder: StageFolder) -> None:
+            reflect_prompts(
+                self.config, number, refused, accepted, components, self._models.language_model, folder, self.reporter
+            )
+
+        imagined = self.folders.reflect(number, last.judged)
+        prompts = self._once(imagined, "filter", Prompt, rewrite)
+        if not prompts:
+            # The language model gave up on all of them: nothing to generate, but to be told.
+            return Round(number, (), (), (), imagined, last.generated, last.judged)
+        candidates, generated = self._generate(number, prompts, imagined, "filter")
+        return self._judged(number, prompts, candidates, imagined, generated)
+
+    def _judged(
+        self,
+        number: int,
+        prompts: Sequence[Prompt],
+        candidates: Sequence[Candidate],
+        imagined: StageFolder,
+        generated: StageFolder,
+    ) -> Round:
+        judged = self._judge(number, self.clips(), prompts, candidates, generated)
+        verdicts = judged.manifest(Verdict)
+        return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)
 
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from synthio.arms import model_folder, read_trainings
@@ -30,7 +31,6 @@ from synthio.config import (
 )
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
-from synthio.datasets.sampling import frequency_thirds
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
@@ -250,6 +250,15 @@ def _thirds(comparison: Comparison, arm: str) -> dict[str, float | None]:
         known = [score for label in labels if (score := scores[label]) is not None]
         means[name] = sum(known) / len(known) if known else None
     return means
+
+
+def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name)."""
+    ordered = sorted(counts, key=lambda label: (-counts[label], label))
+    return {
+        name: [str(label) for label in part]
+        for name, part in zip(("head", "medium", "tail"), np.array_split(np.array(ordered), 3), strict=True)
+    }
 
 
 def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:

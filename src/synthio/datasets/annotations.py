@@ -139,9 +139,10 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
         made = _annotation(row, number, table, columns, recordings)
-        same = (made.recording, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
-        key = (*same, number if made.wrong else 0)
-        found.setdefault(key, made)
+        own = (made.recording, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
+        # What is wrong may be any of these: then it is the line that is the same, but for Raven's view.
+        line = sorted((column, str(cell)) for column, cell in row.items() if _spelling(column) != "view")
+        found.setdefault(tuple(line) if made.wrong else own, made)
     return Reading(tuple(found.values()), columns if has_header else None)
 
 

@@ -115,16 +115,9 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     warnings = _folder_warnings(by_recording)
     if config.rest_label is not None:
         _add_rest(by_recording, found, config.rest_label, config)
-    groups = _groups(by_recording)
-    rows: list[dict[str, Any]] = []
     try:
-        (output / "clips").mkdir(parents=True, exist_ok=True)
-        with reporter.task("cut", sum(map(len, by_recording.values()))) as advance:
-            for recording, annotations in sorted(by_recording.items()):
-                cut, failed = _cut_recording(recording, groups[recording], annotations, config, output)
-                rows += cut
-                rejected += failed
-                advance(len(annotations))
+        rows, failed = _cut_all(by_recording, config, output, reporter)
+        rejected += failed
         _write(output / "rejected.csv", [_as_row(annotation, why) for annotation, why in rejected])
         if rows:
             _write(output / "clips.csv", rows)
@@ -297,6 +290,23 @@ def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, lengt
         starts += [free_s + number * length_s for number in range(count)]
         free_s = max(free_s, end_s)
     return starts
+
+
+def _cut_all(
+    by_recording: Mapping[Path, list[Annotation]], config: CutConfig, output: Path, reporter: Reporter
+) -> tuple[list[dict[str, Any]], list[tuple[Annotation, str]]]:
+    """Table rows of the clips of all recordings; and what failed, and why."""
+    groups = _groups(by_recording)
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[Annotation, str]] = []
+    (output / "clips").mkdir(parents=True, exist_ok=True)
+    with reporter.task("cut", sum(map(len, by_recording.values()))) as advance:
+        for recording, annotations in sorted(by_recording.items()):
+            cut, wrong = _cut_recording(recording, groups[recording], annotations, config, output)
+            rows += cut
+            failed += wrong
+            advance(len(annotations))
+    return rows, failed
 
 
 def _cut_recording(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from synthio.config import SampleConfig
 from synthio.datasets.splits import Item
 from synthio.errors import DataError
@@ -105,12 +103,3 @@ def _in_drawn_order(items: Sequence[Item], seed: int) -> list[Item]:
 
 def _take(queues: Mapping[str, Sequence[str]], seats: Mapping[str, int]) -> list[str]:
     return [item for label, queue in queues.items() for item in queue[: seats[label]]]
-
-
-def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name)."""
-    ordered = sorted(counts, key=lambda label: (-counts[label], label))
-    return {
-        name: [str(label) for label in part]
-        for name, part in zip(("head", "medium", "tail"), np.array_split(np.array(ordered), 3), strict=True)
-    }

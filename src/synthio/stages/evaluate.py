@@ -106,33 +106,11 @@ def evaluate_generator(
     started = time.monotonic()
     check_clips(clips)
     training = [clip for clip in clips if clip.split == "train"]
-    judged_by = [clip for clip in clips if clip.split != "train"]
+    classes = sorted({clip.labels[0] for clip in training})
+    known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
     made = _generate(config, plan_clips(config, training, tuple(generators)), generators, folder, reporter)
     real = [_load(Path(clip.path), config) for clip in training]
-    classes = sorted({clip.labels[0] for clip in training})
-    window_s = float(np.quantile([clip.duration_s for clip in training], 0.9))
-    known = [clip for clip in judged_by if clip.labels[0] in classes]
-    judge = train_judge(
-        [_load(Path(clip.path), config) for clip in known],
-        [clip.labels[0] for clip in known],
-        classes,
-        min(window_s, config.data.max_duration_s),
-        config.evaluate.judge_steps,
-        config.seed,
-        reporter,
-    )
-    labels = [clip.labels[0] for clip in training]
-    copies = fit_copy_check(real, float(np.median([c.duration_s for c in training])), config.filter.copy_quantile)
-    scorer = _Scorer(
-        judge,
-        clap,
-        lambda taught: lesson(config, taught, known, reporter),
-        classes,
-        judge.embed(real),
-        labels,
-        copies,
-        config.data.max_duration_s,
-    )
+    scorer = _scorer(config, training, real, known, clap, reporter)
     generated = {
         model: scorer.score_generated(folder.path, [clip for clip in made if clip.model == model])
         for model in generators
@@ -146,6 +124,39 @@ def evaluate_generator(
     )
     folder.finish(made, evaluation.model_dump(mode="json"))
     return evaluation
+
+
+def _scorer(
+    config: RunConfig,
+    training: Sequence[Clip],
+    real: Sequence[audio.Waveform],
+    known: Sequence[Clip],
+    clap: Clap,
+    reporter: Reporter,
+) -> _Scorer:
+    """``real``: the training clips' audio. ``known``: the clips that the judge learns from."""
+    labels = [clip.labels[0] for clip in training]
+    classes, durations_s = sorted(set(labels)), [clip.duration_s for clip in training]
+    judge = train_judge(
+        [_load(Path(clip.path), config) for clip in known],
+        [clip.labels[0] for clip in known],
+        classes,
+        min(float(np.quantile(durations_s, 0.9)), config.data.max_duration_s),
+        config.evaluate.judge_steps,
+        config.seed,
+        reporter,
+    )
+    copies = fit_copy_check(real, float(np.median(durations_s)), config.filter.copy_quantile)
+    return _Scorer(
+        judge,
+        clap,
+        lambda taught: lesson(config, taught, known, reporter),
+        classes,
+        judge.embed(real),
+        labels,
+        copies,
+        config.data.max_duration_s,
+    )
 
 
 def check_clips(clips: Sequence[Clip]) -> None:
