@@ -319,6 +319,8 @@ def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, 
     pipeline = StableAudio3Pipeline.from_pretrained(
         tmp_path / "t2a" / "model", text_encoder=text_encoder, torch_dtype=torch.float32
     )
+    embedder = pipeline.duration_embedder
+    torch.testing.assert_close(embedder.freqs, type(embedder).from_config(embedder.config).freqs, rtol=0, atol=0)
     clip = pipeline("Sound of a bell", duration=0.5, num_inference_steps=2).audios
     assert clip.shape == (1, 1, 8_000) and torch.isfinite(clip).all()
     assert AutoModelForAudioClassification.from_pretrained(tmp_path / "classifier" / "model").config.num_labels >= 2

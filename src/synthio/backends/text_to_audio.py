@@ -257,7 +257,7 @@ class StableAudio3(_StableAudio):
     """`StableAudio3Pipeline`: rectified flow, latents as long as the clip."""
 
     def __init__(self, pipeline: Any, config: T2AConfig, device: torch.device) -> None:
-        _restore_frequencies(pipeline)
+        restore_frequencies(pipeline)
         super().__init__(pipeline, config, device)
 
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
@@ -354,7 +354,7 @@ class StableAudio(_StableAudio):
         return predicted
 
 
-def _restore_frequencies(pipeline: Any) -> None:
+def restore_frequencies(pipeline: Any) -> None:
     """Set the fixed frequencies of Stable Audio 3 back to float32, which loading in half precision rounds with the
     weights: in bfloat16 also the positions that they multiply would be whole numbers up to 256 only."""
     embedder, transformer = pipeline.duration_embedder, pipeline.transformer

@@ -308,7 +308,8 @@ def _cell(scores: _Scores, n: int, column: Column, arm: str, versus: Comparison 
     values = list(scores.values(column.dataset, arm).values())
     if not values:
         return None
-    number = paper.paper_value(n, arm, column.dataset)
+    # The paper has no balanced accuracy.
+    number = None if column.metric == "balanced accuracy" else paper.paper_value(n, arm, column.dataset)
     return Cell(scores.estimate(column.dataset, values), len(values), len(values) == column.seeds, versus, number)
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from synthio import audio
 from synthio.backends import pocket
 from synthio.backends.mel_codec import MelCodec
+from synthio.backends.text_to_audio import restore_frequencies
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
@@ -234,7 +235,8 @@ def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.
 
 
 def save_pipeline(recipe: T2ARecipe, vae: Any, transformer: torch.nn.Module, embedder: torch.nn.Module) -> Path:
-    """Save as a `StableAudio3Pipeline` folder in half precision, its text encoder left for `pocket` to add."""
+    """Save as a `StableAudio3Pipeline` folder, in half precision but for its fixed frequencies; `pocket` adds the text
+    encoder."""
     import shutil
 
     from diffusers import FlowMatchEulerDiscreteScheduler, StableAudio3Pipeline
@@ -250,6 +252,8 @@ def save_pipeline(recipe: T2ARecipe, vae: Any, transformer: torch.nn.Module, emb
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, shift=1.0),
     )
     folder = recipe.output / "model"
-    pipeline.to(torch.float16).save_pretrained(folder)
+    pipeline.to(torch.float16)
+    restore_frequencies(pipeline)
+    pipeline.save_pretrained(folder)
     shutil.rmtree(folder / "text_encoder")
     return folder
