@@ -294,9 +294,14 @@ class TrainedClassifier:
 
 
 def load_trained(folder: str) -> TrainedClassifier:
-    """Read what `save_classifier` wrote. Raises: `ModelError` when it is something else, or damaged."""
+    """Read what `save_classifier` wrote; of a run folder, its ``model``.
+
+    Raises: `ModelError` when it is something else, or damaged.
+    """
     if not Path(folder).expanduser().is_dir():
         raise ModelError(f"{folder}: no such folder; expected the `model` that `synthio run` names")
+    own = Path(folder).expanduser() / "model"
+    folder = str(own) if (own / _FRONTEND).is_file() else folder
     path = Path(folder).expanduser() / _FRONTEND
     if not path.is_file():
         below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))

@@ -27,7 +27,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @commands.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A trained classifier: the `model` that `synthio run` names.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, or a trained classifier: the `model` in it.")],
     files: Annotated[list[Path], typer.Argument(help="Audio files, or folders with some.")],
     window_s: Annotated[
         float | None, typer.Option("--window-s", help="Hear long recordings in windows of so many seconds.")
