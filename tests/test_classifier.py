@@ -385,6 +385,7 @@ def settings(**changes: object) -> Optimisation:
         "learning_rate": 3e-3,
         "head_learning_rate": 3e-3,
         "evaluate_every": 4,
+        "metric": "accuracy",
     }
     return Optimisation(**{**usual, "device": CPU, "seed": 3, **changes})  # type: ignore[arg-type]
 
@@ -465,6 +466,20 @@ def test_the_best_validation_weights_are_kept_even_when_training_goes_on_to_wors
     assert kept.valid_score == 1.0
     right = predict(model, examples.inputs, 12, CPU).argmax(axis=1) == examples.targets.numpy()
     assert right.mean() == kept.valid_score
+
+
+def test_weights_are_picked_by_the_metric_that_is_asked_for(ast_folder: Path) -> None:
+    scores = {}
+    for metric in ("accuracy", "balanced accuracy"):
+        model, examples = problem(ast_folder, SINGLE)
+        first, second = (np.flatnonzero(examples.targets.numpy() == k) for k in (0, 1))
+        mostly_one = examples.subset(np.concatenate([first, second[:1]]))
+        # Who has heard of the first class only never says the second.
+        only = Examples(examples.inputs, torch.zeros_like(examples.targets))
+        order = np.arange(12 * 8) % 12
+        scores[metric], _ = fine_tune(model, only, order, mostly_one, settings(metric=metric), no_progress)
+    assert scores["accuracy"].valid_score == pytest.approx(len(first) / (len(first) + 1))
+    assert scores["balanced accuracy"].valid_score == 0.5
 
 
 def test_without_validation_clips_the_last_weights_are_kept(ast_folder: Path) -> None:

@@ -40,6 +40,7 @@ TRAININGS = {"gold", "noise", "synthio"}
         ({"train": {"bootstrap_samples": 500, "tail_fraction": 0.2}}, set()),
         ({"train": {"seeds": 5, "arms": ["gold", "noise"], "use_synthetic": "auto"}}, set()),
         ({"train": {"steps": 10}}, {*TRAININGS, "gate", "evaluate"}),
+        ({"train": {"metric": "balanced accuracy"}}, {*TRAININGS, "gate", "evaluate"}),
         ({"train": {"synthetic_share": 0.5}}, {"noise", "synthio"}),
         ({"gate": {"level": 0.1}}, set()),
         ({"gate": {"folds": 5}}, {"gate"}),

@@ -445,6 +445,7 @@ def _optimisation(config: RunConfig, micro_batch: int, seed: int) -> Optimisatio
         learning_rate=config.train.learning_rate,
         head_learning_rate=config.train.head_learning_rate,
         evaluate_every=config.train.evaluate_every,
+        metric=config.train.metric,
         device=resolve_device(config.train.device),
         seed=seed,
     )

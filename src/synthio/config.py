@@ -324,7 +324,7 @@ class TrainConfig(Section):
     )
     metric: Literal["accuracy", "balanced accuracy"] = Field(
         "accuracy",
-        description="Of the test clips, by which arms are compared. `balanced accuracy` is the mean over classes of the share of their own clips that is recognised: for data in which most clips are of one class. With several labels per clip it is mean average precision.",
+        description="Of the validation clips, by which weights are picked, and of the test clips, by which arms are compared. `balanced accuracy` is the mean over classes of the share of their own clips that is recognised: for data in which most clips are of one class. With several labels per clip it is mean average precision.",
     )
     bootstrap_samples: int = Field(2000, ge=100, description="Resamples for intervals.")
     tail_fraction: float = Field(

@@ -59,9 +59,14 @@ def weighted_accuracy(targets: BoolArray, scores: FloatArray, weights: FloatArra
     return np.asarray(weights @ correct / weights.sum(axis=1))
 
 
+def balanced_accuracy(targets: BoolArray, scores: FloatArray) -> float:
+    """Mean over the classes that have clips of the share of their clips whose top-scoring class is theirs."""
+    return float(weighted_balanced_accuracy(targets, scores, np.ones((1, len(targets))))[0])
+
+
 def weighted_balanced_accuracy(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Mean over classes of recall under each row of clip weights, shape ``(resamples,)``; without the classes that have
-    no weight in the row, as `sklearn.metrics.balanced_accuracy_score` leaves out those without clips."""
+    """`balanced_accuracy` under each row of clip weights, shape ``(resamples,)``; without the classes that have no
+    weight in the row, as `sklearn.metrics.balanced_accuracy_score` leaves out those without clips."""
     correct = targets & top_class(scores)
     own = weights @ targets.astype(np.float64)
     with np.errstate(invalid="ignore"):

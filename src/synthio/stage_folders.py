@@ -26,8 +26,8 @@ from synthio.store import StageFolder, fingerprint
 
 #: Fields of the train section that no training depends on, but how the trained are compared.
 COMPARISON_FIELDS = frozenset({"bootstrap_samples", "tail_fraction"})
-#: Those that say which trainings there are and how they are scored, but not how one goes.
-_OF_ALL_TRAININGS = COMPARISON_FIELDS | {"metric", "arms", "seeds", "synthetic_share", "use_synthetic"}
+#: Those that say which trainings there are, but not how one goes.
+_OF_ALL_TRAININGS = COMPARISON_FIELDS | {"arms", "seeds", "synthetic_share", "use_synthetic"}
 
 #: Fields that change how fast a stage runs but not what it makes; left out of the keys.
 EXECUTION_FIELDS: dict[str, frozenset[str]] = {

@@ -71,6 +71,8 @@ class Optimisation:
     """Peak, of the new head, which has everything to learn (Howard and Ruder 2018, discriminative fine-tuning)."""
     evaluate_every: int
     """Steps between validations."""
+    metric: Literal["accuracy", "balanced accuracy"]
+    """Of the validation clips, by which weights are picked; with several labels per clip mean average precision is."""
     device: torch.device
     seed: int
 
@@ -121,7 +123,7 @@ def fine_tune(
             train_dataset=Subset(examples, order.tolist()),
             eval_dataset=valid,
             compute_loss_func=_LOSSES[model.config.problem_type],
-            compute_metrics=_validation_score(_SCORES[model.config.problem_type]),
+            compute_metrics=_validation_score(_metric(model.config.problem_type, optimisation)),
             callbacks=[keeper],
             optimizers=(_optimiser(model, optimisation), None),
         )
@@ -202,10 +204,10 @@ _LOSSES: Mapping[ProblemType, Callable[..., torch.Tensor]] = {
     "single_label_classification": _cross_entropy,
     "multi_label_classification": _binary_cross_entropy,
 }
-_SCORES: Mapping[ProblemType, metrics.Metric] = {
-    "single_label_classification": metrics.accuracy,
-    "multi_label_classification": metrics.mean_average_precision,
-}
+def _metric(problem_type: ProblemType, optimisation: Optimisation) -> metrics.Metric:
+    if problem_type == "multi_label_classification":
+        return metrics.mean_average_precision
+    return {"accuracy": metrics.accuracy, "balanced accuracy": metrics.balanced_accuracy}[optimisation.metric]
 
 
 def _validation_score(metric: metrics.Metric) -> Callable[[EvalPrediction], dict[str, float]]:

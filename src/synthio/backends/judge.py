@@ -86,6 +86,7 @@ def train_judge(
         learning_rate=_LEARNING_RATE,
         head_learning_rate=_LEARNING_RATE,
         evaluate_every=steps,
+        metric="accuracy",
         device=torch.device("cpu"),
         seed=unit_seed,
     )
