@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
-from synthio.models import Models
-from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
 
 if TYPE_CHECKING:
     from synthio.audio import Waveform
     from synthio.backends.classifier import TrainedClassifier
+    from synthio.pipeline import Pipeline
 
 _Generator = Literal["aligned", "base"]
 
@@ -29,6 +28,8 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
     """Run every stage, or resume; the returned pipeline reads the results (`rounds`, `predictions`, `dataset`)."""
+    from synthio.pipeline import Pipeline
+
     pipeline = Pipeline(config, reporter or Reporter())
     pipeline.run()
     return pipeline
@@ -182,6 +183,8 @@ def generate_clip(
 
 def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[Any, _Generator]:
     from synthio.backends.text_to_audio import load_text_to_audio
+    from synthio.models import Models
+    from synthio.pipeline import Pipeline
 
     if config is None:
         return load_text_to_audio(T2AConfig()), "base"
