@@ -84,7 +84,8 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 def test_importing_synthio_loads_no_model_library() -> None:
     code = (
-        "import sys; from synthio import load_config, predict, run; print([m for m in ('torch', 'transformers', 'diffusers', 'numpy') if m in sys.modules])"
+        "import sys; from synthio import load_config, predict, run; "
+        "print([m for m in ('torch', 'transformers', 'diffusers', 'numpy') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

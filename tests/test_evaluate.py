@@ -13,12 +13,13 @@ import tiny_ast
 from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, write_flac
+from synthio.backends.clap import embed_clips
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, embed_clips, lesson, plan_clips
+from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson, plan_clips
 from synthio.store import StoreError
 
 

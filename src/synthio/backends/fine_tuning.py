@@ -204,6 +204,8 @@ _LOSSES: Mapping[ProblemType, Callable[..., torch.Tensor]] = {
     "single_label_classification": _cross_entropy,
     "multi_label_classification": _binary_cross_entropy,
 }
+
+
 def _metric(problem_type: ProblemType, optimisation: Optimisation) -> metrics.Metric:
     if problem_type == "multi_label_classification":
         return metrics.mean_average_precision

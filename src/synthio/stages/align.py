@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synthio import audio, preference
 from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
-from synthio.checkpoint import restore_checkpoint, save_checkpoint
+from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
@@ -231,17 +230,13 @@ def _load_pairs(
     folder: StageFolder,
     reporter: Reporter,
 ) -> _Pairs:
-    cache = folder.path / "latents.safetensors"
-    if not cache.is_file():
-        latents = _encode_all(clips, pairs, generator, folder, reporter)
-        with replacing(cache) as partial:
-            save_file(latents, str(partial))
+    latents = cached_tensors(folder.path, "latents", lambda: _encode_all(clips, pairs, generator, folder, reporter))
     conditioning: dict[str, Conditioning] = {}
     for duration_s, group in _by_duration(pairs).items():
         for prompt in dict.fromkeys(pair.prompt for pair in group):
             conditioning[f"{duration_s}/{prompt}"] = generator.condition([prompt], duration_s)
     device = next(iter(conditioning.values())).cross.device
-    return _Pairs(pairs, {k: v.to(device) for k, v in load_file(str(cache)).items()}, conditioning)
+    return _Pairs(pairs, {k: v.to(device) for k, v in latents.items()}, conditioning)
 
 
 def _encode_all(

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from synthio import audio, metrics
 from synthio.arms import fit_in_memory, prepare
-from synthio.backends.clap import Clap
+from synthio.backends.clap import Clap, embed_clips
 from synthio.backends.devices import in_batches, resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
@@ -40,7 +40,6 @@ from synthio.seeds import derive_seed
 from synthio.store import StageFolder, replacing
 
 Model = Literal["base", "aligned"]
-_CHUNK = 64
 
 
 class _Result(BaseModel):
@@ -362,15 +361,6 @@ class _Scorer:
     def _named(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.str_]:
         named: npt.NDArray[np.str_] = np.array(self._classes)[scores.argmax(axis=1)]
         return named
-
-
-def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> npt.NDArray[np.float32]:
-    """CLAP rows ``(clips, width)`` of the first ``limit_s`` seconds of each clip, heard at the CLAP's own rate."""
-    rate_hz, rows = clap.sample_rate_hz, []
-    for start in range(0, len(clips), _CHUNK):
-        heard = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in clips[start : start + _CHUNK]]
-        rows.append(clap.embed_audio(heard, rate_hz))
-    return np.concatenate(rows)
 
 
 def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent: Sequence[str]) -> dict[str, float]:

@@ -15,8 +15,7 @@ import numpy.typing as npt
 import torch
 
 from synthio import audio
-from synthio.backends.clap import Clap, Embeddings
-from synthio.backends.questions import chunks
+from synthio.backends.clap import Clap, embed_clips
 from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
 from synthio.datasets.demo import demo_folder
@@ -55,7 +54,7 @@ def retrieve_clips(
             f"{len(digests) - len(usable)} copies of the data); expected {wanted * len(training)} or more: "
             "choose a larger retrieve.corpus or a smaller imagine.captions_per_clip"
         )
-    similarities = _embed_clips(config, training, clap) @ rows[usable].T
+    similarities = embed_clips(clap, training, config.data.max_duration_s) @ rows[usable].T
     retrieved = []
     for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True):
         retrieved += [
@@ -142,16 +141,6 @@ def _nearest_first(similarities: npt.NDArray[np.floating]) -> Iterator[int]:
             columns = np.flatnonzero(similarities >= np.partition(similarities, -wanted)[-wanted])
         yield from columns[np.argsort(-similarities[columns], kind="stable")][given:].tolist()
         given, wanted = columns.size, 2 * max(wanted, columns.size)
-
-
-def _embed_clips(config: RunConfig, clips: Sequence[Clip], clap: Clap) -> Embeddings:
-    """``(clips, width)``; some are heard at a time."""
-    rate_hz, limit_s = clap.sample_rate_hz, config.data.max_duration_s
-    rows = []
-    for part in chunks(clips, _CHUNK):
-        heard = [audio.load_start(Path(clip.path), limit_s, rate_hz) for clip in part]
-        rows.append(clap.embed_audio(heard, rate_hz))
-    return np.concatenate(rows)
 
 
 def _embed_corpus(
