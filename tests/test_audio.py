@@ -154,6 +154,8 @@ def test_truncated_files_are_never_taken_for_whole_ones(
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match=r"truncated|cannot be decoded|no samples"):
         audio.load(path, RATE_HZ)
+    with pytest.raises(DataError, match=r"truncated|cannot be decoded|no samples"):
+        list(audio.windows(path, 0.5, RATE_HZ))
 
 
 def id3(size: int) -> bytes:

@@ -582,6 +582,12 @@ def test_the_files_of_a_table_are_found_below_a_folder(tmp_path: Path) -> None:
     lost = rejected(rows)
     assert "several recordings have its recording's name" in lost["000.wav"]
     assert lost["002.wav"] == "its recording is not in the audio folder"
+    # The folder of another class: of `ok/1.wav` and `faulty/1.wav` one may be missing.
+    table.write_text("path,label\nm2/001.wav,ok\n")
+    (reason,) = rejected(read(table, audio_folder=str(audio))).values()
+    assert reason == "no such file in data.audio_folder; one of its name is in another folder (m1/001.wav)"
+    with pytest.raises(DataError, match="which is for a table"):
+        read(audio, audio_folder=str(audio))
     with pytest.raises(DataError, match=r"none: no such folder; data.audio_folder"):
         read(table, audio_folder=str(tmp_path / "none"))
 

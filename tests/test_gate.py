@@ -23,6 +23,7 @@ from synthio.stages.gate import (
     GateOption,
     assign_folds,
     choose_share,
+    class_weights,
     group_differences,
     mean_errors,
     measure_shares,
@@ -143,6 +144,17 @@ def test_of_the_shares_the_lowest_error_is_chosen() -> None:
     assert choose_share(measured({0: 1, 0.5: 2}, 0.01), 0.1) == 0.0
 
 
+def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
+    """Of 90 normal clips the error rises, of 10 faulty ones it falls by more: accuracy and its opposite disagree."""
+    labels = ["normal"] * 90 + ["faulty"] * 10
+    weights = class_weights(labels, labels)
+    assert weights.mean() == pytest.approx(1.0)
+    before, after = np.repeat([0.05, 0.9], [90, 10]), np.repeat([0.12, 0.5], [90, 10])
+    assert after.mean() > before.mean()
+    assert (weights * before).mean() == pytest.approx((0.05 + 0.9) / 2)
+    assert (weights * after).mean() == pytest.approx((0.12 + 0.5) / 2)
+
+
 def test_brier_scores_in_closed_form() -> None:
     targets = np.array([[True, False, False], [False, True, False], [False, False, False]])
     scores = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
@@ -207,6 +219,22 @@ def test_it_says_when_the_groups_are_few(ast: Path, tmp_path: Path) -> None:
     every = Listener()
     made.run(mislabelled(tmp_path, made.clips), key="own", reporter=every)
     assert not [warning for warning in every.warnings if "groups" in warning]
+
+
+def test_the_gates_errors_follow_the_metric(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path, steps=1)
+    rare = [c for c in made.clips if c.split == "train" and c.labels == ("low",)][2:]
+    made.clips = [c for c in made.clips if c not in rare]
+    synthetic, errors = make_synthetic(tmp_path / "synthetic", made.clips), []
+    for metric in ("accuracy", "balanced accuracy"):
+        train = made.config.train.model_copy(update={"metric": metric})
+        made.config = made.config.model_copy(update={"train": train})
+        made.run(synthetic, key=metric)
+        errors.append([record.error for record in made.folder(metric).manifest(GatedClip)])
+    labels = {c.id: c.labels[0] for c in made.clips}
+    heard = [labels[record.clip_id] for record in made.folder("accuracy").manifest(GatedClip)]
+    of_all = ["high"] * 6 + ["low"] * 2
+    assert errors[1] == pytest.approx(np.array(errors[0]) * class_weights(heard, of_all))
 
 
 def test_mislabelled_synthetic_clips_stay_out(ast: Path, tmp_path: Path) -> None:

@@ -233,6 +233,9 @@ def test_a_published_folder_replaces_another_whole(tmp_path: Path) -> None:
         (tmp_path / name / f"{name}.txt").write_text(name)
         publish(tmp_path / name, tmp_path / "model")
         assert [path.name for path in (tmp_path / "model").iterdir()] == [f"{name}.txt"]
+        # As a kill leaves it.
+        (tmp_path / f".model.{name}.partial").mkdir()
+    publish(tmp_path / "second", tmp_path / "model")
     assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "model"}
     with pytest.raises(StoreError, match="cannot be written"):
         publish(tmp_path / "none", tmp_path / "model")
@@ -249,3 +252,21 @@ def test_who_may_read_a_folder_may_read_what_is_shared_in_it(tmp_path: Path) -> 
     share(folder)
     modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
     assert modes == {folder.stat().st_mode & 0o666}
+
+
+def test_who_holds_a_run_folder_may_hold_it_again(tmp_path: Path) -> None:
+    """A run holds it throughout; its stages, its page and its recipe do too."""
+    code = (
+        "import sys, pathlib\nfrom synthio.errors import StoreError\nfrom synthio.store import working_in\n"
+        "try:\n    with working_in(pathlib.Path(sys.argv[1])):\n        print('held')\n"
+        "except StoreError:\n    print('refused')\n"
+    )
+
+    def other() -> str:
+        return subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True).strip()
+
+    with working_in(tmp_path):
+        with working_in(tmp_path / "x" / ".."):
+            pass
+        assert other() == "refused"
+    assert other() == "held"

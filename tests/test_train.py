@@ -284,11 +284,11 @@ def test_killed_and_resumed_equals_never_killed(project: Project, steps_before_t
 
 def test_killed_before_the_done_marker_nothing_is_trained_again(project: Project) -> None:
     (project.folder().path / "done.json").rename(project.root / "away")
-    listener, before = Listener(), project.comparison
+    listener, before = Listener(), project.comparison()
     assert project.run(reporter=listener) == project.folder().manifest(Prediction)
     assert listener.steps == 0
     assert json.loads((project.root / "away").read_text()) == project.folder().summary()
-    assert before() == project.comparison()
+    assert before == project.comparison()
 
 
 def test_more_seeds_and_another_arm_train_only_what_is_new(project: Project, tmp_path: Path) -> None:
@@ -647,7 +647,7 @@ def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path)
     predictions, trainings = handmade({"gold": [gold] * 2, "synthio": [synthio] * 2}, test)
     by_accuracy = compare(predictions, [*train, *test], make_config(tmp_path, tmp_path), trainings)
     assert verdict_text(by_accuracy).endswith(
-        "Do not use it. But no arm is better than always saying 'a' (90.0%). Accuracy hardly sees the other "
+        "Do not use it. No arm is better than always saying 'a' (90.0%). Accuracy hardly sees the other "
         "classes: set train.metric to balanced accuracy."
     )
     config = make_config(tmp_path, tmp_path, metric="balanced accuracy")

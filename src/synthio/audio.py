@@ -95,19 +95,20 @@ def load_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
 def windows(path: Path, window_s: float, sample_rate_hz: int) -> Iterator[tuple[float, float, Waveform]]:
     """A file in windows of ``window_s``, one after the other, each resampled for itself; hours need little memory.
 
-    Yields: where a window starts and ends in the file, in seconds, and its mono samples. The last may be shorter.
-    Raises: `DataError` for a file that cannot be decoded, or is not finite.
+    Yields: where a window starts and ends in the file, in seconds, and its mono samples. The last one ends with the
+    file, and so overlaps the one before it; only a file that is shorter than a window has a shorter one.
+    Raises: `DataError` for a file that cannot be decoded, or is not finite, and at the end for one that is truncated.
     """
     with _opened(path) as file:
-        rate_hz, start = int(file.samplerate), 0
-        while (block := _mono(file, max(1, round(window_s * rate_hz)))).size:
+        rate_hz, end, before = int(file.samplerate), 0, np.zeros(0, np.float32)
+        wanted = max(1, round(window_s * rate_hz))
+        while (block := _mono(file, wanted)).size:
             if not np.isfinite(block).all():
-                raise DataError(f"{path}: holds NaN or infinite samples, from {start / rate_hz:.1f} s on")
-            end = start + block.size
-            yield start / rate_hz, end / rate_hz, resample(block, rate_hz, sample_rate_hz)
-            start = end
-        if not start:
-            raise DataError(f"{path}: holds no samples")
+                raise DataError(f"{path}: holds NaN or infinite samples, from {end / rate_hz:.1f} s on")
+            end += block.size
+            before = np.concatenate([before, block])[-wanted:]
+            yield (end - before.size) / rate_hz, end / rate_hz, resample(before, rate_hz, sample_rate_hz)
+        _check_length(path, file, end, file.frames)
 
 
 def duration_s(path: Path) -> float:
@@ -273,15 +274,20 @@ class _Seen:
 
 def _check(path: Path, file: _Forward, seen: _Seen, wanted: int) -> None:
     """Raises: `DataError` for samples that cannot be used. ``wanted``: the frames that were asked for."""
-    if seen.samples == 0:
-        raise DataError(f"{path}: holds no samples")
-    promised = wanted if file.format != "MP3" or _mp3_says_its_length(path) else seen.samples
-    if _is_truncated(promised, seen.samples, file.extra_info):
-        raise DataError(f"{path}: is truncated: its header promises more audio than the file holds; copy it again")
+    _check_length(path, file, seen.samples, wanted)
     if not seen.finite:
         raise DataError(f"{path}: holds NaN or infinite samples")
     if wanted == file.frames and seen.silent:
         raise DataError(f"{path}: is silent once mixed to mono (less than -80 dBFS around its mean)")
+
+
+def _check_length(path: Path, file: _Forward, decoded: int, wanted: int) -> None:
+    """Raises: `DataError` where fewer frames were ``decoded`` than were ``wanted`` and promised, or none."""
+    if decoded == 0:
+        raise DataError(f"{path}: holds no samples")
+    promised = wanted if file.format != "MP3" or _mp3_says_its_length(path) else decoded
+    if _is_truncated(promised, decoded, file.extra_info):
+        raise DataError(f"{path}: is truncated: its header promises more audio than the file holds; copy it again")
 
 
 def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:

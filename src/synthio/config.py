@@ -21,6 +21,10 @@ ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
 CAPTION_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
+#: The same for reading the clips: what is rejected, and what is told of the data.
+CLIPS_VERSION = 2
+#: The same for classifiers other than the pocket one.
+FULL_SIZE_TRAINING_VERSION = 2
 #: The same for the comparison of the arms, which needs no training.
 COMPARISON_VERSION = 3
 #: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.

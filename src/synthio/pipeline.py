@@ -296,10 +296,10 @@ class Pipeline:
         from synthio.stages.report import write_report
 
         finished = self.finished()
-        data = collect_report(finished)
         with working_in(self.root):
+            page = write_report(collect_report(finished), self.root / "report", self.reporter)
             publish(finished.model, self.root / "model")
-            return write_report(data, self.root / "report", self.reporter)
+        return page
 
     def finished(self) -> FinishedRun:
         """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
@@ -333,16 +333,17 @@ class Pipeline:
             from synthio.stages.retrieve import corpus_files
 
             corpus_files(self.config)
-        self.write_recipe()
-        self.clips()
-        if self.config.imagine.mode == "mixcap":
-            self.captions()
-        self.alignment()
-        self.prompts()
-        self.rounds()
-        self.dataset()
-        self.predictions()
-        return self.report()
+        with working_in(self.root):
+            self.write_recipe()
+            self.clips()
+            if self.config.imagine.mode == "mixcap":
+                self.captions()
+            self.alignment()
+            self.prompts()
+            self.rounds()
+            self.dataset()
+            self.predictions()
+            return self.report()
 
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next."""

@@ -36,12 +36,14 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
-        """One bar with count, elapsed time and time left; it stays on screen when done."""
+        """One bar with count, elapsed time and time left; it stays on screen when all is done, or something fails."""
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._console) as progress:
             bar = progress.add_task(name, total=total, completed=completed)
             yield lambda count: progress.advance(bar, count)
+            # A part of a larger work, whose next part has the next bar.
+            progress.update(bar, visible=progress.finished)
 
     def note(self, message: str) -> None:
         """Printed plainly."""

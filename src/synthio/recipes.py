@@ -61,15 +61,7 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
         content = yaml.safe_load(text)
     except FileNotFoundError as error:
-        if _seen:
-            raise ConfigError(
-                f"{_seen[-1]}: includes {path}, which is not there; an include is relative to the file that has it"
-            ) from error
-        if "=" in path.name:
-            raise ConfigError(f"{str(path)!r}: expected the recipe first, and key=value after it") from error
-        raise ConfigError(
-            f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
-        ) from error
+        raise ConfigError(_not_there(path, _seen)) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a folder; expected a recipe; {_DATA}") from error
     except UnicodeDecodeError as error:
@@ -93,6 +85,14 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: include is {base!r}; expected the path of one recipe")
     return merge(read_yaml(path.parent / base, (*_seen, resolved)), content)
+
+
+def _not_there(path: Path, included_by: Sequence[Path]) -> str:
+    if included_by:
+        return f"{included_by[-1]}: includes {path}, which is not there; an include is relative to the file that has it"
+    if "=" in path.name:
+        return f"{str(path)!r}: expected the recipe first, and key=value after it"
+    return f"{path}: no such recipe; start from recipes/own-data.yaml, or recipes/bench/smoke.yaml for a bench"
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:

@@ -13,7 +13,9 @@ from synthio.backends.identity import model_identity, prompts_identity
 from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
+    CLIPS_VERSION,
     FULL_SIZE_ALIGNMENT_VERSION,
+    FULL_SIZE_TRAINING_VERSION,
     GATE_VERSION,
     HALF_PRECISION_VERSION,
     JUDGE_VERSION,
@@ -61,7 +63,7 @@ class StageFolders:
         """The real clips."""
         from synthio.stages.clips import data_fingerprint
 
-        return self._folder("clips", data_fingerprint(self._config))
+        return self._folder("clips", fingerprint([CLIPS_VERSION, data_fingerprint(self._config)]))
 
     @cached_property
     def caption(self) -> StageFolder:
@@ -203,7 +205,13 @@ class StageFolders:
     @property
     def _one_training(self) -> dict[str, Any]:
         """The train section as far as a single training depends on it."""
-        return {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
+        content = {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
+        if self._config.train.model != "pocket":
+            content["version"] = FULL_SIZE_TRAINING_VERSION
+        if self._config.data.label_separator is not None:
+            # Several labels per clip have a metric of their own.
+            content.pop("metric", None)
+        return content
 
     @cached_property
     def _imagine_key(self) -> str:

@@ -8,7 +8,7 @@ run_folder/
   dataset/                a Hugging Face audiofolder
   model/                  a copy of the classifier to use
   report/index.html
-  .lock                   held while a stage works; a kill releases it
+  .lock                   held while a run or a stage works; a kill releases it
 """
 
 from __future__ import annotations
@@ -80,24 +80,32 @@ def publish(source: Path, target: Path) -> None:
 
     Raises: `StoreError` when the disk is full or the folder cannot be written.
     """
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    # Of a process that was killed meanwhile; who publishes holds the run folder.
+    for left in target.parent.glob(f".{target.name}.*.partial"):
+        shutil.rmtree(left, ignore_errors=True)
+    token = secrets.token_hex(4)
+    partial, old = (target.with_name(f".{target.name}.{token}-{part}.partial") for part in ("new", "old"))
     try:
         shutil.copytree(source, partial)
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(old)
         partial.rename(target)
     except OSError as error:
         raise store_error(target, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
 def working_in(run_folder: Path) -> Iterator[None]:
-    """Hold a run folder while writing to it. Raises `StoreError` when another process does, or it cannot be made."""
+    """Hold a run folder while writing to it; who holds it already may do so again.
+
+    Raises: `StoreError` when another process does, or it cannot be made.
+    """
     try:
         run_folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(run_folder / ".lock", blocking=False)
+        lock = filelock.FileLock((run_folder / ".lock").absolute(), blocking=False, is_singleton=True)
         lock.acquire()
     except filelock.Timeout as error:
         raise StoreError(

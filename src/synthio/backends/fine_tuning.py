@@ -87,7 +87,7 @@ class CurvePoint(BaseModel):
     """Mean since the point before."""
     valid_loss: float | None
     valid_score: float | None
-    """Accuracy, or mean average precision for several labels per clip."""
+    """Accuracy or balanced accuracy, or mean average precision for several labels per clip."""
 
     @property
     def rank(self) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,7 @@ from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
     FULL_SIZE_ALIGNMENT_VERSION,
+    FULL_SIZE_TRAINING_VERSION,
     GATE_VERSION,
     HALF_PRECISION_VERSION,
     SPLIT_VERSION,
@@ -161,16 +163,9 @@ def settings_key(config: RunConfig) -> str:
     # Stages have it also when it is empty.
     if not config.data.label_names:
         del content["data"]["label_names"]
-    for section, fields in EXECUTION_FIELDS.items():
-        for field in fields:
-            content.get(section, {}).pop(field, None)
-    for section in {"train", "t2a", "clap", "caption", "imagine"} - set(unused):
-        if local_folder(content[section]["model"]) is not None:
-            content[section]["model"] = "a local folder"
-    for section in {"caption", "imagine"} - set(unused):
-        endpoint = getattr(config, section).endpoint.key_content()
-        asked = {name: endpoint[name] for name in ("model", "max_tokens") if name in endpoint}
-        content[section]["endpoint"] = asked if "max_tokens" in asked else asked["model"]
+    if config.train.model != "pocket":
+        content["full_size_training"] = FULL_SIZE_TRAINING_VERSION
+    _drop_places(config, content, unused)
     # Templates depend on no caption of a real clip, and on no prompt.
     if "imagine" not in unused and config.imagine.mode != "template":
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
@@ -183,6 +178,20 @@ def settings_key(config: RunConfig) -> str:
     if arm != "gold":
         content["captions_per_clip"] = config.imagine.captions_per_clip
     return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])
+
+
+def _drop_places(config: RunConfig, content: dict[str, Any], unused: Collection[str]) -> None:
+    """Leave out of the sections what differs from machine to machine: devices, folders, addresses."""
+    for section, fields in EXECUTION_FIELDS.items():
+        for field in fields:
+            content.get(section, {}).pop(field, None)
+    for section in {"train", "t2a", "clap", "caption", "imagine"} - set(unused):
+        if local_folder(content[section]["model"]) is not None:
+            content[section]["model"] = "a local folder"
+    for section in {"caption", "imagine"} - set(unused):
+        endpoint = getattr(config, section).endpoint.key_content()
+        asked = {name: endpoint[name] for name in ("model", "max_tokens") if name in endpoint}
+        content[section]["endpoint"] = asked if "max_tokens" in asked else asked["model"]
 
 
 def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,9 @@ def predict(
         float | None, typer.Option("--window-s", help="Hear long recordings in windows of so many seconds.")
     ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`.")] = "auto",
-    as_csv: Annotated[bool, typer.Option("--csv", help="One row per file: labels, probability per class.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="One row per file or window: labels, probability per class.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -49,11 +52,11 @@ def predict(
     with reporter_of(quiet).task("predict", len(wanted)) as advance:
         found: list[dict[str, Any]] = []
         for predicted in predict_files(model, wanted, window_s=window_s, device=device):
-            advance(len({row["path"] for row in found[-1:]} - {clean(str(predicted.path))}))
+            if predicted.start_s == 0:
+                advance(1)
             found.append(vars(predicted) | {"path": clean(str(predicted.path))})
-        advance(1)
 
-    print_result(found, as_json, lambda: _print_csv(found) if as_csv else _print_lines(found, window_s is not None))
+    print_result(found, as_json, lambda: _print_csv(found) if as_csv else _print_lines(found))
     # A silent window is an answer of its own; a file that cannot be heard at all is a failure.
     failed = [row for row in found if row["failed"] and (window_s is None or not row["end_s"])]
     _tell(found, failed if as_csv or as_json else [])
@@ -61,11 +64,12 @@ def predict(
         raise typer.Exit(DataError.exit_code)
 
 
-def _print_lines(found: Rows, windowed: bool) -> None:
+def _print_lines(found: Rows) -> None:
+    files = Counter(row["path"] for row in found)
     console = console_of(soft_wrap=True)
     for row in found:
         labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
-        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if windowed else ""
+        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if files[row["path"]] > 1 else ""
         console.print(f"{row['path']}{where}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
 
 

@@ -37,9 +37,8 @@ FOLDED = frozenset({"esc50", "urbansound8k"})
 def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
-    Raises: `DataError` when ``config.path`` does not exist, cannot be read, has no folds though one is named, or is no
-        folder per class though ``config.subfolders`` is set, and for a name in ``config.label_names`` of a label that
-        no file has.
+    Raises: `DataError` when ``config.path`` is not there or cannot be read, for a fold, sub-folders or an audio folder
+        that its reader does not know, and for a name in ``config.label_names`` of a label that no file has.
     """
     try:
         name = reader_name(config)
@@ -49,6 +48,11 @@ def read_rows(config: DataConfig) -> list[Row]:
             raise DataError(
                 f"data.subfolders is {config.subfolders!r}, which is for a folder per class; {config.path!r} is read "
                 f"by {name!r}: remove it, and name groups in a column where there is one"
+            )
+        if config.audio_folder is not None and name != "table":
+            raise DataError(
+                f"data.audio_folder is {config.audio_folder!r}, which is for a table; {config.path!r} is read by "
+                f"{name!r}: remove it, or name the table as data.path"
             )
         return in_order(named(READERS[name](config), config.label_names))
     except OSError as error:

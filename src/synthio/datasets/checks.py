@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from synthio.records import SPLITS, Clip, Split, readable
+from synthio.verdict import MOSTLY_ONE_CLASS
 
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
 RARE_CLIPS, SHORT_S = 5, 0.1
@@ -17,7 +18,8 @@ _FEW_GROUPS = 8
 _SHOWN = 20
 #: -20 dB of full scale.
 _QUIET = 0.1
-_MOSTLY_ONE = 0.8
+#: Who records at a higher rate is after what people do not hear.
+_HEARABLE_RATE_HZ = 48_000
 TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
@@ -33,7 +35,7 @@ def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
     """When most training clips are of one class."""
     labels = [label for clip in clips if clip.split == "train" for label in clip.labels]
     label, count = max(Counter(labels).items(), key=lambda item: item[1], default=("", 0))
-    if count <= _MOSTLY_ONE * len(labels):
+    if count <= MOSTLY_ONE_CLASS * len(labels):
         return []
     return [
         f"{100 * count / len(labels):.0f}% of the training clips are {label!r}: accuracy hardly sees the other "
@@ -291,9 +293,10 @@ def level_warnings(peaks: Sequence[float]) -> list[str]:
     return warnings
 
 
-def ultrasound_warnings(audible: Sequence[float]) -> list[str]:
-    """Clips whose sound is mostly above what is heard at 16 kHz. ``audible``: share of the energy left there."""
-    lost = sum(share < 0.5 for share in audible)
+def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> list[str]:
+    """Clips of high rates whose sound is mostly above what is heard at 16 kHz. ``audible``: share of the energy left
+    there."""
+    lost = sum(share < 0.5 and rate > _HEARABLE_RATE_HZ for share, rate in zip(audible, rates_hz, strict=True))
     if not lost:
         return []
     return [

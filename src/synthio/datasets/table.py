@@ -220,8 +220,16 @@ def _beside(table: Path, cell: str) -> tuple[Path, str | None]:
 
 def _below(recordings: Recordings, folder: Path, cell: str) -> tuple[Path, str | None]:
     """The file below a folder that a cell means, and why there is none."""
+    named = Path(cell.replace("\\", "/"))
     found = recordings.find(cell)
-    return (found, None) if isinstance(found, Path) else (folder / cell.replace("\\", "/"), found)
+    if not isinstance(found, Path):
+        return folder / named, found
+    # Of `dog/1.wav` and `cat/1.wav` one may be missing.
+    called = named.parent.name.casefold()
+    if called and found.parent != folder and found.parent.name.casefold() != called:
+        where = found.relative_to(folder).as_posix()
+        return folder / named, f"no such file in data.audio_folder; one of its name is in another folder ({where})"
+    return found, None
 
 
 def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:

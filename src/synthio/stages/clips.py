@@ -216,7 +216,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     durations_s = {o.row.name: o.duration_s for o in opened}
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     warnings += checks.level_warnings([o.peak for o in opened])
-    warnings += checks.ultrasound_warnings([o.audible for o in opened])
+    warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
     return _Found(opened, clips, rejected, warnings, problems)
 
 
@@ -271,7 +271,8 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
-    if config.train.metric == "accuracy" and config.data.label_separator is None:
+    several = config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
+    if config.train.metric == "accuracy" and not several:
         warnings += checks.imbalance_warnings(clips)
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
         warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")

@@ -165,12 +165,22 @@ def _score_fold(
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
     errors = metrics.brier_scores(targets, scores)
+    if config.train.metric != "accuracy" and material.problem_type == "single_label_classification":
+        labels, of_all = ([clip.labels[0] for clip in some] for some in (held_out, material.clips["train"]))
+        errors = errors * class_weights(labels, of_all)
     return [
         GatedClip(
             id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, error=float(error)
         )
         for clip, error in zip(held_out, errors, strict=True)
     ]
+
+
+def class_weights(labels: Sequence[str], of_all: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Of clips with these labels, ``(clips,)``, so that all classes weigh the same, as in balanced accuracy; 1 on
+    average over the clips ``of_all`` labels. Pure."""
+    counts = Counter(of_all)
+    return np.array([len(of_all) / len(counts) / counts[label] for label in labels])
 
 
 def mean_errors(records: Sequence[GatedClip], shares: Sequence[float]) -> tuple[GateOption, ...]:
