@@ -123,6 +123,7 @@ def test_several_labels_per_clip_every_class_once_and_exactly_n(labels: list[set
 
 
 def test_thirds_by_frequency() -> None:
+    assert frequency_thirds({"other": 90, "rub": 10}) == {"head": ["other"], "medium": [], "tail": ["rub"]}
     assert frequency_thirds({"a": 9, "b": 5, "c": 5, "d": 1}) == {"head": ["a", "b"], "medium": ["c"], "tail": ["d"]}
 
 

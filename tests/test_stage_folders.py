@@ -82,6 +82,12 @@ def test_only_full_size_models_are_aligned_again_and_only_rounded_ones_generate_
     assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", *aligned}
 
 
+def test_how_labels_are_chosen_matters_where_clips_have_several() -> None:
+    pair = [CLIP, CLIP.model_copy(update={"id": "b", "labels": ("dog", "owl")})]
+    drawn = {"imagine": {"labels": "drawn"}}
+    assert keys(pair)["imagine"] != keys(pair, **drawn)["imagine"]
+
+
 def test_captions_are_no_part_of_what_does_not_read_them() -> None:
     """Another captioner made all clips of a recipe without MixCap again."""
     rerun = {}

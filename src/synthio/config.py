@@ -227,7 +227,7 @@ class AlignConfig(Section):
 class ImagineConfig(Section):
     """New captions from a language model (arXiv 2410.02056)."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "labels"})
 
     mode: Literal["mixcap", "llm", "template"] = Field(
         "mixcap", description="Extract and mix; the language model without extraction; or the label template."
@@ -240,6 +240,10 @@ class ImagineConfig(Section):
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
         5, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
+    )
+    labels: Literal["observed", "drawn"] = Field(
+        "observed",
+        description="Where clips have several labels, those of a synthetic clip: a set that a training clip has, with one of the real clip's own labels in it; or, as published, that label and up to three drawn from all, whether they occur together or not.",
     )
     pool_share: float = Field(
         0.75, gt=0, le=1, description="Share of a label's pooled events and scenes shown per request."

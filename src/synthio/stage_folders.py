@@ -222,7 +222,9 @@ class StageFolders:
         prompts = prompts_identity("imagine") if uses_model else None
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
-        parts = [section, model, prompts, self._config.data.domain, source]
+        # The default of today drew otherwise before.
+        several = any(len(clip.labels) > 1 for clip in self._clips())
+        parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
         return fingerprint([*parts, self._config.seed])
 
     def _training_key(self, parts: Sequence[Any], judged: Sequence[StageFolder]) -> str:

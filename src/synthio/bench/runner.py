@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from synthio.arms import model_folder, read_trainings
+from synthio.arms import check_arms, model_folder, read_trainings
 from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.backends.parts import check_models, used_models
 from synthio.bench.arms import resolve_arms
@@ -74,8 +73,8 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
 
     ``known``: results of cells that need not be run (see `fitting_results`).
     Returns: reasons of the failed cells, by name.
-    Raises: `ConfigError` for a recipe that cannot be planned, `ModelError` for a model name that cannot be one; both
-        before anything runs.
+    Raises: `ConfigError` for a recipe that cannot be planned, `ModelError` for a model name that cannot be one, and as
+        `check_arms`; all before anything runs.
     """
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     every = list(plan(recipe).values())
@@ -85,6 +84,9 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
     for config in configs.values():
         check_models(config)
+    # What an arm lacks is the same in every draw.
+    for config in {(config.train.arms, config.train.model): config for config in configs.values()}.values():
+        check_arms(config)
     elsewhere = {result.cell for result in known}
     failed = {}
     for cells in draws:
@@ -262,11 +264,15 @@ def _thirds(comparison: Comparison, arm: str) -> dict[str, float | None]:
 
 
 def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name)."""
+    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name). What is over
+    goes to the head, then to the tail: of two classes the rarer one is the tail."""
     ordered = sorted(counts, key=lambda label: (-counts[label], label))
+    third, over = divmod(len(ordered), 3)
+    head, tail = third + (over > 0), third + (over > 1)
     return {
-        name: [str(label) for label in part]
-        for name, part in zip(("head", "medium", "tail"), np.array_split(np.array(ordered), 3), strict=True)
+        "head": ordered[:head],
+        "medium": ordered[head : len(ordered) - tail],
+        "tail": ordered[len(ordered) - tail :],
     }
 
 

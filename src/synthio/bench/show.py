@@ -10,7 +10,7 @@ from pathlib import Path
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.bench.render import to_html, to_latex, to_markdown
-from synthio.bench.results import Result, read_results, write_results
+from synthio.bench.results import Result, read_kept, read_results, write_results
 from synthio.bench.runner import finished_cells, fitting_results
 from synthio.bench.statistics import redraw_correction
 from synthio.bench.tables import BenchTables, make_tables
@@ -46,7 +46,10 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
         raise DataError(
             f"{recipe.output}: 0 of {len(cells)} cells are finished; run `synthio bench` with the same recipe"
         )
-    return _write(recipe, found, stale, results)
+    # Fewer arms or sizes may be asked for than are finished: they stay in the file.
+    beside = [] if results else read_kept(recipe.output / "results.csv")
+    shown = {result.cell for result in found}
+    return _write(recipe, found, stale, results, [result for result in beside if result.cell not in shown])
 
 
 def show_finished(recipe: BenchRecipe) -> Shown:
@@ -54,8 +57,15 @@ def show_finished(recipe: BenchRecipe) -> Shown:
     return _write(recipe, *finished_cells(recipe))
 
 
-def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:
-    """Write results.csv and the tables to the bench's folder, over none of the ``sources``."""
+def _write(
+    recipe: BenchRecipe,
+    found: Sequence[Result],
+    stale: int,
+    sources: Sequence[Path] = (),
+    beside: Sequence[Result] = (),
+) -> Shown:
+    """Write results.csv and the tables to the bench's folder, over none of the ``sources``. ``beside``: rows of
+    results.csv that the tables do not show."""
     cells = [cell for cells in plan(recipe).values() for cell in cells]
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
@@ -74,7 +84,7 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Se
     written = [recipe.output / name for name in pages]
     # It may have rows that are no cells of this recipe, and nowhere else.
     if table.resolve() not in {path.resolve() for path in sources}:
-        write_results(table, found)
+        write_results(table, [*found, *beside])
         written.insert(0, table)
     for name, text in pages.items():
         write_text(recipe.output / name, text)

@@ -26,7 +26,7 @@ from synthio.metrics import holm
 Mark = Literal["best", "second", ""]
 Bin = Literal["head", "medium", "tail"]
 
-_GATED_ARM, _GATED_CHOICE = "synthio_auto", "synthio"
+_GATED_ARM, _GATED_CHOICES = "synthio_auto", ("gold", "synthio")
 BINS: tuple[Bin, ...] = ("head", "medium", "tail")
 
 
@@ -248,7 +248,7 @@ def _table(
         pooled,
         _ranking(n, columns, rows),
         _frequency(scores, datasets, titles),
-        _gate_regret(scores, datasets, reference),
+        _gate_regret(scores, datasets),
     )
 
 
@@ -363,8 +363,8 @@ def in_paper(n: int, columns: Sequence[Column]) -> list[int]:
     return [index for index, c in enumerate(columns) if paper.paper_value(n, "gold", c.dataset) is not None]
 
 
-def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> GateRegret | None:
-    arms = (_GATED_ARM, reference, _GATED_CHOICE)
+def _gate_regret(scores: _Scores, datasets: Sequence[str]) -> GateRegret | None:
+    arms = (_GATED_ARM, *_GATED_CHOICES)
     values = {
         arm: {(name, seed): v for name in datasets for seed, v in scores.values(name, arm).items()} for arm in arms
     }
@@ -375,10 +375,11 @@ def _gate_regret(scores: _Scores, datasets: Sequence[str], reference: str) -> Ga
     for name in sorted({name for name, _ in per_cell}):
         for arm in arms:
             means[arm][name] = fmean(values[arm][cell] for cell in per_cell if cell[0] == name)
-    gains = [means[_GATED_ARM][name] - means[reference][name] for name in means[reference]]
+    gold = means[_GATED_CHOICES[0]]
+    gains = [means[_GATED_ARM][name] - gold[name] for name in gold]
     return GateRegret(
         _GATED_ARM,
-        (reference, _GATED_CHOICE),
+        _GATED_CHOICES,
         len(per_cell),
         sum(scores.own(name, _GATED_ARM)[seed].n_added > 0 for name, seed in per_cell),
         fmean(per_cell.values()),

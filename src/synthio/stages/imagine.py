@@ -217,25 +217,36 @@ def imagine_prompts(
     return prompts
 
 
-def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[str]:
-    """The labels to draw from where clips carry several (arXiv 2410.02056); none for single-label sets."""
+def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[tuple[str, ...]]:
+    """The training clips' label sets to draw from where some have several; none for single-label sets."""
     if config.imagine.mode == "template" or all(len(clip.labels) == 1 for clip in train):
         return []
-    return sorted({label for clip in train for label in clip.labels})
+    return sorted(clip.labels for clip in train)
 
 
-def _slot(config: RunConfig, clip: Clip, index: int, drawable: Sequence[str]) -> _Slot:
+def _slot(config: RunConfig, clip: Clip, index: int, drawable: Sequence[tuple[str, ...]]) -> _Slot:
     identity = f"{clip.id}-{index}"
     labels = clip.labels
     if drawable:
-        labels = _draw_labels(clip, drawable, numpy_generator(config.seed, "labels", identity))
+        draw = _draw_observed if config.imagine.labels == "observed" else _draw_labels
+        labels = draw(clip, drawable, numpy_generator(config.seed, "labels", identity))
     return _Slot(identity, clip, labels, min(clip.duration_s, config.data.max_duration_s))
 
 
-def _draw_labels(clip: Clip, drawable: Sequence[str], generator: np.random.Generator) -> tuple[str, ...]:
-    """Five labels, of which a caption uses two to four; one is the clip's own, so that its class keeps its count."""
+def _draw_observed(clip: Clip, drawable: Sequence[tuple[str, ...]], generator: np.random.Generator) -> tuple[str, ...]:
+    """A label set that a training clip has, as often as they have it, in which one of the clip's own labels is: what
+    excludes each other, or implies each other, does so in synthetic clips too."""
     own = str(generator.choice(sorted(clip.labels)))
-    others = [label for label in drawable if label != own]
+    together = [labels for labels in drawable if own in labels]
+    drawn = together[int(generator.integers(len(together)))]
+    return (own, *(label for label in drawn if label != own))
+
+
+def _draw_labels(clip: Clip, drawable: Sequence[tuple[str, ...]], generator: np.random.Generator) -> tuple[str, ...]:
+    """Five labels, of which a caption uses two to four (arXiv 2410.02056); one is the clip's own, so that its class
+    keeps its count."""
+    own = str(generator.choice(sorted(clip.labels)))
+    others = [label for label in sorted({label for labels in drawable for label in labels}) if label != own]
     drawn = [others[i] for i in generator.permutation(len(others))[: _LABELS_DRAWN - 1]]
     used = int(generator.choice(_LABELS_USED))
     return (own, *drawn[: used - 1])
