@@ -76,6 +76,14 @@ def test_run_makes_everything_it_promises(finished: tuple[Path, dict[str, Any]])
     assert {arm["arm"] for arm in result["comparison"]["arms"]} == {"gold", "synthio"}
     assert result["funnel"][0]["captions"] == 16
     assert (root / "report" / "index.html").is_file()
+    with (root / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 12 and {row["split"] for row in rows} == {"valid", "test"}
+    tested = [row for row in rows if (row["arm"], row["seed"], row["split"]) == ("gold", "0", "test")]
+    right = sum(row["highest"] == row["labels"] for row in tested) / len(tested)
+    (gold,) = (arm for arm in result["comparison"]["arms"] if arm["arm"] == "gold")
+    assert right == gold["per_seed"][0]
+    assert all(float(row["score: hiss"]) + float(row["score: low_tone"]) == pytest.approx(1, abs=1e-5) for row in rows)
     assert yaml.safe_load((root / "recipe.yaml").read_text())["train"]["steps"] == 4
     assert not [p for p in root.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".partial"}]
 

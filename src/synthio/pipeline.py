@@ -291,13 +291,17 @@ class Pipeline:
             return write_page(evaluation, made, folder.path, page, self.root.name)
 
     def report(self) -> Path:
-        """Write the page, and put the classifier to use beside it. Always anew: all their inputs are on disk."""
+        """Write the page, and put the predictions and the classifier to use beside it. Always anew: all their inputs
+        are on disk."""
         from synthio.results import collect_report
+        from synthio.stages.predictions import write_predictions
         from synthio.stages.report import write_report
 
         finished = self.finished()
         with working_in(self.root):
             page = write_report(collect_report(finished), self.root / "report", self.reporter)
+            predictions = finished.train_folder.manifest(Prediction)
+            write_predictions(predictions, finished.clips, self.root / "predictions.csv")
             publish(finished.model, self.root / "model")
         return page
 

@@ -7,6 +7,7 @@ run_folder/
     done.json             written last: its presence means the stage is complete
   dataset/                a Hugging Face audiofolder
   model/                  a copy of the classifier to use
+  predictions.csv         what every training says of every validation and test clip
   report/index.html
   .lock                   held while a run or a stage works; a kill releases it
 """
