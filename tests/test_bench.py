@@ -232,9 +232,9 @@ def test_long_tailed_draws_have_head_and_tail_apart(recipe: Path, tmp_path: Path
     result = synthio("bench", recipe, f"output={tmp_path}", *tail, "--quiet")
     assert result.returncode == 0, result.stderr
     (row,) = rows(tmp_path)
-    # Two classes: there is no third third.
-    assert (row["n_train"], row["tail"]) == ("5", "")
-    assert float(row["value"]) == pytest.approx((float(row["head"]) + float(row["medium"])) / 2)
+    # Two classes: the rarer one is the tail, and none is between.
+    assert (row["n_train"], row["medium"]) == ("5", "")
+    assert float(row["value"]) == pytest.approx((float(row["head"]) + float(row["tail"])) / 2)
     assert "by frequency of the class in training" in result.stdout
 
 
