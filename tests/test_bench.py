@@ -21,7 +21,7 @@ import yaml
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, write_results
-from synthio.bench.runner import cell_result, drawn_test, parse_shard, settings_key
+from synthio.bench.runner import Shard, cell_result, drawn_test, of_shard, parse_shard, settings_key
 from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
@@ -200,6 +200,23 @@ def test_when_every_cell_fails_the_reasons_are_told(recipe: Path, tmp_path: Path
     assert json.loads(told.stdout)["failed"].keys() == {"tones-n6-s0-gold", "tones-n6-s0-noise"}
 
 
+def test_shards_have_draws_of_every_dataset_and_keep_them(tmp_path: Path) -> None:
+    """Of two datasets each of two machines had one, and a sixth seed moved half of the draws to another machine."""
+    recipe = two_arms(tmp_path, a={}, b={})
+
+    def dealt(of: BenchRecipe) -> dict[str, int]:
+        parts = [of_shard(of, Shard(index, 3)) for index in range(3)]
+        assert sum(map(len, parts)) == len(plan(of))
+        return {name: index for index, part in enumerate(parts) for name in part}
+
+    before = dealt(recipe)
+    for index in range(3):
+        assert {name[0] for name, own in before.items() if own == index} == {"a", "b"}
+    more = {"seeds": 7, "sizes": (5, 9), "datasets": {**recipe.datasets, "c": {"data": {"path": "demo"}}}}
+    after = dealt(recipe.model_copy(update=more))
+    assert len(after) == 3 * 2 * 7 and all(after[name] == index for name, index in before.items())
+
+
 def test_a_shard_without_draws_has_nothing_to_do(recipe: Path, tmp_path: Path) -> None:
     result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "arms=[gold]", "--shard", "3/4")
     assert result.returncode == 0, result.stderr
@@ -253,6 +270,20 @@ def test_cells_of_other_settings_leave_the_table(recipe: Path, tmp_path: Path) -
     (tmp_path / "out" / "cells" / "tones-n6-s0-gold.json").write_text("{")
     again = synthio("bench", recipe, *options)
     assert "2 of 2 cells finished" in again.stdout, again.stderr
+
+
+def test_a_dry_run_counts_and_tells_of_data_that_cannot_be_drawn(recipe: Path, tmp_path: Path) -> None:
+    options = [recipe, f"output={tmp_path / 'out'}", "arms=[gold, noise]", "seeds=2", "--dry-run", "--quiet"]
+    result = synthio("bench", *options, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {"draws": 2, "cells": 4, "finished": 0, "problems": {}}
+    assert json.loads(synthio("bench", *options, "--json", "--shard", "1/2").stdout)["cells"] == 2
+    assert not (tmp_path / "out").exists()
+    told = synthio("bench", *options, "sizes=[6, 900]")
+    assert told.returncode == 8
+    assert told.stdout == "4 draws of data, 8 cells; finished are 0\n"
+    # One line for both.
+    assert "2 draw(s) cannot be made; their cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
 
 
 def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from synthio.verdict import Comparison
 
 @dataclass(frozen=True)
 class Shard:
-    """Every ``count``-th draw from ``index`` on: machines or processes share a bench without talking."""
+    """One of ``count`` parts of the draws (`of_shard`): machines or processes share a bench without talking."""
 
     index: int = 0
     count: int = 1
@@ -73,20 +73,14 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
 
     ``known``: results of cells that need not be run (see `fitting_results`).
     Returns: reasons of the failed cells, by name.
-    Raises: `ConfigError` for a recipe that cannot be planned, `ModelError` for a model name that cannot be one, and as
-        `check_arms`; all before anything runs.
+    Raises: `ConfigError` for a recipe that cannot be planned, and as `check_cells`; both before anything runs.
     """
     arms = resolve_arms(recipe.arms, recipe.own_arms)
-    every = list(plan(recipe).values())
-    draws = every[shard.index :: shard.count]
+    draws = list(of_shard(recipe, shard).values())
     if not draws:
-        reporter.note(f"shard {shard.index}/{shard.count} has none of the {len(every)} draws: nothing to run")
+        reporter.note(f"shard {shard.index}/{shard.count} has none of the {len(plan(recipe))} draws: nothing to run")
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
-    for config in configs.values():
-        check_models(config)
-    # What an arm lacks is the same in every draw.
-    for config in {(config.train.arms, config.train.model): config for config in configs.values()}.values():
-        check_arms(config)
+    check_cells(configs.values())
     elsewhere = {result.cell for result in known}
     failed = {}
     for cells in draws:
@@ -99,6 +93,32 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
                 failed[cell.name] = f"{type(error).__name__}: {error}"
                 reporter.warn(f"{cell.name} failed: {failed[cell.name]}")
     return failed
+
+
+def of_shard(recipe: BenchRecipe, shard: Shard) -> dict[str, list[Cell]]:
+    """The draws that a shard runs, by name. Each has some of every dataset, where there are seeds enough, and seeds,
+    sizes or datasets that are added behind the others move no draw to another shard."""
+    datasets = list(recipe.datasets)
+
+    def turn(cell: Cell) -> int:
+        return datasets.index(cell.dataset) + recipe.sizes.index(cell.n) + cell.seed
+
+    draws = plan(recipe).items()
+    return {name: cells for name, cells in draws if turn(cells[0]) % shard.count == shard.index}
+
+
+def check_cells(configs: Iterable[RunConfig]) -> None:
+    """Whether the models' names can be some, and the arms can be made here.
+
+    Raises: `ModelError` for a model name that cannot be one, and as `check_arms`.
+    """
+    # What an arm lacks is the same in every draw.
+    alike = {}
+    for config in configs:
+        check_models(config)
+        alike[config.train.arms, config.train.model] = config
+    for config in alike.values():
+        check_arms(config)
 
 
 def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:

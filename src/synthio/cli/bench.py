@@ -38,15 +38,19 @@ commands = typer.Typer(
 def bench_run(
     recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML); see docs/benchmark.md.")],
     overrides: Overrides = None,
-    shard: Annotated[str, typer.Option(help="i/k: every k-th draw of data from the i-th on.")] = "0/1",
+    shard: Annotated[str, typer.Option(help="i/k: the i-th (from 0) of k parts of the draws of data.")] = "0/1",
     results: Annotated[
         list[Path] | None,
         typer.Option(help="results.csv of an earlier run: kept, and not run again where settings and models fit."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count, draw the data of every cell, and stop before any model loads.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run what is not finished, then write the tables. Resumes where it stopped."""
+    from synthio.bench.dry_run import grouped, plan_bench
     from synthio.bench.recipe import BenchRecipe
     from synthio.bench.results import read_results
     from synthio.bench.runner import fitting_results, given_file, keep_given, parse_shard, run_cells
@@ -55,6 +59,9 @@ def bench_run(
 
     part = parse_shard(shard)
     bench = load_recipe(recipe, overrides or [], BenchRecipe)
+    if dry_run:
+        _show_plan(plan_bench(bench, part, reporter_of(quiet)), as_json)
+        return
     given = keep_given(bench, read_results(results or []))
     known = fitting_results(bench, given)
     silence_library_bars()
@@ -69,8 +76,22 @@ def bench_run(
     if failed and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if failed:
-        lines = [f"{name}: {reason}" for name, reason in failed.items()]
-        raise BenchIncomplete("\n".join([f"{len(failed)} cell(s) failed; the tables are without them", *lines]))
+        told = f"{len(failed)} cell(s) failed; the tables are without them"
+        raise BenchIncomplete("\n".join([told, *grouped(failed)]))
+
+
+def _show_plan(plan: Any, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from synthio.bench.dry_run import grouped
+
+    counts = f"{plan.draws} draws of data, {plan.cells} cells; finished are {plan.finished}"
+    print_result(asdict(plan), as_json, lambda: print(counts))
+    if plan.problems and as_json:
+        raise typer.Exit(BenchIncomplete.exit_code)
+    if plan.problems:
+        told = f"{len(plan.problems)} draw(s) cannot be made; their cells would fail"
+        raise BenchIncomplete("\n".join([told, *grouped(plan.problems)]))
 
 
 @commands.command("show")

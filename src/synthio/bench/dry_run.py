@@ -1,0 +1,51 @@
+"""What a bench would run, and whether its data can be drawn, before any model loads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from synthio.bench.arms import resolve_arms
+from synthio.bench.recipe import BenchRecipe, run_config
+from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
+from synthio.datasets.checks import some
+from synthio.progress import Reporter
+from synthio.stages.clips import check_data
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """Of one shard; ``finished`` is of all."""
+
+    draws: int
+    cells: int
+    finished: int
+    problems: Mapping[str, str]
+    """Of the draws of data that cannot be made."""
+
+
+def plan_bench(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> BenchPlan:
+    """Count, and open the files that every draw would use; all files where the splits are drawn without groups.
+
+    Raises: as `check_cells`.
+    """
+    draws = of_shard(recipe, shard)
+    arms = resolve_arms(recipe.arms, recipe.own_arms)
+    configs = {cell: run_config(recipe, arms, cell) for cells in draws.values() for cell in cells}
+    check_cells(configs.values())
+    problems = {}
+    with reporter.task("draws of data", len(draws)) as advance:
+        for name, cells in draws.items():
+            if found := check_data(configs[cells[0]]).problems:
+                problems[name] = "; ".join(found)
+            advance(1)
+    return BenchPlan(len(draws), len(configs), len(finished_cells(recipe)[0]), problems)
+
+
+def grouped(reasons: Mapping[str, str]) -> list[str]:
+    """Lines ``esc50-n50-s0, esc50-n50-s1: reason``: what has the same reason is told once."""
+    names = defaultdict(list)
+    for name, reason in reasons.items():
+        names[reason].append(name)
+    return [f"{some(own)}: {reason}" for reason, own in names.items()]
