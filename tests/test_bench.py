@@ -283,7 +283,7 @@ def test_a_dry_run_counts_and_tells_of_data_that_cannot_be_drawn(recipe: Path, t
     assert told.returncode == 8
     assert told.stdout == "4 draws of data, 8 cells; finished are 0\n"
     # One line for both.
-    assert "2 draw(s) cannot be made; their cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
+    assert "2 problem(s), with which cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
 
 
 def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Path) -> None:

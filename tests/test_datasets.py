@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -586,6 +587,16 @@ def test_the_files_of_a_table_are_found_below_a_folder(tmp_path: Path) -> None:
     table.write_text("path,label\nm2/001.wav,ok\n")
     (reason,) = rejected(read(table, audio_folder=str(audio))).values()
     assert reason == "no such file in data.audio_folder; one of its name is in another folder (m1/001.wav)"
+    deep = audio / "normal" / "id_00" / "7.wav"
+    deep.parent.mkdir(parents=True)
+    deep.write_bytes((audio / "m0" / "000.wav").read_bytes())
+    birds = audio / unicodedata.normalize("NFD", "vögel") / "8.wav"
+    birds.parent.mkdir()
+    birds.write_bytes(deep.read_bytes())
+    table.write_text("path,label\nabnormal/id_00/7.wav,a\n../7.wav,b\nD:\\normal\\id_00\\7.wav,c\nvögel/8.wav,d\n")
+    rows = read(table, audio_folder=str(audio))
+    assert [row.labels for row in rows if row.rejected] == [("a",)]
+    assert {row.labels for row in rows if not row.rejected} == {("b",), ("c",), ("d",)}
     with pytest.raises(DataError, match="which is for a table"):
         read(audio, audio_folder=str(audio))
     with pytest.raises(DataError, match=r"none: no such folder; data.audio_folder"):

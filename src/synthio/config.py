@@ -94,7 +94,7 @@ class DataConfig(Section):
     )
     audio_folder: str | None = Field(
         None,
-        description="Where the files of a table are, in whatever folders: found by path or, where that is of another machine or only a name, by name. null: their paths are relative to the table.",
+        description="Where the files of a table are, in whatever folders: found by path, or by name and what the table says of the folders around it. null: their paths are relative to the table.",
     )
     path_column: str = Field("path", description="Table column with the file.")
     label_column: str = Field("label", description="Table column with the label.")

@@ -223,7 +223,7 @@ class StageFolders:
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
         # The default of today drew otherwise before.
-        several = any(len(clip.labels) > 1 for clip in self._clips())
+        several = uses_model and any(len(clip.labels) > 1 for clip in self._clips() if clip.split == "train")
         parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
         return fingerprint([*parts, self._config.seed])
 

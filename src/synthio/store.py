@@ -92,6 +92,8 @@ def publish(source: Path, target: Path) -> None:
             target.rename(old)
         partial.rename(target)
     except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
         raise store_error(target, error) from error
     finally:
         for left in (partial, old):

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, run_config
+from synthio.bench.results import Result
 from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
 from synthio.datasets.checks import some
+from synthio.errors import SynthioError
 from synthio.progress import Reporter
 from synthio.stages.clips import check_data
 
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """Of one shard; ``finished`` is of all."""
+    """Of one shard."""
 
     draws: int
     cells: int
     finished: int
     problems: Mapping[str, str]
-    """Of the draws of data that cannot be made."""
+    """Of the draws of data that cannot be made; and what models and arms lack."""
 
 
-def plan_bench(recipe: BenchRecipe, shard: Shard, reporter: Reporter) -> BenchPlan:
+def plan_bench(recipe: BenchRecipe, shard: Shard, known: Sequence[Result], reporter: Reporter) -> BenchPlan:
     """Count, and open the files that every draw would use; all files where the splits are drawn without groups.
 
-    Raises: as `check_cells`.
+    ``known``: as of `run_cells`. Raises: `ConfigError` for a recipe that cannot be planned.
     """
     draws = of_shard(recipe, shard)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     configs = {cell: run_config(recipe, arms, cell) for cells in draws.values() for cell in cells}
-    check_cells(configs.values())
+    finished = {result.cell for result in (*known, *finished_cells(recipe)[0])} & {cell.key for cell in configs}
     problems = {}
     with reporter.task("draws of data", len(draws)) as advance:
         for name, cells in draws.items():
             if found := check_data(configs[cells[0]]).problems:
                 problems[name] = "; ".join(found)
             advance(1)
-    return BenchPlan(len(draws), len(configs), len(finished_cells(recipe)[0]), problems)
+    try:
+        check_cells(config for cell, config in configs.items() if cell.key not in finished)
+    except SynthioError as error:
+        problems["models and arms"] = str(error)
+    return BenchPlan(len(draws), len(configs), len(finished), problems)
 
 
 def grouped(reasons: Mapping[str, str]) -> list[str]:

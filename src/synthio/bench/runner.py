@@ -80,8 +80,11 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
     if not draws:
         reporter.note(f"shard {shard.index}/{shard.count} has none of the {len(plan(recipe))} draws: nothing to run")
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
-    check_cells(configs.values())
     elsewhere = {result.cell for result in known}
+    # What is finished needs nothing more, and is looked at when its turn comes.
+    check_cells(
+        config for cell, config in configs.items() if cell.key not in elsewhere and _read(_file(recipe, cell)) is None
+    )
     failed = {}
     for cells in draws:
         for cell in cells:
@@ -187,6 +190,11 @@ def settings_key(config: RunConfig) -> str:
         del content["data"]["label_names"]
     if config.train.model != "pocket":
         content["full_size_training"] = FULL_SIZE_TRAINING_VERSION
+    if "imagine" in content:
+        # Only where clips have several labels, and there also the default.
+        content["imagine"].pop("labels", None)
+        if config.data.label_separator is not None:
+            content["imagine"]["labels"] = config.imagine.labels
     _drop_places(config, content, unused)
     # Templates depend on no caption of a real clip, and on no prompt.
     if "imagine" not in unused and config.imagine.mode != "template":
@@ -284,11 +292,12 @@ def _thirds(comparison: Comparison, arm: str) -> dict[str, float | None]:
 
 
 def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name). What is over
-    goes to the head, then to the tail: of two classes the rarer one is the tail."""
+    """Classes by training clips: ``head``, ``medium``, ``tail``, thirds of the classes (ties by name); the first ones
+    may have one more. Of two classes the rarer one is the tail."""
     ordered = sorted(counts, key=lambda label: (-counts[label], label))
     third, over = divmod(len(ordered), 3)
-    head, tail = third + (over > 0), third + (over > 1)
+    head = third + (over > 0)
+    tail = 1 if len(ordered) == 2 else third
     return {
         "head": ordered[:head],
         "medium": ordered[head : len(ordered) - tail],

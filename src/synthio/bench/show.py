@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +46,7 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
         raise DataError(
             f"{recipe.output}: 0 of {len(cells)} cells are finished; run `synthio bench` with the same recipe"
         )
-    # Fewer arms or sizes may be asked for than are finished: they stay in the file.
-    beside = [] if results else read_kept(recipe.output / "results.csv")
-    shown = {result.cell for result in found}
-    return _write(recipe, found, stale, results, [result for result in beside if result.cell not in shown])
+    return _write(recipe, found, stale, results)
 
 
 def show_finished(recipe: BenchRecipe) -> Shown:
@@ -57,15 +54,8 @@ def show_finished(recipe: BenchRecipe) -> Shown:
     return _write(recipe, *finished_cells(recipe))
 
 
-def _write(
-    recipe: BenchRecipe,
-    found: Sequence[Result],
-    stale: int,
-    sources: Sequence[Path] = (),
-    beside: Sequence[Result] = (),
-) -> Shown:
-    """Write results.csv and the tables to the bench's folder, over none of the ``sources``. ``beside``: rows of
-    results.csv that the tables do not show."""
+def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:
+    """Write results.csv and the tables to the bench's folder, over none of the ``sources``."""
     cells = [cell for cells in plan(recipe).values() for cell in cells]
     _check_settings(found)
     arms = resolve_arms(recipe.arms, recipe.own_arms)
@@ -84,11 +74,20 @@ def _write(
     written = [recipe.output / name for name in pages]
     # It may have rows that are no cells of this recipe, and nowhere else.
     if table.resolve() not in {path.resolve() for path in sources}:
-        write_results(table, [*found, *beside])
+        write_results(table, [*found, *_beside(table, {cell.key for cell in cells})])
         written.insert(0, table)
     for name, text in pages.items():
         write_text(recipe.output / name, text)
     return Shown(tables, markdown, tuple(written), stale)
+
+
+def _beside(table: Path, cells: Collection[tuple[str, int, str, int]]) -> list[Result]:
+    """Rows of results.csv that are no ``cells`` of the recipe: it may have more arms, sizes or seeds than are asked for
+    now. A damaged file has none: the cells' own files are what counts."""
+    try:
+        return [result for result in read_kept(table) if result.cell not in cells]
+    except DataError:
+        return []
 
 
 def _corrections(of_dataset: Mapping[str, DataConfig], found: Sequence[Result]) -> dict[str, float]:

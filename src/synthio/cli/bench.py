@@ -60,7 +60,8 @@ def bench_run(
     part = parse_shard(shard)
     bench = load_recipe(recipe, overrides or [], BenchRecipe)
     if dry_run:
-        _show_plan(plan_bench(bench, part, reporter_of(quiet)), as_json)
+        known = fitting_results(bench, read_results(results or []))
+        _show_plan(plan_bench(bench, part, known, reporter_of(quiet)), as_json)
         return
     given = keep_given(bench, read_results(results or []))
     known = fitting_results(bench, given)
@@ -90,7 +91,7 @@ def _show_plan(plan: Any, as_json: bool) -> None:
     if plan.problems and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if plan.problems:
-        told = f"{len(plan.problems)} draw(s) cannot be made; their cells would fail"
+        told = f"{len(plan.problems)} problem(s), with which cells would fail"
         raise BenchIncomplete("\n".join([told, *grouped(plan.problems)]))
 
 

@@ -52,9 +52,11 @@ def predict(
     with reporter_of(quiet).task("predict", len(wanted)) as advance:
         found: list[dict[str, Any]] = []
         for predicted in predict_files(model, wanted, window_s=window_s, device=device):
-            if predicted.start_s == 0:
+            name = clean(str(predicted.path))
+            if found and name != found[-1]["path"]:
                 advance(1)
-            found.append(vars(predicted) | {"path": clean(str(predicted.path))})
+            found.append(vars(predicted) | {"path": name})
+        advance(1)
 
     print_result(found, as_json, lambda: _print_csv(found) if as_csv else _print_lines(found))
     # A silent window is an answer of its own; a file that cannot be heard at all is a failure.
@@ -69,7 +71,7 @@ def _print_lines(found: Rows) -> None:
     console = console_of(soft_wrap=True)
     for row in found:
         labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
-        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if files[row["path"]] > 1 else ""
+        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if files[row["path"]] > 1 and row["end_s"] else ""
         console.print(f"{row['path']}{where}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
 
 

@@ -225,11 +225,16 @@ def _below(recordings: Recordings, folder: Path, cell: str) -> tuple[Path, str |
     if not isinstance(found, Path):
         return folder / named, found
     # Of `dog/1.wav` and `cat/1.wav` one may be missing.
-    called = named.parent.name.casefold()
-    if called and found.parent != folder and found.parent.name.casefold() != called:
-        where = found.relative_to(folder).as_posix()
-        return folder / named, f"no such file in data.audio_folder; one of its name is in another folder ({where})"
+    there, told = found.relative_to(folder), [part for part in named.parent.parts if part not in ("/", "..")]
+    common = min(len(there.parent.parts), len(told))
+    if common and _folded(there.parent.parts[-common:]) != _folded(told[-common:]):
+        why = f"one of its name is in another folder ({there.as_posix()})"
+        return folder / named, f"no such file in data.audio_folder; {why}"
     return found, None
+
+
+def _folded(parts: Sequence[str]) -> list[str]:
+    return [clean(part).casefold() for part in parts]
 
 
 def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ class GateOption(BaseModel):
 
     share: float
     error: float
-    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`)."""
+    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`), or over classes where
+    ``train.metric`` is balanced."""
 
 
 class GateMeasures(BaseModel):
