@@ -98,9 +98,9 @@ def test_training_clips_are_measured_some_at_a_time(
                 sha256="",
             )
         )  # fmt: skip
-    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 64)
+    monkeypatch.setattr(stage, "HEARD_AT_ONCE", 64)
     at_once = stage.calibrate(config, clips, _FixedClap(), Reporter())
-    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 2)
+    monkeypatch.setattr(stage, "HEARD_AT_ONCE", 2)
     tracemalloc.start()
     found = stage.calibrate(config, clips, _FixedClap(), Reporter())
     peak = tracemalloc.get_traced_memory()[1]
@@ -131,7 +131,7 @@ def test_clips_are_judged_some_at_a_time_and_kept(
 ) -> None:
     sounds: dict[str, np.ndarray | None] = {f"n{i}": _noise(i) for i in range(7)} | {"none": None}
     at_once = judge(config, tmp_path / "once", sounds)
-    monkeypatch.setattr(stage, "_HEARD_AT_ONCE", 3)
+    monkeypatch.setattr(stage, "HEARD_AT_ONCE", 3)
     assert judge(config, tmp_path / "some", sounds).keys() == at_once.keys()
     finished = StageFolder(tmp_path / "some", "filter", "k").path
     lines = (finished / "items.jsonl").read_text().splitlines()

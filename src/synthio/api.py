@@ -118,9 +118,9 @@ def _stretches(
 def _stretch(said: FilePrediction, samples: Waveform, silent: str) -> _Stretch:
     from synthio.audio import is_silent
 
-    return (
-        _Stretch(replace(said, failed=silent, unheard_s=0.0), None) if is_silent(samples) else _Stretch(said, samples)
-    )
+    if is_silent(samples):
+        return _Stretch(replace(said, failed=silent, unheard_s=0.0), None)
+    return _Stretch(said, samples)
 
 
 def _predict(

@@ -85,13 +85,8 @@ class Training(BaseModel):
 
     @property
     def name(self) -> str:
-        """Unique within a run."""
-        return training_name(self.arm, self.seed)
-
-
-def training_name(arm: str, seed: int) -> str:
-    """``gold/0``."""
-    return f"{arm}/{seed}"
+        """``gold/0``: unique within a run."""
+        return f"{self.arm}/{self.seed}"
 
 
 def read_trainings(folder: StageFolder) -> dict[Path, Training]:

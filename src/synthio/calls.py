@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from synthio.records import Record
 from synthio.store import StageFolder
+
+T = TypeVar("T")
 
 
 class Calls(Record):
@@ -65,3 +67,8 @@ def spent(folder: StageFolder) -> dict[str, object]:
         "cost": sum(c.cost for c in every),
     }
     return {"usage": usage, "seconds": sum(c.seconds for c in every)}
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Consecutive runs of at most ``size`` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))

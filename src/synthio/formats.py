@@ -20,34 +20,39 @@ def signed(text: str) -> str:
     return text.lstrip("+-") if not text.strip("+-0.,") else text.replace("-", "−")
 
 
+def _shown(value: float | None, form: str, unit: str = "") -> str:
+    """A value in a format of Python's, with a true minus sign, and what stands after it."""
+    number = finite(value)
+    return MISSING if number is None else signed(format(number, form)) + unit
+
+
+def _hundredfold(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage with one decimal: 0.6317 becomes `63.2%`."""
-    value = finite(fraction)
-    return MISSING if value is None else signed(f"{100 * value:.1f}") + "%"
+    return _shown(_hundredfold(fraction), ".1f", "%")
 
 
 def points(difference: float | None) -> str:
     """A difference in percentage points, always signed, with one decimal: 4.0953 becomes `+4.1`."""
-    value = finite(difference)
-    return MISSING if value is None else signed(f"{value:+.1f}")
+    return _shown(difference, "+.1f")
 
 
 def spread(fraction: float | None) -> str:
     """A standard deviation of fractions in percentage points, unsigned: 0.012 becomes `1.2`."""
-    value = finite(fraction)
-    return MISSING if value is None else signed(f"{100 * value:.1f}")
+    return _shown(_hundredfold(fraction), ".1f")
 
 
 def count(number: float | None) -> str:
     """A whole number with thousands separators."""
-    value = finite(number)
-    return MISSING if value is None else signed(f"{value:,.0f}")
+    return _shown(number, ",.0f")
 
 
 def similarity(value: float | None) -> str:
     """A similarity or a score with three decimals."""
-    number = finite(value)
-    return MISSING if number is None else signed(f"{number:.3f}")
+    return _shown(value, ".3f")
 
 
 def quantity(value: float | None) -> str:

@@ -15,6 +15,7 @@ from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import loading_advice
+from synthio.calls import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -22,7 +23,7 @@ from synthio.records import Clip
 
 Embeddings = npt.NDArray[np.float32]
 #: Clips in memory: 64 of 10 s at 48 kHz are 120 MB.
-_HEARD_AT_ONCE = 64
+HEARD_AT_ONCE = 64
 
 
 class Clap(Protocol):
@@ -87,8 +88,7 @@ def _unit_rows(output: Any) -> Embeddings:
 def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> Embeddings:
     """Rows ``(clips, width)`` of the first ``limit_s`` seconds of each clip, some of which are in memory at a time."""
     rows = []
-    for start in range(0, len(clips), _HEARD_AT_ONCE):
-        part = clips[start : start + _HEARD_AT_ONCE]
+    for part in chunks(clips, HEARD_AT_ONCE):
         heard = [audio.load_start(Path(clip.path), limit_s, clap.sample_rate_hz) for clip in part]
         rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
     return np.concatenate(rows)

@@ -27,6 +27,7 @@ from transformers import (
 
 from synthio import metrics
 from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
+from synthio.calls import chunks
 from synthio.errors import BackendError, ConfigError
 
 Indices = npt.NDArray[np.int64]
@@ -110,8 +111,8 @@ def fine_tune(
     """Train ``model`` in place and leave it with its best validation weights; without ``valid``, with the last ones.
 
     ``examples``: `Examples`, or several joined. ``order`` says which of them each slot of each batch holds, shape
-    ``(steps * batch_size,)``. Returns the kept point
-    and the whole curve. Leaves no file behind, and the random state of Python, NumPy and torch (CPU) as it was.
+    ``(steps * batch_size,)``. Returns the kept point and the whole curve. Leaves no file behind, and the random state
+    of Python, NumPy and torch (CPU) as it was.
     """
     keeper = _KeepBest(advance)
     with _own_randomness(), tempfile.TemporaryDirectory() as scratch:
@@ -269,6 +270,11 @@ def _own_randomness() -> Iterator[None]:
         np.random.set_state(legacy)
 
 
+def collated(inputs: Sequence[Inputs], batch_size: int) -> Iterator[Inputs]:
+    """Clips in batches of at most ``batch_size``."""
+    return (default_collate(list(part)) for part in chunks(inputs, batch_size))
+
+
 @torch.inference_mode()
 def predict(model: Any, inputs: Sequence[Inputs], batch_size: int, device: torch.device) -> npt.NDArray[np.float64]:
     """Probabilities, shape ``(clips, classes)``: softmax for one label per clip, sigmoid for several.
@@ -279,7 +285,7 @@ def predict(model: Any, inputs: Sequence[Inputs], batch_size: int, device: torch
     model.eval().to(device)
     if not len(inputs):
         return np.zeros((0, model.config.num_labels))
-    batches = (default_collate(list(inputs[start : start + batch_size])) for start in range(0, len(inputs), batch_size))
+    batches = collated(inputs, batch_size)
     rows = [model(**{name: values.to(device) for name, values in batch.items()}).logits for batch in batches]
     logits = torch.cat(rows).double().cpu()
     single = model.config.problem_type == "single_label_classification"

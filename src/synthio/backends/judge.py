@@ -12,14 +12,13 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import default_collate
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.augment import mask_features
 from synthio.backends.classifier import Inputs
-from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
+from synthio.backends.fine_tuning import Examples, Optimisation, collated, fine_tune, predict
 from synthio.progress import Reporter
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.variation import draw_recording, vary
@@ -47,8 +46,7 @@ class Judge:
     @torch.inference_mode()
     def embed(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The pooled last features, ``(clips, width)``."""
-        inputs = self._heard(waveforms)
-        batches = (default_collate(inputs[start : start + _BATCH_SIZE]) for start in range(0, len(inputs), _BATCH_SIZE))
+        batches = collated(self._heard(waveforms), _BATCH_SIZE)
         rows = [self._model.resnet(**batch).pooler_output for batch in batches]
         return np.asarray(torch.cat(rows).flatten(1).double().numpy())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -142,8 +142,3 @@ def _outcome(question: Question[A], reply: Reply, attempt: int) -> Outcome[A]:
         return Outcome(question.accept(reply.text), attempt, None)
     except AnswerError as refused:
         return Outcome(None, attempt, f"{refused} ({reply.cut})" if reply.cut else str(refused))
-
-
-def chunks(items: Sequence[A], size: int) -> Iterator[Sequence[A]]:
-    """Consecutive runs of at most ``size`` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))

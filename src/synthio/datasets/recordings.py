@@ -17,8 +17,8 @@ class Recordings:
         self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         for path in audio_files(folder):
-            self._by_name[_folded(path.name)].append(path)
-            self._by_name[_folded(path.stem)].append(path)
+            self._by_name[folded(path.name)].append(path)
+            self._by_name[folded(path.stem)].append(path)
 
     def find(self, name: str) -> Path | str:
         """The file that a table names, with or without its ending; or why there is none."""
@@ -38,18 +38,18 @@ class Recordings:
         """``rec1.Table.1.selections.txt`` is about ``rec1.wav``; of several, that in a folder called like its own."""
         parts, folders = table.name.split("."), table.absolute().parent.parts[::-1]
         for count in range(len(parts), 0, -1):
-            if _folded(".".join(parts[:count])) in self._by_name:
+            if folded(".".join(parts[:count])) in self._by_name:
                 return self._one(".".join(parts[:count]), *folders)
         return "its table names no recording, and none is called like the table"
 
     def _one(self, name: str, *folders: str) -> Path | str:
         """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart.
         Where none has the name, one may be the same in another format."""
-        found = self._by_name.get(_folded(name), [])
+        found = self._by_name.get(folded(name), [])
         if not found and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-            found = self._by_name.get(_folded(Path(name).stem), [])
+            found = self._by_name.get(folded(Path(name).stem), [])
         for depth, folder in enumerate(folders):
-            alike = [path for path in found if _folded("".join(path.parts[-2 - depth : -1 - depth])) == _folded(folder)]
+            alike = [path for path in found if folded("".join(path.parts[-2 - depth : -1 - depth])) == folded(folder)]
             if len(found) < 2 or not alike:
                 break
             found = alike
@@ -61,5 +61,6 @@ class Recordings:
         return found[0] if found else "its recording is not in the audio folder"
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as another machine may have written it: composed, in small letters."""
     return clean(name).casefold()

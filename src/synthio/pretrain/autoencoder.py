@@ -58,7 +58,7 @@ def train_autoencoder(recipe: AutoencoderRecipe, reporter: Reporter) -> Path:
 
 
 def split_clips(
-    folder: UserPath, sample_rate_hz: int, validation_fraction: float
+    folder: Path, sample_rate_hz: int, validation_fraction: float
 ) -> tuple[list[audio.Waveform], list[audio.Waveform]]:
     """Training and validation waveforms; a fixed random share of clips is held out."""
     clips = read_corpus(folder)

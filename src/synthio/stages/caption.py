@@ -9,8 +9,7 @@ from pathlib import Path
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioned, Captioner
-from synthio.backends.questions import chunks
-from synthio.calls import calls, spent
+from synthio.calls import calls, chunks, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter

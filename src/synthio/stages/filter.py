@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio import audio, metrics
-from synthio.backends.clap import Clap, Embeddings
-from synthio.backends.questions import chunks
+from synthio.backends.clap import HEARD_AT_ONCE, Clap, Embeddings
+from synthio.calls import chunks
 from synthio.config import FilterConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.errors import DataError
@@ -27,8 +27,6 @@ from synthio.store import StageFolder
 
 Floats = npt.NDArray[np.float64]
 
-#: Clips in memory: 64 of 10 s at 48 kHz are 120 MB.
-_HEARD_AT_ONCE = 64
 #: Of the rules that have no threshold to set: no cosine is below -1, and a lead of 0 is the nearest label.
 _FIXED_THRESHOLDS = {"none": -1.0, "nearest": 0.0}
 
@@ -56,7 +54,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     spectra: list[Spectrum] = []
     rows: list[Embeddings] = []
     with reporter.task("filter: real clips", len(training)) as advance:
-        for part in chunks(training, _HEARD_AT_ONCE):
+        for part in chunks(training, HEARD_AT_ONCE):
             heard = [_load(clip, config, clap) for clip in part]
             spectra += [spectrum(waveform, window_s) for waveform in _for_copies(heard, clap)]
             # Only a quantile asks what the real clips score.
@@ -164,7 +162,7 @@ def judge_candidates(
     finished = folder.items(Verdict)
     todo = [candidate for candidate in candidates if candidate.id not in finished]
     with reporter.task("filter", len(candidates), len(candidates) - len(todo)) as advance:
-        for part in chunks(todo, _HEARD_AT_ONCE):
+        for part in chunks(todo, HEARD_AT_ONCE):
             verdicts = _judge(config, calibration, labels, part, audio_folder, clap)
             folder.append(verdicts)
             finished.update((verdict.id, verdict) for verdict in verdicts)

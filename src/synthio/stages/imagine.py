@@ -22,14 +22,13 @@ from synthio.backends.questions import (
     Question,
     RequestOptions,
     ask,
-    chunks,
     lines,
     make_request,
     parse,
     quote,
     quote_all,
 )
-from synthio.calls import calls, spent
+from synthio.calls import calls, chunks, spent
 from synthio.config import RunConfig
 from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label

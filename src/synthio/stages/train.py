@@ -10,11 +10,9 @@ has all predictions together.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from synthio.arms import (
@@ -27,7 +25,7 @@ from synthio.arms import (
     model_folder,
     prepare,
 )
-from synthio.backends.classifier import Frontend, save_classifier
+from synthio.backends.classifier import save_classifier
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.comparison import read_comparison
@@ -103,7 +101,7 @@ class _Run:
 
 def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance) -> None:
     model, training = fit_in_memory(run.config, run.material, arm, seed, advance, run.reporter)
-    _replace_model(model, run.material.frontend, model_folder(folder.path, arm))
+    save_classifier(model, run.material.frontend, model_folder(folder.path, arm))
     folder.finish(_predictions(run, model, training), training.model_dump(mode="json"))
     score = training.best.valid_score
     valid = "no validation" if score is None else f"validation score {score:.3f} at step {training.best.step}"
@@ -143,11 +141,3 @@ def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
             for clip, row in zip(material.clips[split], scores, strict=True)
         ]
     return made
-
-
-def _replace_model(model: Any, frontend: Frontend, folder: Path) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save_classifier(model, frontend, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
