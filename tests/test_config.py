@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -17,7 +17,7 @@ from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import ConfigError
-from synthio.recipes import load_recipe, validate
+from synthio.recipes import load_recipe, to_yaml, validate
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,12 +44,17 @@ def test_defaults_pass_their_own_rules() -> None:
     assert validate(config.model_dump(mode="json"), RunConfig, "defaults") == config
 
 
-def test_a_config_survives_yaml() -> None:
-    config = RunConfig(
-        data=DataConfig(path="clips with spaces/ü", label_separator="|"), run_folder=Path("runs/x"), seed=7
-    )
-    text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True)
-    assert validate(yaml.safe_load(text), RunConfig, "again") == config
+@unhurried
+@given(st.text(min_size=1), st.text(min_size=1))
+@example("clips with spaces/ü", "|")
+@example("\x85", "\u2028a\u2029")
+def test_a_config_survives_yaml(path: str, separator: str) -> None:
+    config = RunConfig(data=DataConfig(path=path, label_separator=separator), run_folder=Path("runs/x"), seed=7)
+    assert validate(yaml.safe_load(to_yaml(config.model_dump(mode="json"))), RunConfig, "again") == config
+
+
+def test_a_config_is_written_as_people_read_it() -> None:
+    assert to_yaml({"domain": "Vögel", "seeds": 3, "arms": ["gold"]}) == "domain: Vögel\nseeds: 3\narms:\n- gold\n"
 
 
 def test_sections_are_frozen() -> None:

@@ -18,6 +18,7 @@ from synthio.config import Arm, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.progress import Reporter
+from synthio.recipes import to_yaml
 from synthio.records import (
     Candidate,
     Caption,
@@ -370,11 +371,9 @@ class Pipeline:
 
     def write_recipe(self) -> None:
         """Keep the resolved recipe in the run folder. Raises: `StoreError` when another process works there."""
-        import yaml
-
         content = self.config.model_dump(mode="json", exclude={"include"})
         with working_in(self.root):
-            write_text(self.root / "recipe.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+            write_text(self.root / "recipe.yaml", to_yaml(content))
 
     def timings(self) -> dict[str, float]:
         """Seconds spent on every stage that this object has used, over all sittings; not on those of other settings."""

@@ -87,6 +87,23 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_yaml(path.parent / base, (*_seen, resolved)), content)
 
 
+def to_yaml(content: Mapping[str, Any]) -> str:
+    """A recipe as text that `read_yaml` reads as the same, whatever stands in it."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes the line breaks of Unicode as they are, and reads some of them as another one."""
+
+
+def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    breaks = set(text) & set("\x85\u2028\u2029")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if breaks else None)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
 def _not_there(path: Path, included_by: Sequence[Path]) -> str:
     if included_by:
         return f"{included_by[-1]}: includes {path}, which is not there; an include is relative to the file that has it"

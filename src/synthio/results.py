@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import yaml
 from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
@@ -23,6 +22,7 @@ from synthio.backends.parts import used_models
 from synthio.comparison import read_comparison
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig
 from synthio.errors import DataError, MissingArtefact
+from synthio.recipes import to_yaml
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.seeds import derive_seed
 from synthio.stages import report
@@ -133,7 +133,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         peak_device_memory_bytes=_peak_device_memory_bytes(),
         versions=versions(),
         models=models_used(config),
-        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        config_yaml=to_yaml(config.model_dump(mode="json")),
         warnings=[*run.warnings, *unmeasured],
         class_counts=_class_counts(clips),
         rejected_files=_rejected_files(run),
