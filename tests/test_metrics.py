@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
-from sklearn.metrics import accuracy_score, average_precision_score, confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from synthio import metrics
 from synthio.errors import DataError
@@ -46,17 +46,9 @@ def test_single_label_scores_equal_scikit_learn_on_class_indices(seed: int) -> N
     assert metrics.macro_f1(targets, metrics.top_class(scores)) == pytest.approx(expected)
 
 
-def test_recall_is_that_of_the_confusion_matrix() -> None:
-    indices, targets, scores = random_problem(3)
-    table = confusion_matrix(indices, scores.argmax(axis=1))
-    found = metrics.recall(targets, metrics.top_class(scores))
-    np.testing.assert_allclose(found, table.diagonal() / table.sum(axis=1))
-
-
-def test_a_class_without_clips_has_no_recall_and_is_left_out_of_the_means() -> None:
+def test_a_class_without_clips_is_left_out_of_the_means() -> None:
     targets = np.array([[True, False, False], [False, True, False]])
     scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
-    assert np.isnan(metrics.recall(targets, metrics.top_class(scores))[2])
     assert metrics.macro_f1(targets, metrics.top_class(scores)) == 1.0
     assert metrics.mean_average_precision(targets, scores) == 1.0
     assert np.isnan(metrics.mean_average_precision(np.zeros((2, 3), bool), scores))

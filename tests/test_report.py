@@ -45,7 +45,7 @@ from synthio.stages.report import (
     write_report,
 )
 from synthio.store import StageFolder
-from synthio.verdict import ArmResult, ClassResult, Comparison, Difference, effect
+from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, Difference, effect
 
 RATE_HZ = 16_000
 HOSTILE = [
@@ -837,6 +837,28 @@ def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
     page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
     assert "the interval of the test clips alone" in page.text
     assert "+4.0 points, of one training per arm" in page.text
+
+
+def test_every_class_has_its_own_interval_where_there_is_an_effect(tmp_path: Path) -> None:
+    differences = [
+        ClassDifference(points=9.0, low=-2.5, high=20.5),
+        ClassDifference(points=4.0, low=NAN, high=NAN),
+        None,
+    ]
+    scores: dict[str, float | None] = {"gold": 0.5, "synthio": 0.5}
+    classes = tuple(
+        class_result(name, scores).model_copy(update={"difference": found})
+        for name, found in zip(("flute", "one group", "untested"), differences, strict=True)
+    )
+    seeds = (0.5, 0.52)
+    arms = arm("gold", 0.5, 0, seeds), arm("synthio", 0.53, 9, seeds)
+    compared = comparison(*arms, between=difference(4.0, 1.0, 7.0), classes=classes)
+    shown = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report").text
+    assert "+9.0 −2.5 to +20.5 14 27" in shown and "+4.0 n/a 14 27" in shown and "n/a n/a 14 27" in shown
+    # Where the whole has no interval, no class has one.
+    alone = compared.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in arms)})
+    page = write(dataclasses.replace(MINIMAL, comparison=alone), tmp_path / "report")
+    assert "with intervals" not in page.text and "+20.5" not in page.text
 
 
 def test_classes_are_listed_by_gain(tmp_path: Path) -> None:

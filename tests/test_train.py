@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 import synthio
+from synthio import metrics
 from synthio.arms import (
     AddedClip,
     Training,
@@ -635,8 +637,64 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
         "b": (2, 2, False, {"gold": 0.0, "synthio": 0.5}),
         "c": (1, 0, True, {"gold": None, "synthio": None}),
     }
+    # b: no clip right, then one, or, with the other seed, both clips of the two.
+    assert [c.difference and c.difference.points for c in found.classes] == pytest.approx([25, 50, None])
     assert compare(predictions, [*train, *test], config, trainings) == found
     assert Comparison.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced accuracy"])
+def test_each_class_has_the_interval_of_its_own_clips(tmp_path: Path, metric: Any) -> None:
+    """It is that of a test set without the other classes; a class of one group has no ends."""
+    train = [handmade_clip(f"t{k}", label, "train") for k, label in enumerate("ab")]
+    test = [handmade_clip(f"e{k}", "a" if k < 30 else "b", "test") for k in range(40)]
+    test = [clip.model_copy(update={"group": clip.labels[0] if clip.labels == ("b",) else None}) for clip in test]
+    gold, synthio = [k % 3 == 0 for k in range(40)], [k % 3 < 2 for k in range(40)]
+    predictions, trainings = handmade({"gold": [gold] * 2, "synthio": [synthio] * 2}, test)
+    config = make_config(tmp_path, tmp_path, metric=metric)
+    a, b = (c.difference for c in compare(predictions, [*train, *test], config, trainings).classes if c.support)
+    alone = compare(predictions, [*train, *test[:30]], config, trainings).difference
+    assert a is not None and b is not None and alone is not None
+    assert (a.points, a.low, a.high) == (alone.points, alone.low, alone.high)
+    assert a.points == pytest.approx(100 / 3) and 0 < a.low < a.points < a.high
+    assert b.points == pytest.approx(30) and np.isnan([b.low, b.high]).all()
+
+
+def test_with_several_labels_a_class_has_the_interval_of_its_average_precision(tmp_path: Path) -> None:
+    """As in a dataset where it is the only label."""
+    generator = np.random.default_rng(0)
+    sets = [("a",), ("b",), ("a", "b"), ("c",)]
+    clips = [
+        handmade_clip(f"{split[0]}{k}", "a", split).model_copy(update={"labels": sets[k % 4]})
+        for split, count in (("train", 8), ("test", 40))
+        for k in range(count)
+    ]
+    test = [clip for clip in clips if clip.split == "test"]
+    predictions, trainings = handmade({arm: [[True] * 40] * 2 for arm in ("gold", "synthio")}, test)
+    predictions = [
+        row.model_copy(update={"scores": dict(zip("abc", generator.random(3).tolist(), strict=True))})
+        for row in predictions
+    ]
+    config = make_config(tmp_path, tmp_path)
+    found = {c.label: c for c in compare(predictions, clips, config, trainings).classes}
+    targets = np.array([["a" in clip.labels] for clip in test])
+    scores = np.array([row.scores["a"] for row in predictions]).reshape(2, 2, 40, 1)
+    expected = metrics.bootstrap_difference(
+        metrics.weighted_mean_average_precision,
+        targets,
+        scores[0],
+        scores[1],
+        config.train.bootstrap_samples,
+        numpy_generator(config.seed, "train", "bootstrap"),
+        groups=[clip.unit for clip in test],
+    )
+    difference = found["a"].difference
+    assert difference is not None
+    assert (difference.points, difference.low, difference.high) == pytest.approx(
+        (100 * expected.mean, 100 * expected.low, 100 * expected.high)
+    )
+    by_arm = [found["a"].scores["gold"], found["a"].scores["synthio"]]
+    assert by_arm == pytest.approx([np.mean([average_precision_score(targets, s) for s in arm]) for arm in scores])
 
 
 def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path) -> None:

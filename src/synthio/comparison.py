@@ -17,7 +17,7 @@ from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
-from synthio.verdict import ArmResult, ClassResult, Comparison, ConstantGuess, Difference, Metric
+from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, Metric
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
@@ -59,6 +59,7 @@ def compare(
     scores = _score_arrays(predictions, test, classes)
     several = problem_type(config, clips) == "multi_label_classification"
     measure = _MEASURES["mAP" if several else config.train.metric]
+    units = [clip.unit for clip in test]
     arms = [
         _arm_result(arm, scores[arm], targets, measure, [t for t in trainings if t.arm == arm])
         for arm in dict.fromkeys(t.arm for t in trainings)
@@ -68,8 +69,8 @@ def compare(
         n_valid=sum(clip.split == "valid" for clip in clips),
         n_test=len(test),
         arms=tuple(arms),
-        difference=_difference(scores, targets, measure, config, [clip.unit for clip in test]),
-        classes=_class_results(classes, clips, scores, targets, measure, config.train.tail_fraction),
+        difference=_difference(scores, targets, measure, config, units),
+        classes=_class_results(classes, clips, scores, targets, measure, config, units),
         constant=None if several else _constant_guess(clips, classes, targets, measure),
     )
 
@@ -88,23 +89,28 @@ class _Measure:
     name: Metric
     weighted: metrics.WeightedMetric
     decide: Callable[[Scores], metrics.BoolArray]
-    per_class: Callable[[metrics.BoolArray, Scores], metrics.FloatArray]
+    of_class: Callable[[metrics.BoolArray, int], tuple[metrics.Indices, slice]]
+    """Targets and the number of a class -> the clips and the columns on which the metric is that class's own score."""
 
     def value(self, targets: metrics.BoolArray, scores: Scores) -> float:
         """The metric with every clip counted once."""
         return float(self.weighted(targets, scores, np.ones((1, len(targets))))[0])
 
 
-def _recall(targets: metrics.BoolArray, scores: Scores) -> metrics.FloatArray:
-    return metrics.recall(targets, metrics.top_class(scores))
+def _own_clips(targets: metrics.BoolArray, number: int) -> tuple[metrics.Indices, slice]:
+    return np.flatnonzero(targets[:, number]), slice(None)
+
+
+def _own_column(targets: metrics.BoolArray, number: int) -> tuple[metrics.Indices, slice]:
+    return np.arange(len(targets)), slice(number, number + 1)
 
 
 _MEASURES: Mapping[Metric, _Measure] = {
     measure.name: measure
     for measure in (
-        _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _recall),
-        _Measure("balanced accuracy", metrics.weighted_balanced_accuracy, metrics.top_class, _recall),
-        _Measure("mAP", metrics.weighted_mean_average_precision, metrics.above_half, metrics.average_precision),
+        _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _own_clips),
+        _Measure("balanced accuracy", metrics.weighted_balanced_accuracy, metrics.top_class, _own_clips),
+        _Measure("mAP", metrics.weighted_mean_average_precision, metrics.above_half, _own_column),
     )
 }
 
@@ -141,33 +147,31 @@ def _arm_result(
     )
 
 
+_CONFIDENCE = 0.95
+#: The arms whose difference is the result.
+_BASELINE, _ARM = "gold", "synthio"
+
+
 def _difference(
     scores: Mapping[str, Scores],
     targets: metrics.BoolArray,
     measure: _Measure,
     config: RunConfig,
-    groups: Sequence[str],
+    units: Sequence[str],
 ) -> Difference | None:
-    if not {"gold", "synthio"} <= set(scores):
+    if not {_BASELINE, _ARM} <= set(scores):
         return None
-    confidence, resamples = 0.95, config.train.bootstrap_samples
-    interval = metrics.bootstrap_difference(
-        measure.weighted,
-        targets,
-        scores["gold"],
-        scores["synthio"],
-        resamples,
-        numpy_generator(config.seed, "train", "bootstrap"),
-        confidence,
-        groups,
-    )
+    generator = numpy_generator(config.seed, "train", "bootstrap")
+    resamples = config.train.bootstrap_samples
+    pair = scores[_BASELINE], scores[_ARM]
+    interval = metrics.bootstrap_difference(measure.weighted, targets, *pair, resamples, generator, _CONFIDENCE, units)
     return Difference(
-        arm="synthio",
-        baseline="gold",
+        arm=_ARM,
+        baseline=_BASELINE,
         points=100 * interval.mean,
         low=100 * interval.low,
         high=100 * interval.high,
-        confidence=confidence,
+        confidence=_CONFIDENCE,
         resamples=resamples,
     )
 
@@ -189,26 +193,35 @@ def _class_results(
     scores: Mapping[str, Scores],
     targets: metrics.BoolArray,
     measure: _Measure,
-    tail_fraction: float,
+    config: RunConfig,
+    units: Sequence[str],
 ) -> tuple[ClassResult, ...]:
     counted = _training_counts(clips)
     counts = {label: counted[label] for label in classes}
-    tail = tail_classes(counts, tail_fraction)
-    means = {
-        arm: np.mean([measure.per_class(targets, of_seed) for of_seed in of_arm], axis=0)
-        for arm, of_arm in scores.items()
-    }
-    support = targets.sum(axis=0)
-    return tuple(
-        ClassResult(
-            label=label,
-            n_train=counts[label],
-            support=int(support[k]),
-            is_tail=label in tail,
-            scores={arm: float(values[k]) if support[k] else None for arm, values in means.items()},
+    tail = tail_classes(counts, config.train.tail_fraction)
+    results = []
+    for number, label in enumerate(classes):
+        support = int(targets[:, number].sum())
+        rows, columns = measure.of_class(targets, number)
+        own = {arm: of_arm[:, rows, columns] for arm, of_arm in scores.items()} if support else {}
+        own_targets, own_units = targets[rows, columns], [units[row] for row in rows]
+        difference = _difference(own, own_targets, measure, config, own_units)
+        results.append(
+            ClassResult(
+                label=label,
+                n_train=counts[label],
+                support=support,
+                is_tail=label in tail,
+                scores={arm: _mean(own[arm], own_targets, measure) if support else None for arm in scores},
+                difference=difference
+                and ClassDifference(points=difference.points, low=difference.low, high=difference.high),
+            )
         )
-        for k, label in enumerate(classes)
-    )
+    return tuple(results)
+
+
+def _mean(scores: Scores, targets: metrics.BoolArray, measure: _Measure) -> float:
+    return statistics.fmean(measure.value(targets, of_seed) for of_seed in scores)
 
 
 def tail_classes(counts: Mapping[str, int], fraction: float) -> frozenset[str]:

@@ -26,7 +26,7 @@ CLIPS_VERSION = 2
 #: The same for classifiers other than the pocket one.
 FULL_SIZE_TRAINING_VERSION = 2
 #: The same for the comparison of the arms, which needs no training.
-COMPARISON_VERSION = 3
+COMPARISON_VERSION = 4
 #: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
 SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 3
 

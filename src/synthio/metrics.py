@@ -83,14 +83,6 @@ def macro_f1(targets: BoolArray, decisions: BoolArray) -> float:
     return float(f1_score(targets, decisions, average="macro", zero_division=np.nan))
 
 
-def recall(targets: BoolArray, decisions: BoolArray) -> FloatArray:
-    """Recall of every class, ``(classes,)``: for one label per clip, the accuracy on the class's own clips. NaN for a
-    class without clips."""
-    from sklearn.metrics import recall_score
-
-    return np.asarray(recall_score(targets.astype(int), decisions.astype(int), average=None, zero_division=np.nan))
-
-
 def average_precision(targets: BoolArray, scores: FloatArray) -> FloatArray:
     """Average precision of every class, sum over thresholds of (R_k - R_{k-1}) P_k; NaN for a class without clips."""
     from sklearn.metrics import average_precision_score

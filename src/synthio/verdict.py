@@ -50,6 +50,15 @@ class Difference(_Result):
     resamples: int
 
 
+class ClassDifference(_Result):
+    """`Difference` on one class: in points, NaN ends where its test clips are of one group. Every class has its own 95%
+    interval: of twenty one misses by chance."""
+
+    points: float
+    low: float
+    high: float
+
+
 class ClassResult(_Result):
     """One class on the test clips."""
 
@@ -61,6 +70,8 @@ class ClassResult(_Result):
     """Among the rarest classes of the training split."""
     scores: dict[str, float | None]
     """Per arm, the mean over seeds of recall (one label per clip) or average precision; None without test clips."""
+    difference: ClassDifference | None = None
+    """Between the arms of `Comparison.difference`; None without them, or without test clips."""
 
 
 class ConstantGuess(_Result):
