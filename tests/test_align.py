@@ -57,8 +57,8 @@ class Warnings(Reporter):
         self.warnings.append(message)
 
 
-def row(step: int, loss: float, winner: float) -> stage.Measurement:
-    return stage.Measurement(step, None, None, loss, 0.5, winner, 0.0)
+def row(step: int, loss: float, winner: float, loser: float = 0.0) -> stage.Measurement:
+    return stage.Measurement(step, None, None, loss, 0.5, winner, loser)
 
 
 def test_curve_starts_at_the_reference(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
@@ -131,15 +131,18 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
 def test_held_out_pairs_are_never_trained_on(
     small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stage.pair_errors
+    real = stage.denoising_errors
     trained: set[str] = set()
     measured: set[str] = set()
 
     def heard(config: RunConfig, data: Any, generator: Any, drawn: Any) -> Any:
-        (trained if torch.is_grad_enabled() else measured).update(pair.clip_id for pair, _ in drawn)
+        if torch.is_grad_enabled():
+            trained.update(pair.clip_id for pair, _ in drawn)
+        elif isinstance(drawn[0][1][0], str) and drawn[0][1][0].startswith("held-out-"):
+            measured.update(pair.clip_id for pair, _ in drawn)
         return real(config, data, generator, drawn)
 
-    monkeypatch.setattr(stage, "pair_errors", heard)
+    monkeypatch.setattr(stage, "denoising_errors", heard)
     config = make_config(small_data, flow_model, tmp_path, held_out_fraction=0.4)
     pairs = run(config, tmp_path).manifest(PreferencePair)
     held_out = {pair.clip_id for pair in pairs if pair.held_out}
@@ -282,11 +285,40 @@ def test_the_best_step_is_best_at_real_clips_whatever_the_margin_says() -> None:
 
 
 def test_only_making_losers_worse_is_said_and_the_base_model_kept() -> None:
-    curve = [row(0, 0.69, 0.0), row(10, 0.40, 0.1), row(20, 0.01, 0.5)]
-    warnings = stage.diagnose(curve, stage.best_step(curve), AlignConfig())
+    curve = [row(0, 0.69, 0.0), row(10, 0.40, 0.1, 0.3), row(20, 0.01, 0.5, 0.9)]
     assert stage.best_step(curve) == 0
-    assert any("base model is used" in warning for warning in warnings)
-    assert any("only learnt to make losers worse" in warning for warning in warnings)
+    not_helped, rose = stage.diagnose(curve, 0, AlignConfig(anchor=0))
+    assert "base model is used" in not_helped
+    assert "only learnt to make losers worse; the base model is kept" in rose
+    assert all("align.anchor=1" in warning for warning in (not_helped, rose))
+
+
+def test_advice_is_not_what_the_recipe_says_already() -> None:
+    curve = [row(0, 0.69, 0.0), row(10, 0.40, 0.1, -0.3)]
+    for settings, advice in (
+        (AlignConfig(), "Try a lower align.learning_rate or align.method=erm"),
+        (AlignConfig(method="erm"), "Try a lower align.learning_rate"),
+    ):
+        warnings = stage.diagnose(curve, 0, settings)
+        assert all(warning.endswith(advice) for warning in warnings)
+        # Losers got better too, and the loss of `erm` knows none.
+        assert not any("losers worse" in warning for warning in warnings)
+
+
+def test_the_reference_is_asked_once_about_held_out_pairs(
+    small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = StableAudio3.reference, []
+
+    def counted(self: StableAudio3) -> Any:
+        asked.append(torch.is_grad_enabled())
+        return real(self)
+
+    monkeypatch.setattr(StableAudio3, "reference", counted)
+    config = make_config(small_data, flow_model, tmp_path, steps=6, evaluate_every=2, patience=9)
+    folder = run(config, tmp_path)
+    assert [row.step for row in stage.read_curve(folder)] == [0, 2, 4, 6]
+    assert len(asked) == 1 + 6
 
 
 def test_patience_counts_measurements_since_the_best() -> None:

@@ -26,6 +26,9 @@ from synthio.store import StageFolder, replacing, write_text
 
 #: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
 _DRAWS = 4
+#: The gradient of a mean over thousands of numbers, for which half precision is too coarse where no beta stands before
+#: it. A power of two, so that nothing else changes.
+_ERM_SCALE = 1024.0
 #: Prompts to listen to before and after alignment.
 _COMPARED = 6
 
@@ -276,7 +279,8 @@ def _train(
     checkpoint = folder.path / "training.safetensors"
     step, best, notes = restore_checkpoint(checkpoint, parameters, optimiser)
     curve = [Measurement(**row) for row in notes.get("curve", [])]
-    curve = curve or [measure(config, data, generator, 0, [], [], reporter)]
+    held_out = _HeldOut(config, data, generator, reporter)
+    curve = curve or [held_out.measure(0, [], [])]
     losses: list[float] = []
     margins: list[float] = []
     size = settings.batch_size
@@ -291,7 +295,7 @@ def _train(
             margins.extend(float(margin > 0) for _, margin in own)
             advance(1)
             if step % settings.evaluate_every == 0 or step == settings.steps:
-                curve.append(measure(config, data, generator, step, losses, margins, reporter))
+                curve.append(held_out.measure(step, losses, margins))
                 losses, margins = [], []
                 if best_step(curve) == step:
                     best = {name: p.detach().clone() for name, p in parameters.items()}
@@ -316,16 +320,18 @@ def _accumulate(
     Raises: `BackendError` when one pair does not fit.
     """
     parameters = list(generator.adapter_parameters().values())
+    scale = _ERM_SCALE if config.align.method == "erm" else 1.0
     fitted: list[int] = []
 
     def add(part: Sequence[_Draw]) -> list[tuple[float, float]]:
         errors = pair_errors(config, data, generator, part)
         loss = pair_loss(errors, config.align)
         # Not `backward`: where memory runs out half way, nothing has been added.
-        gradients = torch.autograd.grad(loss.sum() / len(drawn), parameters, allow_unused=True)
+        gradients = torch.autograd.grad(scale * loss.sum() / len(drawn), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+                own = gradient / scale
+                parameter.grad = own if parameter.grad is None else parameter.grad + own
         fitted.append(len(part))
         return list(zip(loss.detach().tolist(), _margin(errors).tolist(), strict=True))
 
@@ -368,8 +374,16 @@ def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> list[_Draw]:
 
 
 def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]) -> Errors:
-    """Denoising errors of a batch of one duration: one time and one noise per pair, for winner and loser, policy and
-    reference."""
+    """Denoising errors of a batch of one duration under policy and reference."""
+    with torch.no_grad(), generator.reference():
+        reference = denoising_errors(config, data, generator, drawn)
+    return Errors(*denoising_errors(config, data, generator, drawn), *reference)
+
+
+def denoising_errors(
+    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]
+) -> tuple[Tensor, ...]:
+    """Of winners and of losers, each ``(pairs,)``, of one duration: one time and one noise per pair for both."""
     duration_s = drawn[0][0].duration_s
     winners, losers, conditioning = data.collate([pair for pair, _ in drawn])
     generators = [torch_generator(config.seed, "align", "noise", *seeds) for _, seeds in drawn]
@@ -378,43 +392,41 @@ def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: 
     # One forward pass for both: rows [winners; losers].
     both, noises, times = torch.cat([winners, losers]), torch.cat([noise, noise]), torch.cat([time, time])
     index = torch.arange(len(drawn), device=winners.device).repeat(2)
-    conditions = conditioning.rows(index)
-    with torch.no_grad(), generator.reference():
-        reference = generator.denoising_error(both, noises, times, conditions, duration_s)
-    policy = generator.denoising_error(both, noises, times, conditions, duration_s)
-    return Errors(*policy.chunk(2), *reference.chunk(2))
+    return generator.denoising_error(both, noises, times, conditioning.rows(index), duration_s).chunk(2)
 
 
-@torch.no_grad()
-def measure(
-    config: RunConfig,
-    data: _Pairs,
-    generator: TextToAudio,
-    step: int,
-    losses: list[float],
-    margins: list[float],
-    reporter: Reporter,
-) -> Measurement:
-    """Held-out pairs under fixed times and noises."""
+class _HeldOut:
+    """Held-out pairs under fixed times and noises. The reference's errors on them never change: they are taken once."""
 
-    def errors_of(part: Sequence[_Draw]) -> list[Tensor]:
-        return list(torch.stack(list(vars(pair_errors(config, data, generator, part)).values()), dim=1))
+    def __init__(self, config: RunConfig, data: _Pairs, generator: TextToAudio, reporter: Reporter) -> None:
+        self._config, self._data, self._generator, self._reporter = config, data, generator, reporter
+        with generator.reference():
+            self._reference = self._errors()
 
-    rows: list[Tensor] = []
-    for group in data.held_out.values():
-        work = [(pair, (f"held-out-{pair.id}", draw)) for pair in group for draw in range(_DRAWS)]
-        rows += in_batches(work, 2 * config.align.batch_size, errors_of, reporter.warn)
-    errors = Errors(*torch.stack(rows).unbind(1))
-    margin = _margin(errors)
-    return Measurement(
-        step=step,
-        train_loss=_mean(losses),
-        train_accuracy=_mean(margins),
-        held_out_loss=float(pair_loss(errors, config.align).mean()),
-        held_out_accuracy=float(((margin > 0).float() + 0.5 * (margin == 0).float()).mean()),
-        winner_error_change=float((errors.policy_winner - errors.reference_winner).mean()),
-        loser_error_change=float((errors.policy_loser - errors.reference_loser).mean()),
-    )
+    def measure(self, step: int, losses: list[float], margins: list[float]) -> Measurement:
+        """The policy as it is now, and what the training had since the measurement before."""
+        errors = Errors(*self._errors(), *self._reference)
+        margin = _margin(errors)
+        return Measurement(
+            step=step,
+            train_loss=_mean(losses),
+            train_accuracy=_mean(margins),
+            held_out_loss=float(pair_loss(errors, self._config.align).mean()),
+            held_out_accuracy=float(((margin > 0).float() + 0.5 * (margin == 0).float()).mean()),
+            winner_error_change=float((errors.policy_winner - errors.reference_winner).mean()),
+            loser_error_change=float((errors.policy_loser - errors.reference_loser).mean()),
+        )
+
+    @torch.no_grad()
+    def _errors(self) -> tuple[Tensor, ...]:
+        def errors_of(part: Sequence[_Draw]) -> list[Tensor]:
+            return list(torch.stack(denoising_errors(self._config, self._data, self._generator, part), dim=1))
+
+        rows: list[Tensor] = []
+        for group in self._data.held_out.values():
+            work = [(pair, (f"held-out-{pair.id}", draw)) for pair in group for draw in range(_DRAWS)]
+            rows += in_batches(work, 2 * self._config.align.batch_size, errors_of, self._reporter.warn)
+        return torch.stack(rows).unbind(1)
 
 
 def _mean(values: list[float]) -> float | None:
@@ -439,14 +451,23 @@ def diagnose(curve: Sequence[Measurement], chosen: int, settings: AlignConfig) -
     """The failure signatures, in words."""
     warnings = []
     last = curve[-1]
+    advice = "Try a lower align.learning_rate"
+    if settings.method == "dpo":
+        advice += ", align.anchor=1 or align.method=erm" if settings.anchor < 1 else " or align.method=erm"
     if chosen == 0:
         warnings.append(
             "alignment did not help: no step lowered the error on held-out real clips; the base model is used. "
-            "Try a lower align.learning_rate, align.anchor=1 or align.method=erm"
+            f"{advice}"
         )
     if last.winner_error_change > 0 and settings.method == "dpo":
+        found = (
+            "the adapter only learnt to make losers worse"
+            if last.loser_error_change > 0
+            else "it learnt the training clips by heart"
+        )
+        kept = f"step {chosen}" if chosen else "the base model"
         warnings.append(
-            f"the winner's error rose by {last.winner_error_change:.4f} by step {last.step}: from there on the adapter "
-            f"only learnt to make losers worse; step {chosen} is kept. Try align.anchor=1 or a lower learning rate"
+            f"the winner's error rose by {last.winner_error_change:.4f} by step {last.step}: {found}; {kept} is kept. "
+            f"{advice}"
         )
     return warnings
