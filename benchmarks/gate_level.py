@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from synthio.metrics import holm
+from synthio.bench.statistics import holm
 from synthio.stages.gate import p_value
 
 LEVELS = (0.05, 0.1, 0.2, 0.3, 0.5)

@@ -155,7 +155,7 @@ def probe() -> None:
 
 
 def _pooled(encoder: torch.nn.Module, frontend: Frontend, waveforms: list[audio.Waveform]) -> np.ndarray:
-    features = torch.from_numpy(np.stack([frontend.features(waveform) for waveform in waveforms]))
+    features = torch.stack([frontend.inputs(waveform)[frontend.main_input] for waveform in waveforms])
     return torch.cat([encoder(part).pooler_output for part in features.split(64)]).numpy()
 
 

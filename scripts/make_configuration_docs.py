@@ -28,11 +28,14 @@ overrides. All problems are reported at once, unknown keys with the nearest know
 type the command, but for `include` (to its recipe) and the cells of a table (to the table).
 
 """
+#: Of a recipe's file, which `synthio.recipes` reads; a run has it no more.
+INCLUDE = "| `include` | text or `null` | `null` | A base recipe, relative to this file; this file's keys win. |\n"
 
 
 def render() -> str:
     """The whole page."""
-    lines = [HEADER, "## Top level\n\n", *_table(RunConfig)]
+    header, version, *sections = _table(RunConfig)
+    lines = [HEADER, "## Top level\n\n", header, version, INCLUDE, *sections]
     seen: set[type[BaseModel]] = set()
     for name, field in RunConfig.model_fields.items():
         lines += _section(name, field.annotation, seen)

@@ -18,7 +18,7 @@ from synthio.backends.text_to_audio import Conditioning, StableAudio3, load_text
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
-from synthio.records import Clip, PreferencePair
+from synthio.records import Clip, Measurement, PreferencePair
 from synthio.stages import align as stage
 from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
@@ -57,8 +57,8 @@ class Warnings(Reporter):
         self.warnings.append(message)
 
 
-def row(step: int, loss: float, winner: float, loser: float = 0.0) -> stage.Measurement:
-    return stage.Measurement(step, None, None, loss, 0.5, winner, loser)
+def row(step: int, loss: float, winner: float, loser: float = 0.0) -> Measurement:
+    return Measurement(step, None, None, loss, 0.5, winner, loser)
 
 
 def test_curve_starts_at_the_reference(small_data: Path, flow_model: Path, tmp_path: Path) -> None:

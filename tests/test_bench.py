@@ -20,8 +20,8 @@ import yaml
 
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
-from synthio.bench.results import Result, write_results
-from synthio.bench.runner import Shard, cell_result, drawn_test, of_shard, parse_shard, settings_key
+from synthio.bench.results import Result, read_results, write_results
+from synthio.bench.runner import Shard, cell_result, drawn_test, fitting_results, of_shard, parse_shard, settings_key
 from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
@@ -31,6 +31,7 @@ from synthio.stages.gate import GateMeasures, choose_share
 from synthio.verdict import ArmResult, Comparison
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+ROOT = Path(__file__).parent.parent
 TIMES = ("train_s", "shared_s")
 
 
@@ -263,11 +264,6 @@ def test_cells_of_other_settings_leave_the_table(recipe: Path, tmp_path: Path) -
     changed = synthio("bench", "show", recipe, *options[:2], "base.train.steps=3")
     assert "0 of 2 cells finished" in changed.stdout
     assert "2 finished cell(s) of other settings" in changed.stderr
-    # A run that fails takes the old figure with it.
-    failed = synthio("bench", recipe, *options, f"base.retrieve.corpus={tmp_path / 'nothing'}", "--json")
-    assert failed.returncode == 8
-    assert json.loads(failed.stdout)["failed"].keys() == {"tones-n6-s0-retrieval"}
-    assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
     # A damaged cell is made again.
     (tmp_path / "out" / "cells" / "tones-n6-s0-gold.json").write_text("{")
     again = synthio("bench", recipe, *options)
@@ -288,13 +284,28 @@ def test_a_dry_run_counts_and_tells_of_data_that_cannot_be_drawn(recipe: Path, t
     assert "2 problem(s), with which cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
 
 
-def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, tmp_path: Path) -> None:
-    small = ["base.imagine.captions_per_clip=5", "base.retrieve.corpus=" + str(tmp_path / "nothing"), "--quiet"]
+def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    shutil.copy(next(small_data.rglob("*.wav")), tmp_path / "corpus")
+    small = ["base.imagine.captions_per_clip=5", f"base.retrieve.corpus={tmp_path / 'corpus'}", "--quiet"]
     result = synthio("bench", recipe, f"output={tmp_path / 'out'}", "arms=[gold, retrieval]", *small)
     assert result.returncode == 8
     assert "tones-n6-s0-retrieval" in result.stderr
-    assert "expected a folder with audio files" in result.stderr
+    assert "choose a larger retrieve.corpus" in result.stderr
     assert [row["arm"] for row in rows(tmp_path / "out")] == ["gold"]
+
+
+def test_data_that_cannot_be_read_now_costs_no_finished_cell(recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    """A disk that was not mounted once emptied the table."""
+    shutil.copytree(small_data, tmp_path / "data")
+    options = [recipe, f"output={tmp_path / 'out'}", "arms=[gold]", f"datasets.tones.data.path={tmp_path / 'data'}"]
+    assert synthio("bench", *options, "--quiet").returncode == 0
+    before = rows(tmp_path / "out")
+    (tmp_path / "data").rename(tmp_path / "unmounted")
+    assert synthio("bench", *options, "--quiet").returncode == 8
+    (tmp_path / "unmounted").rename(tmp_path / "data")
+    again = synthio("bench", "show", *options)
+    assert again.returncode == 0 and rows(tmp_path / "out") == before
 
 
 def test_a_model_that_cannot_be_one_stops_a_bench_before_its_first_cell(recipe: Path, tmp_path: Path) -> None:
@@ -302,6 +313,20 @@ def test_a_model_that_cannot_be_one_stops_a_bench_before_its_first_cell(recipe: 
     assert result.returncode == 4
     assert "train.model" in result.stderr
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_corpus_that_is_not_there_stops_a_bench_before_its_first_cell(recipe: Path, tmp_path: Path) -> None:
+    """The dry run said that all was well, and then every retrieval cell failed."""
+    options = [recipe, f"output={tmp_path / 'out'}", f"base.retrieve.corpus={tmp_path / 'nothing'}", "--quiet"]
+    planned = synthio("bench", *options, "arms=[gold, retrieval]", "--dry-run")
+    assert planned.returncode == 8
+    assert "expected a folder with audio files" in planned.stderr
+    stopped = synthio("bench", *options, "arms=[gold, retrieval]")
+    assert stopped.returncode == 3
+    assert "expected a folder with audio files" in stopped.stderr
+    assert not (tmp_path / "out" / "runs").exists()
+    # What no arm retrieves from needs not be there.
+    assert synthio("bench", *options, "arms=[gold, noise]", "--dry-run").returncode == 0
 
 
 def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finished: Path, tmp_path: Path) -> None:
@@ -360,6 +385,16 @@ def test_bad_recipes_are_refused(changes: dict[str, Any], words: str) -> None:
 def test_bad_shards_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected i/k"):
         parse_shard(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "results"), [("pocket", "pocket-n50"), ("pocket", "pocket-n100"), ("sweep-share", "sweep-share")]
+)
+def test_published_results_fit_the_recipe_that_made_them(name: str, results: str, tmp_path: Path) -> None:
+    """A settings key that changes for no reason has everybody train again."""
+    recipe = load_recipe(ROOT / "recipes" / "bench" / f"{name}.yaml", [f"output={tmp_path}"], BenchRecipe)
+    published = read_results([ROOT / "benchmarks" / "results" / f"{results}.csv"])
+    assert published and fitting_results(recipe, published) == published
 
 
 @pytest.mark.parametrize("arm", built_in_arms())
@@ -456,6 +491,23 @@ def test_what_a_seed_draws_for_the_test_is_told(small_data: Path) -> None:
     assert (drawn_test(own), drawn_test(drawn)) == (0.0, 0.4)
 
 
+def test_seeds_that_split_groups_evenly_draw_no_test_of_their_own(tmp_path: Path) -> None:
+    """Eight machines: all five seeds tested on the same three, and the table had arrows for it."""
+    sizes = {"m1": 40, "m2": 33, "m3": 27, "m4": 21, "m5": 18, "m6": 12, "m7": 9, "m8": 7}
+    rows = [f"{group}-{k}.wav,{'ab'[k % 2]},{group}" for group, size in sizes.items() for k in range(size)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,group", *rows]))
+    data = {"path": str(tmp_path / "clips.csv"), "split_method": "stratified"}
+    assert drawn_test(RunConfig.model_validate({"data": data})) == 0.0
+    assert drawn_test(RunConfig.model_validate({"data": data | {"split_method": "random"}})) == 0.3
+
+
+def test_the_seeds_of_a_bench_draw_their_test_unless_it_says_otherwise() -> None:
+    for base, expected in (({}, "random"), ({"data": {"split_method": "stratified"}}, "stratified")):
+        recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold",), base=base)
+        config = run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[0])
+        assert config.data.split_method == expected
+
+
 def test_the_largest_share_that_a_seed_draws_decides(tmp_path: Path) -> None:
     told = [{"test_fraction": fraction} for fraction in (0.2, 0.4, 0.0)]
     gold = zip(made("a", "gold", (0.5, 0.6, 0.8)), told, strict=True)
@@ -472,7 +524,7 @@ def test_seeds_that_draw_their_own_test_groups_are_told_from_others(tmp_path: Pa
     drawn = {"data": {"path": "demo", "split_method": "random", "test_fraction": 0.4}}
     recipe = content(
         output=tmp_path / "out",
-        datasets={"fixed": {"data": {"path": "demo"}}, "drawn": drawn},
+        datasets={"fixed": {"data": {"path": "demo", "split_method": "stratified"}}, "drawn": drawn},
         arms=("gold", "noise"),
         sizes=(5,),
         seeds=2,

@@ -20,6 +20,7 @@ from synthio.bench.statistics import (
     CONFIDENCE,
     Estimate,
     estimate,
+    holm,
     paired_differences,
     rank_agreement,
     redraw_correction,
@@ -27,7 +28,6 @@ from synthio.bench.statistics import (
     stratified,
 )
 from synthio.errors import DataError
-from synthio.metrics import holm
 
 fractions = st.floats(0, 1)
 p_value_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)

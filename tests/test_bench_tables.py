@@ -42,6 +42,17 @@ def results(scores: Mapping[str, Mapping[str, Sequence[float]]], **changes: Any)
     ]
 
 
+def tables_of(
+    rows: Sequence[Result],
+    titles: Mapping[str, str] = TITLES,
+    expected: int = 24,
+    corrections: Mapping[str, float] | None = None,
+) -> BenchTables:
+    """Against gold; arms without a title follow by name."""
+    others = sorted({row.arm for row in rows} - titles.keys())
+    return make_tables(rows, "gold", {**titles, **{arm: arm for arm in others}}, expected, corrections or {}, {})
+
+
 def marks(tables: BenchTables, column: int = 0) -> dict[str, str]:
     return {row.arm: cell.mark for row in tables.tables[0].rows if (cell := row.cells[column]) is not None}
 
@@ -51,7 +62,7 @@ def marks(tables: BenchTables, column: int = 0) -> dict[str, str]:
 
 def test_rows_follow_the_titles_and_columns_the_paper() -> None:
     found = results({name: {"zzz": [0.1], "synthio": [0.2], "gold": [0.3]} for name in ("birds", "gtzan", "esc50")})
-    tables = make_tables([*found, result("esc50", "gold", 0, 0.1, n=9)], "gold", TITLES, 20)
+    tables = tables_of([*found, result("esc50", "gold", 0, 0.1, n=9)], expected=20)
     assert [table.n for table in tables.tables] == [9, 50]
     table = tables.tables[1]
     assert [row.title for row in table.rows] == ["Gold-only", "Synthio", "zzz"]
@@ -63,7 +74,7 @@ def test_rows_follow_the_titles_and_columns_the_paper() -> None:
 
 def test_comparisons_are_paired_tests_on_the_common_seeds() -> None:
     rows = results({"esc50": {"gold": GOLD, "synthio": [*BETTER, 0.99]}})
-    (comparison,) = make_tables(rows).tables[0].comparisons
+    (comparison,) = tables_of(rows).tables[0].comparisons
     expected = stats.ttest_rel(BETTER, GOLD)
     assert comparison.seeds == 4
     assert comparison.difference.mean == pytest.approx(0.1025)
@@ -73,7 +84,7 @@ def test_comparisons_are_paired_tests_on_the_common_seeds() -> None:
 
 def test_one_family_per_table_and_one_for_the_pooled() -> None:
     arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46, 0.50]}
-    table = make_tables(results({"a": arms, "b": arms})).tables[0]
+    table = tables_of(results({"a": arms, "b": arms})).tables[0]
     assert [c.family for c in table.comparisons] == [4] * 4
     assert [c.family for c in table.pooled] == [2, 2]
     # Equal differences on both datasets: the pooled mean stays, its spread shrinks.
@@ -86,22 +97,22 @@ def test_one_family_per_table_and_one_for_the_pooled() -> None:
 
 def test_the_family_is_what_can_be_tested() -> None:
     arms = {"gold": GOLD, "synthio": BETTER, "noise": GOLD, "erm": [0.4]}
-    comparisons = {c.arm: c for c in make_tables(results({"a": arms})).tables[0].comparisons}
+    comparisons = {c.arm: c for c in tables_of(results({"a": arms})).tables[0].comparisons}
     assert {arm: c.family for arm, c in comparisons.items()} == {"erm": 1, "noise": 1, "synthio": 1}
     assert comparisons["noise"].adjusted_p is None and comparisons["erm"].adjusted_p is None
 
 
 def test_best_and_second_are_shared_by_numbers_that_print_alike() -> None:
-    tables = make_tables(results({"a": {"gold": [0.7001], "synthio": [0.7004], "noise": [0.6], "erm": [0.5]}}))
+    tables = tables_of(results({"a": {"gold": [0.7001], "synthio": [0.7004], "noise": [0.6], "erm": [0.5]}}))
     assert marks(tables) == {"gold": "best", "synthio": "best", "noise": "second", "erm": ""}
 
 
 def test_nothing_is_best_when_all_are_equal() -> None:
-    assert set(marks(make_tables(results({"a": {"gold": [0.5], "synthio": [0.5]}}))).values()) == {""}
+    assert set(marks(tables_of(results({"a": {"gold": [0.5], "synthio": [0.5]}}))).values()) == {""}
 
 
 def test_only_arms_with_all_seeds_compete() -> None:
-    tables = make_tables(results({"a": {"gold": [0.5, 0.6], "synthio": [0.9], "noise": [0.4, 0.5]}}), "gold", TITLES, 6)
+    tables = tables_of(results({"a": {"gold": [0.5, 0.6], "synthio": [0.9], "noise": [0.4, 0.5]}}), expected=6)
     assert marks(tables) == {"gold": "best", "noise": "second", "synthio": ""}
     text = to_markdown(tables)
     assert "5 of 6 cells finished." in text
@@ -111,7 +122,7 @@ def test_only_arms_with_all_seeds_compete() -> None:
 def test_a_mean_over_a_dataset_with_missing_seeds_says_so_and_is_never_best() -> None:
     whole = {"gold": [0.5, 0.6, 0.7], "noise": [0.4, 0.5, 0.6]}
     scores = {"a": {**whole, "synthio": [0.9, 0.9]}, "b": {**whole, "synthio": [0.9, 0.9, 0.9]}}
-    tables = make_tables(results(scores), "gold", TITLES)
+    tables = tables_of(results(scores))
     means = {row.arm: row.mean for row in tables.tables[0].rows if row.mean is not None}
     assert {arm: (mean.seeds, mean.complete, mean.mark) for arm, mean in means.items()} == {
         "gold": (3, True, "best"),
@@ -123,7 +134,7 @@ def test_a_mean_over_a_dataset_with_missing_seeds_says_so_and_is_never_best() ->
 
 def test_a_mean_with_as_many_seeds_as_the_shortest_column_may_lack_others() -> None:
     scores = {"a": {"gold": [0.5, 0.6], "synthio": [0.9, 0.9]}, "b": {"gold": [0.5, 0.6, 0.7], "synthio": [0.9, 0.9]}}
-    assert told_of_synthio(make_tables(results(scores), "gold", TITLES)) == ["", "(2 of 3 seeds)", "(partial)"]
+    assert told_of_synthio(tables_of(results(scores))) == ["", "(2 of 3 seeds)", "(partial)"]
 
 
 def told_of_synthio(tables: BenchTables) -> list[str]:
@@ -133,9 +144,7 @@ def told_of_synthio(tables: BenchTables) -> list[str]:
 
 
 def test_the_mean_over_datasets_needs_every_dataset() -> None:
-    tables = make_tables(
-        results({"a": {"gold": [0.2, 0.4], "synthio": [0.5, 0.7]}, "b": {"gold": [0.6, 0.8]}}), "gold", TITLES
-    )
+    tables = tables_of(results({"a": {"gold": [0.2, 0.4], "synthio": [0.5, 0.7]}, "b": {"gold": [0.6, 0.8]}}))
     gold, synthio = tables.tables[0].rows
     assert gold.mean is not None and gold.mean.score.mean == pytest.approx(0.5)
     assert gold.mean.complete
@@ -148,31 +157,31 @@ def test_the_mean_over_datasets_needs_every_dataset() -> None:
 
 def test_pooling_leaves_out_datasets_with_one_common_seed_while_others_have_more() -> None:
     two, one = {"gold": [0.1, 0.2], "synthio": [0.3, 0.5]}, {"gold": [0.9], "synthio": [0.1]}
-    tables = make_tables(results({"a": two, "b": one, "c": two}))
+    tables = tables_of(results({"a": two, "b": one, "c": two}))
     (mixed,) = tables.tables[0].pooled
     assert (mixed.datasets, mixed.seeds) == (("a", "c"), 2)
     assert "| 2 of 3 | 2 |" in to_markdown(tables)
     # The arrow at a mean would speak of all three.
     assert all(row.mean is not None and row.mean.versus is None for row in tables.tables[0].rows)
-    (single,) = make_tables(results({"a": one, "b": one})).tables[0].pooled
+    (single,) = tables_of(results({"a": one, "b": one})).tables[0].pooled
     assert (single.datasets, single.difference.standard_error) == (("a", "b"), None)
-    assert make_tables(results({"a": two, "b": one})).tables[0].pooled == ()
+    assert tables_of(results({"a": two, "b": one})).tables[0].pooled == ()
 
 
 def test_costs_and_added_clips_are_medians() -> None:
     rows = [result("a", "gold", s, 0.5, train_s=t, shared_s=100.0, n_added=t) for s, t in enumerate((1, 5, 1000))]
-    (row,) = make_tables(rows).tables[0].rows
+    (row,) = tables_of(rows).tables[0].rows
     assert (row.cost_s, row.added) == (105, 5)
 
 
 def test_ranks_are_over_the_papers_datasets() -> None:
     arms = {"gold": [0.1], "synthio": [0.9], "noise": [0.05], "ours": [0.99]}
-    table = make_tables(results({"esc50": arms, "birds": {"gold": [1.0]}})).tables[0]
+    table = tables_of(results({"esc50": arms, "birds": {"gold": [1.0]}})).tables[0]
     assert table.ranking is not None
     # In the paper, synthio is above gold and gold above noise too.
     assert (table.ranking.arms, table.ranking.spearman, table.ranking.kendall) == (3, 1, 1)
-    assert "over 3 arms" in to_markdown(make_tables(results({"esc50": arms})))
-    assert make_tables(results({"birds": arms})).tables[0].ranking is None
+    assert "over 3 arms" in to_markdown(tables_of(results({"esc50": arms})))
+    assert tables_of(results({"birds": arms})).tables[0].ranking is None
 
 
 def test_frequency_rows_only_where_measured() -> None:
@@ -181,25 +190,25 @@ def test_frequency_rows_only_where_measured() -> None:
         result("a", "gold", 1, 0.5, head=0.6, medium=0.5),
         result("b", "gold", 0, 0.5),
     ]
-    tables = make_tables(rows)
+    tables = tables_of(rows)
     (row,) = tables.tables[0].frequency
     assert row.scores["head"] is not None and row.scores["head"].mean == pytest.approx(0.7)
     assert row.scores["tail"] is not None and row.scores["tail"].standard_error is None
     assert "tail" in to_markdown(tables)
-    assert "tail" not in to_markdown(make_tables(rows[2:]))
+    assert "tail" not in to_markdown(tables_of(rows[2:]))
 
 
 def test_two_metrics_of_one_dataset_are_refused() -> None:
     rows = [result("a", "gold", 0, 0.5), result("a", "gold", 1, 0.5, metric="mAP")]
     with pytest.raises(DataError, match="accuracy and mAP"):
-        make_tables(rows)
+        tables_of(rows)
 
 
 # ---------------------------------------------------------------------------------------------------------- the words
 
 
 def compared(gold: Sequence[float], synthio: Sequence[float], **others: Sequence[float]) -> Comparison:
-    comparisons = make_tables(results({"esc50": {"gold": gold, "synthio": synthio, **others}})).tables[0].comparisons
+    comparisons = tables_of(results({"esc50": {"gold": gold, "synthio": synthio, **others}})).tables[0].comparisons
     return next(c for c in comparisons if c.arm == "synthio")
 
 
@@ -239,8 +248,8 @@ def test_a_claim_always_has_its_interval_on_one_side(pairs: list[tuple[float, fl
 
 
 def test_no_verdict_without_the_arm_or_without_the_reference() -> None:
-    assert "minus" not in to_markdown(make_tables(results({"a": {"gold": GOLD, "noise": BETTER}})))
-    text = to_markdown(make_tables(results({"a": {"synthio": GOLD, "noise": BETTER}}), "gold", TITLES))
+    assert "minus" not in to_markdown(tables_of(results({"a": {"gold": GOLD, "noise": BETTER}})))
+    text = to_markdown(tables_of(results({"a": {"synthio": GOLD, "noise": BETTER}})))
     assert "No comparisons: no other arm shares a finished seed with the reference, Gold-only." in text
 
 
@@ -249,7 +258,7 @@ def test_no_verdict_without_the_arm_or_without_the_reference() -> None:
 
 def full() -> BenchTables:
     arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.41, 0.43, 0.40, 0.415]}
-    return make_tables(results({"esc50": arms, "birds": arms}), "gold", TITLES, 24)
+    return tables_of(results({"esc50": arms, "birds": arms}))
 
 
 def test_markdown_rows() -> None:
@@ -288,14 +297,14 @@ def test_the_text_says_how_many_comparisons_and_seeds_there_are_and_what_is_miss
     # As gold, and so not tested: erm.
     arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46], "erm": GOLD}
     rows = [*results({"a": arms, "b": arms}), *results({"a": {**arms, "noise": GOLD}}, n=100)]
-    text = to_markdown(make_tables(rows))
+    text = to_markdown(tables_of(rows))
     assert "the seeds that both have (at least 3)" in text
     assert "over all tested comparisons of the table (4 for n = 50, 1 for n = 100)" in text
     assert "(partial): some seeds are missing" in text
     whole = to_markdown(full())
     assert "(at least 4)" in whole and "(4 for n = 50)" in whole and "some seeds are missing" not in whole
     # With one dataset there is no mean over datasets to be missing.
-    single = to_markdown(make_tables(results({"a": {"gold": GOLD, "synthio": BETTER}})))
+    single = to_markdown(tables_of(results({"a": {"gold": GOLD, "synthio": BETTER}})))
     assert "some seeds are missing" not in single and "Over datasets" not in single
 
 
@@ -316,8 +325,8 @@ class Tags(HTMLParser):
 
 def hostile() -> BenchTables:
     arms = {"gold": GOLD, "synthio": BETTER, "[x] $|$^~\\end{x}#%": GOLD}
-    return make_tables(
-        results({"<b>&_x": arms, "other": arms}, head=0.5), "gold", {"gold": "<i>gold</i> & *co*", "synthio": "S_{1}"}
+    return tables_of(
+        results({"<b>&_x": arms, "other": arms}, head=0.5), {"gold": "<i>gold</i> & *co*", "synthio": "S_{1}"}
     )
 
 
@@ -347,7 +356,7 @@ def test_latex_is_escaped() -> None:
 
 @pytest.mark.parametrize("render", RENDERERS)
 def test_no_results_yet(render: Any) -> None:
-    assert "0 of 40 cells finished." in render(make_tables([], "gold", TITLES, 40))
+    assert "0 of 40 cells finished." in render(tables_of([], expected=40))
 
 
 @given(
@@ -356,7 +365,7 @@ def test_no_results_yet(render: Any) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_half_finished_benchmark_renders(cells: set[tuple[str, str, int]]) -> None:
     rows = [result(*cell, value=(7 * len(cell[1]) + 13 * cell[2]) % 50 / 50) for cell in sorted(cells)]
-    tables = make_tables(rows, "gold", TITLES, 24)
+    tables = tables_of(rows)
     for render in RENDERERS:
         text = render(tables)
         assert f"{len(cells)} of 24 cells finished." in text
@@ -370,7 +379,7 @@ def test_any_half_finished_benchmark_renders(cells: set[tuple[str, str, int]]) -
 def test_datasets_whose_seeds_draw_their_test_clips_have_wider_intervals_and_are_named() -> None:
     arms = {"gold": GOLD, "synthio": BETTER}
     rows = results({"a": arms, "b": arms})
-    plain, corrected = make_tables(rows).tables[0], make_tables(rows, corrections={"b": 2 / 3})
+    plain, corrected = tables_of(rows).tables[0], tables_of(rows, corrections={"b": 2 / 3})
     for row, other in zip(plain.rows, corrected.tables[0].rows, strict=True):
         widths = [[cell.score.half_width or 0 for cell in cells if cell] for cells in (row.cells, other.cells)]
         assert widths[1] == pytest.approx([widths[0][0], widths[0][1] * math.sqrt(1 + 4 * 2 / 3)])
@@ -379,7 +388,7 @@ def test_datasets_whose_seeds_draw_their_test_clips_have_wider_intervals_and_are
     )
     assert after[0] == before[0] and after[1] > before[1] and after[2] > before[2]
     assert "The seeds of b draw their test groups anew" in to_markdown(corrected)
-    assert "draw their test groups" not in to_markdown(make_tables(rows))
+    assert "draw their test groups" not in to_markdown(tables_of(rows))
 
 
 def test_the_gates_regret_by_hand() -> None:
@@ -390,7 +399,7 @@ def test_the_gates_regret_by_hand() -> None:
     rows = results(scores)
     # On dataset b it took synthetic clips.
     rows = [r.model_copy(update={"n_added": 9 if r.arm == "synthio" or r.value == 0.8 else 0}) for r in rows]
-    tables = make_tables(rows)
+    tables = tables_of(rows)
     gate = tables.tables[0].gate
     assert gate is not None
     assert (gate.let_in, gate.cells) == (1, 4)
@@ -402,4 +411,4 @@ def test_the_gates_regret_by_hand() -> None:
 
 
 def test_without_the_gated_arm_there_is_no_regret() -> None:
-    assert make_tables(results({"a": {"gold": GOLD, "synthio": BETTER}})).tables[0].gate is None
+    assert tables_of(results({"a": {"gold": GOLD, "synthio": BETTER}})).tables[0].gate is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import soundfile as sf
 import torch
 from endpoint_server import Body, EndpointServer, Response, chat, error
 from tiny_llm import byte_tokenizer, tiny_gemma
+from tiny_models import with_half_of
 from transformers import (
     AudioFlamingo3Config,
     AudioFlamingo3EncoderConfig,
@@ -30,17 +32,19 @@ from transformers import (
 
 from synthio.audio import Waveform
 from synthio.backends.audio_llm import TransformersCaptioner, _text_only
-from synthio.backends.captioner import Captioned, Captioner, TemplateCaptioner
+from synthio.backends.captioner import Captioner, TemplateCaptioner
 from synthio.backends.choices import load_captioner
 from synthio.backends.clap_tagger import ClapTagger
+from synthio.backends.endpoint import ChatAnswer
 from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
+from synthio.calls import Answer
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, ModelError
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip
 from synthio.stages.caption import caption_clips
-from synthio.store import StageFolder
+from synthio.store import StageFolder, append_lines
 
 RATE = 16_000
 AUDIO_SPECIAL = ["<pad>", "<eos>", "<bos>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
@@ -106,7 +110,7 @@ def test_the_vocabulary_is_large_and_has_no_repeats() -> None:
 def test_tags_become_a_sentence(count: int, sentence: str) -> None:
     context = "a flute with rain on leaves in the background"
     heard = spell(*["a sound with a breathy tone"] * 2, "a sound with vibrato", *[context] * 3)
-    assert ClapTagger(WordClap(), count).caption([heard], RATE, [("flute",)]) == [Captioned(sentence)]
+    assert ClapTagger(WordClap(), count).caption([heard], RATE, [("flute",)]) == [Answer(sentence)]
 
 
 def test_a_background_is_named_only_where_it_is_likelier_than_none() -> None:
@@ -145,7 +149,7 @@ def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
     with EndpointServer(lambda body, earlier: chat(" A flute\n plays. ", 7, 3)) as server:
         captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6), Reporter())
         found = captioner.caption([tone(), tone(0.2)], RATE, [('the "flute"',), ("a_b",)])
-    assert found == [Captioned("A flute plays.", None, 7, 3, 3.0)] * 2
+    assert found == [ChatAnswer("A flute plays.", None, 7, 3, 3.0)] * 2
     by_text = {seen.text: seen for seen in server.seen}
     assert any('"the \\"flute\\""' in text for text in by_text)
     lengths = []
@@ -295,6 +299,14 @@ def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         TransformersCaptioner(str(tiny_gemma(tmp_path)), None, "cpu", 1, Reporter())
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_folder_with_half_a_file_says_so(file: str, qwen_audio: Path, tmp_path: Path) -> None:
+    """Half of the weights ended in a traceback."""
+    folder = with_half_of(file, qwen_audio, tmp_path / "captioner")
+    with pytest.raises(ModelError, match=r"caption\.model .*captioner' cannot be loaded .*; check its files"):
+        TransformersCaptioner(str(folder), None, "cpu", 1, Reporter())
+
+
 # The recipe picks -----------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +384,18 @@ def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
     assert [c.text for c in captions] == ["a flute before"] * 2 + ["a flute after"] * 2
     usage = folder.summary()["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (2 * 5 + 2 * 7, 2 * 2 + 2 * 3)
+
+
+def test_tokens_that_an_earlier_version_counted_count(tmp_path: Path) -> None:
+    """It noted seconds beside them."""
+    found = clips(tmp_path, 1)
+    kept = {"requests": 1, "failed_requests": 1, "input_tokens": 7, "output_tokens": 3, "cost": 0.5, "seconds": 2.5}
+    folder = StageFolder(tmp_path, "caption", "key")
+    append_lines(folder.path / "items.jsonl", [json.dumps({"id": "calls-1", **kept})])
+    with EndpointServer(lambda body, earlier: chat("a flute in rain", 5, 2)) as server:
+        run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter()))
+    usage = {"requests": 2, "failed_requests": 1, "input_tokens": 12, "output_tokens": 5, "cost": 0.5}
+    assert folder.summary()["usage"] == usage
 
 
 def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
-from synthio.checkpoint import restore_checkpoint, save_checkpoint
+from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
+from synthio.errors import StoreError
 
 
 def test_round_trip_continues_exactly(tmp_path: Path) -> None:
@@ -37,3 +42,38 @@ def test_round_trip_continues_exactly(tmp_path: Path) -> None:
 
 def test_no_checkpoint_is_step_zero(tmp_path: Path) -> None:
     assert restore_checkpoint(tmp_path / "none", {}, torch.optim.AdamW([torch.zeros(1)])) == (0, {}, {})
+
+
+@contextmanager
+def no_file_above(size_bytes: int) -> Iterator[None]:
+    """The system refuses every write beyond; as of a full disk, its error comes in the midst of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_checkpoint_that_the_disk_does_not_take_is_a_store_error_and_the_old_one_stays(tmp_path: Path) -> None:
+    path, weights = tmp_path / "c", torch.nn.Parameter(torch.arange(100_000.0))
+    optimiser = torch.optim.AdamW([weights])
+    save_checkpoint(path, 1, {"weights": weights}, optimiser, {}, {})
+    with no_file_above(10_000), pytest.raises(StoreError, match="cannot be written"):
+        save_checkpoint(path, 2, {"weights": weights}, optimiser, {}, {})
+    assert restore_checkpoint(path, {"weights": weights}, optimiser)[0] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["c"]
+
+
+def test_tensors_are_made_once_and_a_disk_that_does_not_take_them_is_a_store_error(tmp_path: Path) -> None:
+    def make() -> dict[str, torch.Tensor]:
+        return {"turned": torch.arange(200_000).reshape(2, -1).T, "half": torch.ones(3, dtype=torch.bfloat16)}
+
+    with no_file_above(10_000), pytest.raises(StoreError, match="cannot be written"):
+        cached_tensors(tmp_path, "key", make)
+    assert not list(tmp_path.iterdir())
+    made = cached_tensors(tmp_path, "key", make)
+    again = cached_tensors(tmp_path, "key", dict)
+    for name, tensor in make().items():
+        assert torch.equal(made[name], tensor) and torch.equal(again[name], tensor)
+        assert again[name].dtype == tensor.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from tiny_models import with_half_of
 
 from synthio.backends.clap import load_clap
 from synthio.config import CaptionConfig, ClapConfig, DataConfig, RunConfig
@@ -100,6 +102,22 @@ def test_doctor_names_the_device_of_the_captioner() -> None:
 def test_a_folder_with_pickled_weights_is_to_be_saved_again(clap_model: Path, tmp_path: Path) -> None:
     shutil.copytree(clap_model, tmp_path / "clap", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(ModelError, match="save it again with save_pretrained"):
+        load_clap(ClapConfig(model=str(tmp_path / "clap")), Reporter())
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"])
+def test_a_folder_with_half_a_file_says_so(file: str, clap_model: Path, tmp_path: Path) -> None:
+    """Half of the weights ended in a traceback."""
+    folder = with_half_of(file, clap_model, tmp_path / "clap")
+    with pytest.raises(ModelError, match=r"clap\.model .*clap' cannot be loaded .*; check its files"):
+        load_clap(ClapConfig(model=str(folder)), Reporter())
+
+
+def test_weights_of_another_size_are_no_traceback(clap_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(clap_model, tmp_path / "clap")
+    settings = json.loads((clap_model / "config.json").read_text())
+    (tmp_path / "clap" / "config.json").write_text(json.dumps({**settings, "projection_dim": 8}))
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_clap(ClapConfig(model=str(tmp_path / "clap")), Reporter())
 
 

@@ -57,6 +57,15 @@ def test_a_config_is_written_as_people_read_it() -> None:
     assert to_yaml({"domain": "Vögel", "seeds": 3, "arms": ["gold"]}) == "domain: Vögel\nseeds: 3\narms:\n- gold\n"
 
 
+def test_a_cosine_needs_a_threshold_of_its_own() -> None:
+    """The default is the published one of a sigmoid, which no cosine reaches."""
+    content = {"data": {"path": "demo"}, "filter": {"rule": "cosine"}}
+    with pytest.raises(ConfigError, match=r"filter.rule: cosine needs a filter.threshold"):
+        validate(content, RunConfig, "recipe.yaml")
+    config = validate(content | {"filter": {"rule": "cosine", "threshold": 0.3}}, RunConfig, "recipe.yaml")
+    assert validate(config.model_dump(mode="json"), RunConfig, "as the run folder has it") == config
+
+
 def test_sections_are_frozen() -> None:
     config = RunConfig(data=DataConfig(path="demo"))
     with pytest.raises(ValidationError):

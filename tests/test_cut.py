@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from synthio import audio
 from synthio.cli import app
 from synthio.config import RunConfig
 from synthio.datasets.annotations import Annotation, ColumnNames, read_annotations
@@ -46,6 +47,11 @@ def cut(tmp_path: Path, *tables: Path, **options: Any) -> Cut:
 def table_of(found: Cut) -> list[dict[str, str]]:
     with Path(found.table).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def buzz(length: int) -> np.ndarray:
+    """Of half of full scale, and of mean 0 over any even number of samples."""
+    return np.resize([0.5, -0.5], length)
 
 
 def written(path: Path, text: str) -> Path:
@@ -146,7 +152,7 @@ def test_what_sounds_beside_a_clip_is_of_its_time_and_channel(
 
 def test_many_annotations_of_one_recording_take_seconds(tmp_path: Path) -> None:
     """Each clip was once compared with every annotation: 20,000 took minutes."""
-    sf.write(tmp_path / "a.wav", np.full(2_001 * 100, 0.5), 100)
+    sf.write(tmp_path / "a.wav", buzz(2_001 * 100), 100)
     overlapping = [(f"{0.2 * i:.2f}", f"{0.2 * i + 0.1:.2f}", f"{0.2 * i + 0.15:.2f}") for i in range(10_000)]
     lines = "".join(f"a.wav,{a},{c},wren\na.wav,{b},{c},robin\n" for a, b, c in overlapping)
     table = written(tmp_path / "t.csv", f"path,start,end,label\n{lines}a.wav,2000,2001,wren\n")
@@ -206,6 +212,19 @@ def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) 
         8: "its recording is not in the audio folder",
     }
     assert sum(found.rejected.values()) == 7
+
+
+def test_a_recorder_that_is_stuck_is_silent(tmp_path: Path) -> None:
+    """It was cut, and then the clip was rejected by the run; and so was one that is silent once its peak is at 1."""
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    samples = np.concatenate([np.full(RATE_HZ, 0.3), 0.3 + tone, np.full(RATE_HZ, 900.0) + 0.01 * tone])
+    sf.write(tmp_path / "a.wav", samples, RATE_HZ, subtype="FLOAT")
+    lines = "path,start,end,label\na.wav,0,1,wren\na.wav,1,2,wren\na.wav,2,3,wren\n"
+    found = cut(tmp_path, written(tmp_path / "x.csv", lines))
+    assert (found.counts, found.rejected) == ({"wren": 1}, {"is silent": 2})
+    (row,) = table_of(found)
+    assert row["start_s"] == "1.0"
+    assert audio.measure(Path(found.table).parent / row["path"], 1.0).samples == RATE_HZ
 
 
 def test_a_recording_that_was_cut_short_gives_what_it_holds(site: Path, tmp_path: Path) -> None:
@@ -350,7 +369,7 @@ def test_pieces_cover_the_annotation_and_are_never_too_long(
     tmp_path_factory: pytest.TempPathFactory, times: list[tuple[float, float]], margin_s: float, max_duration_s: float
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    sf.write(folder / "a.wav", np.full(6 * 1_000, 0.5), 1_000)
+    sf.write(folder / "a.wav", buzz(6 * 1_000), 1_000)
     lines = "".join(f"a.wav,{start},{start + length},x{i}\n" for i, (start, length) in enumerate(times))
     found = cut(folder, written(folder / "t.csv", "path,start,end,label\n" + lines), margin_s=margin_s,
                 max_duration_s=max_duration_s)  # fmt: skip
@@ -401,7 +420,7 @@ def test_groups_and_splits_of_the_table_are_kept(site: Path, tmp_path: Path) -> 
 
 def test_raven_says_on_which_channel(site: Path, tmp_path: Path) -> None:
     """Two calls at once, each on its own channel, were the same mixed clip under two labels."""
-    left, right = np.full(6 * RATE_HZ, 0.1), np.full(6 * RATE_HZ, 0.3)
+    left, right = (0.1 * buzz(6 * RATE_HZ) + level for level in (0.1, 0.3))
     sf.write(site / "stereo.wav", np.stack([left, right], axis=1), RATE_HZ, subtype="FLOAT")
     header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
     lines = ["1\tWaveform 1\t1\t1\t2\twren\n", "1\tSpectrogram 1\t1\t1\t2\twren\n", "2\tx\t2\t1\t2\trobin\n"]

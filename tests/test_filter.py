@@ -110,6 +110,61 @@ def test_training_clips_are_measured_some_at_a_time(
     assert found.copies.distance == at_once.copies.distance
 
 
+class _SpokenFor:
+    """Hears what the test says: cosines with the templates of cat and of dog."""
+
+    logit_scale, sample_rate_hz = 10.0, 16_000
+
+    def __init__(self, rows: Sequence[tuple[float, float]]) -> None:
+        self.rows = list(rows)
+
+    def embed_audio(self, waveforms: Sequence[np.ndarray], sample_rate_hz: int) -> np.ndarray:
+        return np.array([self.rows.pop(0) for _ in waveforms], dtype=np.float32)
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[1, 0] if "cat" in text else [0, 1] for text in texts], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "real"),
+    [
+        (FilterConfig(), {"cat": (3, 4), "dog": (0, 3)}),
+        (FilterConfig(rule="cosine", threshold=0.5), {"cat": (3, 4), "dog": (2, 3)}),
+        (FilterConfig(rule="none"), {"cat": (4, 4), "dog": (3, 3)}),
+    ],
+)
+def test_a_filter_that_drops_real_clips_is_told(
+    config: RunConfig, tmp_path: Path, settings: FilterConfig, real: dict[str, tuple[int, int]]
+) -> None:
+    """It once blamed the generator for what the CLAP did not know."""
+    heard = {"cat": [(0.9, 0.1), (0.8, 0.2), (0.7, 0.1), (0.1, 0.2)], "dog": [(0.7, 0.6), (0.6, 0.5), (0.3, 0.2)]}
+    clips = []
+    for label, rows in heard.items():
+        for number in range(len(rows)):
+            path = tmp_path / f"{label}{number}.wav"
+            sf.write(path, _noise(len(clips)), 16_000)
+            clips.append(
+                Clip(
+                    id=path.stem, path=str(path), labels=(label,), split="train", duration_s=0.5,
+                    sample_rate_hz=16_000, sha256="",
+                )
+            )  # fmt: skip
+    warned: list[str] = []
+
+    class Heard(Reporter):
+        def warn(self, message: str) -> None:
+            warned.append(message)
+
+    clap = _SpokenFor([row for rows in heard.values() for row in rows])
+    found = stage.calibrate(config.model_copy(update={"filter": settings}), clips, clap, Heard())
+    assert found.real == real
+    assert warned == stage.real_clip_warnings(real)
+    if settings.rule == "nearest":
+        assert "only 3 of 7 real training clips, and of 'dog' none" in warned[0] and "quantile" in warned[0]
+    else:
+        assert not warned
+
+
 def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:
     verdicts = judge(config, tmp_path, {"none": None, "silence": np.zeros(8_000), "noise": _noise(1)})
     assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted

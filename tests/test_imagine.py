@@ -169,7 +169,7 @@ def test_untrusted_text_adds_no_line_and_is_not_expanded(label: str, events: lis
         listed = {"events": quote_all(events), "few_events": quote_all(events)}
         return {**dict.fromkeys(names, quote(label)), **listed, "opening": quote(f"a {label}")[1:-1]}
 
-    options = RequestOptions("x", 0.7, 10, 0)
+    options = RequestOptions(0.7, 10, 0)
     for name in ("extract", "mix", "reflect"):
         hostile = make_request(name, MixAnswer, values(label, events), None, options)
         tame = make_request(name, MixAnswer, values("label", []), None, options)

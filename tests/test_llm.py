@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,10 @@ from endpoint_server import HANG, Body, EndpointServer, Response, chat, error, r
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_chat_llama, tiny_gemma, tiny_llama
+from tiny_models import with_half_of
 
 from synthio.backends.choices import load_language_model
-from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, check_key
 from synthio.backends.endpoint_llm import EndpointLanguageModel
 from synthio.backends.llm import (
     CachedLanguageModel,
@@ -28,9 +33,12 @@ from synthio.backends.llm import (
     json_object,
 )
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
-from synthio.config import EndpointConfig, ImagineConfig
+from synthio.backends.parts import check_models
+from synthio.config import EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, ModelError
 from synthio.progress import Reporter
+from synthio.recipes import validate
+from synthio.store import write_text
 
 SCHEMA: dict[str, Any] = {
     "title": "MixAnswer",
@@ -55,7 +63,6 @@ class Notes(Reporter):
 def request(index: int = 0, **changes: Any) -> Request:
     label = "flute" * (1 + index % 4)
     values: dict[str, Any] = {
-        "id": f"r{index}",
         "instruction": f"Write a caption for {label}.",
         "completion": f"Label: crow\nCaption: a crow\n\nLabel: {label}\nCaption: ",
         "answer_start": '{"caption": "',
@@ -90,7 +97,7 @@ def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], t
 
 def test_seeds_decide_the_reply(gemma: Path) -> None:
     model = LocalLanguageModel(str(gemma), None, "cpu", 4, Reporter())
-    first, again, other = model.complete([request(0), request(0, id="x"), request(0, seed=7)])
+    first, again, other = model.complete([request(0), request(0), request(0, seed=7)])
     assert first.text == again.text != other.text
 
 
@@ -231,6 +238,14 @@ def test_what_cannot_be_loaded_says_what_was_expected(tmp_path: Path, gemma: Pat
         LocalLanguageModel(str(pickled), None, "cpu", 1, Reporter())
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_with_half_a_file_says_so(file: str, gemma: Path, tmp_path: Path) -> None:
+    """Half of the weights ended in a traceback."""
+    folder = with_half_of(file, gemma, tmp_path / "llm")
+    with pytest.raises(ModelError, match=r"language model .*llm' cannot be loaded: .*; check its files"):
+        LocalLanguageModel(str(folder), None, "cpu", 1, Reporter())
+
+
 # Answers --------------------------------------------------------------------------------------------------------------
 
 ANSWERS = st.fixed_dictionaries({"events": st.lists(st.text()), "scenes": st.lists(st.text())})
@@ -284,7 +299,7 @@ def test_a_good_answer_with_its_tokens_and_cost() -> None:
         prices = {"price_per_million_input_tokens": 2.0, "price_per_million_output_tokens": 4.0}
         model = EndpointLanguageModel(config(server, **prices), Reporter())
         reply = model.complete([request(0, seed=2**40)])[0]
-    assert reply == Reply(id="r0", text='{"caption": "a flute"}', input_tokens=1000, output_tokens=500, cost=0.004)
+    assert reply == ChatAnswer('{"caption": "a flute"}', input_tokens=1000, output_tokens=500, cost=0.004)
     sent = server.seen[0].body
     assert sent["messages"] == [{"role": "user", "content": request(0).instruction}]
     assert sent["response_format"]["json_schema"] == {"name": "MixAnswer", "schema": SCHEMA, "strict": True}
@@ -431,6 +446,18 @@ def test_text_comes_in_parts_and_with_halved_characters(tmp_path: Path) -> None:
     assert [reply.text for reply in replies] == ['{"caption": "a dog"}', "a dog ?"]
 
 
+def test_halved_characters_of_a_refusal_or_an_error_can_be_written() -> None:
+    said = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": "no \ud83d"}}
+    answers = [completion(choices=[said]), error(400, "not \ud83d either"), chat("{}")]
+    with EndpointServer(lambda body, earlier: answers[earlier]) as server:
+        replies = EndpointLanguageModel(config(server, concurrency=1), Reporter()).complete(
+            [request(i) for i in range(3)]
+        )
+    assert [reply.failed and reply.failed.encode().decode() for reply in replies][2] is None
+    assert str(replies[0].failed).endswith("no ?")
+    assert "not ? either" in str(replies[1].failed)
+
+
 def test_an_endpoint_that_is_not_there_stops_with_advice() -> None:
     with EndpointServer(always(chat("{}"))) as server:
         gone = config(server, max_retries=0)
@@ -571,6 +598,93 @@ def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         ChatEndpoint(EndpointConfig(base_url="https://example.com/v1", api_key_variable=KEY_VARIABLE), Reporter())
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["\u201csk-secret\u201d", "sk-first\nsk-secret", "sk-secret\u200b", "sk-\x7fsecret", "sk\u2014secret"],
+    ids=ascii,
+)
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its requests would fail, and the run would go on with templates; or its error would show the key."""
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    for address in ("https://example.com/v1", "http://localhost:8000/v1"):
+        endpoint = EndpointConfig(base_url=address, api_key_variable=KEY_VARIABLE)
+        for use in (check_key, lambda own: ChatEndpoint(own, Reporter())):
+            with pytest.raises(ConfigError, match=f"{KEY_VARIABLE}.* set it again") as caught:
+                use(endpoint)
+            assert "secret" not in str(caught.value) and "first" not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_behind_it_is_sent_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, " sk-secret-123\r\n")
+    with EndpointServer(always(chat("hi"))) as server:
+        check_key(config(server))
+        EndpointLanguageModel(config(server), Reporter()).complete([request()])
+    assert server.seen[0].authorization == "Bearer sk-secret-123"
+
+
+REMOTE = {"kind": "endpoint", "endpoint": {"base_url": "https://example.com/v1", "api_key_variable": KEY_VARIABLE}}
+LOCAL = {"kind": "endpoint", "endpoint": {"base_url": "http://localhost:8000/v1", "api_key_variable": KEY_VARIABLE}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "needs"),
+    [
+        ({"imagine": REMOTE}, True),
+        ({"imagine": LOCAL}, False),
+        ({"imagine": {"mode": "template", **REMOTE}}, False),
+        ({"imagine": {"mode": "llm"}, "caption": REMOTE}, False),
+        ({"imagine": {"mode": "mixcap"}, "caption": REMOTE}, True),
+        ({"imagine": REMOTE, "train": {"arms": ["gold", "noise"]}}, False),
+    ],
+    ids=str,
+)
+def test_before_a_run_the_keys_of_what_it_asks_are_looked_for(
+    sections: dict[str, Any], needs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    recipe = RunConfig.model_validate({"data": {"path": "clips"}, **sections})
+    with pytest.raises(ConfigError, match=f"needs a key.*{KEY_VARIABLE}") if needs else nullcontext():
+        check_models(recipe)
+    monkeypatch.setenv(KEY_VARIABLE, "sk-secret")
+    check_models(recipe)
+
+
+def test_a_key_that_cannot_be_one_stops_a_run_before_it_starts(small_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    content = {"data": {"path": str(small_data)}, "run_folder": str(tmp_path / "run"), "imagine": LOCAL}
+    recipe.write_text(json.dumps(content), encoding="utf-8")
+    command = [sys.executable, "-m", "synthio", "run", str(recipe), "--dry-run", "--json"]
+    for key, code in (("sk-secret", 0), ("\u201csk-secret\u201d", ConfigError.exit_code)):
+        environment = {**os.environ, KEY_VARIABLE: key}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        assert result.returncode == code, result.stderr
+        assert "sk-secret" not in result.stdout + result.stderr
+    assert KEY_VARIABLE in json.loads(result.stdout)["message"]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://localhost:8000v1", "8000v1"),
+        ("http://localhost:80000/v1", "0-65535"),
+        ("http://[::1/v1", "IPv6"),
+        ("http:///v1", "no host"),
+        ("http://local\nhost/v1", "line break"),
+        ("http://local\x00host/v1", "line break"),
+        ("http://local host/v1", "line break"),
+    ],
+    ids=ascii,
+)
+def test_an_address_that_cannot_be_one_is_a_problem_of_the_recipe(address: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"imagine\.endpoint\.base_url: .*{why}.*http://localhost:8000/v1"):
+        validate({"data": {"path": "x"}, "imagine": {"endpoint": {"base_url": address}}}, RunConfig, "recipe")
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://user:pass@h.example:1/v1?a=b"])
+def test_an_address_stays_as_it_was_written(address: str) -> None:
+    assert EndpointConfig(base_url=address).base_url == address
+
+
 def test_a_running_event_loop_is_no_hindrance() -> None:
     async def notebook() -> Any:
         return ChatEndpoint(config(server), Reporter()).chat([ChatCall("hello", {})])
@@ -590,10 +704,9 @@ def test_cached_replies_are_not_asked_again_and_failures_are(tmp_path: Path) -> 
         model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
         first = model.complete([request(0), request(1), request(2)])
         assert len(server.seen) == 3
-        second = model.complete([request(2), request(1), request(0, id="other")])
+        second = model.complete([request(2), request(1), request(0)])
         assert len(server.seen) == 4
     assert [reply.text for reply in second] == [first[2].text, None, first[0].text]
-    assert second[2].id == "other"
     assert (second[0].input_tokens, first[0].input_tokens) == (0, 10)
     assert len(list(tmp_path.rglob("*.json"))) == 2
 
@@ -610,6 +723,15 @@ def test_the_cache_key_holds_everything_that_matters(change: dict[str, Any], tmp
         other = CachedLanguageModel(EndpointLanguageModel(config(server, model="other"), Reporter()), tmp_path)
         other.complete([request()])
         assert len(server.seen) == 3
+
+
+def test_a_reply_that_an_earlier_version_kept_is_read(tmp_path: Path) -> None:
+    kept = {"id": "r0", "text": '{"caption', "failed": None, "input_tokens": 9, "output_tokens": 4, "cost": 0.5}
+    with EndpointServer(always(chat("{}"))) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
+        write_text(model._path(request()), json.dumps({**kept, "cut": "cut after 4 tokens"}))
+        assert model.complete([request()]) == [Reply('{"caption', cut="cut after 4 tokens")]
+    assert not server.seen
 
 
 def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:

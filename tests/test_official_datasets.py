@@ -597,12 +597,13 @@ class TestUnpacking:
     @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt"])
     def test_a_tar_that_leaves_the_folder_is_refused(self, name: str, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:
-            member = tarfile.TarInfo(name)
-            member.size = 4
-            packed.addfile(member, io.BytesIO(b"evil"))
+            for each in ("good.txt", name):
+                member = tarfile.TarInfo(each)
+                member.size = 4
+                packed.addfile(member, io.BytesIO(b"evil"))
         with pytest.raises(DataError, match="refused: .*evil.txt"):
             unpack(tmp_path / "a.tar.gz", tmp_path / "out")
-        assert not list(tmp_path.rglob("evil.txt"))
+        assert not list(tmp_path.rglob("*.txt"))
 
     def test_a_tar_with_a_link_to_the_outside_is_refused(self, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:
@@ -617,6 +618,43 @@ class TestUnpacking:
         write(tmp_path / name, "no archive")
         with pytest.raises(DataError, match="cannot be unpacked"):
             unpack(tmp_path / name, tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("name", "mode", "share"),
+        [
+            *(("a.tar.gz", "w:gz", share / 10) for share in range(1, 10)),
+            ("a.tar.gz", "w:xz", 0.5),
+            # The first file is there already, and is not read.
+            *(("a.zip", "w", share / 10) for share in range(3, 8)),
+        ],
+    )
+    def test_an_archive_with_a_flipped_bit_is_refused_and_leaves_nothing(
+        self, name: str, mode: Any, share: float, tmp_path: Path
+    ) -> None:
+        """Files of the right size and the wrong content would be taken for whole the next time."""
+        contents = {f"{i}.bin": np.random.default_rng(i).bytes(5_000) + 5_000 * b"text" for i in range(5)}
+        if name == "a.zip":
+            with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as zipped:
+                for member, content in contents.items():
+                    zipped.writestr(member, content)
+        else:
+            with tarfile.open(tmp_path / name, mode) as packed:
+                for member, content in contents.items():
+                    entry = tarfile.TarInfo(member)
+                    entry.size = len(content)
+                    packed.addfile(entry, io.BytesIO(content))
+        out, whole = tmp_path / "out", (tmp_path / name).read_bytes()
+        (out / "0.bin").parent.mkdir()
+        (out / "0.bin").write_bytes(contents["0.bin"])
+        damaged = bytearray(whole)
+        damaged[int(share * len(damaged))] ^= 4
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(DataError, match=r"cannot be unpacked .*get it again"):
+            unpack(tmp_path / name, out)
+        assert [path.name for path in out.iterdir()] == ["0.bin"]
+        (tmp_path / name).write_bytes(whole)
+        assert unpack(tmp_path / name, out) == 4
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == contents
 
     @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
     def test_unpacking_again_writes_only_what_is_missing(self, name: str, tmp_path: Path) -> None:

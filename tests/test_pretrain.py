@@ -50,6 +50,12 @@ def test_corpus_keeps_only_permissive_clips_and_captions_mixtures(corpus_config:
     assert "permissive=0" in (corpus_config.folder / "held_out.json").read_text()
 
 
+def test_the_clips_for_validation_never_change(corpus_config: corpus.CorpusConfig) -> None:
+    # A change here measures the models, which were trained with it, on clips that they were trained on.
+    clips = corpus.read_corpus(corpus.build_corpus(corpus_config))
+    assert np.flatnonzero(corpus.for_validation(clips, 0.3)).tolist() == [4, 8, 22]
+
+
 def test_corpus_has_drums_from_formulas_under_their_class(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:
     config = corpus_config.model_copy(update={"folder": tmp_path / "corpus", "machine_hits": 2, "mixtures": 0})
     clips = [c for c in corpus.read_corpus(corpus.build_corpus(config)) if c.group == "drum_machine"]

@@ -159,6 +159,22 @@ def test_a_wrong_include(tmp_path: Path, include: str) -> None:
 def test_an_include_on_the_command_line_is_refused_not_ignored() -> None:
     with pytest.raises(ConfigError, match="include"):
         apply_overrides({}, ["include=base.yaml"], RunConfig)
+    # After a blank it was taken, and did nothing.
+    with pytest.raises(ConfigError, match="include belongs in the recipe file"):
+        apply_overrides({}, ["include =base.yaml"], RunConfig)
+
+
+def test_an_include_that_is_misspelt_is_understood(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.yaml", "inclde: base.yaml\ndata: {path: demo}\n")
+    for schema in (RunConfig, BenchRecipe):
+        with pytest.raises(ConfigError, match="inclde: unknown key; did you mean 'include'"):
+            load_recipe(path, [], schema)
+
+
+def test_an_include_of_a_cell_is_refused() -> None:
+    """Of the recipe that a bench makes for a cell it was taken, and did nothing."""
+    with pytest.raises(ConfigError, match="include: belongs in a recipe's file"):
+        validate({"include": "base.yaml", "data": {"path": "demo"}}, RunConfig, "cell")
 
 
 def test_overrides_that_are_no_overrides_are_told_together() -> None:

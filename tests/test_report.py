@@ -26,22 +26,18 @@ from synthio import charts, formats, pages, results
 from synthio.config import CaptionConfig
 from synthio.errors import StoreError
 from synthio.progress import Reporter
-from synthio.records import RejectedClip
+from synthio.records import GateOption, Measurement, RejectedClip
 from synthio.stages.report import (
     Alignment,
-    AlignmentRow,
     BeforeAfter,
-    ClassCount,
     ClassMedians,
     FeatureQuantiles,
     FunnelRound,
     Gate,
-    GateRow,
     LanguageModelUse,
     ModelUsed,
     ReportData,
     SampleClip,
-    StageTime,
     write_report,
 )
 from synthio.store import StageFolder
@@ -177,12 +173,12 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
                 for i, label in enumerate(labels)
             ),
         ),
-        gate=Gate(0.5, 0.8, 0.3456, [GateRow(0, 0.7123456), GateRow(0.5, 0.7), GateRow(0.8, 0.6912345)]),
+        gate=Gate(0.5, 0.8, 0.3456, gate_options(0.7123456, 0.7, 0.6912345)),
         funnel=[FunnelRound(0, 110, 110, 71, 30, 6, 3, 2), FunnelRound(1, 37, 37, 20, 14, 2, 1, 17)],
         alignment=Alignment(
             "dpo",
             [
-                AlignmentRow(s, 0.69 / (1 + s / 40), 0.5 + s / 300, 0.6931, 0.5 + s / 400, -1e-5 * s, 2.34567e-5 * s)
+                Measurement(s, 0.69 / (1 + s / 40), 0.5 + s / 300, 0.6931, 0.5 + s / 400, -1e-5 * s, 2.34567e-5 * s)
                 for s in range(0, 110, 10)
             ],
             60,
@@ -194,24 +190,54 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
             FeatureQuantiles("flatness", "", (0.00123, 0.0045, 0.0123, 0.05, 0.123), (0.002, 0.006, 0.02, 0.06, 0.15)),
         ],
         spectral_classes=[ClassMedians(text, {"centroid": 1203.912, "flatness": 0.01}, {"centroid": 1400.0})],
-        accepted=[SampleClip(first, (text,), caption, 0.4123456, 0.3512345, "accepted", 0, text, real)],
+        accepted=[SampleClip(first, (text,), caption, 0.4123456, 0.3512345, "accepted", 0, text, real, None)],
         rejected=[
-            SampleClip(third, (text, "rain"), caption, 0.2123456, 0.35, "below-threshold", 2, text, score=0.71234567),
-            SampleClip(None, (text,), caption, None, 0.35, "generation-failed", 1, text),
+            SampleClip(third, (text, "rain"), caption, 0.2123456, 0.35, "below-threshold", 2, text, real, 0.71234567),
+            SampleClip(None, (text,), caption, None, 0.35, "generation-failed", 1, text, real, None),
         ],
-        times=[StageTime("align", 125.123456), StageTime(text, 4012.9), StageTime("train", 61.0)],
+        times_s={"align": 125.123456, text: 4012.9, "train": 61.0},
         language_models=[LanguageModelUse("captioner", text, 1_234_567, 98_765, 0.123456789, 212)],
         peak_memory_bytes=3_456_789_012,
+        peak_device_memory_bytes=2**31,
         versions={"python": "3.11.7", text: "2.13.0"},
-        models=[ModelUsed("generator", text, "abc123"), ModelUsed("classifier", "pocket")],
+        models=[ModelUsed("generator", text, "abc123"), ModelUsed("classifier", "pocket", None)],
         config_yaml=f"data:\n  path: {text!r}\nlearning_rate: 0.00012345678\n",
         warnings=[f"one class has one clip: {text}"],
-        class_counts=[ClassCount(label, 14, 7, 27) for label in labels],
+        class_counts={label: {"train": 14, "valid": 7, "test": 27} for label in labels},
         rejected_files=[RejectedClip(id="r1", path=f"/data/{text}.wav", reason=f"cannot be decoded: {text}")],
+        heard_s=10.0,
     )
 
 
-MINIMAL = ReportData(title="run", verdict="No comparison was made.")
+def gate_options(*errors: float) -> list[GateOption]:
+    return [GateOption(share=share, error=error) for share, error in zip((0, 0.5, 0.8), errors, strict=False)]
+
+
+def least_data(clips: Path) -> ReportData:
+    """The least that a finished run has: real clips alone, trained once; the base generator; captions of templates, one
+    of which it could not make and all others of which were refused."""
+    return dataclasses.replace(
+        full_data(clips),
+        verdict="No comparison: only gold was trained.",
+        comparison=comparison(arm("gold", 0.5, 0, (0.5,)), classes=(class_result("bell", {"gold": 0.5}),)),
+        gate=None,
+        funnel=[FunnelRound(0, 110, 109, 0, 109, 0, 1, 0)],
+        alignment=None,
+        before_after=[],
+        spectral=[FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500), ())],
+        spectral_classes=[ClassMedians("bell", {"pitch": 300.0}, {"pitch": None})],
+        accepted=[],
+        rejected=[],
+        language_models=[],
+        peak_device_memory_bytes=None,
+        warnings=[],
+        rejected_files=[],
+    )
+
+
+def data_with(clips: Path, accepted: list[SampleClip]) -> ReportData:
+    """The full report, with these clips alone to listen to."""
+    return dataclasses.replace(full_data(clips), before_after=[], accepted=accepted, rejected=[])
 
 
 def write(data: ReportData, folder: Path, reporter: Reporter | None = None) -> Page:
@@ -267,37 +293,38 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     assert "learning_rate: 0.00012345678" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
     # 1 difference, 1 seeds, 1 classes, 1 funnel, 3 alignment, 2 features
     assert len(page.all("svg")) == 9
-    assert len(page.all("audio")) == 3 + 2 + 1
+    assert len(page.all("audio")) == 3 + 2 + 3
     assert all(player["preload"] == "none" and "controls" in player for player in page.all("audio"))
     assert page.text.count("long-tail classes 2") == 1
 
 
-def test_a_minimal_report_has_sentences_and_no_empty_charts(tmp_path: Path) -> None:
-    page = write(MINIMAL, tmp_path / "report")
-    assert page.all("svg") == page.all("audio") == page.all("img") == page.all("table") == []
+def test_the_least_that_a_run_makes_has_sentences_and_no_empty_charts(tmp_path: Path) -> None:
+    page = write(least_data(tmp_path / "run"), tmp_path / "report")
+    # 1 seeds, 1 classes, 1 funnel, 1 feature
+    assert len(page.all("svg")) == 4
+    assert page.all("audio") == page.all("img") == []
     for words in (
         "Effect not measured",
-        "nothing to compare",
-        "No captions were imagined",
-        "no alignment stage",
+        "Only one arm was trained",
+        "gold real clips only 50.0% 0.0 50.0% 1 55 0 300",
+        "No generated clip passed the filter (0 of 109)",
+        "Alignment was turned off",
         "no clips from before and after alignment",
-        "No spectral features",
+        "Pitch, Hz (no synthetic clips)",
+        "bell 300 n/a",
         "No accepted clips to show",
         "No rejected clips to show",
-        "No clip counts",
         "No file was rejected",
-        "No times were recorded",
         "No language model was used",
-        "Peak memory: n/a",
-        "No versions were recorded",
-        "recipe was not recorded",
+        "Peak memory: 3.2 GiB.",
     ):
         assert words in page.text, words
+    assert "The gate" not in page.text and "warning" not in page.text
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
 
 
 NAN = math.nan
-ONE_ARM = comparison(arm("gold", 0.5, 0))
-MISSING_SCORES = comparison(
+NO_SCORES = comparison(
     arm("gold", NAN, 0, (NAN,), std=NAN, macro_f1=NAN),
     arm("synthio", NAN, 9, std=math.inf),
     between=difference(NAN, NAN, math.inf),
@@ -307,40 +334,45 @@ MISSING_SCORES = comparison(
         class_result("tom", {"gold": None}),
     ),
 )
-NO_SYNTHETIC = comparison(arm("gold", 0.5, 0), arm("synthio", 0.52, 0), between=difference(2.0, -1.0, 5.0))
+NO_SYNTHETIC = comparison(
+    arm("gold", 0.5, 0), arm("synthio", 0.52, 0), between=difference(2.0, -1.0, 5.0), classes=NO_SCORES.classes
+)
+NO_DIFFERENCE = NO_SCORES.model_copy(update={"difference": None})
 
 
 @pytest.mark.parametrize(
     ("part", "words", "n_charts"),
     [
-        ({"comparison": ONE_ARM}, "Only one arm was trained", 1),
-        ({"comparison": comparison()}, "nothing to compare", 0),
-        ({"comparison": MISSING_SCORES}, "Effect not measured", 1),
-        ({"comparison": MISSING_SCORES.model_copy(update={"difference": None})}, "No difference between the arms", 1),
-        ({"comparison": MISSING_SCORES.model_copy(update={"classes": ()})}, "No scores per class were recorded", 0),
-        ({"comparison": NO_SYNTHETIC}, "Effect not measured", 1),
-        ({"comparison": NO_SYNTHETIC}, "+2.0 points; no synthetic clip was available", 1),
-        ({"funnel": [FunnelRound(0, 9, 9, 0, 9, 0, 0, 9)]}, "No generated clip passed the filter (0 of 9)", 1),
-        ({"funnel": [FunnelRound(0, 9, 0, 0, 0, 0, 0)]}, "No clip was generated", 0),
-        ({"gate": Gate(0.1, 0)}, "There were no synthetic clips to decide on", 0),
-        ({"gate": Gate(0.1, 0, 0.6, [GateRow(0, 0.7), GateRow(0.5, 0.7)])}, "were kept out of the training", 0),
-        ({"alignment": Alignment("none")}, "Alignment was turned off", 0),
-        ({"alignment": Alignment("dpo")}, "No measurements were recorded during alignment", 0),
-        ({"alignment": Alignment("erm", [AlignmentRow(0, 0.4)], 0)}, "Step 0 was chosen, the base generator itself", 1),
+        # Without the chart of seeds.
+        ({"comparison": NO_SCORES}, "Effect not measured", 3),
+        ({"comparison": NO_DIFFERENCE}, "No difference between the arms", 3),
+        ({"comparison": NO_SYNTHETIC}, "+2.0 points; no synthetic clip was available", 4),
         (
-            {"alignment": Alignment("dpo", [AlignmentRow(5, NAN, NAN, NAN, None, NAN, -math.inf)])},
-            "No step was chosen",
-            0,
+            {"funnel": [FunnelRound(0, 9, 0, 0, 0, 0, 9, 0), FunnelRound(1, 0, 0, 0, 0, 0, 0, 9)]},
+            "No clip was generated",
+            4,
         ),
-        ({"spectral": [FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500))]}, "no synthetic clips", 1),
-        ({"spectral": [FeatureQuantiles("pitch", "Hz", (NAN,) * 5, (None,) * 5)]}, "Pitch: not measured", 0),
-        ({"times": [StageTime("align", None), StageTime("train", 0.0)]}, "together 0.0 s", 0),
-        ({"language_models": [LanguageModelUse("captioner", "m", None, None)]}, "so no cost is counted", 0),
-        ({"peak_device_memory_bytes": 2**31}, "on the accelerator 2.0 GiB", 0),
+        ({"gate": Gate(0.1, 0, None, [])}, "There was nothing to decide", 4),
+        ({"gate": Gate(0.1, 0, 0.6, gate_options(0.7, 0.7))}, "were kept out of the training", 4),
+        (
+            {"alignment": Alignment("erm", [Measurement(0, None, None, 0.4, 0.5, 0.0, 0.0)], 0, [])},
+            "Step 0 was chosen, the base generator itself",
+            7,
+        ),
+        (
+            {"alignment": Alignment("dpo", [Measurement(0, None, None, NAN, NAN, NAN, -math.inf)], 0, [])},
+            "0 n/a n/a",
+            4,
+        ),
+        ({"spectral": [FeatureQuantiles("pitch", "Hz", (), ())], "spectral_classes": []}, "Pitch: not measured", 3),
+        ({"times_s": {}}, "No times were recorded", 4),
+        ({"times_s": {"clips": 0.0}}, "clips 0.0 s n/a together 0.0 s", 4),
+        ({"language_models": [LanguageModelUse("captioner", "m", 0, 0, None, 0)]}, "so no cost is counted", 4),
+        ({"peak_device_memory_bytes": 2**31}, "on the accelerator 2.0 GiB", 4),
     ],
 )
 def test_missing_parts_become_sentences(tmp_path: Path, part: dict[str, Any], words: str, n_charts: int) -> None:
-    page = write(dataclasses.replace(MINIMAL, **part), tmp_path / "report")
+    page = write(dataclasses.replace(least_data(tmp_path / "run"), **part), tmp_path / "report")
     assert words in page.text
     assert len(page.all("svg")) == n_charts
     assert not re.search(r"\b(nan|inf|None)\b", page.text)
@@ -412,10 +444,9 @@ def test_odd_unicode_is_shown_and_isolated(tmp_path: Path, text: str) -> None:
 
 def test_a_file_name_never_reaches_the_disk_or_an_address(tmp_path: Path) -> None:
     odd = tone(tmp_path / "run" / "'\"><b>& 鐘 %2e%2e.wav")
-    clip = SampleClip(odd, ("bell",), "A bell", 0.4, 0.3, "accepted")
-    page = write(dataclasses.replace(MINIMAL, accepted=[clip]), tmp_path / "report")
+    page = write(data_with(tmp_path / "run", [sample(odd)]), tmp_path / "report")
     assert_links_stay_inside(page, tmp_path / "report")
-    assert len(page.all("audio")) == 1
+    assert len(played(page)) == 1
 
 
 @settings(max_examples=25, deadline=None)
@@ -424,8 +455,9 @@ def test_any_text_keeps_the_structure(tmp_path_factory: pytest.TempPathFactory, 
     folder = tmp_path_factory.mktemp("any")
 
     def page(label: str) -> Page:
-        clip = SampleClip(None, (label,), label, 0.1, 0.2, label, source_clip_id=label or "x")
-        return write(ReportData(label, label, warnings=[label], rejected=[clip], config_yaml=label or "x"), folder)
+        clip = SampleClip(None, (label,), label, 0.1, 0.2, "copy", 0, label, folder / "run/real.wav", None)
+        told = {"title": label, "verdict": label, "warnings": [label], "rejected": [clip], "config_yaml": label}
+        return write(dataclasses.replace(least_data(folder / "run"), **told), folder / "report")
 
     assert page(text).structure == page("x").structure
 
@@ -441,46 +473,69 @@ def test_every_page_is_cleaned_and_escaped() -> None:
 # Media ----------------------------------------------------------------------------------------------------------------
 
 
-def sample(path: Path | None) -> SampleClip:
-    return SampleClip(path, ("bell",), "A bell", 0.4, 0.3, "accepted")
+def played(page: Page) -> list[str]:
+    """Addresses of the page's sounds, each once."""
+    return list(dict.fromkeys(str(player["src"]) for player in page.all("audio")))
+
+
+def sample(path: Path) -> SampleClip:
+    """Of a generated clip, which was made for itself: one file to play."""
+    return SampleClip(path, ("bell",), "A bell", 0.4, 0.3, "accepted", 0, "bell-1", path, None)
 
 
 def test_flac_is_copied_and_other_formats_become_flac(tmp_path: Path) -> None:
     flac, wav = tone(tmp_path / "a.flac"), tone(tmp_path / "b.wav", 880, subtype="FLOAT")
-    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac), sample(wav)]), tmp_path / "report")
-    copied, converted = (tmp_path / "report" / str(player["src"]) for player in page.all("audio"))
+    page = write(data_with(tmp_path / "run", [sample(flac), sample(wav)]), tmp_path / "report")
+    copied, converted = (tmp_path / "report" / address for address in played(page))
     assert copied.read_bytes() == flac.read_bytes()
     assert sf.info(str(converted)).format == "FLAC"
     written, original = sf.read(str(converted))[0], sf.read(str(wav))[0]
     np.testing.assert_allclose(written, original, atol=1 / 2**15)
 
 
+@pytest.mark.parametrize("rate_hz", [1_000_000, 65_537, 96_001, 96_000])
+def test_clips_at_rates_that_flac_or_browsers_do_not_know_are_resampled(tmp_path: Path, rate_hz: int) -> None:
+    """FLAC has no such rate, and the page is the last thing that a run writes."""
+    clip = tmp_path / "fast.wav"
+    sf.write(str(clip), 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate_hz // 2) / rate_hz), rate_hz, subtype="FLOAT")
+    page = write(data_with(tmp_path / "run", [sample(clip)]), tmp_path / "report")
+    (address,) = played(page)
+    samples, written_hz = sf.read(str(tmp_path / "report" / address))
+    assert written_hz == 48_000
+    assert samples.size == pytest.approx(24_000, abs=2)
+    inner = slice(1_000, 23_000)
+    np.testing.assert_allclose(
+        samples[inner], 0.5 * np.sin(2 * np.pi * 440 * np.arange(samples.size) / 48_000)[inner], atol=1e-3
+    )
+    assert "0.5" in page.text
+
+
 @pytest.mark.parametrize("name", ["long.wav", "long.flac"])
 def test_of_a_long_recording_only_what_the_stages_hear_is_copied(tmp_path: Path, name: str) -> None:
     """Field recordings of hours once stood in the report as a whole, and were decoded for it."""
     long = tone(tmp_path / name, duration_s=120)
-    data = dataclasses.replace(MINIMAL, accepted=[sample(long)], heard_s=0.5)
+    data = dataclasses.replace(data_with(tmp_path / "run", [sample(long)]), heard_s=0.5)
     tracemalloc.start()
     page = write(data, tmp_path / "report")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    (player,) = page.all("audio")
-    written, _ = sf.read(str(tmp_path / "report" / str(player["src"])))
+    (address,) = played(page)
+    written, _ = sf.read(str(tmp_path / "report" / address))
     np.testing.assert_allclose(written, sf.read(str(long))[0][: RATE_HZ // 2], atol=1 / 2**15)
     assert peak < 120 * RATE_HZ * 4 / 2
 
 
 def test_flac_as_long_as_what_is_heard_is_copied_as_it_is(tmp_path: Path) -> None:
     flac = tone(tmp_path / "a.flac", duration_s=0.5)
-    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac)], heard_s=0.5), tmp_path / "report")
-    (player,) = page.all("audio")
-    assert (tmp_path / "report" / str(player["src"])).read_bytes() == flac.read_bytes()
+    page = write(dataclasses.replace(data_with(tmp_path / "run", [sample(flac)]), heard_s=0.5), tmp_path / "report")
+    (address,) = played(page)
+    assert (tmp_path / "report" / address).read_bytes() == flac.read_bytes()
 
 
 def test_a_clip_shown_twice_is_copied_once(tmp_path: Path) -> None:
     flac = tone(tmp_path / "a.flac")
-    page = write(dataclasses.replace(MINIMAL, accepted=[sample(flac)] * 3), tmp_path / "report")
-    assert len({player["src"] for player in page.all("audio")}) == 1
+    page = write(data_with(tmp_path / "run", [sample(flac)] * 3), tmp_path / "report")
+    assert len(played(page)) == 1
     assert len(list((tmp_path / "report/audio").iterdir())) == 1
 
 
@@ -491,10 +546,11 @@ def test_unreadable_clips_become_notes_and_warnings(tmp_path: Path) -> None:
     sf.write(str(silent), np.zeros(4000), RATE_HZ)
     reporter = RecordingReporter()
     clips = [sample(tmp_path / "gone.flac"), sample(text), sample(silent), sample(tmp_path)]
-    page = write(dataclasses.replace(MINIMAL, accepted=clips), tmp_path / "report", reporter)
-    assert page.text.count("No sound: ") == 3
-    assert "No picture: is silent" in page.text
-    assert len(page.all("audio")) == 1
+    page = write(data_with(tmp_path / "run", clips), tmp_path / "report", reporter)
+    # Each stands there twice: as what was made, and as what it was made for.
+    assert page.text.count("No sound: ") == 2 * 3
+    assert page.text.count("No picture: is silent") == 2
+    assert len(played(page)) == 1
     assert page.all("img") == []
     assert len(reporter.warnings) == 3
     assert "gone.flac" in reporter.warnings[0]
@@ -504,17 +560,17 @@ def test_links_are_copied_as_files(tmp_path: Path) -> None:
     tone(tmp_path / "a.flac")
     link = tmp_path / "link.flac"
     link.symlink_to(tmp_path / "a.flac")
-    page = write(dataclasses.replace(MINIMAL, accepted=[sample(link)]), tmp_path / "report")
+    page = write(data_with(tmp_path / "run", [sample(link)]), tmp_path / "report")
     assert_links_stay_inside(page, tmp_path / "report")
 
 
 def test_a_new_report_removes_the_old_ones_media_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "report"
-    write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "a.flac"))]), folder)
+    write(data_with(tmp_path / "run", [sample(tone(tmp_path / "a.flac"))]), folder)
     old = {path.name for path in folder.rglob("accepted-*")}
     (folder / "audio" / "my notes.txt").write_text("keep", encoding="utf-8")
     (folder / "audio" / ".accepted-01-0123456789ab.flac.1a2b3c4d.partial").write_text("of a kill", encoding="utf-8")
-    page = write(dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "b.flac", 880))]), folder)
+    page = write(data_with(tmp_path / "run", [sample(tone(tmp_path / "b.flac", 880))]), folder)
     assert_links_stay_inside(page, folder)
     names = {path.name for path in folder.rglob("*") if path.is_file()}
     assert len(old) == 2
@@ -525,7 +581,7 @@ def test_a_new_report_removes_the_old_ones_media_and_nothing_else(tmp_path: Path
 
 def test_a_failed_write_leaves_the_old_page_and_its_media(tmp_path: Path) -> None:
     folder = tmp_path / "report"
-    data = dataclasses.replace(MINIMAL, accepted=[sample(tone(tmp_path / "a.flac"))])
+    data = data_with(tmp_path / "run", [sample(tone(tmp_path / "a.flac"))])
     page = write_report(data, folder, Reporter())
     before = page.read_bytes()
     (folder / "spectrograms").rename(tmp_path / "elsewhere")
@@ -540,7 +596,7 @@ def test_a_failed_write_leaves_the_old_page_and_its_media(tmp_path: Path) -> Non
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):
-        write_report(MINIMAL, tmp_path / "report", Reporter())
+        write_report(least_data(tmp_path / "run"), tmp_path / "report", Reporter())
 
 
 def test_progress_counts_every_clip(tmp_path: Path) -> None:
@@ -617,6 +673,13 @@ def test_every_number_has_a_text(formatter: str, value: float | None) -> None:
     assert text
     assert not re.search(r"nan|inf|e[+-]?\d|-", text)
     assert (text == formats.MISSING) == (formats.finite(value) is None)
+
+
+def test_a_long_list_says_how_many_more_there_are() -> None:
+    """There were two spaces before it."""
+    assert formats.some("abc", most=3) == "a, b, c"
+    assert formats.some("abcde", most=3) == "a, b, c and 2 more"
+    assert formats.some(map(str, range(23)), separator="; ").endswith("18; 19 and 3 more")
 
 
 @given(st.text())
@@ -824,7 +887,7 @@ def test_the_effect_follows_the_interval(tmp_path: Path, low: float, high: float
         between=difference((low + high) / 2, low, high),
     )
     assert effect(compared) == expected
-    page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
+    page = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report")
     tag = next(p for p in page.all("p") if str(p.get("class", "")).startswith("effect"))
     assert tag["class"] == f"effect {expected}"
 
@@ -834,7 +897,7 @@ def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
         arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.53, 9, (0.53,)), between=difference(4.0, 1.0, 7.0)
     )
     assert effect(compared) == "unknown"
-    page = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report")
+    page = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report")
     assert "the interval of the test clips alone" in page.text
     assert "+4.0 points, of one training per arm" in page.text
 
@@ -853,11 +916,11 @@ def test_every_class_has_its_own_interval_where_there_is_an_effect(tmp_path: Pat
     seeds = (0.5, 0.52)
     arms = arm("gold", 0.5, 0, seeds), arm("synthio", 0.53, 9, seeds)
     compared = comparison(*arms, between=difference(4.0, 1.0, 7.0), classes=classes)
-    shown = write(dataclasses.replace(MINIMAL, comparison=compared), tmp_path / "report").text
+    shown = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report").text
     assert "+9.0 −2.5 to +20.5 14 27" in shown and "+4.0 n/a 14 27" in shown and "n/a n/a 14 27" in shown
     # Where the whole has no interval, no class has one.
     alone = compared.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in arms)})
-    page = write(dataclasses.replace(MINIMAL, comparison=alone), tmp_path / "report")
+    page = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=alone), tmp_path / "report")
     assert "with intervals" not in page.text and "+20.5" not in page.text
 
 

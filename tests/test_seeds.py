@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synthio.seeds import derive_seed, numpy_generator, torch_generator
+from synthio.seeds import derive_seed, global_state_kept, numpy_generator, shuffled_passes, torch_generator
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,3 +50,39 @@ def test_an_item_draws_the_same_whatever_is_drawn_around_it() -> None:
     for order in itertools.permutations("abc"):
         drawn = {name: numpy_generator(0, name).standard_normal(4) for name in order}
         assert (drawn["b"] == alone).all()
+
+
+def test_a_library_may_seed_and_draw_and_the_callers_draws_go_on() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    expected = [random.random(), np.random.random(), random.random(), np.random.random()]
+    random.seed(1)
+    np.random.seed(1)
+    first = [random.random(), np.random.random()]
+    try:
+        with global_state_kept():
+            random.seed(9)
+            np.random.seed(9)
+            random.random(), np.random.random()
+            raise LookupError
+    except LookupError:
+        pass
+    assert [*first, random.random(), np.random.random()] == expected
+
+
+@unhurried
+@given(items=st.integers(1, 30), draws=st.integers(0, 100), seed=st.integers(0, 2**31))
+def test_passes_are_shuffled_each_and_draw_as_they_always_did(items: int, draws: int, seed: int) -> None:
+    """Second implementation: the two formulas that trainings and the judge had, which their results depend on."""
+    own, of_trainings, of_judge = (np.random.default_rng(seed) for _ in range(3))
+    order = shuffled_passes(items, draws, own)
+    passes = [of_trainings.permutation(items) for _ in range(max(1, -(-draws // items)))]
+    np.testing.assert_array_equal(order, np.concatenate(passes)[:draws])
+    clips = 7 * np.arange(items) + 3
+    permuted = [of_judge.permutation(clips) for _ in range(-(-draws // items))]
+    np.testing.assert_array_equal(clips[order], np.concatenate(permuted)[:draws] if permuted else [])
+    # The judge's generator draws for class after class.
+    assert own.bit_generator.state == of_judge.bit_generator.state
+    for start in range(0, draws, items):
+        part = order[start : start + items]
+        assert len(set(part.tolist())) == len(part)

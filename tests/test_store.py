@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from synthio.cli import app
 from synthio.errors import MissingArtefact, StoreError
 from synthio.records import Caption, RejectedClip
 from synthio.store import (
     StageFolder,
+    check_run_folder,
     fingerprint,
     inside,
     publish,
@@ -39,6 +42,17 @@ def records(count: int = 2) -> list[Caption]:
 
 def stage(root: Path) -> StageFolder:
     return StageFolder(root, "caption", "abc")
+
+
+def test_a_run_never_goes_among_other_files(tmp_path: Path) -> None:
+    """A project's own dataset/ and model/ were once emptied and replaced."""
+    check_run_folder(tmp_path / "new")
+    check_run_folder(tmp_path)
+    (tmp_path / "dataset").mkdir()
+    with pytest.raises(StoreError, match=r"holds other files \(dataset\).*set run_folder"):
+        check_run_folder(tmp_path)
+    (tmp_path / "stages").mkdir()
+    check_run_folder(tmp_path)
 
 
 def test_append_and_items_keep_any_text(tmp_path: Path) -> None:
@@ -104,8 +118,27 @@ def test_the_done_marker_comes_last(tmp_path: Path) -> None:
 def test_an_unfinished_stage_names_the_command_that_makes_it(tmp_path: Path) -> None:
     folder = stage(tmp_path)
     folder.append(records())
-    with pytest.raises(MissingArtefact, match="synthio caption"):
+    with pytest.raises(MissingArtefact, match="run `synthio caption` with the same recipe"):
         folder.manifest(Caption)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("clips", "run"),
+        ("losers", "run"),
+        ("generate-2", "run"),
+        ("gate", "run"),
+        ("align", "align"),
+        ("train", "train"),
+        ("evaluate", "evaluate t2a"),
+    ],
+)
+def test_what_has_not_run_names_a_command_that_there_is(name: str, command: str, tmp_path: Path) -> None:
+    """It named `synthio losers` and `synthio clips`, which are none."""
+    with pytest.raises(MissingArtefact, match=f"run `synthio {command}` with the same recipe"):
+        StageFolder(tmp_path, name, "k").summary()
+    assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("damage", ["not json", '{"id": "a"}', "[1]", ""])

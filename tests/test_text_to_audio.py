@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_models import with_half_of
 
 from synthio.backends.text_to_audio import asked_duration_s, load_text_to_audio
 from synthio.config import T2AConfig
@@ -218,6 +220,35 @@ def test_wrong_models_are_refused_with_words(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(ModelError, match="FluxPipeline.*expected one of StableAudio3Pipeline"):
         load_text_to_audio(T2AConfig(model=str(tmp_path)))
+
+
+@pytest.mark.parametrize("file", ["model_index.json", "text_encoder/model.safetensors", "transformer/config.json"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_with_half_a_file_says_so(
+    request: pytest.FixtureRequest, family: str, file: str, tmp_path: Path
+) -> None:
+    """Half of the index, or of the text encoder's weights, ended in a traceback."""
+    folder = with_half_of(file, request.getfixturevalue(family), tmp_path / "t2a")
+    with pytest.raises(ModelError, match=r"t2a\.model .*t2a'.*; check its files"):
+        load_text_to_audio(T2AConfig(model=str(folder)))
+
+
+def test_weights_of_another_size_are_no_traceback(flow_model: Path, tmp_path: Path) -> None:
+    """Without its configuration the text encoder is taken to be of the usual size."""
+    shutil.copytree(flow_model, tmp_path / "t2a")
+    (tmp_path / "t2a" / "text_encoder" / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*; check its files"):
+        load_text_to_audio(T2AConfig(model=str(tmp_path / "t2a")))
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_half_an_adapter_says_so(request: pytest.FixtureRequest, file: str, tmp_path: Path) -> None:
+    generator = load(request, "flow_model")
+    generator.add_adapter(rank=2, seed=0)
+    generator.save_adapter(tmp_path / "whole")
+    folder = with_half_of(file, tmp_path / "whole", tmp_path / "half")
+    with pytest.raises(ModelError, match=r"half: not an adapter of this text-to-audio model"):
+        load(request, "flow_model").load_adapter(folder)
 
 
 def test_missing_device_is_a_config_error(request: pytest.FixtureRequest) -> None:

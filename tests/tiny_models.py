@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -33,6 +34,14 @@ from transformers import (
 )
 
 WORDS = "sound of a and with low high soft loud short tone hiss noise click in the background rain".split()
+
+
+def with_half_of(file: str, model: Path, folder: Path) -> Path:
+    """A copy of a model's folder in which half of one file is there, as after a download that was cut short."""
+    shutil.copytree(model, folder)
+    whole = (model / file).read_bytes()
+    (folder / file).write_bytes(whole[: len(whole) // 2])
+    return folder
 
 
 def tiny_tokenizer(max_length: int = 12) -> PreTrainedTokenizerFast:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
@@ -14,8 +14,11 @@ from synthio.progress import Reporter
 from synthio.recipes import load_recipe
 
 if TYPE_CHECKING:
+    import torch
+
     from synthio.audio import Waveform
     from synthio.backends.classifier import TrainedClassifier
+    from synthio.backends.text_to_audio import TextToAudio
     from synthio.pipeline import Pipeline
 
 _Generator = Literal["aligned", "base"]
@@ -124,7 +127,7 @@ def _stretch(said: FilePrediction, samples: Waveform, silent: str) -> _Stretch:
 
 
 def _predict(
-    trained: TrainedClassifier, stretches: Iterator[_Stretch], device: Any, batch_size: int
+    trained: TrainedClassifier, stretches: Iterator[_Stretch], device: torch.device, batch_size: int
 ) -> Iterator[FilePrediction]:
     from synthio import metrics
     from synthio.backends.fine_tuning import predict
@@ -181,7 +184,7 @@ def generate_clip(
     return GeneratedClip(output, model)
 
 
-def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[Any, _Generator]:
+def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudio, _Generator]:
     from synthio.backends.text_to_audio import load_text_to_audio
     from synthio.models import Models
     from synthio.pipeline import Pipeline

@@ -43,7 +43,7 @@ from synthio.config import Arm, RunConfig
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
 from synthio.records import SPLITS, Clip, Split
-from synthio.seeds import derive_seed, numpy_generator
+from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
 from synthio.store import StageFolder
 
 #: Arms whose added clips are files made or found by earlier stages.
@@ -339,20 +339,15 @@ def draw_batches(
     whose key has no added clips stays. With one seed, all arms take the same real clip in every slot that they fill
     with a real one.
     """
-    slots = _passes(len(real), draws, numpy_generator(run_seed, "train", seed, "real"))
+    slots = shuffled_passes(len(real), draws, numpy_generator(run_seed, "train", seed, "real"))
     drawn = numpy_generator(run_seed, "train", seed, "share").random(draws) < added_share
     slot_keys = np.array(real)[slots]
     added_keys = np.array(added)
     for key in sorted(set(added)):
         places, own = np.flatnonzero(drawn & (slot_keys == key)), np.flatnonzero(added_keys == key)
-        order = _passes(len(own), len(places), numpy_generator(run_seed, "train", seed, "added", key))
+        order = shuffled_passes(len(own), len(places), numpy_generator(run_seed, "train", seed, "added", key))
         slots[places] = len(real) + own[order]
     return slots
-
-
-def _passes(items: int, draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    passes = [generator.permutation(items) for _ in range(max(1, -(-draws // items)))]
-    return np.concatenate(passes)[:draws].astype(np.int64)
 
 
 # ------------------------------------------------------------------------------------------- one arm with one seed

@@ -122,11 +122,6 @@ def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
     return samples[: max(1, round(duration_s * sample_rate_hz))]
 
 
-def sha256(samples: Waveform) -> str:
-    """Hex digest of decoded samples, as 16-bit ones, so that a WAV and its FLAC copy are the same audio."""
-    return hashlib.sha256(_in_16_bits(samples)).hexdigest()
-
-
 def _in_16_bits(samples: Waveform) -> bytes:
     return np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
 
@@ -172,7 +167,7 @@ class Measured:
     """Of the whole file, per channel."""
     sample_rate_hz: int
     sha256: str
-    """As `sha256` of the whole file."""
+    """Hex digest of all samples, as 16-bit ones, so that a WAV and its FLAC copy are the same audio."""
 
 
 def measure(path: Path, start_s: float) -> Measured:

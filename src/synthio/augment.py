@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from types import MappingProxyType
 
@@ -13,6 +12,7 @@ import torch
 
 from synthio.audio import Waveform
 from synthio.errors import MissingDependency
+from synthio.seeds import global_state_kept
 
 #: Signal-to-noise ratios and shifts of the baselines; wide enough to be heard, narrow enough to keep the label.
 SNR_RANGE_DB = (10.0, 30.0)
@@ -59,21 +59,11 @@ def chain_of_transforms(samples: Waveform, sample_rate_hz: int, seed: int) -> Wa
             Shift(p=0.5),
         ]
     )
-    with _global_randomness(seed):
+    with global_state_kept():
+        # The library draws from the global generators only.
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         return np.asarray(chain(samples=samples, sample_rate=sample_rate_hz), dtype=np.float32)
-
-
-@contextmanager
-def _global_randomness(seed: int) -> Iterator[None]:
-    """The library draws from the global generators only: seeded for the block, and put back."""
-    kept, kept_numpy = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        random.setstate(kept)
-        np.random.set_state(kept_numpy)
 
 
 Augmentation = Callable[[Waveform, int, np.random.Generator], Waveform]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ConfigDict
 
 from synthio.records import Record
 from synthio.store import StageFolder
@@ -12,39 +15,34 @@ from synthio.store import StageFolder
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a language model or a captioner gives back for one request."""
+
+    text: str | None
+    failed: str | None = None
+    """Why there is no text."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    """In the currency of the configured prices; 0 for local models and cached replies."""
+
+
 class Calls(Record):
     """Some requests, made at once."""
+
+    # Earlier versions noted their seconds too.
+    model_config = ConfigDict(extra="ignore")
 
     requests: int
     failed_requests: int
     input_tokens: int
     output_tokens: int
     cost: float
-    seconds: float
 
 
-class Answer(Protocol):
-    """What a language model or a captioner gives back for one request."""
-
-    @property
-    def failed(self) -> str | None:
-        """Why there is no answer."""
-
-    @property
-    def input_tokens(self) -> int:
-        """Tokens read."""
-
-    @property
-    def output_tokens(self) -> int:
-        """Tokens written."""
-
-    @property
-    def cost(self) -> float:
-        """In the currency of the configured prices."""
-
-
-def calls(answers: Sequence[Answer], started: float) -> Calls:
-    """The record of ``answers`` that were asked for at ``started`` (`time.monotonic`)."""
+def calls(answers: Sequence[Answer]) -> Calls:
+    """The record of ``answers``."""
     return Calls(
         id=f"calls-{time.time_ns()}",
         requests=len(answers),
@@ -52,12 +50,11 @@ def calls(answers: Sequence[Answer], started: float) -> Calls:
         input_tokens=sum(answer.input_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
         cost=sum(answer.cost for answer in answers),
-        seconds=time.monotonic() - started,
     )
 
 
 def spent(folder: StageFolder) -> dict[str, object]:
-    """Tokens, cost and seconds over all sittings, for the stage's summary."""
+    """Tokens and cost over all sittings, for the stage's summary."""
     every = list(folder.items(Calls).values())
     usage = {
         "requests": sum(c.requests for c in every),
@@ -66,7 +63,7 @@ def spent(folder: StageFolder) -> dict[str, object]:
         "output_tokens": sum(c.output_tokens for c in every),
         "cost": sum(c.cost for c in every),
     }
-    return {"usage": usage, "seconds": sum(c.seconds for c in every)}
+    return {"usage": usage}
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from synthio.store import replacing
 
@@ -32,7 +32,8 @@ def save_checkpoint(
         moments = optimiser.state.get(parameter, {})
         tensors |= {f"{key}/{name}": moments[key].contiguous() for key in _MOMENTS if key in moments}
     with replacing(path) as partial:
-        save_file(tensors, str(partial), metadata={"step": str(step), "notes": json.dumps(notes)})
+        # Not `save_file`, whose error of a full disk is none of the system's.
+        partial.write_bytes(save(tensors, metadata={"step": str(step), "notes": json.dumps(notes)}))
 
 
 def cached_tensors(folder: Path, key: str, make: Callable[[], Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -41,7 +42,7 @@ def cached_tensors(folder: Path, key: str, make: Callable[[], Mapping[str, torch
     if not path.is_file():
         made = {name: tensor.contiguous() for name, tensor in make().items()}
         with replacing(path) as partial:
-            save_file(made, str(partial))
+            partial.write_bytes(save(made))
     return load_file(str(path))
 
 

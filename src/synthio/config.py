@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -160,12 +161,30 @@ class ClapConfig(Section):
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
+def _address(url: str) -> str:
+    """As it was written. Raises: `ValueError` for what is no address."""
+    example = "expected one such as http://localhost:8000/v1"
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError(f"has a space or a line break in it; {example}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{error}; {example}") from error
+    if not host:
+        raise ValueError(f"has no host; {example}")
+    return url
+
+
+Address = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_address)]
+
+
 class EndpointConfig(Section):
     """An OpenAI-compatible endpoint. The key is read from the environment and never written."""
 
     younger_keys: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
 
-    base_url: str = Field("http://localhost:8000/v1", pattern=r"^https?://", description="Root of the API.")
+    base_url: Address = Field("http://localhost:8000/v1", description="Root of the API.")
     model: str = Field("default", description="Model name sent to the endpoint.")
     api_key_variable: str = Field(
         "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for local servers."
@@ -246,7 +265,10 @@ class ImagineConfig(Section):
         description="Where clips have several labels, those of a synthetic clip: a set that a training clip has, with one of the real clip's own labels in it; or, as published, that label and up to three drawn from all, whether they occur together or not.",
     )
     pool_share: float = Field(
-        0.75, gt=0, le=1, description="Share of a label's pooled events and scenes shown per request."
+        0.75,
+        gt=0,
+        le=1,
+        description="Share of a label's pooled events and scenes shown per request, of each at most 40; a base model (the pocket one), whose prompts must stay short, sees three events and two scenes.",
     )
     max_words: int = Field(25, ge=5, le=60, description="Longest caption.")
     temperature: float = Field(0.7, ge=0, le=2)
@@ -265,7 +287,10 @@ class FilterConfig(Section):
         description="`nearest` accepts a clip whose own label is, by CLAP, the nearest of the data's labels; `quantile` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
     )
     threshold: float = Field(
-        0.85, ge=-1, le=1, description="For `cosine` and `sigmoid` (published: 0.85 of the sigmoid)."
+        0.85,
+        ge=-1,
+        le=1,
+        description="For `sigmoid` (published: 0.85; how much passes depends on the CLAP, with the pocket one all) and `cosine`, which must be given its own: CLAPs differ, and no cosine is as high as this default.",
     )
     quantile: float = Field(
         0.15,
@@ -324,7 +349,7 @@ class TrainConfig(Section):
         None,
         ge=0,
         le=1,
-        description="Expected share of added clips in a batch; null is N / (N + 1) for N captions per clip: every clip equally often, as in the published code.",
+        description="Expected share of added clips in a batch; null is N / (N + 1) for N captions per clip. Where all were accepted every clip is heard equally often, as in the published code; of a class with few accepted clips those few take the same share, and of one without any the real clips stay.",
     )
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
@@ -386,12 +411,14 @@ class ReportConfig(Section):
 class RunConfig(Section):
     """A whole run."""
 
-    foreign_keys: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("datasets", "sizes", "arms", "base", "output"), "belongs to a bench recipe: use `synthio bench`"
-    )
+    foreign_keys: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("datasets", "sizes", "arms", "base", "output"), "belongs to a bench recipe: use `synthio bench`"
+        ),
+        "include": "belongs in a recipe's file, at its top",
+    }
 
     version: Literal[1] = Field(1, description="Of the recipe format.")
-    include: str | None = Field(None, description="A base recipe, relative to this file; this file's keys win.")
     run_folder: UserPath = Field(Path("runs/default"), description="Everything the run writes goes here.")
     seed: int = Field(0, ge=0, lt=2**31, description="All randomness derives from it.")
     data: DataConfig
@@ -415,6 +442,8 @@ class RunConfig(Section):
             problems.append("data.valid_fraction + data.test_fraction leave no training clips")
         if self.t2a.negative_prompt and self.t2a.guidance_scale <= 1:
             problems.append("t2a.negative_prompt needs t2a.guidance_scale above 1")
+        if self.filter.rule == "cosine" and "threshold" not in self.filter.model_fields_set:
+            problems.append("filter.rule: cosine needs a filter.threshold: a cosine of your CLAP, such as 0.3")
         if "retrieval" in self.train.arms and self.retrieve.corpus is None:
             problems.append("train.arms has retrieval: set retrieve.corpus, the clips to retrieve from")
         if len(set(self.train.arms)) < len(self.train.arms):

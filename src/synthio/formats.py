@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 MISSING = "n/a"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -118,6 +118,13 @@ def measure(value: float | None, form: str) -> str:
 def sentence(text: str) -> str:
     """The text with its first letter as a capital; the others stay."""
     return text[:1].upper() + text[1:]
+
+
+def some(items: Iterable[str], separator: str = ", ", most: int = 20) -> str:
+    """The first ``most`` of a list that may be long, and how many more there are."""
+    every = list(items)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return separator.join(every[:most]) + more
 
 
 def printable(text: str) -> str:

@@ -242,19 +242,6 @@ def brier_scores(targets: BoolArray, scores: FloatArray) -> FloatArray:
     return np.asarray(np.square(targets - np.asarray(scores, dtype=np.float64)).mean(axis=1))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the given order (Holm 1979).
-
-    The i-th smallest of m becomes ``max over j <= i of (m - j + 1) p_j``, at most 1. When those below ``alpha`` are
-    called significant, the chance of any false call is at most ``alpha``, however the tests depend on each other.
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order])
-    return [float(value) for value in np.minimum(adjusted, 1.0)]
-
-
 # --------------------------------------------------------------------------------------------------- sets of clips
 
 

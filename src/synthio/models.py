@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from synthio.backends.parts import used_models
 from synthio.config import RunConfig, T2AConfig
 from synthio.progress import Reporter
 from synthio.store import StageFolder
+
+if TYPE_CHECKING:
+    from synthio.backends.captioner import Captioner
+    from synthio.backends.clap import Clap
+    from synthio.backends.llm import LanguageModel
+    from synthio.backends.text_to_audio import TextToAudio
 
 #: What `Models` keeps, and the part of the run that it is.
 _KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
@@ -64,7 +70,7 @@ class Models:
         free_device_memory()
 
     @property
-    def base_generator(self) -> Any:
+    def base_generator(self) -> TextToAudio:
         """A fresh unaligned text-to-audio model; alignment puts adapters on it, so it is not shared."""
         from synthio.backends.text_to_audio import load_text_to_audio
 
@@ -74,7 +80,7 @@ class Models:
         return load_text_to_audio(self._config.t2a)
 
     @cached_property
-    def generator(self) -> Any:
+    def generator(self) -> TextToAudio:
         """The text-to-audio model with the run's adapter on it, when alignment chose one."""
         generator = self.base_generator
         if self.is_aligned:
@@ -91,14 +97,14 @@ class Models:
         return folder.done and (folder.path / "adapter").is_dir()
 
     @cached_property
-    def clap(self) -> Any:
+    def clap(self) -> Clap:
         """The CLAP that captions and filters; small enough to be held beside another."""
         from synthio.backends.clap import load_clap
 
         return load_clap(self._config.clap, self._reporter)
 
     @property
-    def captioner(self) -> Any:
+    def captioner(self) -> Captioner:
         """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others.
         Only CLAP tagging needs the CLAP."""
         from synthio.backends.choices import load_captioner
@@ -108,7 +114,7 @@ class Models:
         return load_captioner(self._config.caption, clap, self._reporter)
 
     @cached_property
-    def language_model(self) -> Any:
+    def language_model(self) -> LanguageModel:
         """The language model, behind its response cache."""
         from synthio.backends.choices import load_language_model
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from synthio.backends.parts import check_models
 from synthio.config import Arm, RunConfig
@@ -29,20 +29,53 @@ from synthio.records import (
     Prediction,
     PreferencePair,
     Prompt,
+    Record,
     RetrievedClip,
     Verdict,
 )
 from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
-from synthio.store import StageFolder, append_lines, json_lines, publish, working_in, write_text
+from synthio.store import (
+    StageFolder,
+    append_lines,
+    check_run_folder,
+    how_to_run,
+    json_lines,
+    publish,
+    working_in,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
+    from synthio.backends.text_to_audio import TextToAudio
     from synthio.stages.dataset import Accepted
+    from synthio.stages.evaluate import Model
+    from synthio.stages.filter import Calibration
     from synthio.stages.gate import GateMeasures
 
-#: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one).
+R = TypeVar("R", bound=Record)
+
+#: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one), and the first,
+#: which is no command, with each.
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
+
+
+def check_recipe(config: RunConfig) -> None:
+    """Whether all that a run needs besides its data is here, before anything loads: models, devices, libraries, corpus,
+    a folder of its own.
+
+    Raises: as `check_run_folder`, `check_models`, `check_arms` and, where retrieval is an arm, `corpus_files`.
+    """
+    from synthio.arms import check_arms
+
+    check_run_folder(config.run_folder)
+    check_models(config)
+    check_arms(config)
+    if "retrieval" in config.train.arms:
+        from synthio.stages.retrieve import corpus_files
+
+        corpus_files(config)
 
 
 class Pipeline:
@@ -280,7 +313,7 @@ class Pipeline:
         self.alignment()
 
         def work(folder: StageFolder) -> None:
-            models: dict[Any, Any] = {"base": lambda: self._models.base_generator}
+            models: dict[Model, Callable[[], TextToAudio]] = {"base": lambda: self._models.base_generator}
             if self._models.is_aligned:
                 models["aligned"] = lambda: self._models.generator
             evaluate_generator(self.config, clips, models, self._models.clap, folder, self.reporter)
@@ -326,18 +359,11 @@ class Pipeline:
 
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
-        from synthio.arms import check_arms
-
-        check_models(self.config)
+        check_recipe(self.config)
         if warning := sampler_warning(self.config.t2a):
             self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips
-        check_arms(self.config)
-        if "retrieval" in self.config.train.arms:
-            from synthio.stages.retrieve import corpus_files
-
-            corpus_files(self.config)
         with working_in(self.root):
             self.write_recipe()
             self.clips()
@@ -352,7 +378,7 @@ class Pipeline:
 
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next."""
-        actions: dict[str, Callable[[], Any]] = {
+        actions: dict[str, Callable[[], object]] = {
             "clips": self.clips,
             "caption": self.captions,
             "align": self.alignment,
@@ -364,6 +390,7 @@ class Pipeline:
             "evaluate": self.evaluation,
             "report": self.report,
         }
+        check_run_folder(self.root)
         result = actions[stage]()
         # A stage that could not run leaves the record of the last one that did.
         self.write_recipe()
@@ -371,9 +398,8 @@ class Pipeline:
 
     def write_recipe(self) -> None:
         """Keep the resolved recipe in the run folder. Raises: `StoreError` when another process works there."""
-        content = self.config.model_dump(mode="json", exclude={"include"})
         with working_in(self.root):
-            write_text(self.root / "recipe.yaml", to_yaml(content))
+            write_text(self.root / "recipe.yaml", to_yaml(self.config.model_dump(mode="json")))
 
     def timings(self) -> dict[str, float]:
         """Seconds spent on every stage that this object has used, over all sittings; not on those of other settings."""
@@ -405,22 +431,20 @@ class Pipeline:
 
     # Work ---------------------------------------------------------------------------------------------------------
 
-    def _once(self, folder: StageFolder, stage: str, kind: Any, work: Callable[[StageFolder], Any]) -> list[Any]:
+    def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageFolder], object]) -> list[R]:
         """The folder's records; does the work first when it is not finished and this run may do it."""
         self._used.add(folder.path.name)
         if not folder.done:
             if stage not in self._may_run:
                 raise MissingArtefact(
-                    f"stage `{stage}` is not finished for this recipe in {self.root}; run `synthio {stage}` "
-                    "with the same recipe and overrides first, or `synthio run` for all stages"
+                    f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
                 )
             with working_in(self.root):
                 # Another process may have finished it in between.
                 if not folder.done:
                     with self._timed(folder.stage, folder.path.name):
                         work(folder)
-        records: list[Any] = folder.manifest(kind)
-        return records
+        return folder.manifest(kind)
 
     @contextmanager
     def _timed(self, stage: str, folder: str) -> Iterator[None]:
@@ -474,7 +498,7 @@ class Pipeline:
         self._once(folder, "filter", Verdict, work)
         return folder
 
-    _calibration: Any = None
+    _calibration: Calibration | None = None
 
     @cached_property
     def _models(self) -> Models:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from synthio.arms import check_arms
-from synthio.backends.parts import check_models
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.models import sampler_warning
+from synthio.pipeline import check_recipe
 from synthio.stages.clips import check_data
-from synthio.stages.retrieve import corpus_files
 
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
 #: last 1.5 s.
@@ -57,16 +55,12 @@ class Plan:
 def make_plan(config: RunConfig) -> Plan:
     """Count items per stage.
 
-    Raises: `DataError` when the data, or the corpus to retrieve from, would stop the run; as `check_models` and
-        `check_arms`.
+    Raises: `DataError` when the data would stop the run; as `check_recipe`.
     """
-    check_models(config)
-    check_arms(config)
+    check_recipe(config)
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))
-    if "retrieval" in config.train.arms:
-        corpus_files(config)
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
     stages = tuple(_stage(config, stage, *work, slower) for stage, work in _work(config, counts["train"]).items())

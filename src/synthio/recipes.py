@@ -39,6 +39,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 _DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
+_INCLUDE = "include"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
 
@@ -79,7 +80,7 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         content = {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no `key: value` lines, as a recipe does; {_DATA}")
-    base = content.pop("include", None)
+    base = content.pop(_INCLUDE, None)
     if base is None:
         return content
     if not isinstance(base, str):
@@ -139,7 +140,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def apply_overrides(content: dict[str, Any], overrides: Sequence[str], schema: type[BaseModel]) -> dict[str, Any]:
     """Apply ``a.b=value`` strings: text and paths as they are typed, other values read as YAML (``3``, ``[1, 2]``)."""
     problems = [f"override {o!r}: expected key=value, for example train.seeds=5" for o in overrides if "=" not in o]
-    problems += [f"override {o!r}: include belongs in the recipe file" for o in overrides if o.startswith("include=")]
+    problems += [
+        f"override {o!r}: include belongs in the recipe file"
+        for o in overrides
+        if o.partition("=")[0].strip() == _INCLUDE
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
     for override in overrides:
@@ -212,6 +217,8 @@ def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
     homes = [f"{section}.{location[-1]}" for section in known if location[-1] in _known_keys(schema, [section])]
     if len(location) == 1 and homes:
         return f"  {where}: unknown key; did you mean {' or '.join(map(repr, homes))}? (indent it under the section)"
+    if len(location) == 1:
+        known = [*known, _INCLUDE]
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
     return f"  {where}: unknown key; {hint}"

@@ -7,6 +7,7 @@ Every record is frozen, has an ``id`` that is stable across runs, and is one JSO
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -171,6 +172,37 @@ class Prediction(Record):
     labels: tuple[str, ...]
     scores: dict[str, float]
     """Probability per class: softmax for one label, sigmoid for several."""
+
+
+# What a stage measures and the report shows; none of it goes on through the pipeline ---------------------------------
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the alignment curve; errors are the policy's minus the reference's, so 0 at the start."""
+
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    """Share of training pairs whose implicit reward prefers the real clip."""
+    held_out_loss: float
+    held_out_accuracy: float
+    """Share of held-out draws whose implicit reward prefers the winner; 0.5 at the start by convention."""
+    winner_error_change: float
+    """On held-out real clips; above 0 = worse than before alignment."""
+    loser_error_change: float
+    """On held-out generated clips; above 0 is what alignment wants."""
+
+
+class GateOption(BaseModel):
+    """One share of synthetic clips in a batch, on the held-out real clips of the gate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float
+    error: float
+    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`), or over classes where
+    ``train.metric`` is balanced."""
 
 
 def readable(label: str) -> str:

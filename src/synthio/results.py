@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,13 +21,16 @@ from synthio.backends.identity import model_identity
 from synthio.backends.parts import used_models
 from synthio.comparison import read_comparison
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig
+from synthio.datasets.checks import class_counts
 from synthio.errors import DataError, MissingArtefact
+from synthio.formats import some
 from synthio.recipes import to_yaml
 from synthio.records import Candidate, Clip, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
 from synthio.stages.clips import all_warnings
+from synthio.stages.filter import real_clip_warnings
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, fingerprint, json_lines, write_text
 from synthio.verdict import Comparison, recommended_arm, verdict_text
@@ -127,7 +130,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         spectral_classes=spectral_classes,
         accepted=_spread(accepted, config.report.samples_per_verdict, config.seed),
         rejected=_spread(rejected, config.report.samples_per_verdict, config.seed),
-        times=[report.StageTime(stage, seconds) for stage, seconds in run.seconds.items()],
+        times_s=run.seconds,
         language_models=_language_models(run),
         peak_memory_bytes=_peak_memory_bytes(),
         peak_device_memory_bytes=_peak_device_memory_bytes(),
@@ -135,7 +138,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         models=models_used(config),
         config_yaml=to_yaml(config.model_dump(mode="json")),
         warnings=[*run.warnings, *unmeasured],
-        class_counts=_class_counts(clips),
+        class_counts=class_counts(clips),
         rejected_files=_rejected_files(run),
         heard_s=config.data.max_duration_s,
     )
@@ -182,8 +185,8 @@ def models_used(config: RunConfig) -> list[report.ModelUsed]:
 def _gate(run: FinishedRun) -> report.Gate | None:
     if run.gate is None:
         return None
-    rows = [report.GateRow(option.share, option.error) for option in run.gate.options]
-    return report.Gate(run.config.gate.level, run.comparison.gated_share or 0.0, run.gate.p_value, rows)
+    chosen = run.comparison.gated_share or 0.0
+    return report.Gate(run.config.gate.level, chosen, run.gate.p_value, run.gate.options)
 
 
 def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleClip:
@@ -197,7 +200,7 @@ def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleC
         reason=verdict.reason,
         round=prompt.round,
         source_clip_id=prompt.clip_id,
-        source_audio=sources.get(prompt.clip_id),
+        source_audio=sources[prompt.clip_id],
         score=None if verdict.score == verdict.similarity else verdict.score,
     )
 
@@ -211,12 +214,11 @@ def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list
     return [sample for _, _, sample in sorted(turns, key=lambda row: row[:2])][:count]
 
 
-def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignment:
+def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignment | None:
     if folder is None:
-        return report.Alignment(method="none")
+        return None
     summary = folder.summary()
-    rows = [report.AlignmentRow(**asdict(row)) for row in read_curve(folder)]
-    return report.Alignment(config.align.method, rows, summary["chosen_step"], summary["warnings"])
+    return report.Alignment(config.align.method, read_curve(folder), summary["chosen_step"], summary["warnings"])
 
 
 def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[report.BeforeAfter]:
@@ -318,7 +320,7 @@ def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[r
     return quantiles, medians
 
 
-def _quantiles(values: Sequence[float]) -> list[float | None]:
+def _quantiles(values: Sequence[float]) -> list[float]:
     finite = [value for value in values if np.isfinite(value)]
     return [float(q) for q in np.quantile(finite, [0.1, 0.25, 0.5, 0.75, 0.9])] if finite else []
 
@@ -388,24 +390,33 @@ def _warnings(config: RunConfig, align_folder: StageFolder | None, rounds: Seque
             f"{topped_up} of {prompts} captions are template top-ups: the language model's own failed "
             f"{config.imagine.max_tries} times; the manifest has each reason"
         )
-    accepted = sum(verdict.accepted for r in rounds for verdict in r.verdicts)
-    if accepted < len(rounds[0].prompts) // 4:
+    return [*warnings, *_acceptance_warnings(rounds)]
+
+
+def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
+    """Of what the filter let in, in all and by label."""
+    # What an earlier version judged does not say.
+    warnings = real_clip_warnings(rounds[0].judged.summary().get("real", {}))
+    wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
+    accepted = Counter(
+        prompt.labels for r in rounds for prompt, verdict in zip(r.prompts, r.verdicts, strict=True) if verdict.accepted
+    )
+    if accepted.total() < wanted.total() // 4:
         warnings.append(
-            f"only {accepted} of {len(rounds[0].prompts)} wanted synthetic clips were accepted: the generator may not "
-            "know these sounds"
+            f"only {accepted.total()} of {wanted.total()} wanted synthetic clips were accepted: "
+            + ("the filter may not know these sounds" if warnings else "the generator may not know these sounds")
+        )
+    few = [
+        f"{' and '.join(labels)!r} {accepted[labels]} of {count}"
+        for labels, count in wanted.items()
+        if accepted[labels] < count // 4
+    ]
+    if few and accepted:
+        warnings.append(
+            f"few synthetic clips were accepted of {some(few)}: those few are heard as often as many would be "
+            "(train.synthetic_share), and of a label without any only real clips are"
         )
     return warnings
-
-
-def _class_counts(clips: Sequence[Clip]) -> list[report.ClassCount]:
-    labels = sorted({label for clip in clips for label in clip.labels})
-
-    def count(label: str, split: str) -> int:
-        return sum(label in clip.labels and clip.split == split for clip in clips)
-
-    return [
-        report.ClassCount(label, count(label, "train"), count(label, "valid"), count(label, "test")) for label in labels
-    ]
 
 
 def _rejected_files(run: FinishedRun) -> list[RejectedClip]:

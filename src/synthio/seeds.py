@@ -1,12 +1,17 @@
-"""Seeds. An item's seed derives from the run's seed and the item's id, so batch size, order and worker count change no
-random draw (the habit of descript-audiotools), and a result by the rounding of other batch sizes at most."""
+"""Seeds, and draws by them. An item's seed derives from the run's seed and the item's id, so batch size, order and
+worker count change no random draw (the habit of descript-audiotools), and a result by the rounding of other batch
+sizes at most."""
 
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
@@ -28,3 +33,21 @@ def torch_generator(run_seed: int, *parts: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator("cpu").manual_seed(derive_seed(run_seed, *parts))
+
+
+@contextmanager
+def global_state_kept() -> Iterator[None]:
+    """Puts the global random states of Python and NumPy back after the block, for libraries that seed or draw from
+    them: the caller's draws go on as if they had not."""
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
+def shuffled_passes(items: int, draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices below ``items``, ``(draws,)``: pass after pass over all of them, each in its own order."""
+    passes = [generator.permutation(items) for _ in range(-(-draws // items))]
+    return np.array(passes, dtype=np.int64).reshape(-1)[:draws]

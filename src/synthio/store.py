@@ -30,9 +30,13 @@ from pydantic import ValidationError
 
 from synthio.config import FINGERPRINT_VERSION
 from synthio.errors import MissingArtefact, StoreError
+from synthio.formats import some
 from synthio.records import Record
 
 R = TypeVar("R", bound=Record)
+#: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
+_COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
+_COMMANDS["evaluate"] = "evaluate t2a"
 
 
 def fingerprint(value: Any) -> str:
@@ -123,6 +127,22 @@ def working_in(run_folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_run_folder(folder: Path) -> None:
+    """What a run makes has fixed names, and takes the place of what has them: it never goes among other files.
+
+    Raises: `StoreError` for a folder that holds something, and no run.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise store_error(folder, error) from error
+    if names and not names & {".lock", "stages"}:
+        raise StoreError(
+            f"{folder}: holds other files ({some(sorted(names), most=3)}), which a run may write over; set run_folder "
+            "to a folder that is new or empty"
+        )
+
+
 def store_error(path: Path, error: OSError) -> StoreError:
     """What to tell of a file or folder that the system did not let us write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -131,6 +151,13 @@ def store_error(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return StoreError(f"{path}: cannot be written ({reason}); give another place")
     return StoreError(f"{path}: cannot be written ({reason}); check the permissions of the folder")
+
+
+def how_to_run(stage: str) -> str:
+    """What to do about a stage that has not run."""
+    if stage not in _COMMANDS:
+        return "run `synthio run` with the same recipe and overrides first"
+    return f"run `synthio {_COMMANDS[stage]}` with the same recipe and overrides first, or `synthio run` for all stages"
 
 
 class StageFolder:
@@ -148,9 +175,7 @@ class StageFolder:
     def summary(self) -> dict[str, Any]:
         """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
         if not self.done:
-            raise MissingArtefact(
-                f"the results of stage `{self.stage}` are not there; run `synthio {self.stage}` first"
-            )
+            raise MissingArtefact(f"the results of stage `{self.stage}` are not there; {how_to_run(self.stage)}")
         try:
             return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:

@@ -112,14 +112,14 @@ class Comparison(_Result):
 Effect = Literal["helped", "hurt", "unclear", "unknown"]
 
 
-def effect(comparison: Comparison | None) -> Effect:
+def effect(comparison: Comparison) -> Effect:
     """`helped` or `hurt` only where the whole interval is on one side of 0, else `unclear`.
 
     `unknown` where nothing can be said: without an interval, without synthetic clips, and with one training per arm,
     whose luck no interval has.
     """
-    difference = comparison.difference if comparison else None
-    if comparison is None or difference is None or not comparison.n_synthetic or comparison.trainings_per_arm < 2:
+    difference = comparison.difference
+    if difference is None or not comparison.n_synthetic or comparison.trainings_per_arm < 2:
         return "unknown"
     if not math.isfinite(difference.low + difference.high):
         return "unknown"

@@ -9,9 +9,10 @@ import torch
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends.captioner import Captioned, instruction
+from synthio.backends.captioner import instruction
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading_advice
+from synthio.backends.identity import LOADING_ERRORS, loading_advice
+from synthio.calls import Answer
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 from synthio.wording import clean
@@ -37,14 +38,14 @@ class TransformersCaptioner:
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Captioned]:
+    ) -> list[Answer]:
         """One sentence per clip, or the failure that nothing was written."""
         ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz) for waveform in waveforms]
         clips = list(zip(ready, labels, strict=True))
         return self._batches.apply(clips, self._batch)
 
     @torch.inference_mode()
-    def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Captioned]:
+    def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Answer]:
         inputs = self._processor(
             text=[self._chat(labels) for _, labels in clips],
             audio=[waveform for waveform, _ in clips],
@@ -61,7 +62,7 @@ class TransformersCaptioner:
         read = inputs["attention_mask"].sum(dim=1).tolist()
         wrote = (answers != tokenizer.pad_token_id).sum(dim=1).tolist()
         return [
-            Captioned(clean(text) or None, None if clean(text) else "the model wrote nothing", *tokens)
+            Answer(clean(text) or None, None if clean(text) else "the model wrote nothing", *tokens)
             for text, tokens in zip(texts, zip(read, wrote, strict=True), strict=True)
         ]
 
@@ -93,7 +94,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
         model = kinds[0].from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (*LOADING_ERRORS, ImportError) as error:
         raise ModelError(
             f"caption.model {source!r} cannot be loaded ({error}); {loading_advice('caption', source, error)}, "
             "or use caption.kind=clap"

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from synthio.audio import Waveform
 from synthio.backends.questions import quote, template
+from synthio.calls import Answer
 from synthio.records import label_template
 from synthio.wording import joined
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """A sentence, or why there is none."""
-
-    text: str | None
-    failed: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
 
 
 class Captioner(Protocol):
@@ -33,7 +22,7 @@ class Captioner(Protocol):
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Captioned]:
+    ) -> list[Answer]:
         """One result per clip, in order. Raises: `BackendError` when no clip can ever succeed."""
         ...
 
@@ -46,9 +35,9 @@ class TemplateCaptioner:
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Captioned]:
+    ) -> list[Answer]:
         """``Sound of a {label}`` for each clip."""
-        return [Captioned(label_template(each)) for each in labels]
+        return [Answer(label_template(each)) for each in labels]
 
 
 def instruction(labels: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading_advice
+from synthio.backends.identity import LOADING_ERRORS, loading_advice
 from synthio.calls import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
@@ -112,7 +112,7 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
         model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise ModelError(
             f"clap.model {source!r} cannot be loaded ({error}); {loading_advice('clap', source, error)}, "
             "or use clap.model=pocket"

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio.audio import Waveform
-from synthio.backends.captioner import Captioned
 from synthio.backends.clap import Clap
 from synthio.backends.questions import lines
+from synthio.calls import Answer
 from synthio.records import label_template
 from synthio.wording import article, joined, mentions
 
@@ -34,7 +34,7 @@ class ClapTagger:
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Captioned]:
+    ) -> list[Answer]:
         """One sentence per clip; never fails."""
         if not waveforms:
             return []
@@ -47,7 +47,7 @@ class ClapTagger:
             backgrounds = _best(heard, scores[scores > 0], own, self._tags_per_clip // 2)
             count = self._tags_per_clip - len(backgrounds)
             qualities = _best(self._qualities, quality_scores[row], own, count)
-            sentences.append(Captioned(_sentence(own, qualities, backgrounds)))
+            sentences.append(Answer(_sentence(own, qualities, backgrounds)))
         return sentences
 
     def _background_scores(self, clip: npt.NDArray[np.float32], labels: tuple[str, ...]) -> npt.NDArray[np.float32]:

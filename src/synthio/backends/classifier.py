@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from transformers import (
@@ -33,7 +31,7 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import check_model, local_folder
+from synthio.backends.identity import LOADING_ERRORS, check_model, local_folder
 from synthio.errors import DataError, ModelError, StoreError
 from synthio.store import share
 
@@ -46,7 +44,6 @@ _WINDOW, _HOP = 400, 160
 _LEAST_S = 0.05
 _FRONTEND = "frontend.json"
 _SHOWN = 5
-_LOADING_ERRORS = (OSError, ValueError, SafetensorError, StrictDataclassError)
 #: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
 HEAD_PARTS = ("classifier", "projector", "layer_weights")
 #: Standard deviation of a new head's weights, as in AST, BERT and wav2vec 2.0.
@@ -83,7 +80,7 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
     location = _locate(model)
     try:
         config = AutoConfig.from_pretrained(location, revision=revision)
-    except _LOADING_ERRORS as error:
+    except LOADING_ERRORS as error:
         raise _unreadable(model, location, error) from error
     if type(config) not in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
         known = ", ".join(sorted(known.model_type for known in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING))
@@ -93,7 +90,7 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
         )
     try:
         extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision)
-    except _LOADING_ERRORS as error:
+    except LOADING_ERRORS as error:
         raise ModelError(
             f"{model}: has no usable feature extractor; expected preprocessor_config.json beside config.json: {error}"
         ) from error
@@ -146,13 +143,8 @@ class Frontend:
 
     @property
     def main_input(self) -> str:
-        """The network's name for `features`."""
+        """The network's name for a clip's waveform or spectrogram, among `inputs`."""
         return str(self.extractor.model_input_names[0])
-
-    def features(self, samples: Waveform) -> npt.NDArray[np.float32]:
-        """The main input alone."""
-        features: npt.NDArray[np.float32] = self.inputs(samples)[self.main_input].numpy()
-        return features
 
     def inputs(self, samples: Waveform) -> Inputs:
         """What the network reads of one clip of shape ``(samples,)``, at the extractor's rate.
@@ -228,7 +220,7 @@ def load_classifier(
                 use_safetensors=True,
                 dtype=torch.float32,
             )
-        except _LOADING_ERRORS as error:
+        except LOADING_ERRORS as error:
             raise ModelError(f"{source.location}: weights cannot be loaded (expected safetensors): {error}") from error
         _check_weights(source, report)
         _new_head(model, len(classes))
@@ -314,7 +306,7 @@ def load_trained(folder: str) -> TrainedClassifier:
             model = AutoModelForAudioClassification.from_pretrained(
                 source.location, use_safetensors=True, dtype=torch.float32
             )
-    except (*_LOADING_ERRORS, RuntimeError) as error:
+    except LOADING_ERRORS as error:
         raise ModelError(f"{folder}: cannot be loaded: {error}") from error
     return TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from synthio.backends.llm import Reply
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
 from synthio.progress import Reporter
@@ -51,16 +52,9 @@ class ChatCall:
 
 
 @dataclass(frozen=True)
-class ChatAnswer:
+class ChatAnswer(Reply):
     """The message that came back, or why none did."""
 
-    text: str | None
-    failed: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    cut: str | None = None
-    """As in `llm.Reply`."""
     fault: Literal["call", "refused", "either", "server"] = "call"
     """Whose fault a failure is: a time-out or an error of the server may come of the call, no connection cannot; a
     request that is refused may be one that this server refuses always."""
@@ -175,7 +169,7 @@ class ChatEndpoint:
             raise TypeError(f"it has no choices: {getattr(completion, 'error', None) or completion!r}")
         message = choices[0].message
         text = _text(getattr(message, "content", None))
-        failed = None if text else f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}"
+        failed = None if text else _writable(f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}")
         cut = None
         if choices[0].finish_reason == "length":
             allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
@@ -197,7 +191,7 @@ class ChatEndpoint:
         said = [] if isinstance(body, dict) and isinstance(body.get("message"), str) else list(_strings(body))
         text = " ".join(f"{type(error).__name__}: {'; '.join([str(error), *said])}".split())
         shown = text if self._key == _NO_KEY else text.replace(self._key, "***")
-        return shown[:_MAX_REASON_CHARACTERS]
+        return _writable(shown)[:_MAX_REASON_CHARACTERS]
 
 
 def _text(content: Any) -> str:
@@ -206,12 +200,26 @@ def _text(content: Any) -> str:
         content = "".join(part.get("text") or "" for part in content if part.get("type", "text") == "text")
     if content is not None and not isinstance(content, str):
         raise TypeError(f"content is {type(content).__name__}; expected text")
-    # Half of a character that was cut in two cannot be written to any file.
-    return (content or "").encode("utf-8", "replace").decode()
+    return _writable(content or "")
+
+
+def _writable(text: str) -> str:
+    """Half of a character that was cut in two cannot be written to any file."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def check_key(config: EndpointConfig) -> None:
+    """Raises: `ConfigError` when a remote endpoint's key is not in the environment, or is none; before a run."""
+    _key(config)
 
 
 def _key(config: EndpointConfig) -> str:
     key = os.environ.get(config.api_key_variable, "").strip()
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the environment variable {config.api_key_variable} holds characters that no key has (a line break, or "
+            "quotes of a word processor); set it again, plain"
+        )
     if key:
         return key
     if _is_local(config):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends.captioner import Captioned, instruction
+from synthio.backends.captioner import instruction
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.calls import Answer
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 from synthio.wording import clean
@@ -30,16 +32,13 @@ class EndpointCaptioner:
 
     def caption(
         self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Captioned]:
+    ) -> list[Answer]:
         """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
         calls = [
             _audio_call(waveform, sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)
         ]
-        return [
-            Captioned(clean(a.text or "") or None, a.failed, a.input_tokens, a.output_tokens, a.cost)
-            for a in self._endpoint.chat(calls)
-        ]
+        return [replace(answer, text=clean(answer.text or "") or None) for answer in self._endpoint.chat(calls)]
 
 
 def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...], max_tokens: int) -> ChatCall:

@@ -25,19 +25,7 @@ class EndpointLanguageModel:
 
         Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
         """
-        answers = self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests])
-        return [
-            Reply(
-                id=request.id,
-                text=answer.text,
-                failed=answer.failed,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
-                cost=answer.cost,
-                cut=answer.cut,
-            )
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        return list(self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests]))
 
 
 def _allowance(config: EndpointConfig) -> list[int]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +26,8 @@ from transformers import (
 from synthio import metrics
 from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
 from synthio.calls import chunks
-from synthio.errors import BackendError, ConfigError
+from synthio.errors import BackendError
+from synthio.seeds import global_state_kept
 
 Indices = npt.NDArray[np.int64]
 
@@ -115,7 +114,8 @@ def fine_tune(
     of Python, NumPy and torch (CPU) as it was.
     """
     keeper = _KeepBest(advance)
-    with _own_randomness(), tempfile.TemporaryDirectory() as scratch:
+    # `Trainer` seeds every global generator.
+    with global_state_kept(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(optimisation, scratch, "no" if valid is None else "steps")
         model.to(optimisation.device)
         trainer = Trainer(
@@ -140,8 +140,6 @@ def fine_tune(
 
 def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no", "steps"]) -> TrainingArguments:
     device = optimisation.device
-    if device.index is not None:
-        raise ConfigError(f"train.device {str(device)!r}: use `cuda`, and CUDA_VISIBLE_DEVICES to choose the GPU")
     arguments = TrainingArguments(
         output_dir=scratch,
         max_steps=optimisation.steps,
@@ -256,18 +254,6 @@ def _point(step: int, trained: Mapping[str, float], validated: Mapping[str, floa
     figures = (trained.get("loss"), validated.get("eval_loss"), validated.get("eval_score"))
     train_loss, valid_loss, valid_score = (x if x is not None and math.isfinite(x) else None for x in figures)
     return CurvePoint(step=step, train_loss=train_loss, valid_loss=valid_loss, valid_score=valid_score)
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """`Trainer` seeds every global generator; the caller's go on as if it had not."""
-    python, legacy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
 
 
 def collated(inputs: Sequence[Inputs], batch_size: int) -> Iterator[Inputs]:

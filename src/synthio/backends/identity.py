@@ -8,9 +8,14 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from safetensors import SafetensorError
+
 from synthio.backends import pocket
 from synthio.errors import ModelError
 
+#: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
 #: Hub repositories with safetensors weights on their main branch, by section of the recipe.
 _SAFETENSORS = {"clap": "laion/clap-htsat-fused"}
@@ -29,7 +34,6 @@ def local_folder(model: str) -> Path | None:
 
 def check_model(key: str, model: str) -> None:
     """Whether a name is a folder here or may be a hub id, before anything loads. Raises: `ModelError`."""
-    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in __all__
 
     if model == "pocket" or local_folder(model) is not None:

@@ -20,7 +20,7 @@ from synthio.augment import mask_features
 from synthio.backends.classifier import Inputs
 from synthio.backends.fine_tuning import Examples, Optimisation, collated, fine_tune, predict
 from synthio.progress import Reporter
-from synthio.seeds import derive_seed, numpy_generator
+from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
 from synthio.variation import draw_recording, vary
 
 SAMPLE_RATE_HZ = 16_000
@@ -113,8 +113,7 @@ def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.ran
     order = np.empty(draws, dtype=np.int64)
     for value in present:
         slots, clips = np.flatnonzero(drawn == value), np.flatnonzero(targets == value)
-        passes = [generator.permutation(clips) for _ in range(-(-len(slots) // len(clips)))]
-        order[slots] = np.concatenate(passes)[: len(slots)] if passes else slots
+        order[slots] = clips[shuffled_passes(len(clips), len(slots), generator)]
     return order
 
 

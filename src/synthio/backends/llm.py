@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from synthio.calls import Answer
 from synthio.errors import BackendError
 from synthio.store import write_text
 
@@ -23,7 +24,6 @@ from synthio.store import write_text
 class Request:
     """One question to a language model. The answer is a JSON object."""
 
-    id: str
     instruction: str
     """For chat models."""
     completion: str
@@ -38,20 +38,16 @@ class Request:
     """All randomness of the reply; batch size and order never change it."""
 
 
-class Reply(BaseModel):
+@dataclass(frozen=True)
+class Reply(Answer):
     """The answer to one request, or why there is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    text: str | None
-    failed: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    """In the currency of the configured prices; 0 for local models and cached replies."""
     cut: str | None = None
     """That the text stops where the allowance was used up, with what would raise it; None when it does not."""
+
+
+#: Earlier versions kept an id too, which is not read.
+_REPLY_FILE = TypeAdapter(Reply)
 
 
 class LanguageModel(Protocol):
@@ -95,7 +91,7 @@ class CachedLanguageModel:
         for index, reply in zip(missing, answers, strict=True):
             replies[index] = reply
             if reply.failed is None:
-                write_text(self._path(requests[index]), reply.model_dump_json())
+                write_text(self._path(requests[index]), _REPLY_FILE.dump_json(reply).decode())
         return [replies[index] for index in range(len(requests))]
 
     def _path(self, request: Request) -> Path:
@@ -106,10 +102,10 @@ class CachedLanguageModel:
 
     def _read(self, request: Request) -> Reply | None:
         try:
-            kept = Reply.model_validate_json(self._path(request).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValidationError, UnicodeDecodeError):
+            kept = _REPLY_FILE.validate_json(self._path(request).read_bytes())
+        except (FileNotFoundError, ValidationError):
             return None
-        return Reply(id=request.id, text=kept.text, cut=kept.cut)
+        return Reply(kept.text, cut=kept.cut)
 
 
 #: Braces in the prose before an answer that may be no answer.

@@ -18,7 +18,7 @@ import torch
 
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading_advice, model_identity
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, model_identity
 from synthio.backends.llm import Reply, Request, finished_object
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -90,7 +90,7 @@ class LocalLanguageModel:
         if len(prompt) + request.max_new_tokens <= self._max_length:
             return None
         limit = self._max_length - request.max_new_tokens
-        return Reply(id=request.id, text=None, failed=f"the prompt has {len(prompt)} tokens; the model takes {limit}")
+        return Reply(None, failed=f"the prompt has {len(prompt)} tokens; the model takes {limit}")
 
     def _prefill(self, prompts: Sequence[list[int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of the common beginning, per layer ``(1, heads, tokens, width)``; [] if it is too short."""
@@ -139,13 +139,12 @@ class LocalLanguageModel:
         )
         return [
             Reply(
-                id=request.id,
                 text=end.texts[row],
                 input_tokens=len(prompts[row]),
                 output_tokens=end.lengths[row],
                 cut=f"cut after {end.lengths[row]} tokens" if end.cut[row] else None,
             )
-            for row, request in enumerate(requests)
+            for row in range(len(requests))
         ]
 
     def _expand(self, prefix: list[tuple[torch.Tensor, torch.Tensor]], padding: Sequence[int]) -> Any:
@@ -240,7 +239,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
             raise ValueError(f"a {config.model_type!r} model does not continue text")
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (*LOADING_ERRORS, ImportError) as error:
         raise ModelError(
             f"language model {source!r} cannot be loaded: {error}. Expected `pocket`, or a folder or hub id of a "
             "transformers causal language model with safetensors weights and a tokenizer; "

@@ -46,13 +46,22 @@ def used_models(config: RunConfig) -> list[UsedModel]:
 
 
 def check_models(config: RunConfig) -> None:
-    """Whether every model name and device that a run uses can be one, before anything loads.
+    """Whether every model name and device that a run uses can be one, and every endpoint's key, before anything loads.
 
-    Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device that is not here.
+    Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device or a key that is
+    not here.
     """
     from synthio.backends.devices import resolve_device
+    from synthio.backends.endpoint import check_key
 
     for used in used_models(config):
         if used.kind == "weights":
             check_model(f"{used.section}.model", used.name)
             resolve_device(getattr(config, used.section).device)
+        elif used.kind == "endpoint" and _is_asked(used, config):
+            check_key(getattr(config, used.section).endpoint)
+
+
+def _is_asked(used: UsedModel, config: RunConfig) -> bool:
+    """Captions of real clips are made for MixCap alone, and new ones for synthetic clips."""
+    return "synthio" in config.train.arms and (used.section == "imagine" or config.imagine.mode == "mixcap")

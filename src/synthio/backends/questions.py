@@ -56,7 +56,6 @@ def lines(name: str) -> tuple[str, ...]:
 class RequestOptions:
     """What a request carries beside its prompt."""
 
-    id: str
     temperature: float
     max_new_tokens: int
     seed: int
@@ -73,7 +72,6 @@ def make_request(
     # The last line of the few-shot file is where the answer begins.
     question, _, start = template(f"{name}.fewshot").template.rpartition("\n")
     return Request(
-        id=options.id,
         instruction=template(name).substitute(values) + told,
         completion=Template(question).substitute(values) + "\n",
         answer_start=Template(start).substitute(values),
@@ -100,7 +98,6 @@ def parse(text: str, kind: type[M]) -> M:
 class Question(Generic[A]):
     """One thing to find out."""
 
-    id: str
     request: Callable[[int, str | None], Request]
     """(number of the try, why the last answer was refused) -> the request."""
     accept: Callable[[str], A]

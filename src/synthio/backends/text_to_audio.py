@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
+from synthio.backends.identity import LOADING_ERRORS, loading_advice
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, MissingDependency, ModelError
 from synthio.records import bucket_duration_s
@@ -207,7 +207,7 @@ class _StableAudio:
 
         try:
             adapted = PeftModel.from_pretrained(self.pipeline.transformer, str(folder))
-        except (ValueError, RuntimeError, OSError) as error:
+        except LOADING_ERRORS as error:
             raise ModelError(f"{folder}: not an adapter of this text-to-audio model: {error}") from error
         # Half-precision weights are too coarse to hold what an adapter adds; beside them it keeps its float32.
         merged = adapted.merge_and_unload() if self._dtype == torch.float32 else adapted
@@ -396,25 +396,20 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
             f"t2a.model {source!r} needs a package that is not installed ({error}); Stable Audio Open's sampler needs "
             "torchsde: pip install '.[stable-audio-open]' in the clone"
         ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}") from error
+    except LOADING_ERRORS as error:
+        advice = loading_advice("t2a", source, error)
+        raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}; {advice}") from error
     adapter: TextToAudio = FAMILIES[family](pipeline, config, device)
     return adapter
 
 
 def _pipeline_class(source: str, revision: str | None) -> str:
-    folder = Path(source)
-    if folder.is_dir():
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise ModelError(f"t2a.model {source!r}: no model_index.json there; expected a diffusers pipeline folder")
-        return str(json.loads(index.read_text(encoding="utf-8")).get("_class_name"))
     from diffusers import DiffusionPipeline
 
     try:
         return str(DiffusionPipeline.load_config(source, revision=revision).get("_class_name"))
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise ModelError(
-            f"t2a.model {source!r} is neither a folder here nor a model that the hub gives us ({error}); "
-            "check the name and the network, or use t2a.model=pocket"
+            f"t2a.model {source!r}: no model_index.json of a diffusers pipeline can be read ({error}); "
+            f"{loading_advice('t2a', source, error)}, or use t2a.model=pocket"
         ) from error

@@ -9,26 +9,12 @@ from typing import Any
 
 from pydantic import Field
 
+from synthio.bench import paper
 from synthio.errors import ConfigError
 from synthio.recipes import Section, merge, read_yaml, validate
 
 #: The paper's 14, in its order.
-PAPER_ARMS: tuple[str, ...] = (
-    "gold",
-    "noise",
-    "pitch_shift",
-    "specaugment",
-    "audiomentations",
-    "retrieval",
-    "vanilla",
-    "vanilla_llm",
-    "synthio",
-    "template_captions",
-    "erm",
-    "no_reflection",
-    "no_mixcap",
-    "no_dpo",
-)
+PAPER_ARMS = tuple(paper.ARMS)
 
 
 class BenchArm(Section):

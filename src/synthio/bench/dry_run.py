@@ -10,8 +10,8 @@ from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, run_config
 from synthio.bench.results import Result
 from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
-from synthio.datasets.checks import some
 from synthio.errors import SynthioError
+from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.stages.clips import check_data
 

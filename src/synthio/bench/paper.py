@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-#: Our arm to the paper's method, spelt as in the file.
+from synthio.datasets.official import OFFICIAL
+
+#: Our arm to the paper's method, spelt as in the file, in the paper's order.
 ARMS: Mapping[str, str] = {
     "gold": "Gold-only (No Aug.)",
     "noise": "Random Noise",
@@ -26,18 +28,7 @@ ARMS: Mapping[str, str] = {
 }
 
 #: Our dataset to the paper's column, in the paper's order.
-DATASETS: Mapping[str, str] = {
-    "esc50": "ESC-50",
-    "urbansound8k": "USD8K",
-    "gtzan": "GTZAN",
-    "medley_solos_db": "Medley",
-    "tut_urban_2018": "TUT",
-    "nsynth": "NSynth",
-    "vocalsound": "VS",
-    "musdb18": "MSDB",
-    "dcase2017_task4": "DCASE",
-    "fsd50k": "FSD50K",
-}
+DATASETS: Mapping[str, str] = {name: dataset.column for name, dataset in OFFICIAL.items()}
 
 
 @cache

@@ -100,7 +100,12 @@ def run_config(recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell) ->
 
     Raises: `ConfigError` as `validate` does, and for an arm that is not one arm.
     """
-    content: dict[str, Any] = {"train": {"seeds": 1}, "retrieve": {"cache": str(recipe.output / "cache")}}
+    content: dict[str, Any] = {
+        # Seeds that all test on the same groups would say nothing of other ones.
+        "data": {"split_method": "random"},
+        "train": {"seeds": 1},
+        "retrieve": {"cache": str(recipe.output / "cache")},
+    }
     for layer in (recipe.base, recipe.datasets[cell.dataset], arms[cell.arm].run):
         content = merge(content, layer)
     own = {

@@ -182,8 +182,6 @@ def _frequency_grid(table: BenchTable) -> Grid:
 
 
 def _progress(tables: BenchTables) -> str:
-    if tables.expected is None:
-        return f"{tables.finished} cells finished."
     return f"{tables.finished} of {tables.expected} cells finished."
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from synthio.arms import check_arms, model_folder, read_trainings
+from synthio.arms import model_folder, read_trainings
 from synthio.backends.identity import local_folder, model_content, prompts_identity
-from synthio.backends.parts import check_models, used_models
+from synthio.backends.parts import used_models
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, keep_results, read_kept
@@ -33,7 +33,7 @@ from synthio.config import (
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.errors import ConfigError, SynthioError
-from synthio.pipeline import Pipeline
+from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
 from synthio.stages.clips import data_fingerprint
@@ -111,30 +111,21 @@ def of_shard(recipe: BenchRecipe, shard: Shard) -> dict[str, list[Cell]]:
 
 
 def check_cells(configs: Iterable[RunConfig]) -> None:
-    """Whether the models' names can be some, and the arms can be made here.
-
-    Raises: `ModelError` for a model name that cannot be one, and as `check_arms`.
-    """
-    # What an arm lacks is the same in every draw.
-    alike = {}
-    for config in configs:
-        check_models(config)
-        alike[config.train.arms, config.train.model] = config
+    """Whether all that the cells need besides their data is here. Raises: as `check_recipe`."""
+    # These sections are the same in every draw.
+    alike = {(c.train, c.t2a, c.clap, c.caption, c.imagine, c.retrieve): c for c in configs}
     for config in alike.values():
-        check_arms(config)
+        check_recipe(config)
 
 
 def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:
     """One arm's run as far as its test predictions; a finished one of the same content is only read."""
     path = _file(recipe, cell)
     finished = _read(path)
-    try:
-        key = content_key(config)
-        if finished is not None and finished.content == key:
-            return finished.result
-    except SynthioError:
-        path.unlink(missing_ok=True)
-        raise
+    # Where the data cannot be read now, nothing says that the figure is of other data: it stays.
+    key = content_key(config)
+    if finished is not None and finished.content == key:
+        return finished.result
     # Of other settings or data: it must not stand in a table when this run fails.
     path.unlink(missing_ok=True)
     pipeline = Pipeline(config, reporter)
@@ -181,6 +172,8 @@ def settings_key(config: RunConfig) -> str:
     # A cell has one arm, which is compared with others in the tables; as if at the defaults, as published results are.
     content["train"] |= {name: TrainConfig.model_fields[name].default for name in COMPARISON_FIELDS}
     content["data"]["sample"].pop("train")
+    # A field of recipes when results were published.
+    content["include"] = None
     if config.data.split_method == "stratified":
         content["split_version"] = SPLIT_VERSION
     if "t2a" in content and config.t2a.dtype != "float32":
@@ -240,9 +233,11 @@ def content_key(config: RunConfig) -> str:
 
 
 def drawn_test(config: RunConfig) -> float:
-    """The share of clips that the run's seed draws for the test; 0 where the data has splits of its own."""
-    has_splits = any(row.split is not None for row in read_rows(config.data))
-    return 0.0 if has_splits else config.data.test_fraction
+    """The share of clips that the run's seed draws for the test; 0 where it is the same for all seeds, since the data
+    has splits of its own, or since groups are split as evenly as can be."""
+    rows = read_rows(config.data)
+    evenly = config.data.split_method == "stratified" and any(row.group is not None for row in rows)
+    return 0.0 if evenly or any(row.split is not None for row in rows) else config.data.test_fraction
 
 
 def cell_result(

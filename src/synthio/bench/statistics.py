@@ -115,6 +115,19 @@ def paired_differences(arm: Mapping[int, float], reference: Mapping[int, float])
     return {seed: arm[seed] - reference[seed] for seed in sorted(arm.keys() & reference.keys())}
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order (Holm 1979).
+
+    The i-th smallest of m becomes ``max over j <= i of (m - j + 1) p_j``, at most 1. When those below ``alpha`` are
+    called significant, the chance of any false call is at most ``alpha``, however the tests depend on each other.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order])
+    return [float(value) for value in np.minimum(adjusted, 1.0)]
+
+
 @dataclass(frozen=True)
 class RankAgreement:
     """How alike two rankings of the same arms are: 1 is the same order, -1 the reverse."""

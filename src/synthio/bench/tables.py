@@ -14,6 +14,7 @@ from synthio.bench.statistics import (
     Estimate,
     RankAgreement,
     estimate,
+    holm,
     paired_differences,
     rank_agreement,
     regret,
@@ -21,7 +22,6 @@ from synthio.bench.statistics import (
 )
 from synthio.errors import DataError
 from synthio.formats import in_percent
-from synthio.metrics import holm
 
 Mark = Literal["best", "second", ""]
 Bin = Literal["head", "medium", "tail"]
@@ -154,7 +154,7 @@ class BenchTables:
     reference_title: str
     finished: int
     """Cells (dataset, n, arm, seed)."""
-    expected: int | None
+    expected: int
     tables: tuple[BenchTable, ...]
     redrawn: tuple[str, ...]
     """Datasets whose seeds draw their own test clips."""
@@ -190,30 +190,28 @@ class _Scores:
 
 def make_tables(
     results: Sequence[Result],
-    reference: str = "gold",
-    arm_titles: Mapping[str, str] | None = None,
-    expected_cells: int | None = None,
-    corrections: Mapping[str, float] | None = None,
-    other_settings: Mapping[str, int] | None = None,
+    reference: str,
+    arm_titles: Mapping[str, str],
+    expected_cells: int,
+    corrections: Mapping[str, float],
+    other_settings: Mapping[str, int],
 ) -> BenchTables:
     """Tables of results with at most one row per cell, as `read_results` gives them.
 
-    ``arm_titles`` gives the arms' names for people, in the order of the rows; arms without a title follow by name, arms
-    without a result are left out. ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own
+    ``arm_titles`` gives every arm's name for people, in the order of the rows; arms without a result are left out.
+    ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own
     test clips, ``other_settings`` the number of cells that do not fit the recipe, by dataset.
     Raises: `DataError` when a dataset has two metrics.
     """
     _check_metrics(results)
-    given = arm_titles or {}
     present = {result.arm for result in results}
-    titles = {arm: given.get(arm, arm) for arm in [*given, *sorted(present - given.keys())] if arm in present}
+    titles = {arm: title for arm, title in arm_titles.items() if arm in present}
     tables = tuple(
-        _table(n, [result for result in results if result.n == n], reference, titles, corrections or {})
+        _table(n, [result for result in results if result.n == n], reference, titles, corrections)
         for n in sorted({result.n for result in results})
     )
-    redrawn = tuple(sorted({result.dataset for result in results} & (corrections or {}).keys()))
-    title, others = given.get(reference, reference), other_settings or {}
-    return BenchTables(reference, title, len(results), expected_cells, tables, redrawn, others)
+    redrawn = tuple(sorted({result.dataset for result in results} & corrections.keys()))
+    return BenchTables(reference, arm_titles[reference], len(results), expected_cells, tables, redrawn, other_settings)
 
 
 def _check_metrics(results: Iterable[Result]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from synthio.cli import bench, data, evaluate, machine, predict, pretrain, run
 from synthio.cli.common import console_of
-from synthio.errors import SynthioError
+from synthio.errors import StoreError, SynthioError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +45,9 @@ def _common(
     pass
 
 
+_INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line; a `SynthioError` becomes one message and its exit code."""
     try:
@@ -54,6 +57,15 @@ def main() -> None:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
         console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        console_of(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
-        raise SystemExit(130) from None
+    except SystemExit as ended:
+        # What typer makes of Ctrl-C.
+        if ended.code == _INTERRUPTED:
+            console_of(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
+        raise
+    except OSError as error:
+        console_of(stderr=True, soft_wrap=True).print(
+            f"{error.filename or 'a file'}: cannot be used ({error.strerror or error}); check it and its permissions",
+            style="red",
+            markup=False,
+        )
+        raise SystemExit(StoreError.exit_code) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -18,6 +18,10 @@ from synthio.cli.common import (
     silence_library_bars,
 )
 from synthio.errors import BenchIncomplete
+
+if TYPE_CHECKING:
+    from synthio.bench.dry_run import BenchPlan
+    from synthio.bench.show import Shown
 
 
 class _RunByDefault(TyperGroup):
@@ -81,7 +85,7 @@ def bench_run(
         raise BenchIncomplete("\n".join([told, *grouped(failed)]))
 
 
-def _show_plan(plan: Any, as_json: bool) -> None:
+def _show_plan(plan: BenchPlan, as_json: bool) -> None:
     from dataclasses import asdict
 
     from synthio.bench.dry_run import grouped
@@ -112,7 +116,7 @@ def bench_show(
     _show_bench(show(load_recipe(recipe, overrides or [], BenchRecipe), results or []), {}, as_json)
 
 
-def _show_bench(shown: Any, failed: dict[str, str], as_json: bool) -> None:
+def _show_bench(shown: Shown, failed: dict[str, str], as_json: bool) -> None:
     from dataclasses import asdict
 
     from synthio.bench.render import settings_note

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -22,6 +22,12 @@ from synthio.cli.common import (
     reporter_of,
 )
 from synthio.errors import DataError
+from synthio.formats import some
+
+if TYPE_CHECKING:
+    from synthio.datasets.cut import Cut
+    from synthio.datasets.prepare import Prepared
+    from synthio.stages.clips import DataCheck
 
 commands = typer.Typer(no_args_is_help=True, help="Look at the data before a run.")
 
@@ -47,7 +53,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
         raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
 
 
-def _show_data(console: Console, check: Any) -> None:
+def _show_data(console: Console, check: DataCheck) -> None:
     if check.counts:
         table = Table("class", "train", "valid", "test")
         for label, row in sorted(check.counts.items()):
@@ -63,8 +69,8 @@ def _show_data(console: Console, check: Any) -> None:
     for clip in check.rejected:
         by_reason.setdefault(clip.reason, []).append(clip.path)
     for reason, paths in by_reason.items():
-        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        console.print(f"unusable: {reason}: {', '.join(paths[:5])}{more}", style="yellow", markup=False, soft_wrap=True)
+        told = f"unusable: {reason}: {some(paths, most=5)}"
+        console.print(told, style="yellow", markup=False, soft_wrap=True)
     for warning in check.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     if not check.problems:
@@ -112,7 +118,7 @@ def data_prepare(
     print_result(prepared.as_dict(), as_json, lambda: _show_prepared(prepared))
 
 
-def _show_prepared(prepared: Any) -> None:
+def _show_prepared(prepared: Prepared) -> None:
     from synthio.datasets.prepare import NOT_HERE
 
     console = console_of(soft_wrap=True)
@@ -179,7 +185,7 @@ def data_cut(
     print_result(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
 
 
-def _show_cut(cut: Any, max_duration_s: float) -> None:
+def _show_cut(cut: Cut, max_duration_s: float) -> None:
     console = console_of(soft_wrap=True)
     table = Table("class", "clips")
     for label, count in cut.counts.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -21,6 +21,10 @@ from synthio.cli.common import (
     silence_library_bars,
 )
 from synthio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from synthio.pipeline import Pipeline
+    from synthio.plan import Plan
 
 commands = typer.Typer()
 
@@ -49,13 +53,14 @@ def run(
     _show_result(pipeline, page, as_json)
 
 
-def _show_plan(plan: Any) -> None:
+def _show_plan(plan: Plan) -> None:
     console = console_of()
     console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
     table = Table("stage", "items", "of", "estimate")
     for row in plan.stages:
         table.add_row(row.stage, str(row.items), row.unit, _seconds(row.estimate_s, row.most_s))
-    known = [(row.estimate_s, row.most_s) for row in plan.stages if row.estimate_s is not None]
+    rows = plan.stages
+    known = [(r.estimate_s, r.most_s) for r in rows if r.estimate_s is not None and r.most_s is not None]
     more = "" if len(known) == len(plan.stages) else "and what is unknown"
     table.add_row("together", "", more, _seconds(sum(least for least, _ in known), sum(most for _, most in known)))
     console.print(table)
@@ -69,7 +74,7 @@ def _seconds(least: float | None, most: float | None) -> str:
     return f"{least:.0f} s" if round(least) == round(most) else f"{least:.0f} to {most:.0f} s"
 
 
-def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
+def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
     from synthio.results import funnel_round
     from synthio.verdict import effect, verdict_text
 
@@ -99,8 +104,9 @@ def _show_result(pipeline: Any, page: Path, as_json: bool) -> None:
             score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
             table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
         if comparison.constant:
-            said, score, f1 = comparison.constant.label, comparison.constant.mean, comparison.constant.macro_f1
-            table.add_row(escape(f"always {said!r}"), f"{100 * score:.1f}", f"{100 * f1:.1f}", "", "", style="dim")
+            always = comparison.constant
+            score, f1 = f"{100 * always.mean:.1f}", f"{100 * always.macro_f1:.1f}"
+            table.add_row(escape(f"always {always.label!r}"), score, f1, "", "", style="dim")
         console.print(table)
         console.print(verdict, style="bold", markup=False)
         for name in ("report", "dataset", "model"):
@@ -118,22 +124,15 @@ def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, a
     print_result({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
 
 
-@commands.command()
-def caption(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Describe the real training clips."""
-    _stage("caption", recipe, overrides, quiet, as_json)
+def _stage_command(stage: str, help_text: str) -> None:
+    @commands.command(stage, help=help_text)
+    def command(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+        _stage(stage, recipe, overrides, quiet, as_json)
 
 
-@commands.command()
-def align(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Align the generator with the training clips."""
-    _stage("align", recipe, overrides, quiet, as_json)
-
-
-@commands.command()
-def imagine(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Write new captions."""
-    _stage("imagine", recipe, overrides, quiet, as_json)
+_stage_command("caption", "Describe the real training clips.")
+_stage_command("align", "Align the generator with the training clips.")
+_stage_command("imagine", "Write new captions.")
 
 
 @commands.command()
@@ -166,22 +165,9 @@ def generate(
     print_result(value, as_json, lambda: print(clip.path))
 
 
-@commands.command("filter")
-def filter_(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Judge the generated clips, and send rejected captions back, for a few rounds."""
-    _stage("filter", recipe, overrides, quiet, as_json)
-
-
-@commands.command()
-def retrieve(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Find the clips of the retrieval arm in another corpus."""
-    _stage("retrieve", recipe, overrides, quiet, as_json)
-
-
-@commands.command()
-def train(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Train and compare the classifiers."""
-    _stage("train", recipe, overrides, quiet, as_json)
+_stage_command("filter", "Judge the generated clips, and send rejected captions back, for a few rounds.")
+_stage_command("retrieve", "Find the clips of the retrieval arm in another corpus.")
+_stage_command("train", "Train and compare the classifiers.")
 
 
 @commands.command()

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.checks import some
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import NO_LABEL, clean, data_path, group_of
 from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse, parse_lines, read_text, unread_columns
 from synthio.errors import DataError
+from synthio.formats import some
 
 _RAVEN_START = "begin_time_(s)"
 #: Spellings of the columns, best first, in any case, and with spaces for underscores.

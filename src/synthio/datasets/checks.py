@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from synthio.formats import some
 from synthio.records import SPLITS, Clip, Split, readable
 from synthio.verdict import MOSTLY_ONE_CLASS
 
@@ -15,7 +16,6 @@ RARE_CLIPS, SHORT_S = 5, 0.1
 #: Share of test clips on which two arms usually disagree, and the difference that a test split should be able to show.
 _DISAGREEMENT, _SHOWABLE = 0.2, 0.1
 _FEW_GROUPS = 8
-_SHOWN = 20
 #: -20 dB of full scale.
 _QUIET = 0.1
 #: Who records at a higher rate is after what people do not hear.
@@ -309,10 +309,3 @@ def count_reasons(reasons: Sequence[str]) -> str:
     """``3 file(s) rejected (is silent: 2; holds no samples: 1)``."""
     listed = some((f"{reason}: {n}" for reason, n in Counter(reasons).most_common()), separator="; ")
     return f"{len(reasons)} file(s) rejected ({listed})"
-
-
-def some(items: Iterable[str], separator: str = ", ") -> str:
-    """The first of a list that may be long, and how many more there are."""
-    every = list(items)
-    more = f"{separator} and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return separator.join(every[:_SHOWN]) + more

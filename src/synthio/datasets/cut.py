@@ -28,10 +28,10 @@ from synthio.datasets.annotations import (
     Reading,
     read_annotations,
 )
-from synthio.datasets.checks import some
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.store import replacing
 
@@ -382,10 +382,11 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
     if not np.isfinite(mono).all():
         raise DataError("holds NaN or infinite samples")
     peak = float(np.abs(mono).max(initial=0.0))
-    if peak < audio.SILENCE_PEAK:
-        raise DataError("is silent")
     # Files of floating-point numbers may be louder than FLAC can be.
-    return mono / peak if peak > 1 else mono
+    heard: audio.Waveform = mono / peak if peak > 1 else mono
+    if audio.is_silent(heard):
+        raise DataError("is silent")
+    return heard
 
 
 def _name(piece: _Piece, group: str) -> str:

@@ -12,9 +12,8 @@ from synthio.config import DataConfig
 from synthio.datasets.rows import Row, clean, data_path
 from synthio.datasets.table import EXTRA, parse
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.records import Split
-
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -167,5 +166,4 @@ def name_in(root: Path, path: Path) -> str:
 
 def _listing(folder: Path) -> str:
     names = sorted(clean(child.name) + "/" * child.is_dir() for child in folder.iterdir())
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "an empty folder") + more
+    return some(names, most=8) or "an empty folder"

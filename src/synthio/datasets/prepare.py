@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import tarfile
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ from synthio.records import SPLITS
 #: What a dataset needs besides unpacking.
 _CONVERT: Mapping[str, Callable[[Path, Reporter], None]] = {"musdb18": cut_excerpts}
 _CHUNK = 1 << 20
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+)
 NOT_HERE = "not here"
 
 
@@ -100,19 +112,28 @@ def verify(path: Path, md5: str, reporter: Reporter) -> None:
 def unpack(path: Path, target: Path) -> int:
     """Unpack a tar or zip into ``target``; nothing is ever written outside. Returns: how many files were written.
 
-    Raises: `DataError` for a damaged archive, one with a password, or one with a member that leaves ``target``.
+    Raises: `DataError` for a damaged archive, one with a password, or one with a member that leaves ``target``; what
+    was written of it is removed, since a file of the right size is taken for whole the next time.
     """
     target.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
     try:
-        return _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target)
-    except tarfile.FilterError as error:
-        raise DataError(f"{path}: refused: {error}; expected members inside the folder only") from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        for file in _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target):
+            written.append(file)
+    except (DataError, *_DAMAGED) as error:
+        for file in written:
+            file.unlink(missing_ok=True)
+        if isinstance(error, DataError):
+            raise
+        if isinstance(error, tarfile.FilterError):
+            raise DataError(f"{path}: refused: {error}; expected members inside the folder only") from error
         raise DataError(f"{path}: cannot be unpacked ({error}); get it again, or unpack it yourself") from error
+    return len(written)
 
 
-def _unzip(path: Path, target: Path) -> int:
-    base, written = target.resolve(), 0
+def _unzip(path: Path, target: Path) -> Iterator[Path]:
+    """Every file, before it is written."""
+    base = target.resolve()
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for member in members:
@@ -120,20 +141,23 @@ def _unzip(path: Path, target: Path) -> int:
                 raise DataError(f"{path}: refused: {member.filename!r} would be written outside {target}")
         for member in members:
             if not member.is_dir() and not _is_there(target / member.filename, member.file_size):
+                yield target / member.filename
                 archive.extract(member, target)
-                written += 1
-    return written
 
 
-def _untar(path: Path, target: Path) -> int:
-    written = 0
+def _untar(path: Path, target: Path) -> Iterator[Path]:
+    """Every file, before it is written."""
     with tarfile.open(path) as archive:
         for member in archive:
             safe = tarfile.data_filter(member, str(target))
-            if not (safe.isfile() and _is_there(target / safe.name, safe.size)):
-                archive.extract(member, target, filter="data")
-                written += safe.isfile()
-    return written
+            if safe.isfile() and _is_there(target / safe.name, safe.size):
+                continue
+            if safe.isfile():
+                yield target / safe.name
+            archive.extract(member, target, filter="data")
+        # Its end mark comes before the checksum of what it is packed with.
+        while archive.fileobj is not None and archive.fileobj.read(_CHUNK):
+            pass
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from synthio import audio
 from synthio.backends.mel_codec import MelCodec
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
+from synthio.pretrain.features import through
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
@@ -62,19 +62,17 @@ def split_clips(
 ) -> tuple[list[audio.Waveform], list[audio.Waveform]]:
     """Training and validation waveforms; a fixed random share of clips is held out."""
     clips = read_corpus(folder)
-    held_out = numpy_generator(0, "validation").random(len(clips)) < validation_fraction
+    validation = for_validation(clips, validation_fraction)
     waveforms = [audio.load(folder / clip.file_name, sample_rate_hz) for clip in clips]
-    training = [w for w, out in zip(waveforms, held_out, strict=True) if not out]
-    return training, [w for w, out in zip(waveforms, held_out, strict=True) if out]
+    training = [w for w, out in zip(waveforms, validation, strict=True) if not out]
+    return training, [w for w, out in zip(waveforms, validation, strict=True) if out]
 
 
-@torch.no_grad()
-def reconstruction_error_db(model: Any, waveforms: Sequence[audio.Waveform], sample_rate_hz: int) -> float:
-    """Mean absolute log-mel error in dB (64 mel, 80 dB range) of decode(encode(x)) over clips."""
+def reconstruction_error_db(codec: MelCodec, waveforms: Sequence[audio.Waveform], sample_rate_hz: int) -> float:
+    """Mean absolute log-mel error in dB (64 mel, 80 dB range) of clips as the codec gives them back."""
     errors = []
     for samples in waveforms:
-        decoded = model.decode(model.encode(torch.from_numpy(samples)[None, None]).latents).sample[0, 0]
         reference = audio.log_mel_db(samples, sample_rate_hz)
-        rebuilt = audio.log_mel_db(decoded[: samples.shape[0]].numpy(), sample_rate_hz)
+        rebuilt = audio.log_mel_db(through(codec, samples), sample_rate_hz)
         errors.append(float(np.abs(rebuilt - reference).mean()))
     return float(np.mean(errors))

@@ -17,8 +17,10 @@ from pydantic import Field
 from synthio import audio
 from synthio.augment import mask_features
 from synthio.backends import pocket
+from synthio.backends.devices import resolve_device
+from synthio.calls import chunks
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, for_validation, read_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -61,7 +63,7 @@ class ClapRecipe(Section):
 
 def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
     """Train and save the model folder without MiniLM's weights. Returns the folder."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = resolve_device("auto")
     torch.manual_seed(recipe.optimiser.seed)
     model = build_clap(recipe).to(device)
     if recipe.initial is not None:
@@ -127,9 +129,8 @@ class ClapData:
         self._features = heard.features(extract, recipe.output / "cache", extractor.to_json_string())
         self.depends = loop.depends_on(recipe, heard.digest)
         self._hidden = self._encode_captions(model)
-        held_out = numpy_generator(0, "validation").random(len(self._clips)) < recipe.validation_fraction
-        self._training = np.flatnonzero(~held_out)
-        self._validation = np.flatnonzero(held_out)
+        validation = for_validation(self._clips, recipe.validation_fraction)
+        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
 
     @torch.no_grad()
     def _encode_captions(self, model: Any) -> dict[str, torch.Tensor]:
@@ -139,8 +140,7 @@ class ClapData:
         captions = sorted({c for clip in self._clips for c in clip.captions}, key=len)
         model.eval()
         hidden: dict[str, torch.Tensor] = {}
-        for start in range(0, len(captions), 128):
-            chunk = captions[start : start + 128]
+        for chunk in chunks(captions, 128):
             inputs = tokenizer(chunk, padding=True, truncation=True, max_length=64, return_tensors="pt").to(
                 self._device
             )
@@ -172,8 +172,8 @@ class ClapData:
         text = _embed_pooled(model, torch.stack([self._hidden[t] for t in templates]).to(self._device))
         rows = torch.cat(
             [
-                _embed_audio(model, self._features[index[i : i + 64], 0][:, None].float().to(self._device))
-                for i in range(0, len(index), 64)
+                _embed_audio(model, self._features[part, 0][:, None].float().to(self._device))
+                for part in chunks(index, 64)
             ]
         )
         best = (rows @ text.T).argmax(1).tolist()

@@ -14,8 +14,10 @@ from pydantic import Field
 
 from synthio import audio
 from synthio.augment import mask_features
+from synthio.backends.devices import resolve_device
+from synthio.calls import chunks
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -58,7 +60,7 @@ def train_classifier(recipe: ClassifierRecipe, reporter: Reporter) -> Path:
     """Train and save an `ASTForAudioClassification` folder in half precision. Returns the folder."""
     from transformers import ASTConfig, ASTForAudioClassification
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = resolve_device("auto")
     data = TagData(recipe, device)
     torch.manual_seed(recipe.optimiser.seed)
     labels = dict(enumerate(data.tags))
@@ -116,8 +118,8 @@ class TagData:
         heard = HeardClips(folder, clips, rate, window, recipe.variations, recipe.autoencoder)
         self._features = heard.features(extract, recipe.output / "cache", self.extractor.to_json_string())
         self.depends = loop.depends_on(recipe, heard.digest)
-        held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
-        self._training, self._validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        validation = for_validation(clips, recipe.validation_fraction)
+        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
         originals = self._features[self._training, 0].float()
         self.extractor.mean, self.extractor.std = float(originals.mean()), float(originals.std())
         self.extractor.do_normalize = True
@@ -151,7 +153,7 @@ class TagData:
     def validation_scores(self, model: torch.nn.Module) -> dict[str, float]:
         """Share of held-out clips whose best tag is one of theirs."""
         index = [int(i) for i in self._validation if self._targets[i].sum() > 0]
-        parts = [self._normalised(index[i : i + 64], 0) for i in range(0, len(index), 64)]
+        parts = [self._normalised(part, 0) for part in chunks(index, 64)]
         logits = torch.cat([model(part.to(self._device)).logits.cpu() for part in parts])
         right = self._targets[index].gather(1, logits.argmax(1, keepdim=True))
         return {"top_tag_accuracy": float(right.mean()), "tags": float(len(self.tags))}

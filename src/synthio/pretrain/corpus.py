@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from synthio import audio
@@ -128,6 +129,11 @@ def read_corpus(folder: Path) -> list[CorpusClip]:
     """The corpus' clips, in file order."""
     rows = map(json.loads, json_lines((folder / "metadata.jsonl").read_text(encoding="utf-8")))
     return [CorpusClip(r["file_name"], tuple(r["captions"]), tuple(r["tags"]), r["group"], r["licence"]) for r in rows]
+
+
+def for_validation(clips: Sequence[CorpusClip], fraction: float) -> npt.NDArray[np.bool_]:
+    """Which clips of a corpus are for validation, ``(clips,)``: a random share, the same for every model."""
+    return numpy_generator(0, "validation").random(len(clips)) < fraction
 
 
 def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:

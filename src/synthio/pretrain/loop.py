@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -112,15 +113,13 @@ def fit(
             _update_average(average, parameters, min(config.ema_decay, (1 + step) / (10 + step)))
             advance(1)
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                with averaged(parameters, average):
+                with _averaged(parameters, average):
                     measured = dict(evaluate())
                 _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
                 kept = {**average, **_statistics(module)}
                 save_checkpoint(checkpoint, step + 1, parameters, optimiser, kept, {"depends": depends})
                 recent = []
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(average[name])
+    _assign(parameters, average)
 
 
 def _take_step(
@@ -140,23 +139,21 @@ def _take_step(
     return float(value.detach())
 
 
-class averaged:  # noqa: N801  (a context manager reads as a verb)
+@contextmanager
+def _averaged(parameters: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Within the block, parameters hold their averaged values."""
+    kept = {name: p.detach().clone() for name, p in parameters.items()}
+    _assign(parameters, average)
+    try:
+        yield
+    finally:
+        _assign(parameters, kept)
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], average: Mapping[str, torch.Tensor]) -> None:
-        self._parameters, self._average = parameters, average
 
-    def __enter__(self) -> None:
-        self._kept = {name: p.detach().clone() for name, p in self._parameters.items()}
-        self._assign(self._average)
-
-    def __exit__(self, *exc: object) -> None:
-        self._assign(self._kept)
-
-    @torch.no_grad()
-    def _assign(self, values: Mapping[str, torch.Tensor]) -> None:
-        for name, parameter in self._parameters.items():
-            parameter.copy_(values[name])
+@torch.no_grad()
+def _assign(parameters: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
 
 
 def _statistics(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -14,11 +14,13 @@ from pydantic import Field
 
 from synthio import audio
 from synthio.backends import pocket
+from synthio.backends.devices import resolve_device
 from synthio.backends.mel_codec import MelCodec
 from synthio.backends.text_to_audio import restore_frequencies
+from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -65,7 +67,7 @@ class T2ARecipe(Section):
 
 def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     """Train and save a whole pipeline folder (without text-encoder weights). Returns the folder."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = resolve_device("auto")
     vae = MelCodec.from_pretrained(recipe.autoencoder).to(device).eval()
     data = LatentData(recipe, vae, device)
     torch.manual_seed(recipe.optimiser.seed)
@@ -135,12 +137,12 @@ class LatentData:
         )
         self._embedded = {caption: embedded[str(index)] for index, caption in enumerate(captions)}
         self.text_width = next(iter(self._embedded.values())).shape[1]
-        held_out = numpy_generator(0, "validation").random(len(clips)) < recipe.validation_fraction
+        validation = for_validation(clips, recipe.validation_fraction)
         self._by_frames: dict[int, list[int]] = defaultdict(list)
         self._validation: dict[int, list[int]] = defaultdict(list)
         for index, latents in enumerate(self._latents):
             frames = min(latents.shape[2], self._lengths_trained[-1])
-            (self._validation if held_out[index] else self._by_frames)[frames].append(index)
+            (self._validation if validation[index] else self._by_frames)[frames].append(index)
         self._lengths = sorted(self._by_frames)
         counts = np.array([len(self._by_frames[length]) for length in self._lengths], dtype=float)
         self._weights = counts / counts.sum()
@@ -212,9 +214,7 @@ def embed_captions(captions: list[str], recipe: T2ARecipe) -> list[torch.Tensor]
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = BertModel.from_pretrained(folder).eval()
     embedded: dict[str, torch.Tensor] = {}
-    ordered = sorted(captions, key=len)
-    for start in range(0, len(ordered), 128):
-        chunk = ordered[start : start + 128]
+    for chunk in chunks(sorted(captions, key=len), 128):
         inputs = tokenizer(
             chunk, padding=True, truncation=True, max_length=recipe.max_prompt_tokens, return_tensors="pt"
         )

@@ -20,7 +20,7 @@ from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoi
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.progress import Reporter
-from synthio.records import Clip, PreferencePair, label_template
+from synthio.records import Clip, Measurement, PreferencePair, label_template
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
 from synthio.store import StageFolder, replacing, write_text
 
@@ -31,20 +31,6 @@ _DRAWS = 4
 _ERM_SCALE = 1024.0
 #: Prompts to listen to before and after alignment.
 _COMPARED = 6
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of the alignment curve; errors are the policy's minus the reference's, so 0 at the start."""
-
-    step: int
-    train_loss: float | None
-    train_accuracy: float | None
-    held_out_loss: float
-    held_out_accuracy: float
-    """Share of held-out draws whose implicit reward prefers the winner; 0.5 at the start by convention."""
-    winner_error_change: float
-    loser_error_change: float
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends.captioner import Captioned, Captioner
-from synthio.calls import calls, chunks, spent
+from synthio.backends.captioner import Captioner
+from synthio.calls import Answer, calls, chunks, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -30,10 +29,9 @@ def caption_clips(
     todo = [clip for clip in train if clip.id not in finished]
     with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, captioner.clips_per_call):
-            started = time.monotonic()
             results, answers = _caption(config, part, captioner)
             captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
-            folder.append([*captions, calls(answers, started)])
+            folder.append([*captions, calls(answers)])
             finished.update((caption.id, caption) for caption in captions)
             advance(len(part))
     captions = [finished[clip.id] for clip in train]
@@ -47,14 +45,14 @@ def caption_clips(
     return captions
 
 
-def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> tuple[list[Captioned], list[Captioned]]:
+def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> tuple[list[Answer], list[Answer]]:
     """What became of every clip, and the captioner's own answers about those that could be read."""
     loaded = [_load(config, clip, captioner.sample_rate_hz) for clip in clips]
     heard = [(index, samples) for index, samples in enumerate(loaded) if not isinstance(samples, str)]
     answers = captioner.caption(
         [samples for _, samples in heard], captioner.sample_rate_hz, [clips[index].labels for index, _ in heard]
     )
-    results = [Captioned(None, samples if isinstance(samples, str) else None) for samples in loaded]
+    results = [Answer(None, samples if isinstance(samples, str) else None) for samples in loaded]
     for (index, _), answer in zip(heard, answers, strict=True):
         results[index] = answer
     return results, answers
@@ -68,7 +66,7 @@ def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
         return str(error)
 
 
-def _record(clip: Clip, result: Captioned) -> Caption:
+def _record(clip: Clip, result: Answer) -> Caption:
     if result.text is None:
         return Caption(id=clip.id, text=label_template(clip.labels), failed=result.failed or "no caption came back")
     return Caption(id=clip.id, text=result.text)

@@ -28,6 +28,7 @@ from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.datasets.table import ELSEWHERE, unread_columns
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split
 from synthio.store import StageFolder, fingerprint, write_text
@@ -243,7 +244,7 @@ def _column_warnings(data: DataConfig) -> list[str]:
     if not unread:
         return []
     return [
-        f"no clip has a group, and these columns are not read: {checks.some(map(repr, unread))}; if one says which "
+        f"no clip has a group, and these columns are not read: {some(map(repr, unread))}; if one says which "
         "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores flatter"
     ]
 
@@ -253,7 +254,7 @@ def _subfolder_warnings(data: DataConfig) -> list[str]:
     if not homes:
         return []
     shared = [repr(name) for name, own in homes.items() if len(own) > 1]
-    named = checks.some(shared or map(repr, homes))
+    named = some(shared or map(repr, homes))
     groups = "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores flatter"
     if shared:
         return [f"class folders hold folders of the same names ({named}); {groups}; if they are the classes, =classes"]
@@ -425,7 +426,7 @@ def _label_problems(opened: Sequence[_Opened]) -> list[str]:
     if not bare:
         return []
     return [
-        f"{len(bare)} clip(s) without a label: {checks.some(bare)}; label or remove them (NA and NaN are no label; "
+        f"{len(bare)} clip(s) without a label: {some(bare)}; label or remove them (NA and NaN are no label; "
         "where they are one, give it a name in data.label_names)"
     ]
 
@@ -434,9 +435,7 @@ def _row_split_problems(opened: Sequence[_Opened]) -> list[str]:
     homeless = [repr(o.row.name) for o in opened if o.row.split is None]
     if len(homeless) in (0, len(opened)):
         return []
-    return [
-        f"{len(homeless)} clip(s) have no split while others do: {checks.some(homeless)}; give all of them one, or none"
-    ]
+    return [f"{len(homeless)} clip(s) have no split while others do: {some(homeless)}; give all of them one, or none"]
 
 
 def _id_problems(rows: Sequence[Row]) -> list[str]:

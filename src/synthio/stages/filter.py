@@ -6,8 +6,7 @@ or its cosine must reach a quantile of the real training clips' own (`quantile`)
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,15 @@ from synthio.calls import chunks
 from synthio.config import FilterConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Verdict, label_template
 from synthio.store import StageFolder
 
 Floats = npt.NDArray[np.float64]
 
+#: Of a class, before all of its real clips failing says something.
+_FEWEST_REAL = 3
 #: Of the rules that have no threshold to set: no cosine is below -1, and a lead of 0 is the nearest label.
 _FIXED_THRESHOLDS = {"none": -1.0, "nearest": 0.0}
 
@@ -43,6 +45,8 @@ class Calibration:
     """All labels of the training clips."""
     clip_ids: tuple[str, ...]
     copies: CopyCheck
+    real: Mapping[str, tuple[int, int]]
+    """By label, how many of the real clips the rule itself would accept, and how many there are."""
 
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
@@ -57,23 +61,42 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
         for part in chunks(training, HEARD_AT_ONCE):
             heard = [_load(clip, config, clap) for clip in part]
             spectra += [spectrum(waveform, window_s) for waveform in _for_copies(heard, clap)]
-            # Only a quantile asks what the real clips score.
-            if config.filter.rule == "quantile":
-                rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
+            rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
             advance(len(part))
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
-    scores = np.zeros(0)
-    if rows:
-        scores = score(_similarities(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
+    scores = score(_similarities(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
+    passed = [bool(value >= thresholds.get(own, fallback)) for own, value in zip(labels, scores, strict=True)]
+    real = {
+        name: (sum(good for own, good in zip(labels, passed, strict=True) if name in own), total)
+        for name, total in Counter(label for own in labels for label in own).items()
+    }
+    for warning in real_clip_warnings(real):
+        reporter.warn(warning)
     return Calibration(
         thresholds=thresholds,
         fallback=fallback,
         classes=classes,
         clip_ids=tuple(clip.id for clip in training),
         copies=fit_to_spectra(spectra, window_s, config.filter.copy_quantile),
+        real=real,
     )
+
+
+def real_clip_warnings(real: Mapping[str, Sequence[int]]) -> list[str]:
+    """When the filter would drop the user's own clips, and so synthetic ones that are as good. ``real``: as in
+    `Calibration`."""
+    passed, total = (sum(counts[place] for counts in real.values()) for place in (0, 1))
+    none = [repr(name) for name, (good, of) in sorted(real.items()) if good == 0 and of >= _FEWEST_REAL]
+    if 2 * passed >= total and not none:
+        return []
+    classes = f", and of {some(none)} none" if none else ""
+    return [
+        f"the filter itself would accept only {passed} of {total} real training clips{classes}: it drops synthetic "
+        "clips that are as good as real ones. Try filter.rule=quantile, which goes by what your own clips score, or "
+        "another clap.model"
+    ]
 
 
 def _load(clip: Clip, config: RunConfig, clap: Clap) -> audio.Waveform:
@@ -157,7 +180,6 @@ def judge_candidates(
 
     Some are heard at a time, and verdicts are kept across kills. Raises: `StoreError` for a file that is gone.
     """
-    started = time.monotonic()
     labels = {prompt.id: prompt.labels for prompt in prompts}
     finished = folder.items(Verdict)
     todo = [candidate for candidate in candidates if candidate.id not in finished]
@@ -170,7 +192,7 @@ def judge_candidates(
     ordered = [finished[candidate.id] for candidate in candidates]
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
     copies = sum(v.is_copy for v in ordered)
-    folder.finish(ordered, {"reasons": counts, "copies": copies, "seconds": time.monotonic() - started})
+    folder.finish(ordered, {"reasons": counts, "copies": copies, "real": calibration.real})
     return ordered
 
 

@@ -12,7 +12,6 @@ gate is a little too fond of synthetic clips.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from synthio.backends.fine_tuning import predict
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Advance, Reporter
-from synthio.records import Clip, GatedClip
+from synthio.records import Clip, GatedClip, GateOption
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 
@@ -36,27 +35,16 @@ from synthio.store import StageFolder
 _FEW_GROUPS = 10
 
 
-class GateOption(BaseModel):
-    """One share of synthetic clips, on the held-out real clips."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    share: float
-    error: float
-    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`), or over classes where
-    ``train.metric`` is balanced."""
-
-
 class GateMeasures(BaseModel):
     """The stage's summary."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Earlier versions noted their seconds too.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     options: tuple[GateOption, ...]
-    """Empty when there were no synthetic clips to decide on."""
+    """Empty when there was nothing to decide: no synthetic clips, or training clips of one group."""
     p_value: float | None
     """That synthetic clips, on average over their shares, do not lower the error: one-sided, corrected (`p_value`)."""
-    seconds: float
 
 
 def measure_shares(
@@ -66,27 +54,29 @@ def measure_shares(
 
     Raises: `DataError` for clips that cannot be folded.
     """
-    started = time.monotonic()
     check_clips(clips, {"synthio": synthetic})
-    shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if synthetic else ()
-    groups = len({clip.unit for clip in clips if clip.split == "train"})
-    if shares and groups < _FEW_GROUPS:
-        reporter.warn(
-            f"gate: the training clips are {_counted(clips, groups)}; with fewer than {_FEW_GROUPS} its choice is "
-            "mostly luck (train.use_synthetic=always lets synthetic clips join anyway)"
-        )
-    records = _score_all(config, clips, synthetic, shares, folder, reporter) if shares else []
+    training = [clip for clip in clips if clip.split == "train"]
+    groups = len({clip.unit for clip in training})
+    told = bool(synthetic) and groups > 1
+    shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if told else ()
+    if synthetic and groups < _FEW_GROUPS:
+        reporter.warn(_few_groups(training, groups))
+    folds = min(config.gate.folds, groups) if any(clip.group for clip in training) else config.gate.folds
+    records = _score_all(config, clips, synthetic, shares, folds, folder, reporter) if shares else []
     measures = GateMeasures(
         options=mean_errors(records, shares),
-        p_value=p_value(group_differences(records), config.gate.folds) if shares else None,
-        seconds=time.monotonic() - started,
+        p_value=p_value(group_differences(records), folds) if shares else None,
     )
     folder.finish(records, measures.model_dump(mode="json"))
     return measures
 
 
-def _counted(clips: Sequence[Clip], groups: int) -> str:
-    return f"of {groups} groups" if any(clip.group for clip in clips) else f"{groups}, without groups"
+def _few_groups(training: Sequence[Clip], groups: int) -> str:
+    anyway = "train.use_synthetic=always lets synthetic clips join anyway"
+    if groups == 1:
+        return f"gate: the training clips are of 1 group, which says nothing of others: no synthetic clips ({anyway})"
+    counted = f"of {groups} groups" if any(clip.group for clip in training) else f"{groups}, without groups"
+    return f"gate: the training clips are {counted}; with fewer than {_FEW_GROUPS} its choice is mostly luck ({anyway})"
 
 
 def _score_all(
@@ -94,12 +84,13 @@ def _score_all(
     clips: Sequence[Clip],
     synthetic: Sequence[AddedClip],
     shares: Sequence[float],
+    count: int,
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[GatedClip]:
     training = [clip for clip in clips if clip.split == "train"]
-    folds = assign_folds(training, config.gate.folds, config.seed)
-    units = [(fold, share) for fold in range(config.gate.folds) for share in shares]
+    folds = assign_folds(training, count, config.seed)
+    units = [(fold, share) for fold in range(count) for share in shares]
     wanted = {
         unit: [f"{unit[1]}/{clip.id}" for clip, own in zip(training, folds, strict=True) if own == unit[0]]
         for unit in units
@@ -120,21 +111,18 @@ def _score_all(
 
 
 def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each training clip: groups whole where there are enough of them, stratified by (first) label where a
-    class has enough clips.
+    """The fold of each training clip: groups whole, stratified by (first) label where a class has enough clips.
 
-    Raises: `DataError` for fewer clips than folds.
+    Raises: `DataError` for fewer groups, or clips without groups, than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if len(training) < folds:
-        raise DataError(f"gate.folds is {folds}; there are {len(training)} training clips: expected at most as many")
+    groups = np.array([clip.unit for clip in training])
+    if len(set(groups)) < folds:
+        raise DataError(f"gate.folds is {folds}; there are {len(set(groups))} training clips: expected at most as many")
     labels = np.array([clip.labels[0] for clip in training])
     if max(Counter(labels.tolist()).values()) < folds:
         labels = np.full(len(training), "")
-    groups = np.array([clip.unit for clip in training])
-    if len(set(groups)) < folds:
-        groups = np.array([clip.id for clip in training])
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=derive_seed(seed, "gate") % 2**32)
     fold = np.zeros(len(training), dtype=np.int64)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):

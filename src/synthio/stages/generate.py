@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -24,7 +23,6 @@ def generate_candidates(
 
     Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
     """
-    started = time.monotonic()
     # What was refused before a kill, or by a model that then refused all, is tried again.
     finished = {name: candidate for name, candidate in folder.items(Candidate).items() if candidate.failed is None}
     groups: dict[float, list[Prompt]] = defaultdict(list)
@@ -47,7 +45,7 @@ def generate_candidates(
     if failed:
         _report_refused(failed, prompts, reporter)
     generated = len(candidates) - len(failed)
-    folder.finish(candidates, {"generated": generated, "failed": len(failed), "seconds": time.monotonic() - started})
+    folder.finish(candidates, {"generated": generated, "failed": len(failed)})
     return candidates
 
 

@@ -7,7 +7,6 @@ with the others.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,13 +119,12 @@ def extract_components(
     todo = [clip for clip in train if clip.id not in finished]
     with reporter.task("extract", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, llm.requests_per_call):
-            started = time.monotonic()
             asked = [clip for clip in part if key(texts[clip.id]) != key(label_template(clip.labels))]
             questions = [_extract_question(config, clip, texts[clip.id]) for clip in asked]
             outcomes, replies = ask(questions, llm, config.imagine.max_tries)
             answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
             made = [_components(clip, answers.get(clip.id)) for clip in part]
-            folder.append([*made, calls(replies, started)])
+            folder.append([*made, calls(replies)])
             finished.update((record.id, record) for record in made)
             advance(len(part))
     components = [finished[clip.id] for clip in train]
@@ -154,7 +152,7 @@ def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[P
         seed = derive_seed(config.seed, "extract", clip.id, attempt)
         # Reading wants the likeliest answer; the paper's temperature is for writing. A second try must differ, though.
         temperature = 0.0 if attempt == 1 else config.imagine.temperature
-        options = RequestOptions(clip.id, temperature, _EXTRACT_TOKENS, seed)
+        options = RequestOptions(temperature, _EXTRACT_TOKENS, seed)
         return make_request("extract", ExtractAnswer, values, refusal, options)
 
     def accept(text: str) -> Pool:
@@ -164,7 +162,7 @@ def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[P
         events = phrases(answer.events, clip.labels)
         return Pool(tuple(event for event in events if key(event) not in backgrounds), scenes)
 
-    return Question(clip.id, request, accept)
+    return Question(request, accept)
 
 
 def _components(clip: Clip, outcome: Outcome[Pool] | None) -> Components:
@@ -204,9 +202,8 @@ def imagine_prompts(
         for wave in wanted:
             todo = [slot for slot in wave if slot.id not in finished]
             for part in chunks(todo, llm.requests_per_call):
-                started = time.monotonic()
                 made, replies = _imagine(config, part, pools, _written(finished, part), llm)
-                folder.append([*made, calls(replies, started)])
+                folder.append([*made, calls(replies)])
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
     # Waves run across clips; the manifest goes clip by clip.
@@ -286,7 +283,7 @@ def _mix_question(config: RunConfig, slot: _Slot, pools: Mapping[str, Pool], wri
     def accept(text: str) -> str:
         return check_caption(parse(text, MixAnswer).caption, slot.labels, config.imagine.max_words, written)
 
-    return Question(slot.id, request, accept)
+    return Question(request, accept)
 
 
 # Prompt 3 -------------------------------------------------------------------------------------------------------------
@@ -317,9 +314,8 @@ def reflect_prompts(
     todo = [(new, old) for new, old in zip(ids, rejected, strict=True) if new not in finished]
     with reporter.task(f"reflect, round {round_number}", len(rejected), len(rejected) - len(todo)) as advance:
         for part in chunks(todo, llm.requests_per_call):
-            started = time.monotonic()
             made, replies = _reflect(config, round_number, part, pools, llm)
-            folder.append([*made, calls(replies, started)])
+            folder.append([*made, calls(replies)])
             finished.update((record.id, record) for record in made)
             advance(len(part))
     records = [finished[new] for new in ids]
@@ -375,7 +371,7 @@ def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mappin
             return None
         return check_caption(caption, old.labels, config.imagine.max_words, [old.text])
 
-    return Question(new_id, request, accept)
+    return Question(request, accept)
 
 
 # What the three share -------------------------------------------------------------------------------------------------
@@ -406,7 +402,7 @@ def _caption_request(
         "opening": quote(opening)[1:-1],
     }
     tokens = int(_TOKENS_PER_WORD * config.imagine.max_words)
-    return make_request(name, kind, filled, refusal, RequestOptions(identity, config.imagine.temperature, tokens, seed))
+    return make_request(name, kind, filled, refusal, RequestOptions(config.imagine.temperature, tokens, seed))
 
 
 def _shown(pool: Pool) -> dict[str, str]:

@@ -7,12 +7,11 @@ names are untrusted text: the template escapes all of it, and charts escape by c
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,14 @@ from synthio import audio, charts, pages
 from synthio.errors import DataError, StoreError
 from synthio.formats import finite
 from synthio.progress import Advance, Reporter
-from synthio.records import RejectedClip
+from synthio.records import GateOption, Measurement, RejectedClip, Split
 from synthio.store import inside, replacing, write_text
 from synthio.verdict import ClassResult, Comparison, effect
 
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
 SPECTROGRAM_RATE_HZ = 16_000
+#: Above it there are rates that FLAC cannot hold, and browsers that do not play.
+_PLAYED_RATE_HZ = 48_000
 #: Names of the files that this stage makes beside the page, and may remove again.
 _MADE_HERE = re.compile(r"\.?[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)(\.[0-9a-f]+\.partial)?")
 _FUNNEL_PARTS = {
@@ -69,57 +70,30 @@ class FunnelRound:
     copies: int
     failed: int
     """Generation failed, or the clip is silent."""
-    given_up: int = 0
+    given_up: int
     """Captions that are not rewritten any more."""
 
 
 @dataclass(frozen=True)
-class GateRow:
-    """One share of synthetic clips in a batch, tried in the gate's cross-validation."""
-
-    share: float
-    error: float
-    """Of the class probabilities of held-out training clips."""
-
-
-@dataclass(frozen=True)
 class Gate:
-    """Why synthetic clips joined the training, or did not. ``rows`` is empty when there were none."""
+    """Why synthetic clips joined the training, or did not."""
 
     level: float
     chosen_share: float
-    p_value: float | None = None
-    """That synthetic clips, on average over the rows, do not lower the error; None when there were none."""
-    rows: Sequence[GateRow] = ()
-
-
-@dataclass(frozen=True)
-class AlignmentRow:
-    """One measurement during alignment, with the names of `stages.align`'s curve.
-
-    Error changes are the policy's minus the reference's denoising error (MSE).
-    """
-
-    step: int
-    train_loss: float | None = None
-    train_accuracy: float | None = None
-    """Share of training pairs whose implicit reward prefers the real clip."""
-    held_out_loss: float | None = None
-    held_out_accuracy: float | None = None
-    winner_error_change: float | None = None
-    """On held-out real clips; above 0 = worse than before alignment."""
-    loser_error_change: float | None = None
-    """On held-out generated clips; above 0 is what alignment wants."""
+    p_value: float | None
+    """That synthetic clips, on average over the options, do not lower the error; None without options."""
+    options: Sequence[GateOption]
+    """Empty when there was nothing to decide."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the generator was aligned. ``method`` is `dpo`, `erm` or `none`."""
+    """How the generator was aligned. ``method`` is `dpo` or `erm`."""
 
     method: str
-    rows: Sequence[AlignmentRow] = ()
-    chosen_step: int | None = None
-    warnings: Sequence[str] = ()
+    curve: Sequence[Measurement]
+    chosen_step: int
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -127,22 +101,22 @@ class BeforeAfter:
     """The same prompt and seed through the base and the aligned generator."""
 
     prompt: str
-    base_audio: Path | None
-    aligned_audio: Path | None
-    real_audio: Path | None = None
+    base_audio: Path
+    aligned_audio: Path
+    real_audio: Path
     """The training clip that the prompt belongs to."""
-    seed: int | None = None
+    seed: int
 
 
 @dataclass(frozen=True)
 class FeatureQuantiles:
-    """Quantiles 10, 25, 50, 75 and 90 of one spectral feature; an empty sequence when there are no such clips."""
+    """Quantiles 10, 25, 50, 75 and 90 of one spectral feature; an empty sequence where no such clip has it."""
 
     name: str
     unit: str
     """`Hz`, or empty for a ratio."""
-    real: Sequence[float | None]
-    synthetic: Sequence[float | None] = ()
+    real: Sequence[float]
+    synthetic: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -159,26 +133,19 @@ class SampleClip:
     """One generated clip to listen to."""
 
     audio: Path | None
+    """None when generation failed."""
     labels: Sequence[str]
     caption: str
     similarity: float | None
     """CLAP cosine."""
-    threshold: float | None
+    threshold: float
     reason: str
-    """As in `records.Verdict`, or any words."""
-    round: int = 0
-    source_clip_id: str = ""
-    source_audio: Path | None = None
-    score: float | None = None
+    """As in `records.Verdict`."""
+    round: int
+    source_clip_id: str
+    source_audio: Path
+    score: float | None
     """What was compared with the threshold, where that is not the cosine."""
-
-
-@dataclass(frozen=True)
-class StageTime:
-    """How long a stage took, over all sittings."""
-
-    stage: str
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -188,10 +155,10 @@ class LanguageModelUse:
     part: str
     """What it did: `language model` or `captioner`."""
     model: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cost: float | None = None
-    requests: int | None = None
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    requests: int
 
 
 @dataclass(frozen=True)
@@ -200,48 +167,41 @@ class ModelUsed:
 
     part: str
     name: str
-    revision: str | None = None
-
-
-@dataclass(frozen=True)
-class ClassCount:
-    """Usable clips of one class per split."""
-
-    label: str
-    train: int
-    valid: int
-    test: int
+    revision: str | None
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything on the page. Only ``title`` and ``verdict`` are needed; a missing part is said to be missing."""
+    """Everything on the page."""
 
     title: str
     verdict: str
     """The result in one plain sentence."""
-    comparison: Comparison | None = None
-    """As the train stage's summary holds it."""
-    gate: Gate | None = None
+    comparison: Comparison
+    gate: Gate | None
     """None when the gate was not asked."""
-    funnel: Sequence[FunnelRound] = ()
-    alignment: Alignment | None = None
-    before_after: Sequence[BeforeAfter] = ()
-    spectral: Sequence[FeatureQuantiles] = ()
-    spectral_classes: Sequence[ClassMedians] = ()
-    accepted: Sequence[SampleClip] = ()
-    rejected: Sequence[SampleClip] = ()
-    times: Sequence[StageTime] = ()
-    language_models: Sequence[LanguageModelUse] = ()
-    peak_memory_bytes: int | None = None
-    peak_device_memory_bytes: int | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    models: Sequence[ModelUsed] = ()
-    config_yaml: str = ""
-    warnings: Sequence[str] = ()
-    class_counts: Sequence[ClassCount] = ()
-    rejected_files: Sequence[RejectedClip] = ()
-    heard_s: float = math.inf
+    funnel: Sequence[FunnelRound]
+    alignment: Alignment | None
+    """None when it was turned off."""
+    before_after: Sequence[BeforeAfter]
+    spectral: Sequence[FeatureQuantiles]
+    spectral_classes: Sequence[ClassMedians]
+    accepted: Sequence[SampleClip]
+    rejected: Sequence[SampleClip]
+    times_s: Mapping[str, float]
+    """How long each stage took, over all sittings."""
+    language_models: Sequence[LanguageModelUse]
+    peak_memory_bytes: int
+    peak_device_memory_bytes: int | None
+    """None without an accelerator."""
+    versions: Mapping[str, str]
+    models: Sequence[ModelUsed]
+    config_yaml: str
+    warnings: Sequence[str]
+    class_counts: Mapping[str, Mapping[Split, int]]
+    """Usable clips per class and split."""
+    rejected_files: Sequence[RejectedClip]
+    heard_s: float
     """What the stages hear of a recording, from its start, and so what of it is played."""
 
 
@@ -301,13 +261,15 @@ class _Media:
         return self._players[source]
 
     def _copy(self, source: Path, name: str) -> _Player:
-        """FLAC that is no longer than what is heard is copied as it is; anything else becomes mono 16-bit FLAC, which
-        every browser plays."""
+        """FLAC that is no longer than what is heard is copied as it is; anything else becomes mono 16-bit FLAC of at
+        most 48 kHz, which every browser plays."""
         address = None
         try:
             if _is_flac(source) and audio.duration_s(source) <= self._heard_s:
                 address = self._write("audio", name, source.read_bytes(), ".flac")
             samples, rate_hz = audio.decode(source, self._heard_s)
+            if address is None and rate_hz > _PLAYED_RATE_HZ:
+                samples, rate_hz = audio.resample(samples, rate_hz, _PLAYED_RATE_HZ), _PLAYED_RATE_HZ
         except OSError as error:
             return self._unplayable(source, address, f"the file cannot be read ({error.strerror or error})")
         except DataError as error:
@@ -360,9 +322,8 @@ def _before_after(pair: BeforeAfter, media: _Media, index: int, advance: Advance
     players = [
         ("before alignment", media.player(pair.base_audio, f"{name}-before")),
         ("after alignment", media.player(pair.aligned_audio, f"{name}-after")),
+        ("real clip", media.player(pair.real_audio, f"{name}-real")),
     ]
-    if pair.real_audio is not None:
-        players.append(("real clip", media.player(pair.real_audio, f"{name}-real")))
     return {"prompt": pair.prompt, "seed": pair.seed, "players": players}
 
 
@@ -370,9 +331,9 @@ def _sample(clip: SampleClip, media: _Media, name: str, advance: Advance) -> dic
     advance(1)
     return {
         "clip": clip,
-        "reason": _REASONS.get(clip.reason, clip.reason),
+        "reason": _REASONS[clip.reason],
         "player": media.player(clip.audio, name),
-        "source": media.player(clip.source_audio, f"{name}-source") if clip.source_audio is not None else None,
+        "source": media.player(clip.source_audio, f"{name}-source"),
     }
 
 
@@ -395,21 +356,14 @@ def _inline(element: ET.Element | None) -> _Inline | None:
 
 def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
-    total_s = sum(filter(None, (finite(row.seconds) for row in data.times)))
-    figures: dict[str, Any] = {
+    return {
         "effect": effect(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
         "alignment_charts": _alignment_charts(data.alignment) if data.alignment else [],
         "spectral_charts": [(row, _inline(_spectral_chart(row))) for row in data.spectral],
-        "total_s": total_s,
-        "time_shares": [_share(row, total_s) for row in data.times],
+        "total_s": sum(data.times_s.values()),
+        **_comparison_figures(data.comparison),
     }
-    return figures | (_comparison_figures(data.comparison) if data.comparison else {})
-
-
-def _share(row: StageTime, total_s: float) -> float | None:
-    seconds = finite(row.seconds)
-    return None if seconds is None or total_s <= 0 else seconds / total_s
 
 
 def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
@@ -499,7 +453,7 @@ def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
     drawn = []
     for title, reference_y, lines in pictures:
         series = [
-            charts.Series(name, [(row.step, getattr(row, column)) for row in alignment.rows])
+            charts.Series(name, [(row.step, getattr(row, column)) for row in alignment.curve])
             for name, column in lines.items()
         ]
         chart = charts.line_chart(f"{title}, by step", series, "step", alignment.chosen_step, reference_y)
