@@ -594,6 +594,18 @@ class TestUnpacking:
         assert not list((tmp_path / "out").iterdir())
         assert not list(tmp_path.rglob("evil.txt"))
 
+    def test_a_zip_with_a_name_that_climbs_is_refused_and_removes_nothing(self, tmp_path: Path) -> None:
+        """`zipfile` drops the dots, so what it writes is not what the name says, and that must not be removed."""
+        mine = write(tmp_path / "out" / "mine.txt", "mine")
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.writestr("a/../mine.txt", "not mine")
+            packed.writestr("b.txt", "whole")
+        (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"whole", b"wrong"))
+        with pytest.raises(DataError, match="refused: .*mine.txt.* outside"):
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+        assert mine.read_text() == "mine"
+        assert list((tmp_path / "out").iterdir()) == [mine]
+
     @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt"])
     def test_a_tar_that_leaves_the_folder_is_refused(self, name: str, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:

@@ -137,8 +137,9 @@ def _unzip(path: Path, target: Path) -> Iterator[Path]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for member in members:
-            if not (base / member.filename).resolve().is_relative_to(base):
-                raise DataError(f"{path}: refused: {member.filename!r} would be written outside {target}")
+            # Also what comes back inside: `extract` leaves the dots out, and would write another file.
+            if ".." in Path(member.filename).parts or not (base / member.filename).resolve().is_relative_to(base):
+                raise DataError(f"{path}: refused: {member.filename!r} leads outside {target}")
         for member in members:
             if not member.is_dir() and not _is_there(target / member.filename, member.file_size):
                 yield target / member.filename
