@@ -131,18 +131,15 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
 def test_held_out_pairs_are_never_trained_on(
     small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stage.denoising_errors
+    real = stage.noised
     trained: set[str] = set()
     measured: set[str] = set()
 
     def heard(config: RunConfig, data: Any, generator: Any, drawn: Any) -> Any:
-        if torch.is_grad_enabled():
-            trained.update(pair.clip_id for pair, _ in drawn)
-        elif isinstance(drawn[0][1][0], str) and drawn[0][1][0].startswith("held-out-"):
-            measured.update(pair.clip_id for pair, _ in drawn)
+        (trained if torch.is_grad_enabled() else measured).update(pair.clip_id for pair, _ in drawn)
         return real(config, data, generator, drawn)
 
-    monkeypatch.setattr(stage, "denoising_errors", heard)
+    monkeypatch.setattr(stage, "noised", heard)
     config = make_config(small_data, flow_model, tmp_path, held_out_fraction=0.4)
     pairs = run(config, tmp_path).manifest(PreferencePair)
     held_out = {pair.clip_id for pair in pairs if pair.held_out}

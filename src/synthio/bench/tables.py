@@ -199,8 +199,8 @@ def make_tables(
     """Tables of results with at most one row per cell, as `read_results` gives them.
 
     ``arm_titles`` gives every arm's name for people, in the order of the rows; arms without a result are left out.
-    ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own
-    test clips, ``other_settings`` the number of cells that do not fit the recipe, by dataset.
+    ``corrections`` has the `redraw_correction` of datasets whose seeds draw their own test clips, ``other_settings``
+    the number of cells that do not fit the recipe, by dataset.
     Raises: `DataError` when a dataset has two metrics.
     """
     _check_metrics(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -53,19 +53,19 @@ def main() -> None:
     try:
         app()
     except SynthioError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
-        console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
-        raise SystemExit(error.exit_code) from None
+        _fail(error)
     except SystemExit as ended:
         # What typer makes of Ctrl-C.
         if ended.code == _INTERRUPTED:
             console_of(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
         raise
     except OSError as error:
-        console_of(stderr=True, soft_wrap=True).print(
-            f"{error.filename or 'a file'}: cannot be used ({error.strerror or error}); check it and its permissions",
-            style="red",
-            markup=False,
-        )
-        raise SystemExit(StoreError.exit_code) from None
+        why = error.strerror or error
+        _fail(StoreError(f"{error.filename or 'a file'}: cannot be used ({why}); check it and its permissions"))
+
+
+def _fail(error: SynthioError) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+    console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+    raise SystemExit(error.exit_code) from None

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,19 +117,18 @@ def unpack(path: Path, target: Path) -> int:
     was written of it is removed, since a file of the right size is taken for whole the next time.
     """
     target.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
+    count = 0
     try:
-        for file in _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target):
-            written.append(file)
-    except (DataError, *_DAMAGED) as error:
-        for file in written:
-            file.unlink(missing_ok=True)
-        if isinstance(error, DataError):
-            raise
-        if isinstance(error, tarfile.FilterError):
-            raise DataError(f"{path}: refused: {error}; expected members inside the folder only") from error
+        with ExitStack() as undo:
+            for file in _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target):
+                undo.callback(file.unlink, missing_ok=True)
+                count += 1
+            undo.pop_all()
+    except tarfile.FilterError as error:
+        raise DataError(f"{path}: refused: {error}; expected members inside the folder only") from error
+    except _DAMAGED as error:
         raise DataError(f"{path}: cannot be unpacked ({error}); get it again, or unpack it yourself") from error
-    return len(written)
+    return count
 
 
 def _unzip(path: Path, target: Path) -> Iterator[Path]:

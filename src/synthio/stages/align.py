@@ -361,15 +361,17 @@ def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> list[_Draw]:
 
 def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]) -> Errors:
     """Denoising errors of a batch of one duration under policy and reference."""
+    given = noised(config, data, generator, drawn)
     with torch.no_grad(), generator.reference():
-        reference = denoising_errors(config, data, generator, drawn)
-    return Errors(*denoising_errors(config, data, generator, drawn), *reference)
+        reference = generator.denoising_error(*given)
+    return Errors(*generator.denoising_error(*given).chunk(2), *reference.chunk(2))
 
 
-def denoising_errors(
+def noised(
     config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]
-) -> tuple[Tensor, ...]:
-    """Of winners and of losers, each ``(pairs,)``, of one duration: one time and one noise per pair for both."""
+) -> tuple[Tensor, Tensor, Tensor, Conditioning, float]:
+    """What `TextToAudio.denoising_error` is asked about a batch of one duration: winners, then losers, with one time
+    and one noise per pair for both."""
     duration_s = drawn[0][0].duration_s
     winners, losers, conditioning = data.collate([pair for pair, _ in drawn])
     generators = [torch_generator(config.seed, "align", "noise", *seeds) for _, seeds in drawn]
@@ -378,7 +380,7 @@ def denoising_errors(
     # One forward pass for both: rows [winners; losers].
     both, noises, times = torch.cat([winners, losers]), torch.cat([noise, noise]), torch.cat([time, time])
     index = torch.arange(len(drawn), device=winners.device).repeat(2)
-    return generator.denoising_error(both, noises, times, conditioning.rows(index), duration_s).chunk(2)
+    return both, noises, times, conditioning.rows(index), duration_s
 
 
 class _HeldOut:
@@ -406,7 +408,8 @@ class _HeldOut:
     @torch.no_grad()
     def _errors(self) -> tuple[Tensor, ...]:
         def errors_of(part: Sequence[_Draw]) -> list[Tensor]:
-            return list(torch.stack(denoising_errors(self._config, self._data, self._generator, part), dim=1))
+            errors = self._generator.denoising_error(*noised(self._config, self._data, self._generator, part))
+            return list(torch.stack(errors.chunk(2), dim=1))
 
         rows: list[Tensor] = []
         for group in self._data.held_out.values():

@@ -67,11 +67,9 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     classes = tuple(sorted({label for own in labels for label in own}))
     scores = score(_similarities(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
-    passed = [bool(value >= thresholds.get(own, fallback)) for own, value in zip(labels, scores, strict=True)]
-    real = {
-        name: (sum(good for own, good in zip(labels, passed, strict=True) if name in own), total)
-        for name, total in Counter(label for own in labels for label in own).items()
-    }
+    passing = [own for own, value in zip(labels, scores, strict=True) if value >= thresholds.get(own, fallback)]
+    passed, total = (Counter(label for own in sets for label in own) for sets in (passing, labels))
+    real = {name: (passed[name], count) for name, count in total.items()}
     for warning in real_clip_warnings(real):
         reporter.warn(warning)
     return Calibration(

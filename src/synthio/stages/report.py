@@ -377,7 +377,6 @@ def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
         "seed_chart": _inline(charts.seed_chart([(arm.arm, arm.per_seed, arm.mean) for arm in comparison.arms])),
         "class_chart": _inline(charts.grouped_bars(arms, [_bar_group(row, arms) for row in rows])),
         "class_rows": rows,
-        "class_differences": effect(comparison) != "unknown",
         "class_means": _class_means(comparison),
     }
 
