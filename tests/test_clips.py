@@ -16,7 +16,7 @@ import soundfile as sf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synthio.config import DataConfig, RunConfig
+from synthio.config import DataConfig, RunConfig, TrainConfig
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
@@ -661,6 +661,11 @@ def test_a_small_test_split_and_unknown_sounds_are_warned_of(tmp_path: Path) -> 
     assert any("8 test clip(s): a difference under about 31 points cannot be shown" in w for w in check.warnings)
     assert any("data.domain is the default 'sounds'" in warning for warning in check.warnings)
     assert not any("above 16 kHz" in warning for warning in check.warnings)
+    balanced = run_config(tmp_path / "small").model_copy(update={"train": TrainConfig(metric="balanced accuracy")})
+    found = check_data(balanced).warnings
+    # 1.96 sqrt(0.2 / 4 + 0.2 / 4) / 2
+    assert any("8 test clip(s): a difference under about 31 points cannot be shown" in w for w in found)
+    assert any("fewer than 5 test clips in 2 class(es): 'cat' (4), 'dog' (4); in balanced accuracy" in w for w in found)
     large = check_data(run_config(dataset(tmp_path / "large", per_split=40), domain="barks"))
     assert not any("cannot be shown" in w or "data.domain" in w for w in large.warnings)
     clip(tmp_path / "small" / "train" / "dog" / "studio.wav", rate_hz=48_000)
@@ -769,6 +774,18 @@ def test_clips_without_a_group_are_counted_where_others_have_one(tmp_path: Path)
     assert not any("have no group" in warning for warning in check_data(run_config(root)).warnings)
 
 
+def test_clips_of_one_group_may_tell_no_more_than_one(tmp_path: Path) -> None:
+    """120 test clips of 10 groups: 8 points for clips, but 28 for groups."""
+    lines = ["path,label,split,group"]
+    for number in range(240):
+        write_noise(tmp_path / f"{number}.wav", number)
+        lines.append(f"{number}.wav,{'ab'[number % 2]},{('train', 'test')[number % 2**2 > 1]},g{number % 20}")
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(lines))
+    (told,) = [warning for warning in check_data(run_config(table)).warnings if "cannot be shown" in warning]
+    assert "120 test clip(s): a difference under about 8 points (28 where a group's clips are right" in told
+
+
 def test_annotations_are_no_clips(tmp_path: Path) -> None:
     """Every line once was the first seconds of its recording."""
     lines = ["path,Start,end,label"]
@@ -782,6 +799,21 @@ def test_annotations_are_no_clips(tmp_path: Path) -> None:
     assert f"`synthio data cut {table} --output clips`" in text
     table.write_text("\n".join([lines[0], *lines[1::4], lines[1]]))
     assert "data cut" not in problems(table, tmp_path / "run"), "a line that comes twice says no other time"
+
+
+def test_one_annotation_per_recording_is_told(tmp_path: Path) -> None:
+    """A clip was the beginning of each recording, without a word."""
+    lines = ["path,start,end,label"]
+    for number in range(12):
+        clip(tmp_path / f"{number}.wav")
+        lines.append(f"{number}.wav,{0.02 * (number > 0)},0.05,{'ab'[number % 2]}")
+    table = tmp_path / "calls.csv"
+    table.write_text("\n".join(lines))
+    (told,) = [warning for warning in check_data(run_config(table)).warnings if "data cut" in warning]
+    assert told.startswith("in 11 file(s) the sound is later than the beginning, say the columns 'start' and 'end'")
+    # Times in the recording that a clip was cut out of, as UrbanSound8K has them.
+    table.write_text("\n".join(lines).replace(",0.02,0.05", ",30.02,30.05"))
+    assert not any("data cut" in warning for warning in check_data(run_config(table)).warnings)
 
 
 def test_a_list_of_copies_has_each_path_once(tmp_path: Path) -> None:

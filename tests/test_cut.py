@@ -287,7 +287,7 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
         (site / day).mkdir()
         shutil.copy(site / "dawn.wav", site / day / "night.wav")
     recordings = Recordings(site)
-    assert recordings.find("noon 1.wav") == recordings.find("x/Noon 1") == site / "deep" / "Noon 1.WAV"
+    assert recordings.find("noon 1.wav") == recordings.find("deep/Noon 1") == site / "deep" / "Noon 1.WAV"
     assert recordings.find("monday/night.wav") == site / "monday" / "night.wav"
     assert recordings.find("night") == (
         "several recordings have its recording's name, and no path tells which; name a column of paths "
@@ -554,6 +554,35 @@ def test_the_folder_of_a_table_tells_recordings_of_one_name_apart(sites: Path, t
     assert [row["recording"] for row in table_of(found)] == ["night.wav"], "the only one that is cut"
     assert sf.read(Path(found.table).parent / table_of(found)[0]["path"])[0].mean() == pytest.approx(0.2, abs=0.01)
     assert [reason for reason in found.rejected if "--recording-column" in reason]
+
+
+def test_of_a_recording_that_is_missing_none_of_its_name_at_another_site_is_taken(sites: Path, tmp_path: Path) -> None:
+    """The dawn at B was cut out of the dawn at A."""
+    shutil.copyfile(sites / "A" / "day.wav", sites / "A" / "dawn.wav")
+    lines = "path,start,end,label\nB/dawn.wav,1,2,wren\nA\\dawn.wav,1,2,robin\n"
+    found = cut(tmp_path / "1", written(sites / "x.csv", lines))
+    assert found.counts == {"robin": 1} and "another folder (A/dawn.wav)" in next(iter(found.rejected))
+    header = "Begin Time (s)\tEnd Time (s)\tBegin File\tBegin Path\tFile Offset (s)\tSpecies\n"
+    raven = written(sites / "y.txt", header + "1\t2\tdawn.wav\tE:\\survey\\B\\dawn.wav\t1\twren\n")
+    with pytest.raises(DataError, match=r"another folder \(A/dawn.wav\).*--recording-column"):
+        cut(tmp_path / "2", raven)
+    assert cut(tmp_path / "3", raven, columns=ColumnNames(recording="Begin File")).counts == {"wren": 1}
+    (tmp_path / "B").mkdir(), (tmp_path / "labels").mkdir()
+    lines = "Start (s),End (s),Common name\n1,2,wren\n"
+    of_b, of_any = (written(tmp_path / name / "dawn.BirdNET.results.csv", lines) for name in ("B", "labels"))
+    with pytest.raises(DataError, match="another folder"):
+        cut(tmp_path / "4", of_b, audio_folder=sites)
+    assert cut(tmp_path / "5", of_any, audio_folder=sites).counts == {"wren": 1}
+
+
+def test_ravens_begin_file_is_of_the_site_in_whose_folder_the_table_lies(sites: Path, tmp_path: Path) -> None:
+    """All lines were rejected, as several recordings have the name."""
+    (tmp_path / "tables" / "B").mkdir(parents=True)
+    header = "Begin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
+    table = written(tmp_path / "tables" / "B" / "x.txt", header + "1\t2\tnight.wav\twren\n")
+    found = cut(tmp_path, table, audio_folder=sites)
+    assert [row["recording"] for row in table_of(found)] == ["night.wav"]
+    assert sf.read(Path(found.table).parent / table_of(found)[0]["path"])[0].mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_a_quote_in_a_table_of_raven_swallows_no_lines(site: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
-from synthio.datasets.rows import NO_LABEL, clean, data_path, group_of
+from synthio.datasets.rows import NO_LABEL, Row, clean, data_path, group_of
 from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse, parse_lines, read_text, unread_columns
 from synthio.errors import DataError
 from synthio.formats import some
@@ -149,7 +149,7 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
 def annotation_problems(config: DataConfig) -> list[str]:
     """Files of the table ``config.path`` in which several lines begin at several times: as clips, these would all be
     the file's beginning. Raises: `DataError` as `parse`."""
-    start = next((column for column in unread_columns(config) if _spelling(column) in STARTS), None)
+    start = _unread(config, STARTS)
     if start is None:
         return []
     table = data_path(config.path)
@@ -161,9 +161,36 @@ def annotation_problems(config: DataConfig) -> list[str]:
         return []
     return [
         f"{len(several)} file(s) have several lines, and the column {start!r} says when in the file: {some(several)}; "
-        "a clip is the beginning of a file of its own, so cut these out with "
-        f"`synthio data cut {table} --output clips`, and set data.path=clips/clips.csv"
+        f"a clip is the beginning of a file of its own, so {_cut_first(table)}"
     ]
+
+
+def annotation_warnings(config: DataConfig, rows: Sequence[Row], durations_s: Mapping[str, float]) -> list[str]:
+    """Files that last on where a line of the table ``config.path`` has its sound end. ``rows``: one per line;
+    ``durations_s``: of the files that were opened, by the name of their row. Raises: `DataError` as `parse`."""
+    start, end = _unread(config, STARTS), _unread(config, ENDS)
+    if start is None or end is None:
+        return []
+    table, inside = data_path(config.path), []
+    for row, line in zip(rows, parse(table), strict=True):
+        start_s, end_s = _number(_raw(line, start)), _number(_raw(line, end))
+        # The other way round these are times in another recording, which the clip was cut out of.
+        if 0 < start_s < end_s < durations_s.get(row.name, 0.0):
+            inside.append(repr(row.name))
+    if not inside:
+        return []
+    return [
+        f"in {len(inside)} file(s) the sound is later than the beginning, say the columns {start!r} and {end!r}: "
+        f"{some(inside)}; a clip is the beginning of its file, so {_cut_first(table)}"
+    ]
+
+
+def _unread(config: DataConfig, spellings: Sequence[str]) -> str | None:
+    return next((column for column in unread_columns(config) if _spelling(column) in spellings), None)
+
+
+def _cut_first(table: Path) -> str:
+    return f"cut these out with `synthio data cut {table} --output clips`, and set data.path=clips/clips.csv"
 
 
 class _Header:
@@ -248,7 +275,7 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
     if columns.recording is None:
         named, recording = table.name, recordings.named_like(table)
     else:
-        named, recording = _cell(row, columns.recording), _found(row, columns.recording, columns.path, recordings)
+        named, recording = _cell(row, columns.recording), _found(row, table, columns, recordings)
     start_s, end_s = _times(row, columns)
     channel = _raw(row, columns.channel) if columns.channel is not None else ""
     return Annotation(
@@ -267,10 +294,10 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
     )
 
 
-def _found(row: TableRow, column: str, path_column: str | None, recordings: Recordings) -> Path | str:
+def _found(row: TableRow, table: Path, columns: Columns, recordings: Recordings) -> Path | str:
     """By the column with the recording's path, where there is one, else by the one that names it."""
-    by_path = "" if path_column is None else recordings.find(_raw(row, path_column))
-    return by_path if isinstance(by_path, Path) else recordings.find(_raw(row, column))
+    named = _raw(row, columns.path) if columns.path is not None else ""
+    return recordings.find(named or _raw(row, columns.recording or ""), table)
 
 
 def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> None:

@@ -234,33 +234,64 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
     return warnings
 
 
-def test_size_warnings(clips: Sequence[Clip]) -> list[str]:
-    """When the test split can show large differences only, or is of few groups.
-
-    Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
-    ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches.
-    """
+def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
+    """When the test split is of few groups."""
     test = [clip for clip in clips if clip.split == "test"]
-    count, groups = len(test), {clip.unit for clip in test}
-    warnings = []
-    if len(groups) == 1 < count:
-        warnings.append(
+    groups = {clip.unit for clip in test}
+    if len(groups) == 1 < len(test):
+        return [
             "1 group in the test: no interval and no verdict can be given, as what holds for it may not hold for "
             f"others; put more groups into the test, {_FEW_GROUPS} or more are better"
-        )
-    elif 0 < len(groups) < min(_FEW_GROUPS, count):
-        warnings.append(
+        ]
+    if 0 < len(groups) < min(_FEW_GROUPS, len(test)):
+        return [
             f"{len(groups)} group(s) in the test: what holds for them may not hold for others, and the interval is "
             f"rough; {_FEW_GROUPS} or more are better"
+        ]
+    return []
+
+
+def test_size_warnings(clips: Sequence[Clip], is_balanced: bool) -> list[str]:
+    """When the test split can show large differences only. ``is_balanced``: classes count alike, not clips.
+
+    Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
+    ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of classes that count alike,
+    it is the root of the sum of their ``d / n`` over their number. Where the clips of a group are right or wrong
+    together, ``n`` are the groups.
+    """
+    tested = [clip for clip in clips if clip.split == "test"]
+    parts: Mapping[str, Sequence[Clip]] = {"": tested} if not is_balanced else _by_class(tested)
+    if not tested:
+        return []
+    least = _least_difference([len(own) for own in parts.values()])
+    of_groups = _least_difference([len({clip.unit for clip in own}) for own in parts.values()])
+    warnings = []
+    if of_groups >= _SHOWABLE:
+        grouped = f" ({100 * of_groups:.0f} where a group's clips are right or wrong together)"
+        points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
+        warnings.append(
+            f"{len(tested)} test clip(s): a difference under about {points} cannot be shown; "
+            "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
         )
-    least = 1.96 * math.sqrt(_DISAGREEMENT / count) if count else 0.0
-    if least < _SHOWABLE:
-        return warnings
-    return [
-        *warnings,
-        f"{count} test clip(s): a difference under about {100 * least:.0f} points cannot be shown; "
-        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`",
-    ]
+    rare = [f"{label!r} ({len(own)})" for label, own in parts.items() if is_balanced and len(own) < RARE_CLIPS]
+    if rare:
+        warnings.append(
+            f"fewer than {RARE_CLIPS} test clips in {len(rare)} class(es): {some(rare)}; in balanced accuracy they "
+            "count as much as others, and the interval is too narrow for what so few tell of a class"
+        )
+    return warnings
+
+
+def _by_class(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+    own = defaultdict(list)
+    for clip in clips:
+        for label in clip.labels:
+            own[label].append(clip)
+    return dict(sorted(own.items()))
+
+
+def _least_difference(counts: Sequence[int]) -> float:
+    return 1.96 * math.sqrt(_DISAGREEMENT * sum(1 / count for count in counts)) / len(counts)
 
 
 def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], max_duration_s: float) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, audio_files
@@ -16,12 +17,15 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._inner: set[str] = set()
         for path in audio_files(folder):
+            self._inner.update(map(folded, self._parents(path)))
             self._by_name[folded(path.name)].append(path)
             self._by_name[folded(path.stem)].append(path)
 
-    def find(self, name: str) -> Path | str:
-        """The file that a table names, with or without its ending; or why there is none."""
+    def find(self, name: str, beside: Path | None = None) -> Path | str:
+        """The file that a table names, with or without its ending; or why there is none. A name without a folder may be
+        that of several: then it is the one in a folder called like that of the table ``beside``."""
         if not name:
             return "names no recording"
         for spelling in (name, name.replace("\\", "/")):
@@ -32,15 +36,45 @@ class Recordings:
             except (OSError, ValueError):
                 # Too long for a name, or no name at all.
                 break
-        return self._one(*re.split(r"[/\\]", name)[::-1])
+        last, *folders = re.split(r"[/\\]", name)[::-1]
+        told = [folder for folder in folders if folder not in ("", ".", "..") and not folder.endswith(":")]
+        if not told and beside is not None:
+            return self._one_near(beside, last)
+        found = self._one(last, *told)
+        return found if isinstance(found, str) or self._lies_in(found, told) else self._elsewhere(found)
 
     def named_like(self, table: Path) -> Path | str:
         """``rec1.Table.1.selections.txt`` is about ``rec1.wav``; of several, that in a folder called like its own."""
-        parts, folders = table.name.split("."), table.absolute().parent.parts[::-1]
+        parts = table.name.split(".")
         for count in range(len(parts), 0, -1):
             if folded(".".join(parts[:count])) in self._by_name:
-                return self._one(".".join(parts[:count]), *folders)
+                return self._one_near(table, ".".join(parts[:count]))
         return "its table names no recording, and none is called like the table"
+
+    def _one_near(self, table: Path, name: str) -> Path | str:
+        """Not in another site's folder where the table lies in the folder of a site that is here too."""
+        folders = table.absolute().parent.parts[::-1]
+        found = self._one(name, *folders)
+        if isinstance(found, str):
+            return found
+        is_site = folded(folders[0]) in self._inner and table.absolute().parent != self._folder.absolute()
+        return self._elsewhere(found) if is_site and not self._lies_in(found, folders[:1]) else found
+
+    def _parents(self, path: Path) -> tuple[str, ...]:
+        """The folders between the audio folder and a file, innermost first."""
+        return path.relative_to(self._folder).parent.parts[::-1]
+
+    def _lies_in(self, path: Path, folders: Sequence[str]) -> bool:
+        """As far as both go, innermost first: of `dog/1.wav` and `cat/1.wav` one may be missing."""
+        return all(folded(here) == folded(told) for here, told in zip(self._parents(path), folders, strict=False))
+
+    def _elsewhere(self, path: Path) -> str:
+        """Why a file of the right name is not it."""
+        here = path.relative_to(self._folder).as_posix()
+        return (
+            f"no such file; one of its name is in another folder ({here}): if that is it, name a column of names alone "
+            "(--recording-column, data.path_column), or call its folder as the table does"
+        )
 
     def _one(self, name: str, *folders: str) -> Path | str:
         """``folders``: those around it in the table's own path, innermost first, which tell files of one name apart.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
-from synthio.datasets.recordings import Recordings, folded
+from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import (
     NO_LABEL,
     SPLIT_SPELLINGS,
@@ -222,16 +222,7 @@ def _below(recordings: Recordings, folder: Path, cell: str) -> tuple[Path, str |
     """The file below a folder that a cell means, and why there is none."""
     named = Path(cell.replace("\\", "/"))
     found = recordings.find(cell)
-    if not isinstance(found, Path):
-        return folder / named, found
-    # Of `dog/1.wav` and `cat/1.wav` one may be missing.
-    there, told = found.relative_to(folder), [part for part in named.parent.parts if part not in ("/", "..")]
-    common = min(len(there.parent.parts), len(told))
-    here, meant = (list(map(folded, parts[-common:])) for parts in (there.parent.parts, told))
-    if common and here != meant:
-        why = f"one of its name is in another folder ({there.as_posix()})"
-        return folder / named, f"no such file in data.audio_folder; {why}"
-    return found, None
+    return (found, None) if isinstance(found, Path) else (folder / named, found)
 
 
 def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:

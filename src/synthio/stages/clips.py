@@ -21,7 +21,7 @@ import numpy as np
 from synthio import audio
 from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
-from synthio.datasets.annotations import annotation_problems
+from synthio.datasets.annotations import annotation_problems, annotation_warnings
 from synthio.datasets.folder import unread_subfolders
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
@@ -213,8 +213,10 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += [*_grouping_warnings(config.data, clips), *checks.test_size_warnings(clips)]
+    warnings += [*_grouping_warnings(config.data, clips), *checks.test_group_warnings(clips)]
     durations_s = {o.row.name: o.duration_s for o in opened}
+    if reader_name(config.data) == "table":
+        warnings += annotation_warnings(config.data, rows, durations_s)
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     warnings += checks.level_warnings([o.peak for o in opened])
     warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
@@ -272,6 +274,7 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
+    warnings += checks.test_size_warnings(clips, config.train.metric == "balanced accuracy")
     several = config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
     if config.train.metric == "accuracy" and not several:
         warnings += checks.imbalance_warnings(clips)
