@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile as sf
+from full_disk import no_file_above
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from synthio import audio
-from synthio.errors import DataError
+from synthio.errors import DataError, StoreError
+from synthio.store import replacing
 
 RATE_HZ = 16_000
 Samples = npt.NDArray[np.float32]
@@ -455,3 +457,11 @@ def test_written_flac_reads_back_and_clips(tmp_path: Path) -> None:
     audio.write_flac(path, np.array([0.5, -0.25, 3.0, -3.0], np.float32), RATE_HZ)
     assert np.abs(audio.load(path, RATE_HZ) - [0.5, -0.25, 1.0, -1.0]).max() < 1e-4
     assert sf.info(str(path)).format == "FLAC"
+
+
+def test_audio_that_the_disk_does_not_take_is_told_as_such(tmp_path: Path) -> None:
+    """It was an error of libsndfile, as of a format that it cannot write."""
+    path = tmp_path / "x.flac"
+    with no_file_above(100), pytest.raises(StoreError, match="cannot be written"), replacing(path) as partial:
+        audio.write_flac(partial, np.random.default_rng(0).normal(size=16_000).astype(np.float32), 16_000)
+    assert not list(tmp_path.iterdir())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from full_disk import no_file_above
 
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.errors import StoreError
@@ -42,17 +40,6 @@ def test_round_trip_continues_exactly(tmp_path: Path) -> None:
 
 def test_no_checkpoint_is_step_zero(tmp_path: Path) -> None:
     assert restore_checkpoint(tmp_path / "none", {}, torch.optim.AdamW([torch.zeros(1)])) == (0, {}, {})
-
-
-@contextmanager
-def no_file_above(size_bytes: int) -> Iterator[None]:
-    """The system refuses every write beyond; as of a full disk, its error comes in the midst of a file."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_checkpoint_that_the_disk_does_not_take_is_a_store_error_and_the_old_one_stays(tmp_path: Path) -> None:

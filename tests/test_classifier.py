@@ -13,6 +13,7 @@ import pytest
 import tiny_ast
 import tiny_wav2vec2
 import torch
+from full_disk import no_file_above
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoFeatureExtractor,
@@ -32,7 +33,7 @@ from synthio.backends.classifier import (
     save_classifier,
 )
 from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
-from synthio.errors import BackendError, DataError, ModelError
+from synthio.errors import BackendError, DataError, ModelError, StoreError
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 CPU = torch.device("cpu")
@@ -239,6 +240,8 @@ def test_a_saved_classifier_is_an_ordinary_folder_without_pickles(
     source = find_classifier(str(request.getfixturevalue(family)))
     frontend = fit_frontend(source, [6000])
     model = load_classifier(source, frontend, ["cow bell", "Übung"], SINGLE, 1)
+    with no_file_above(1000), pytest.raises(StoreError, match="cannot be written"):
+        save_classifier(model, frontend, tmp_path / "full")
     save_classifier(model, frontend, tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
     assert names == {"config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"}

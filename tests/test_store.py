@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from full_disk import no_file_above
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -272,6 +273,8 @@ def test_a_published_folder_replaces_another_whole(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"first", "second", "model"}
     with pytest.raises(StoreError, match="cannot be written"):
         publish(tmp_path / "none", tmp_path / "model")
+    with no_file_above(3), pytest.raises(StoreError, match="cannot be written"):
+        publish(tmp_path / "first", tmp_path / "model")
     assert (tmp_path / "model" / "second.txt").is_file()
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import no_file_above
 from tiny_models import with_half_of
 
 from synthio.backends.text_to_audio import asked_duration_s, load_text_to_audio
 from synthio.config import T2AConfig
-from synthio.errors import BackendError, ConfigError, ModelError
+from synthio.errors import BackendError, ConfigError, ModelError, StoreError
 
 FAMILIES = ["flow_model", "v_model"]
 
@@ -175,6 +176,8 @@ def test_adapter_off_is_the_untouched_model(request: pytest.FixtureRequest, fami
     assert not np.allclose(before, changed, atol=1e-4)
     with generator.reference():
         np.testing.assert_allclose(generator.generate(["hiss"], 0.5, [0])[0], before, atol=1e-5)
+    with no_file_above(1000), pytest.raises(StoreError, match="cannot be written"):
+        generator.save_adapter(tmp_path / "full")
     generator.save_adapter(tmp_path / "adapter")
     assert not list((tmp_path / "adapter").glob("*.bin"))
     merged = load(request, family)

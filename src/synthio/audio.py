@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import re
@@ -423,4 +424,7 @@ def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:
 
 def write(path: Path, samples: Waveform, sample_rate_hz: int, container: str) -> None:
     """As `write_flac`, in a container of `CONTAINERS`, whatever the path ends in."""
-    sf.write(str(path), np.clip(samples, -1.0, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
+    # libsndfile does not tell a full disk from a format that it cannot write.
+    content = io.BytesIO()
+    sf.write(content, np.clip(samples, -1.0, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
+    path.write_bytes(content.getbuffer())

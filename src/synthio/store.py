@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 import filelock
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from synthio.config import FINGERPRINT_VERSION
 from synthio.errors import MissingArtefact, StoreError
@@ -80,8 +81,23 @@ def share(folder: Path) -> None:
             path.chmod(folder.stat().st_mode & 0o666)
 
 
+@contextmanager
+def saving_model(folder: Path) -> Iterator[None]:
+    """For what writes a model's files to ``folder``, which are then for all who may read it.
+
+    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+        share(folder)
+    except OSError as error:
+        raise store_error(folder, error) from error
+    except SafetensorError as error:
+        raise StoreError(f"{folder}: weights cannot be written ({error}); free some space and run again") from error
+
+
 def publish(source: Path, target: Path) -> None:
-    """Put a copy of a folder in the place of ``target``, whole or not at all.
+    """Put a copy of a folder of files in the place of ``target``, whole or not at all.
 
     Raises: `StoreError` when the disk is full or the folder cannot be written.
     """
@@ -91,7 +107,10 @@ def publish(source: Path, target: Path) -> None:
     token = secrets.token_hex(4)
     partial, old = (target.with_name(f".{target.name}.{token}-{part}.partial") for part in ("new", "old"))
     try:
-        shutil.copytree(source, partial)
+        partial.mkdir(parents=True)
+        for path in source.iterdir():
+            # `copytree` tells a full disk in words only.
+            shutil.copy2(path, partial)
         if target.exists():
             target.rename(old)
         partial.rename(target)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import transformers
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     ASTFeatureExtractor,
@@ -32,8 +31,8 @@ from transformers import (
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
 from synthio.backends.identity import LOADING_ERRORS, check_model, local_folder
-from synthio.errors import DataError, ModelError, StoreError
-from synthio.store import share
+from synthio.errors import DataError, ModelError
+from synthio.store import saving_model
 
 #: Share of the training clips that an AST hears to their end.
 _KEPT_WHOLE = 0.75
@@ -317,17 +316,11 @@ def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, fol
 
     Raises: `StoreError` when it cannot be written.
     """
-    try:
-        with _quiet():
-            model.save_pretrained(folder)
-            frontend.extractor.save_pretrained(folder)
-        lengths = _Lengths(min_samples=frontend.min_samples, max_samples=frontend.max_samples)
+    lengths = _Lengths(min_samples=frontend.min_samples, max_samples=frontend.max_samples)
+    with saving_model(folder), _quiet():
+        model.save_pretrained(folder)
+        frontend.extractor.save_pretrained(folder)
         (folder / _FRONTEND).write_text(lengths.model_dump_json(), encoding="utf-8")
-        share(folder)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(
-            f"{folder}: the trained weights cannot be written: {error}; free some space and run again"
-        ) from error
 
 
 def fit_positions(model: Any, max_length: int) -> None:

@@ -28,7 +28,7 @@ from synthio.backends.identity import LOADING_ERRORS, loading_advice
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, MissingDependency, ModelError
 from synthio.records import bucket_duration_s
-from synthio.store import share
+from synthio.store import saving_model
 
 #: Latent frames of a window after a clip's last that are decoded with it (Stable Audio Open's decoder hears 10 to each
 #: side), and compared with it in alignment, as the encoder carries a clip's end a little further.
@@ -215,8 +215,8 @@ class _StableAudio:
 
     def save_adapter(self, folder: Path) -> None:
         """See `TextToAudio.save_adapter`."""
-        self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
-        share(folder)
+        with saving_model(folder):
+            self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
 
     def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
         """See `TextToAudio.adapter_parameters`."""
