@@ -299,8 +299,9 @@ def test_files_below_a_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "c.wav").touch()
+    (tmp_path / "one" / "phone.M4A").touch()
     given = [tmp_path / "x.wav", tmp_path / "one"]
-    assert audio.with_folders(given) == [tmp_path / "x.wav", tmp_path / "one" / "c.wav"]
+    assert audio.with_folders(given) == [tmp_path / "x.wav", tmp_path / "one" / "c.wav", tmp_path / "one" / "phone.M4A"]
     with pytest.raises(DataError, match="empty: no audio files there"):
         audio.with_folders([tmp_path / "in", tmp_path / "empty"])
 

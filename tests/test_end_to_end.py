@@ -417,6 +417,14 @@ def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
         assert long[stage]["estimate_s"] > 4 * short[stage]["estimate_s"]
     assert long["imagine"]["estimate_s"] == short["imagine"]["estimate_s"]
     assert long["generate"]["most_s"] == pytest.approx(4 * long["generate"]["estimate_s"], rel=0.01)
+    # 10 training clips x 5 captions, each of which may be asked for again in three rounds; and what the 10 hold.
+    clips = long["generate"]["items"] // 5
+    assert long["imagine"]["items"] == 6 * clips
+    assert long["imagine"]["unit"].endswith(f", at most {clips + 4 * 5 * clips} with reflection")
+    template = planned("imagine.mode=template", "reflect.rounds=0")
+    assert (
+        template["imagine"]["items"] == 0 and "at most" not in template["imagine"]["unit"] + template["filter"]["unit"]
+    )
     shown = synthio("run", tmp_path / "recipe.yaml", "--dry-run").stdout
     assert "together" in shown
 

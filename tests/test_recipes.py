@@ -131,6 +131,11 @@ def test_yaml_never_runs_code(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_date_that_is_none_is_told_like_other_yaml(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not readable YAML: (day|month) .*quotes"):
+        read_yaml(write(tmp_path / "run.yaml", "data: {path: 2026-02-31}\n"))
+
+
 def test_includes_merge_under(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "seed: 1\ntrain: {seeds: 2, steps: 10}\n")
     (tmp_path / "more").mkdir()

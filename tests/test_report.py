@@ -651,6 +651,7 @@ def test_importing_the_stage_imports_no_torch() -> None:
         ("quantity", -1.234e-5, "−1.23×10⁻⁵"),
         ("quantity", 6.6e30, "6.6×10³⁰"),
         ("duration", 0.04, "0.0 s"),
+        ("duration", -0.0, "0.0 s"),
         ("duration", 59.96, "1 min 00 s"),
         ("duration", 3599.6, "1 h 00 min"),
         ("duration", 7500, "2 h 05 min"),

@@ -70,8 +70,9 @@ def predict(
     ``files``: one or several, or folders, for all audio files in them. Every file is heard as the test clips were: at
     the same rate, cut or padded in the same way. ``window_s``: long recordings are heard in windows of so many seconds,
     one after the other, each as a clip. What is silent as far as it is heard has failed. Results in order.
+    A file that cannot be heard has failed too, and says why; it raises nothing.
     Raises: `ModelError` for the model, `ConfigError` for a device that is not here and a window longer than what the
-    classifier hears, `DataError` for a file or folder that is not there.
+    classifier hears, `DataError` for a folder without audio files.
     """
     from synthio.arms import unheard
     from synthio.audio import with_folders

@@ -24,6 +24,8 @@ Waveform = npt.NDArray[np.float32]
 
 #: What `load` opens; the decoder is libsndfile.
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus"})
+#: Also what nobody should wonder about when it is left out.
+_ANY_AUDIO = AUDIO_SUFFIXES | {".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".ape", ".wv"}
 #: What `write` makes, by the name's end.
 CONTAINERS = {".flac": "FLAC", ".wav": "WAV"}
 #: Peaks under this are digital silence (-80 dBFS).
@@ -65,10 +67,11 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def with_folders(paths: Iterable[Path]) -> list[Path]:
-    """The paths in order; for a folder its `audio_files`. Raises: `DataError` for a folder without."""
+    """The paths in order; for a folder its audio files, also those that `load` refuses. Raises: `DataError` for a
+    folder without."""
     found: list[Path] = []
     for path in paths:
-        inside = audio_files(path) if path.is_dir() else [path]
+        inside = sorted(p for p in files_below(path) if p.suffix.lower() in _ANY_AUDIO) if path.is_dir() else [path]
         if not inside:
             raise DataError(f"{path}: no audio files there")
         found += inside

@@ -75,7 +75,7 @@ def duration(seconds: float | None) -> str:
     if value is None:
         return MISSING
     if value < 59.95:
-        return f"{max(value, 0.0):.1f} s"
+        return f"{max(value, 0.0) + 0.0:.1f} s"
     minutes, rest_s = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest_s:02d} s"

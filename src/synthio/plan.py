@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
@@ -63,17 +63,27 @@ def make_plan(config: RunConfig) -> Plan:
         raise DataError("\n".join(check.problems))
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
-    stages = tuple(_stage(config, stage, *work, slower) for stage, work in _work(config, counts["train"]).items())
+    stages = tuple(_stage(config, stage, work, slower) for stage, work in _work(config, counts["train"]).items())
     told = sampler_warning(config.t2a)
     warnings = check.warnings if told is None else (told, *check.warnings)
     return Plan(len(check.counts), counts, len(check.rejected), warnings, stages)
 
 
-def _work(config: RunConfig, training_clips: int) -> dict[str, tuple[int, int, str]]:
-    """Of each stage: how many items, how many passes of a model, and what the items are."""
+class _Work(NamedTuple):
+    """Of one stage."""
+
+    items: int
+    passes: int
+    """Of a model."""
+    most_passes: int
+    """With every clip rejected in every round of reflection."""
+    unit: str
+    """What the items are."""
+
+
+def _work(config: RunConfig, training_clips: int) -> dict[str, _Work]:
     wanted = training_clips * config.imagine.captions_per_clip
     extractions = training_clips if config.imagine.mode == "mixcap" else 0
-    asks = 0 if config.imagine.mode == "template" else extractions + wanted
     losers = 0 if config.align.method == "none" else training_clips * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
     if config.train.use_synthetic == "auto" and "synthio" in config.train.arms:
@@ -81,22 +91,28 @@ def _work(config: RunConfig, training_clips: int) -> dict[str, tuple[int, int, s
     # Alignment: each loser is generated once, each step denoises a batch of pairs forward and backward.
     pair_passes = 0 if losers == 0 else losers + config.align.steps * config.align.batch_size // 8
     most = wanted * (1 + config.reflect.rounds)
+    asks, most_asks = (0, 0) if config.imagine.mode == "template" else (extractions + wanted, extractions + most)
+    steps = trainings * config.train.steps
     return {
-        "caption": (extractions, extractions, "clips"),
-        "align": (losers, pair_passes, "preference pairs"),
-        "imagine": (asks, asks, "requests to the language model"),
-        "generate": (wanted, wanted, f"clips, at most {most} with reflection"),
-        "filter": (wanted, wanted, f"clips, at most {most} with reflection"),
-        "train": (trainings, trainings * config.train.steps, f"trainings of {config.train.steps} steps"),
+        "caption": _Work(extractions, extractions, extractions, "clips"),
+        "align": _Work(losers, pair_passes, pair_passes, "preference pairs"),
+        "imagine": _Work(asks, asks, most_asks, f"requests to the language model{_at_most(most_asks, asks)}"),
+        "generate": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
+        "filter": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
+        "train": _Work(trainings, steps, steps, f"trainings of {config.train.steps} steps"),
     }
 
 
-def _stage(config: RunConfig, stage: str, count: int, passes: int, unit: str, slower: float) -> PlannedStage:
+def _at_most(most: int, first: int) -> str:
+    return f", at most {most} with reflection" if most > first else ""
+
+
+def _stage(config: RunConfig, stage: str, work: _Work, slower: float) -> PlannedStage:
     if not _is_pocket(config, stage):
-        return PlannedStage(stage, count, unit, None, None)
-    estimate_s = passes * _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1)
-    rounds = 1 + (config.reflect.rounds if stage in ("generate", "filter") else 0)
-    return PlannedStage(stage, count, unit, round(estimate_s, 1), round(rounds * estimate_s, 1))
+        return PlannedStage(stage, work.items, work.unit, None, None)
+    pass_s = _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1)
+    estimate_s, most_s = round(work.passes * pass_s, 1), round(work.most_passes * pass_s, 1)
+    return PlannedStage(stage, work.items, work.unit, estimate_s, most_s)
 
 
 def _is_pocket(config: RunConfig, stage: str) -> bool:

@@ -67,7 +67,8 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: is a folder; expected a recipe; {_DATA}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text; save the recipe so, or {_DATA}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # A date that is none is a ValueError.
         raise ConfigError(
             f"{path}: is not readable YAML: {error}; text that holds `: ` or ` #` stands in quotes, and a Windows path "
             "in single ones"
@@ -172,7 +173,8 @@ def _as_yaml(text: str, override: str) -> Any:
     try:
         # A sign alone is a separator, not YAML's syntax.
         return text if text in _SIGNS else yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # A date that is none is a ValueError.
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
 
 

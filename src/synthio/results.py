@@ -119,7 +119,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     measured, unmeasured = measure_sounds(_sounds(run, accepted), run.root / "cache", config.data.max_duration_s)
     spectral, spectral_classes = _spectral(measured)
     return report.ReportData(
-        title=f"Synthio report: {run.root.name}",
+        title=run.root.name,
         verdict=verdict_text(comparison),
         comparison=comparison,
         gate=_gate(run),

@@ -93,7 +93,7 @@ def _tell(found: Rows, failed: Rows) -> None:
     if unheard := [row for row in found if row["unheard_s"]]:
         told.print(
             f"{len(unheard)} file(s) are longer than what the classifier hears, and only their beginning was heard (of "
-            f"{unheard[0]['path']} all but {unheard[0]['unheard_s']:.1f} s); cut longer recordings into clips",
+            f"{unheard[0]['path']} all but {unheard[0]['unheard_s']:.1f} s); --window-s hears all, window by window",
             style="yellow",
             markup=False,
         )
