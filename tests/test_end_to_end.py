@@ -347,14 +347,17 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
     root, _ = finished
     other = recipe.parent / "killed"
     command = [sys.executable, "-m", "synthio", "run", str(recipe), f"run_folder={other}", "--quiet"]
-    for lines in (3, 12, 20):
-        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for lines, how in ((3, signal.SIGKILL), (12, signal.SIGINT), (20, signal.SIGKILL)):
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         # Kill as soon as so many items are on disk: in a different stage each time, never after the end.
         while process.poll() is None and _items(other) < lines:
             time.sleep(0.02)
         assert process.poll() is None, "it finished before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(how)
+        _, told = process.communicate()
+        if how == signal.SIGINT:
+            assert process.returncode == 130
+            assert told.decode().splitlines()[-1] == "interrupted: run the same command again, it resumes"
     result = synthio("run", recipe, f"run_folder={other}", "--quiet")
     assert result.returncode == 0, result.stderr
     assert {k: v for k, v in manifests(other).items() if not k.startswith("train")} == {
