@@ -49,6 +49,14 @@ def test_folds_are_stratified_and_keep_groups_whole() -> None:
     assert (folds == assign_folds(clips, 3, seed=0)).all()
 
 
+def test_copies_of_a_clip_are_in_one_fold() -> None:
+    """A classifier heard in training what it was then tested on."""
+    clips = [clip(k, "ab"[k % 2]).model_copy(update={"sha256": f"audio {k // 4}"}) for k in range(48)]
+    folds = assign_folds(clips, 3, seed=0)
+    for first in range(0, 48, 4):
+        assert len(set(folds[first : first + 4])) == 1
+
+
 def test_fewer_clips_than_folds_are_refused() -> None:
     with pytest.raises(DataError, match=r"gate.folds is 5"):
         assign_folds([clip(k, "a") for k in range(4)], 5, 0)

@@ -113,7 +113,7 @@ def make_clips(
                     split=split,
                     duration_s=0.3,
                     sample_rate_hz=RATE_HZ,
-                    sha256="0" * 64,
+                    sha256=name,
                 )
             )
     return clips

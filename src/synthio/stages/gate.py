@@ -111,15 +111,18 @@ def _score_all(
 
 
 def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each training clip: groups whole, stratified by (first) label where a class has enough clips.
+    """The fold of each training clip: groups whole, copies of a clip together, stratified by (first) label where a class
+    has enough clips.
 
     Raises: `DataError` for fewer groups, or clips without groups, than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups = np.array([clip.unit for clip in training])
+    same_audio: dict[str, str] = {}
+    groups = np.array([clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training])
     if len(set(groups)) < folds:
-        raise DataError(f"gate.folds is {folds}; there are {len(set(groups))} training clips: expected at most as many")
+        found = f"{len(set(groups))} training clips, or groups, of different audio"
+        raise DataError(f"gate.folds is {folds}; there are {found}: expected at most as many")
     labels = np.array([clip.labels[0] for clip in training])
     if max(Counter(labels.tolist()).values()) < folds:
         labels = np.full(len(training), "")
