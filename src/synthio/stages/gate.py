@@ -111,8 +111,8 @@ def _score_all(
 
 
 def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """The fold of each training clip: groups whole, copies of a clip together, stratified by (first) label where a class
-    has enough clips.
+    """The fold of each training clip: groups whole, copies of one clip together, stratified by (first) label where a
+    class has enough clips.
 
     Raises: `DataError` for fewer groups, or clips without groups, than folds.
     """
