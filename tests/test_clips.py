@@ -718,6 +718,10 @@ def test_a_run_folder_among_the_clips_is_refused(tmp_path: Path) -> None:
     assert "run_folder" in problem and "lies in data.path" in problem
     with pytest.raises(DataError, match="lies in data.path"):
         data_fingerprint(config)
+    (tmp_path / "link").symlink_to(root)
+    for data, run in ((tmp_path / "link", root), (root, tmp_path / "link")):
+        (problem,) = check_data(run_config(data).model_copy(update={"run_folder": run / "runs" / "own"})).problems
+        assert "lies in data.path" in problem
     (tmp_path / "data" / "x.csv").write_text("path,label\ntrain/dog/dog 0.wav,dog\n")
     listed = run_config(root / "x.csv").model_copy(update={"run_folder": root / "runs" / "own"})
     assert data_fingerprint(listed)
@@ -797,6 +801,9 @@ def test_annotations_are_no_clips(tmp_path: Path) -> None:
     text = problems(table, tmp_path / "run")
     assert "6 file(s) have several lines, and the column 'Start' says when in the file" in text
     assert f"`synthio data cut {table} --output clips`" in text
+    audio_folder = str(tmp_path)
+    (told,) = check_data(run_config(table, audio_folder=audio_folder)).problems
+    assert f"`synthio data cut {table} --audio {audio_folder} --output clips`" in told
     table.write_text("\n".join([lines[0], *lines[1::4], lines[1]]))
     assert "data cut" not in problems(table, tmp_path / "run"), "a line that comes twice says no other time"
 

@@ -432,6 +432,26 @@ def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
     assert "together" in shown
 
 
+def test_weights_that_are_gone_are_told_with_what_makes_them_anew(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """It read as if the folder for the copy could not be written."""
+    root = tmp_path / "run"
+    shutil.copytree(finished[0], root)
+    for folder in root.glob("stages/*/model-*"):
+        shutil.rmtree(folder)
+    result = synthio("run", recipe, f"run_folder={root}", "--quiet")
+    assert result.returncode == 6 and "the trained weights are gone; delete" in result.stderr
+    shutil.rmtree(re.search(r"delete (\S+)", result.stderr)[1])  # type: ignore[index]
+    result = synthio("run", recipe, f"run_folder={root}", "--quiet")
+    assert result.returncode == 0, result.stderr
+
+
+def test_options_of_one_prompt_are_not_ignored_by_the_stage(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("generate", recipe, f"run_folder={tmp_path}", "--duration-s", "3")
+    assert result.returncode == 2 and "belong to --prompt" in result.stderr
+
+
 def test_a_run_folder_that_is_a_file_is_refused(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     result = synthio("run", recipe, f"run_folder={tmp_path / 'file'}", "--quiet")

@@ -42,6 +42,21 @@ def test_a_home_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.Monkey
     assert model_content("classifier", "~/ast") != before[1]
 
 
+def test_weights_in_a_linked_folder_count(tmp_path: Path) -> None:
+    """They were in no key: new weights had the results of the old ones."""
+    plain, shared = model(tmp_path / "plain"), model(tmp_path / "shared")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "config.json").write_text("{}")
+    (linked / "sub").symlink_to(shared / "sub")
+    (shared / "sub" / "circle").symlink_to(linked)
+    assert model_content("classifier", str(linked)) == model_content("classifier", str(plain))
+    before = model_identity("classifier", str(linked)), model_content("classifier", str(linked))
+    (shared / "sub" / "model.safetensors").write_bytes(b"other")
+    assert model_identity("classifier", str(linked)) != before[0]
+    assert model_content("classifier", str(linked)) != before[1]
+
+
 def test_a_folder_called_pocket_is_not_the_pocket_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model(tmp_path / "pocket")

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from synthio import load_config
 from synthio.arms import problem_type
+from synthio.bench.recipe import BenchRecipe
 from synthio.cli import app
 from synthio.config import DataConfig, RunConfig
 from synthio.datasets import FOLDED, OFFICIAL, READERS, Row, excerpts, read_rows
@@ -28,6 +29,7 @@ from synthio.datasets.official import Archive
 from synthio.datasets.prepare import prepare, unpack, verify
 from synthio.errors import DataError, SynthioError
 from synthio.progress import Reporter
+from synthio.recipes import load_recipe
 from synthio.stages.clips import check_data, collect_clips
 from synthio.store import StageFolder
 
@@ -546,6 +548,8 @@ class TestRegistry:
         data = load_config(path).data
         found = OFFICIAL[name]
         assert (data.reader, data.domain, data.label_separator) == (name, found.domain, found.label_separator)
+        of_bench = load_recipe(REPO / "recipes" / "bench" / "paper.yaml", [], BenchRecipe).datasets[name]["data"]
+        assert (of_bench["reader"], of_bench["domain"]) == (name, found.domain)
 
     def test_a_recipe_that_includes_one(self, tmp_path: Path) -> None:
         base = REPO / "recipes" / "datasets" / "esc50.yaml"
@@ -793,6 +797,8 @@ def test_the_list_of_readers() -> None:
     assert result.exit_code == 0
     assert all(name in result.output for name in ("folder", "table", "esc50"))
     value = json.loads(run("list", "--json").stdout)
-    assert set(value["readers"]) == set(READERS)
+    assert set(value["readers"]) == {*READERS, "auto"} - {"demo"}
+    for name in value["readers"]:
+        assert DataConfig(path="x", reader=name).reader == name
     assert value["official"]["fsd50k"]["metric"] == "mAP"
     assert value["official"]["esc50"]["homepage"] == "https://github.com/karolpiczak/ESC-50"

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from synthio import metrics
 from synthio.arms import Training, classes_of, problem_type, read_trainings
 from synthio.config import COMPARISON_VERSION, RunConfig
+from synthio.errors import StoreError
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
@@ -37,7 +39,9 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise folder.damaged(path.name, error) from error
     comparison = _compare_finished(folder, clips, config)
-    write_text(path, json.dumps({"version": version, "comparison": comparison.model_dump(mode="json")}))
+    # In a folder that only others may write, it is computed each time.
+    with suppress(StoreError):
+        write_text(path, json.dumps({"version": version, "comparison": comparison.model_dump(mode="json")}))
     return comparison
 
 

@@ -6,7 +6,7 @@
     ├── ModelError        a model folder or hub id cannot be loaded, or has the wrong family
     ├── BackendError      a model or endpoint failed while running
     ├── StoreError        the run folder cannot be read or written
-    ├── MissingArtefact   a stage was asked for before the one that makes its input
+    │   └── MissingArtefact   a stage was asked for before the one that makes its input
     ├── MissingDependency an optional package is needed
     └── BenchIncomplete   some cells of a bench failed; the others are finished
 

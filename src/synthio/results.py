@@ -36,7 +36,7 @@ from synthio.store import StageFolder, fingerprint, json_lines, write_text
 from synthio.verdict import Comparison, recommended_arm, verdict_text
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
-_PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate", "datasets")
+_PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate")
 _RATE_HZ = 16_000
 #: Raise it when `audio.spectral_features` changes: kept features no longer hold.
 _FEATURES_VERSION = 1
@@ -78,14 +78,20 @@ class FinishedRun:
     def model_folder(self, arm: str) -> Path:
         """The arm's trained classifier, of the seed that was best on the validation clips.
 
-        Raises: `MissingArtefact` for an arm that the run has not.
+        Raises: `MissingArtefact` for an arm that the run has not, or whose weights were deleted.
         """
         trainings = read_trainings(self.train_folder)
         of_arm = {folder: training for folder, training in trainings.items() if training.arm == arm}
         if not of_arm:
             arms = sorted({training.arm for training in trainings.values()})
             raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
-        return model_folder(max(of_arm, key=lambda folder: of_arm[folder].best.rank), arm)
+        best = max(of_arm, key=lambda folder: of_arm[folder].best.rank)
+        weights = model_folder(best, arm)
+        if not weights.is_dir():
+            raise MissingArtefact(
+                f"{weights}: the trained weights are gone; delete {best} and run the same recipe: it trains them anew"
+            )
+        return weights
 
     @property
     def recommended_arm(self) -> str:

@@ -4,6 +4,7 @@ language models are asked."""
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -88,10 +89,9 @@ def model_identity(part: str, model: str, revision: str | None = None) -> str:
     if folder is None:
         return f"{model}@{revision or 'main'}"
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            stat = path.stat()
-            digest.update(f"{path.relative_to(folder).as_posix()}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode())
+    for path in _files(folder):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1e".encode())
     return f"{folder.name}-{digest.hexdigest()[:12]}"
 
 
@@ -107,12 +107,26 @@ def model_content(part: str, model: str, revision: str | None = None) -> str:
 def _content(folder: Path, _identity: str) -> str:
     # The identity is there for the cache: gigabytes are read again only when they have changed.
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as content:
-                own = hashlib.file_digest(content, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()}\x1f{own}\x1e".encode())
+    for path in _files(folder):
+        with path.open("rb") as content:
+            own = hashlib.file_digest(content, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\x1f{own}\x1e".encode())
     return digest.hexdigest()[:12]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below, sorted; also in linked folders, each real folder once (links may form a circle)."""
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        folders.sort()
+        found += [path for name in names if (path := Path(parent) / name).is_file()]
+    return sorted(found)
 
 
 def prompts_identity(stage: str) -> str:

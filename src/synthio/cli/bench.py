@@ -81,7 +81,7 @@ def bench_run(
     if failed and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if failed:
-        told = f"{len(failed)} cell(s) failed; the tables are without them"
+        told = f"{len(failed)} cell(s) failed; the tables have of these only what was finished before"
         raise BenchIncomplete("\n".join([told, *grouped(failed)]))
 
 

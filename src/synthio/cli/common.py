@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from synthio.progress import Reporter
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for example train.seeds=5")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for any key of the recipe")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, notes or warnings on standard error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

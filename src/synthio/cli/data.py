@@ -82,10 +82,11 @@ def data_list(as_json: Json = False) -> None:
     """The readers that this installation knows, and the official datasets among them."""
     from synthio.datasets import OFFICIAL, READERS
 
-    own = [name for name in READERS if name not in OFFICIAL]
+    # The bundled data is `data.path: demo`, no reader that a recipe names.
+    own = ["auto", *(name for name in READERS if name not in OFFICIAL and name != "demo")]
     facts = ("title", "column", "metric", "domain", "licence", "homepage")
     value = {
-        "readers": list(READERS),
+        "readers": [*own, *OFFICIAL],
         "official": {name: {fact: getattr(found, fact) for fact in facts} for name, found in OFFICIAL.items()},
     }
 
@@ -93,7 +94,7 @@ def data_list(as_json: Json = False) -> None:
         from rich.table import Column
 
         console = console_of()
-        console.print(f"readers: auto, {', '.join(own)}, and the official datasets of the paper:")
+        console.print(f"readers: {', '.join(own)}, and the official datasets of the paper:")
         table = Table(
             Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
         )

@@ -62,7 +62,8 @@ def _show_plan(plan: Plan) -> None:
     rows = plan.stages
     known = [(r.estimate_s, r.most_s) for r in rows if r.estimate_s is not None and r.most_s is not None]
     more = "" if len(known) == len(plan.stages) else "and what is unknown"
-    table.add_row("together", "", more, _seconds(sum(least for least, _ in known), sum(most for _, most in known)))
+    total = _seconds(sum(least for least, _ in known), sum(most for _, most in known)) if known else "unknown"
+    table.add_row("together", "", more, total)
     console.print(table)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
@@ -140,11 +141,11 @@ def generate(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe; may be left out with --prompt.")] = None,
     overrides: Overrides = None,
     prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="With --prompt: the file to write.")] = Path(
-        "clip.flac"
-    ),
-    duration_s: Annotated[float, typer.Option(min=0.1, max=120, help="With --prompt.")] = 2.0,
-    seed: Annotated[int, typer.Option(min=0, help="With --prompt.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --prompt: the file to write; clip.flac when not given.")
+    ] = None,
+    duration_s: Annotated[float | None, typer.Option(min=0.1, max=120, help="With --prompt; 2 when not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --prompt; 0 when not given.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -152,6 +153,10 @@ def generate(
     if prompt is None:
         if recipe is None:
             raise ConfigError("generate needs a recipe, or --prompt 'a sound' to try one prompt")
+        if (output, duration_s, seed) != (None, None, None):
+            raise ConfigError(
+                "--output, --duration-s and --seed belong to --prompt; the stage takes them from the recipe"
+            )
         _stage("generate", recipe, overrides, quiet, as_json)
         return
     if not prompt.strip():
@@ -160,6 +165,7 @@ def generate(
 
     silence_library_bars()
     config, reporter = None if recipe is None else config_of(recipe, overrides), reporter_of(quiet)
+    output, duration_s, seed = output or Path("clip.flac"), duration_s or 2.0, seed or 0
     clip = generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config, reporter=reporter)
     value = {"prompt": prompt, "seed": seed, "output": str(clip.path), "model": clip.model}
     print_result(value, as_json, lambda: print(clip.path))

@@ -161,7 +161,7 @@ def annotation_problems(config: DataConfig) -> list[str]:
         return []
     return [
         f"{len(several)} file(s) have several lines, and the column {start!r} says when in the file: {some(several)}; "
-        f"a clip is the beginning of a file of its own, so {_cut_first(table)}"
+        f"a clip is the beginning of a file of its own, so {_cut_first(config)}"
     ]
 
 
@@ -181,7 +181,7 @@ def annotation_warnings(config: DataConfig, rows: Sequence[Row], durations_s: Ma
         return []
     return [
         f"in {len(inside)} file(s) the sound is later than the beginning, say the columns {start!r} and {end!r}: "
-        f"{some(inside)}; a clip is the beginning of its file, so {_cut_first(table)}"
+        f"{some(inside)}; a clip is the beginning of its file, so {_cut_first(config)}"
     ]
 
 
@@ -189,8 +189,12 @@ def _unread(config: DataConfig, spellings: Sequence[str]) -> str | None:
     return next((column for column in unread_columns(config) if _spelling(column) in spellings), None)
 
 
-def _cut_first(table: Path) -> str:
-    return f"cut these out with `synthio data cut {table} --output clips`, and set data.path=clips/clips.csv"
+def _cut_first(config: DataConfig) -> str:
+    where = "" if config.audio_folder is None else f" --audio {data_path(config.audio_folder)}"
+    return (
+        f"cut these out with `synthio data cut {data_path(config.path)}{where} --output clips`, and set "
+        "data.path=clips/clips.csv"
+    )
 
 
 class _Header:

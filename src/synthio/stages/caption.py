@@ -25,7 +25,8 @@ def caption_clips(
     Raises: what the captioner raises.
     """
     train = [clip for clip in clips if clip.split == "train"]
-    finished = folder.items(Caption)
+    # What failed before a kill, or as its endpoint went down, is asked again.
+    finished = {name: caption for name, caption in folder.items(Caption).items() if caption.failed is None}
     todo = [clip for clip in train if clip.id not in finished]
     with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, captioner.clips_per_call):

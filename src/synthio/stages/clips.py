@@ -143,8 +143,10 @@ def data_fingerprint(config: RunConfig) -> str:
 def _read(config: RunConfig) -> list[Row]:
     """The rows. Raises: `DataError` as `read_rows`, and for a run folder among the class folders."""
     root, run = data_path(config.data.path), data_path(str(config.run_folder))
-    inside = reader_name(config.data) == "folder" and run.is_relative_to(root)
-    if inside and not any(part.startswith(".") for part in run.relative_to(root).parts):
+    # Either may lie behind a link.
+    real_root, real_run = root.resolve(), run.resolve()
+    inside = reader_name(config.data) == "folder" and real_run.is_relative_to(real_root)
+    if inside and not any(part.startswith(".") for part in real_run.relative_to(real_root).parts):
         raise DataError(
             f"run_folder {config.run_folder} lies in data.path {config.data.path}, where every file counts as data; "
             f"set run_folder outside, such as {root.parent / 'runs' / run.name}, or put the clips in a sub-folder"
