@@ -16,6 +16,7 @@ import soundfile as sf
 import tiny_ast
 import tiny_wav2vec2
 import torch
+from full_disk import no_file_above
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
@@ -330,6 +331,10 @@ def test_what_an_earlier_version_finished_is_compared_as_today(project: Project)
     with pytest.raises(StoreError, match=r"comparison.json: is damaged"):
         project.comparison("earlier")
     (folder / "comparison.json").unlink()
+    # In a folder that takes no more, or of somebody else, it is computed each time.
+    with no_file_above(10):
+        assert project.comparison("earlier") == project.comparison()
+    assert not (folder / "comparison.json").exists()
     for damaged in ("[]", "{}", '{"trainings": [["a", {}]], "gated_share": null}', '{"trainings": [1]}'):
         (folder / "done.json").write_text(damaged)
         with pytest.raises(StoreError, match=r"done.json: is damaged"):
