@@ -15,8 +15,17 @@ from pathlib import Path
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
-from synthio.datasets.rows import NO_LABEL, Row, clean, data_path, group_of
-from synthio.datasets.table import EXTRA, MORE_CELLS, TableRow, parse, parse_lines, read_text, unread_columns
+from synthio.datasets.rows import NO_LABEL, clean, data_path, group_of
+from synthio.datasets.table import (
+    EXTRA,
+    MORE_CELLS,
+    TableRow,
+    parse,
+    parse_lines,
+    read_table,
+    read_text,
+    unread_columns,
+)
 from synthio.errors import DataError
 from synthio.formats import some
 
@@ -165,14 +174,14 @@ def annotation_problems(config: DataConfig) -> list[str]:
     ]
 
 
-def annotation_warnings(config: DataConfig, rows: Sequence[Row], durations_s: Mapping[str, float]) -> list[str]:
-    """Files that last on where a line of the table ``config.path`` has its sound end. ``rows``: one per line;
-    ``durations_s``: of the files that were opened, by the name of their row. Raises: `DataError` as `parse`."""
+def annotation_warnings(config: DataConfig, durations_s: Mapping[str, float]) -> list[str]:
+    """Files that last on where a line of the table ``config.path`` has its sound end. ``durations_s``: of the files
+    that were opened, by the name of their row. Raises: `DataError` as `read_table`."""
     start, end = _unread(config, STARTS), _unread(config, ENDS)
     if start is None or end is None:
         return []
-    table, inside = data_path(config.path), []
-    for row, line in zip(rows, parse(table), strict=True):
+    inside = []
+    for row, line in zip(read_table(config), parse(data_path(config.path)), strict=True):
         start_s, end_s = _number(_raw(line, start)), _number(_raw(line, end))
         # The other way round these are times in another recording, which the clip was cut out of.
         if 0 < start_s < end_s < durations_s.get(row.name, 0.0):

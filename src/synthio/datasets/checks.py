@@ -251,38 +251,42 @@ def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     return []
 
 
-def test_size_warnings(clips: Sequence[Clip], is_balanced: bool) -> list[str]:
-    """When the test split can show large differences only. ``is_balanced``: classes count alike, not clips.
+def test_size_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
+    """When the test split can show large differences only. ``counted``: its clips, or parts of them that count alike.
 
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
-    ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of classes that count alike,
-    it is the root of the sum of their ``d / n`` over their number. Where the clips of a group are right or wrong
+    ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of parts that count alike,
+    it is the root of the sum of their ``d / n``, over their number. Where the clips of a group are right or wrong
     together, ``n`` are the groups.
     """
-    tested = [clip for clip in clips if clip.split == "test"]
-    parts: Mapping[str, Sequence[Clip]] = {"": tested} if not is_balanced else _by_class(tested)
-    if not tested:
+    if not counted or not all(counted):
         return []
-    least = _least_difference([len(own) for own in parts.values()])
-    of_groups = _least_difference([len({clip.unit for clip in own}) for own in parts.values()])
-    warnings = []
-    if of_groups >= _SHOWABLE:
-        grouped = f" ({100 * of_groups:.0f} where a group's clips are right or wrong together)"
-        points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
-        warnings.append(
-            f"{len(tested)} test clip(s): a difference under about {points} cannot be shown; "
-            "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
-        )
-    rare = [f"{label!r} ({len(own)})" for label, own in parts.items() if is_balanced and len(own) < RARE_CLIPS]
-    if rare:
-        warnings.append(
-            f"fewer than {RARE_CLIPS} test clips in {len(rare)} class(es): {some(rare)}; in balanced accuracy they "
-            "count as much as others, and the interval is too narrow for what so few tell of a class"
-        )
-    return warnings
+    least = _least_difference([len(own) for own in counted])
+    of_groups = _least_difference([len({clip.unit for clip in own}) for own in counted])
+    if of_groups < _SHOWABLE:
+        return []
+    grouped = f" ({100 * of_groups:.0f} where a group's clips are right or wrong together)"
+    points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
+    count = len({clip.id for own in counted for clip in own})
+    return [
+        f"{count} test clip(s): a difference under about {points} cannot be shown; "
+        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
+    ]
 
 
-def _by_class(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
+def rare_test_warnings(tested: Mapping[str, Sequence[Clip]]) -> list[str]:
+    """Classes with few test clips, where all classes count alike. ``tested``: the test clips of each."""
+    rare = [f"{label!r} ({len(own)})" for label, own in tested.items() if len(own) < RARE_CLIPS]
+    if not rare:
+        return []
+    return [
+        f"fewer than {RARE_CLIPS} test clips in {len(rare)} class(es): {some(rare)}; in balanced accuracy they count "
+        "as much as others, and the interval is too narrow for what so few tell of a class"
+    ]
+
+
+def by_class(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    """The clips of each label that there is, labels sorted."""
     own = defaultdict(list)
     for clip in clips:
         for label in clip.labels:

@@ -17,9 +17,9 @@ class Recordings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
-        self._inner: set[str] = set()
+        self._folders: set[str] = set()
         for path in audio_files(folder):
-            self._inner.update(map(folded, self._parents(path)))
+            self._folders.update(map(folded, self._parents(path)))
             self._by_name[folded(path.name)].append(path)
             self._by_name[folded(path.stem)].append(path)
 
@@ -57,7 +57,7 @@ class Recordings:
         found = self._one(name, *folders)
         if isinstance(found, str):
             return found
-        is_site = folded(folders[0]) in self._inner and table.absolute().parent != self._folder.absolute()
+        is_site = folded(folders[0]) in self._folders and table.absolute().parent != self._folder.absolute()
         return self._elsewhere(found) if is_site and not self._lies_in(found, folders[:1]) else found
 
     def _parents(self, path: Path) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     warnings += [*_grouping_warnings(config.data, clips), *checks.test_group_warnings(clips)]
     durations_s = {o.row.name: o.duration_s for o in opened}
     if reader_name(config.data) == "table":
-        warnings += annotation_warnings(config.data, rows, durations_s)
+        warnings += annotation_warnings(config.data, durations_s)
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
     warnings += checks.level_warnings([o.peak for o in opened])
     warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
@@ -276,7 +276,12 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
-    warnings += checks.test_size_warnings(clips, config.train.metric == "balanced accuracy")
+    tested = [clip for clip in clips if clip.split == "test"]
+    if config.train.metric == "balanced accuracy":
+        by_class = checks.by_class(tested)
+        warnings += [*checks.test_size_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
+    else:
+        warnings += checks.test_size_warnings([tested])
     several = config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
     if config.train.metric == "accuracy" and not several:
         warnings += checks.imbalance_warnings(clips)
