@@ -34,7 +34,9 @@ class _RunByDefault(TyperGroup):
 
 
 commands = typer.Typer(
-    cls=_RunByDefault, no_args_is_help=True, help="The comparison table: datasets x sizes x arms x seeds."
+    cls=_RunByDefault,
+    no_args_is_help=True,
+    help="The comparison table: datasets x sizes x arms x seeds. `synthio bench RECIPE` is `synthio bench run RECIPE`.",
 )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from synthio.cli.common import Overrides, Quiet, Recipe, reporter_of, silence_library_bars
+from synthio.cli.common import Overrides, Quiet, reporter_of, silence_library_bars
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), as in recipes/pretrain/.")]
 
 commands = typer.Typer(no_args_is_help=True, help="Train the pocket models from a captioned corpus.")
 

@@ -37,7 +37,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Every stage: align, caption, imagine, generate, filter, reflect, train, report. Resumes where it stopped."""
+    """Every stage: caption, align, imagine, generate, filter, reflect, train, report. Resumes where it stopped."""
     config = config_of(recipe, overrides)
     if dry_run:
         from synthio.plan import make_plan
