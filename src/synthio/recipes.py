@@ -140,7 +140,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def apply_overrides(content: dict[str, Any], overrides: Sequence[str], schema: type[BaseModel]) -> dict[str, Any]:
     """Apply ``a.b=value`` strings: text and paths as they are typed, other values read as YAML (``3``, ``[1, 2]``)."""
-    problems = [f"override {o!r}: expected key=value, for example train.seeds=5" for o in overrides if "=" not in o]
+    problems = [f"override {o!r}: expected key=value, with a key of the recipe" for o in overrides if "=" not in o]
     problems += [
         f"override {o!r}: include belongs in the recipe file"
         for o in overrides
