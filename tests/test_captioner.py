@@ -366,21 +366,22 @@ def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> N
     assert summary["usage"] == usage
 
 
+def two_per_call(server: EndpointServer) -> EndpointCaptioner:
+    made = EndpointCaptioner(endpoint(server, concurrency=1), Reporter())
+    made.clips_per_call = 2
+    return made
+
+
 def test_a_killed_caption_stage_goes_on(tmp_path: Path) -> None:
     found = clips(tmp_path, 5)
-
-    def captioner(server: EndpointServer) -> EndpointCaptioner:
-        made = EndpointCaptioner(endpoint(server, concurrency=1), Reporter())
-        made.clips_per_call = 2
-        return made
 
     def mortal(body: Body, earlier: int) -> Response:
         return error(401) if earlier >= 2 else chat("a flute before", 5, 2)
 
     with EndpointServer(mortal) as server, pytest.raises(BackendError):
-        run(tmp_path, found, captioner(server))
+        run(tmp_path, found, two_per_call(server))
     with EndpointServer(lambda body, earlier: chat("a flute after", 7, 3)) as server:
-        captions, folder = run(tmp_path, found, captioner(server))
+        captions, folder = run(tmp_path, found, two_per_call(server))
     assert [c.text for c in captions] == ["a flute before"] * 2 + ["a flute after"] * 2
     usage = folder.summary()["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (2 * 5 + 2 * 7, 2 * 2 + 2 * 3)
@@ -390,18 +391,13 @@ def test_a_clip_that_failed_as_the_endpoint_went_down_is_asked_about_again(tmp_p
     """It kept the label template for good, and the resumed run was another than an undisturbed one."""
     found = clips(tmp_path, 5)
 
-    def captioner(server: EndpointServer) -> EndpointCaptioner:
-        made = EndpointCaptioner(endpoint(server, concurrency=1), Reporter())
-        made.clips_per_call = 2
-        return made
-
     def dying(body: Body, earlier: int) -> Response:
         return [chat("a flute before", 5, 2), error(400), error(401)][min(earlier, 2)]
 
     with EndpointServer(dying) as server, pytest.raises(BackendError):
-        run(tmp_path, found, captioner(server))
+        run(tmp_path, found, two_per_call(server))
     with EndpointServer(lambda body, earlier: chat("a flute after", 7, 3)) as server:
-        captions, _ = run(tmp_path, found, captioner(server))
+        captions, _ = run(tmp_path, found, two_per_call(server))
     assert [c.text for c in captions] == ["a flute before"] + ["a flute after"] * 3
     assert not any(c.failed for c in captions)
 

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,8 +48,9 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file under ``folder`` but hidden ones, links followed, each real folder once (links may form a circle)."""
+def files_below(folder: Path, is_left_out: Callable[[str], bool] = is_hidden) -> Iterator[Path]:
+    """Every file under ``folder``, links followed, each real folder once (links may form a circle); without the files
+    and folders whose names are left out."""
     seen: set[Path] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         here = Path(parent).resolve()
@@ -57,13 +58,17 @@ def files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(here)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield from (Path(parent) / name for name in sorted(names) if not is_hidden(name))
+        folders[:] = sorted(name for name in folders if not is_left_out(name))
+        yield from (Path(parent) / name for name in sorted(names) if not is_left_out(name))
 
 
 def audio_files(folder: Path) -> list[Path]:
     """Those of `files_below` whose suffix `load` opens, sorted; also links to nothing, which must not go unseen."""
-    return sorted(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    return _with_suffix(folder, AUDIO_SUFFIXES)
+
+
+def _with_suffix(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in suffixes)
 
 
 def with_folders(paths: Iterable[Path]) -> list[Path]:
@@ -71,7 +76,7 @@ def with_folders(paths: Iterable[Path]) -> list[Path]:
     folder without."""
     found: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in files_below(path) if p.suffix.lower() in _ANY_AUDIO) if path.is_dir() else [path]
+        inside = _with_suffix(path, _ANY_AUDIO) if path.is_dir() else [path]
         if not inside:
             raise DataError(f"{path}: no audio files there")
         found += inside

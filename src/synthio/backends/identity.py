@@ -4,7 +4,6 @@ language models are asked."""
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 
+from synthio.audio import files_below
 from synthio.backends import pocket
 from synthio.errors import ModelError
 
@@ -115,18 +115,8 @@ def _content(folder: Path, _identity: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below, sorted; also in linked folders, each real folder once (links may form a circle)."""
-    found: list[Path] = []
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent).resolve()
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        folders.sort()
-        found += [path for name in names if (path := Path(parent) / name).is_file()]
-    return sorted(found)
+    """Every file below, hidden ones and those in linked folders too, sorted."""
+    return sorted(path for path in files_below(folder, lambda name: False) if path.is_file())
 
 
 def prompts_identity(stage: str) -> str:

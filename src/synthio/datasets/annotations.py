@@ -158,7 +158,7 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
 def annotation_problems(config: DataConfig) -> list[str]:
     """Files of the table ``config.path`` in which several lines begin at several times: as clips, these would all be
     the file's beginning. Raises: `DataError` as `parse`."""
-    start = _unread(config, STARTS)
+    start = _first(unread_columns(config), STARTS)
     if start is None:
         return []
     table = data_path(config.path)
@@ -177,7 +177,8 @@ def annotation_problems(config: DataConfig) -> list[str]:
 def annotation_warnings(config: DataConfig, durations_s: Mapping[str, float]) -> list[str]:
     """Files that last on where a line of the table ``config.path`` has its sound end. ``durations_s``: of the files
     that were opened, by the name of their row. Raises: `DataError` as `read_table`."""
-    start, end = _unread(config, STARTS), _unread(config, ENDS)
+    unread = unread_columns(config)
+    start, end = _first(unread, STARTS), _first(unread, ENDS)
     if start is None or end is None:
         return []
     inside = []
@@ -194,8 +195,8 @@ def annotation_warnings(config: DataConfig, durations_s: Mapping[str, float]) ->
     ]
 
 
-def _unread(config: DataConfig, spellings: Sequence[str]) -> str | None:
-    return next((column for column in unread_columns(config) if _spelling(column) in spellings), None)
+def _first(columns: Sequence[str], spellings: Sequence[str]) -> str | None:
+    return next((column for column in columns if _spelling(column) in spellings), None)
 
 
 def _cut_first(config: DataConfig) -> str:
