@@ -18,10 +18,20 @@ from typing import Any
 import pytest
 import yaml
 
+from synthio.bench import runner
 from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, read_results, write_results
-from synthio.bench.runner import Shard, cell_result, drawn_test, fitting_results, of_shard, parse_shard, settings_key
+from synthio.bench.runner import (
+    Shard,
+    cell_result,
+    content_key,
+    drawn_test,
+    fitting_results,
+    of_shard,
+    parse_shard,
+    settings_key,
+)
 from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
@@ -245,6 +255,18 @@ def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) ->
     assert changed_arms("base.imagine.captions_per_clip=2") == {"noise", "retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.gate.level=0.2") == {"synthio_auto"}
     assert len(changed_arms("base.train.steps=3")) == len(changed_arms("base.data.sample.test=3")) == 5
+
+
+@pytest.mark.parametrize("version", ["CLIPS_VERSION", "COMPARISON_VERSION"])
+def test_cells_are_made_again_when_clips_or_comparisons_are_read_otherwise(
+    version: str, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig.model_validate({"data": {"path": str(small_data)}, "train": {"arms": ["gold"]}})
+    before = content_key(config), settings_key(config)
+    monkeypatch.setattr(runner, version, 99)
+    assert content_key(config) != before[0]
+    # Published figures stay in the tables.
+    assert settings_key(config) == before[1]
 
 
 def test_long_tailed_draws_have_head_and_tail_apart(recipe: Path, tmp_path: Path) -> None:
@@ -472,6 +494,23 @@ def test_an_arms_seeds_must_come_from_one_recipe(tmp_path: Path) -> None:
     write_results(tmp_path / "a.csv", [first, second.model_copy(update={"recipe": "other"})])
     with pytest.raises(DataError, match="results of noise on a come from different settings"):
         show(two_arms(tmp_path / "out", a={}), [tmp_path / "a.csv"])
+
+
+def test_rows_beside_the_recipes_are_kept_unless_their_settings_are_gone(tmp_path: Path) -> None:
+    recipe = two_arms(tmp_path / "out", a={})
+    fitting = {arm: settings_of(recipe, "a", arm) for arm in recipe.arms}
+    today = [row for arm in recipe.arms for row in made("a", arm, (0.5, 0.6), recipe=fitting[arm])]
+    larger = made("a", "gold", (0.7, 0.8), recipe=fitting["gold"], n=9)
+    older = made("a", "noise", (0.7, 0.8), recipe="older", n=9)
+    elsewhere = made("b", "noise", (0.7, 0.8), recipe="older", n=9)
+    table = tmp_path / "out" / "results.csv"
+    write_results(table, [*larger, *older, *elsewhere])
+    write_results(tmp_path / "today.csv", today)
+    show(recipe, [tmp_path / "today.csv"])
+    assert read_results([table]) == sorted([*today, *larger, *elsewhere], key=lambda row: row.cell)
+    # Of both sizes, by the bench's own file.
+    both = recipe.model_copy(update={"sizes": (5, 9)})
+    assert show(both, [table]).tables.finished == 6
 
 
 def test_a_given_results_file_is_not_written_over(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from synthio.comparison import read_comparison
 from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
+    CLIPS_VERSION,
+    COMPARISON_VERSION,
     FULL_SIZE_ALIGNMENT_VERSION,
     FULL_SIZE_TRAINING_VERSION,
     GATE_VERSION,
@@ -227,9 +229,11 @@ def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:
 
 
 def content_key(config: RunConfig) -> str:
-    """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files."""
+    """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files, and
+    how clips are read and predictions compared."""
     corpus = corpus_digest(config) if "retrieval" in config.train.arms else None
-    return fingerprint([settings_key(config), config.seed, config.data.domain, data_fingerprint(config), corpus])
+    data = [config.data.domain, data_fingerprint(config), CLIPS_VERSION, COMPARISON_VERSION]
+    return fingerprint([settings_key(config), config.seed, *data, corpus])
 
 
 def drawn_test(config: RunConfig) -> float:

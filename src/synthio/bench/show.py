@@ -74,20 +74,23 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Se
     written = [recipe.output / name for name in pages]
     # It may have rows that are no cells of this recipe, and nowhere else.
     if table.resolve() not in {path.resolve() for path in sources}:
-        write_results(table, [*found, *_beside(table, {cell.key for cell in cells})])
+        write_results(table, [*found, *_beside(table, {cell.key for cell in cells}, found)])
         written.insert(0, table)
     for name, text in pages.items():
         write_text(recipe.output / name, text)
     return Shown(tables, markdown, tuple(written), stale)
 
 
-def _beside(table: Path, cells: Collection[tuple[str, int, str, int]]) -> list[Result]:
+def _beside(table: Path, cells: Collection[tuple[str, int, str, int]], found: Sequence[Result]) -> list[Result]:
     """Rows of results.csv that are no ``cells`` of the recipe: it may have more arms, sizes or seeds than are asked for
-    now. A damaged file has none: the cells' own files are what counts."""
+    now. Without those of an arm that was ``found`` with other settings since, which `show` would refuse beside them.
+    A damaged file has none: the cells' own files are what counts."""
     try:
-        return [result for result in read_kept(table) if result.cell not in cells]
+        kept = [result for result in read_kept(table) if result.cell not in cells]
     except DataError:
         return []
+    today = {(result.dataset, result.arm): result.recipe for result in found}
+    return [result for result in kept if today.get((result.dataset, result.arm), result.recipe) == result.recipe]
 
 
 def _corrections(of_dataset: Mapping[str, DataConfig], found: Sequence[Result]) -> dict[str, float]:
