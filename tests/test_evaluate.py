@@ -14,13 +14,22 @@ from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, write_flac
 from synthio.backends.clap import embed_clips
+from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson, plan_clips
-from synthio.store import StoreError
+from synthio.stages.evaluate import (
+    Evaluation,
+    GeneratorScores,
+    balanced,
+    check_clips,
+    generate_planned,
+    lesson,
+    plan_clips,
+)
+from synthio.store import StageFolder, StoreError
 
 
 def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip:
@@ -46,6 +55,25 @@ def test_the_judge_needs_every_class_outside_training() -> None:
         check_clips([*training, clip("4", "valid", "a")])
     with pytest.raises(DataError, match="one class per clip"):
         check_clips([clip("1", "train", "a", "b")])
+
+
+def test_clips_that_were_refused_are_asked_for_again(v_model: Path, tmp_path: Path) -> None:
+    """The tiny v-model makes at most one second; the pipeline refuses more."""
+    recipe = {
+        "data": {"path": "x"},
+        "t2a": {"model": str(v_model), "num_inference_steps": 2},
+        "evaluate": {"clips_per_class": 2},
+    }
+    config = RunConfig.model_validate(recipe)
+    folder = StageFolder(tmp_path, "evaluate", "k")
+
+    def made(duration_s: float) -> list[bool]:
+        planned = plan_clips(config, [clip("1", "train", "a", duration_s=duration_s)], ("base",))
+        generators = {"base": lambda: load_text_to_audio(config.t2a)}
+        return [one.failed is None for one in generate_planned(config, planned, generators, folder, Reporter())]
+
+    assert made(5.0) == [False, False]
+    assert made(0.5) == [True, True]
 
 
 class _Rates:

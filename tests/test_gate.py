@@ -232,6 +232,19 @@ def test_it_says_when_the_groups_are_few(ast: Path, tmp_path: Path) -> None:
     assert not [warning for warning in every.warnings if "groups" in warning]
 
 
+def test_copies_are_counted_once_and_are_evidence_once(ast: Path, tmp_path: Path) -> None:
+    made = Gated(ast, tmp_path, steps=1)
+    training = [c for c in made.clips if c.split == "train"]
+    pairs = {c.id: f"audio {number // 2}" for number, c in enumerate(training)}
+    made.clips = [c.model_copy(update={"sha256": pairs.get(c.id, c.id)}) for c in made.clips]
+    heard = Listener()
+    made.run(make_synthetic(tmp_path / "synthetic", made.clips), reporter=heard)
+    different = len(set(pairs.values()))
+    assert different == len(training) // 2 < 10
+    assert any(f"the training clips are {different}, without groups" in warning for warning in heard.warnings)
+    assert len(group_differences(made.folder().manifest(GatedClip))) == different
+
+
 def test_groups_stay_whole_where_they_are_fewer_than_the_folds(ast: Path, tmp_path: Path) -> None:
     """Clips of both groups once stood on both sides, where the classifier knows each group already."""
     made = Gated(ast, tmp_path, steps=1)

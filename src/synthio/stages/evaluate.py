@@ -107,7 +107,7 @@ def evaluate_generator(
     training = [clip for clip in clips if clip.split == "train"]
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
-    made = _generate(config, plan_clips(config, training, tuple(generators)), generators, folder, reporter)
+    made = generate_planned(config, plan_clips(config, training, tuple(generators)), generators, folder, reporter)
     real = [_load(Path(clip.path), config) for clip in training]
     scorer = _scorer(config, training, real, known, clap, reporter)
     generated = {
@@ -197,14 +197,19 @@ def plan_clips(config: RunConfig, training: Sequence[Clip], models: Sequence[Mod
     ]
 
 
-def _generate(
+def generate_planned(
     config: RunConfig,
     wanted: Sequence[EvaluatedClip],
     generators: Mapping[Model, Callable[[], TextToAudio]],
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[EvaluatedClip]:
-    finished = folder.items(EvaluatedClip)
+    """Make the clips of `plan_clips` below ``folder``; one that the model refused says so, and is asked for again when
+    the stage did not finish.
+
+    Returns: in the order of ``wanted``.
+    """
+    finished = {name: clip for name, clip in folder.items(EvaluatedClip).items() if clip.failed is None}
     with reporter.task("evaluate: generate", len(wanted), len(finished)) as advance:
         for model, load in generators.items():
             groups: dict[float, list[EvaluatedClip]] = defaultdict(list)

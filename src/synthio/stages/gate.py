@@ -56,7 +56,7 @@ def measure_shares(
     """
     check_clips(clips, {"synthio": synthetic})
     training = [clip for clip in clips if clip.split == "train"]
-    groups = len({clip.unit for clip in training})
+    groups = len(set(folded_whole(training)))
     told = bool(synthetic) and groups > 1
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if told else ()
     if synthetic and groups < _FEW_GROUPS:
@@ -118,8 +118,7 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    same_audio: dict[str, str] = {}
-    groups = np.array([clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training])
+    groups = np.array(folded_whole(training))
     if len(set(groups)) < folds:
         found = f"{len(set(groups))} training clips, or groups, of different audio"
         raise DataError(f"gate.folds is {folds}; there are {found}: expected at most as many")
@@ -133,6 +132,12 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     return fold
 
 
+def folded_whole(training: Sequence[Clip]) -> list[str]:
+    """The group of each training clip; of those without one, the first clip with the same audio. Pure."""
+    same_audio: dict[str, str] = {}
+    return [clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training]
+
+
 def _score_fold(
     config: RunConfig,
     material: Material,
@@ -144,7 +149,9 @@ def _score_fold(
     reporter: Reporter,
 ) -> list[GatedClip]:
     kept = [bool(own != fold) for own in folds]
-    held_out = [clip for clip, keep in zip(material.clips["train"], kept, strict=True) if not keep]
+    training = material.clips["train"]
+    held_out = [clip for clip, keep in zip(training, kept, strict=True) if not keep]
+    groups = dict(zip((clip.id for clip in training), folded_whole(training), strict=True))
     ids = {clip.id for clip in held_out}
     within = replace(
         material,
@@ -158,11 +165,11 @@ def _score_fold(
     targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
     errors = metrics.brier_scores(targets, scores)
     if config.train.metric != "accuracy" and material.problem_type == "single_label_classification":
-        labels, of_all = ([clip.labels[0] for clip in some] for some in (held_out, material.clips["train"]))
+        labels, of_all = ([clip.labels[0] for clip in some] for some in (held_out, training))
         errors = errors * class_weights(labels, of_all)
     return [
         GatedClip(
-            id=f"{share}/{clip.id}", clip_id=clip.id, group=clip.group, share=share, fold=fold, error=float(error)
+            id=f"{share}/{clip.id}", clip_id=clip.id, group=groups[clip.id], share=share, fold=fold, error=float(error)
         )
         for clip, error in zip(held_out, errors, strict=True)
     ]
