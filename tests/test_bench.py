@@ -351,6 +351,16 @@ def test_a_corpus_that_is_not_there_stops_a_bench_before_its_first_cell(recipe: 
     assert synthio("bench", *options, "arms=[gold, noise]", "--dry-run").returncode == 0
 
 
+def test_a_bench_below_its_corpus_is_refused(recipe: Path, tmp_path: Path) -> None:
+    """What one draw had made was another's corpus."""
+    shutil.copytree(ROOT / "src/synthio/demo/corpus", tmp_path / "corpus")
+    options = [f"output={tmp_path / 'corpus' / 'out'}", f"base.retrieve.corpus={tmp_path / 'corpus'}"]
+    refused = synthio("bench", recipe, *options, "arms=[gold, retrieval]")
+    assert refused.returncode == 2 and "set output to a folder outside" in refused.stderr
+    assert not (tmp_path / "corpus" / "out").exists()
+    assert synthio("bench", recipe, *options, "arms=[gold]", "--dry-run").returncode == 0
+
+
 def test_the_gated_arm_equals_gold_or_takes_synthetic_clips(recipe: Path, finished: Path, tmp_path: Path) -> None:
     result = synthio("bench", recipe, "arms=[gold, synthio_auto]", "--quiet")
     assert result.returncode == 0, result.stderr

@@ -287,6 +287,10 @@ def test_a_home_folder_is_no_folder_called_tilde(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(tmp_path))
     config = RunConfig.model_validate({"run_folder": "~/runs/x", "data": {"path": "x"}, "retrieve": {"cache": "~/c"}})
     assert (config.run_folder, config.retrieve.cache) == (tmp_path / "runs" / "x", tmp_path / "c")
+    # A traceback once: nobody has that name.
+    assert validate({"run_folder": "~nobody-here/x", "data": {"path": "x"}}, RunConfig, "recipe").run_folder == Path(
+        "~nobody-here/x"
+    )
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:

@@ -569,7 +569,7 @@ def test_a_new_report_removes_the_old_ones_media_and_nothing_else(tmp_path: Path
     write(data_with(tmp_path / "run", [sample(tone(tmp_path / "a.flac"))]), folder)
     old = {path.name for path in folder.rglob("accepted-*")}
     (folder / "audio" / "my notes.txt").write_text("keep", encoding="utf-8")
-    (folder / "audio" / ".accepted-01-0123456789ab.flac.1a2b3c4d.partial").write_text("of a kill", encoding="utf-8")
+    (folder / "audio" / ".0123456789abcdef.partial").write_text("of a kill", encoding="utf-8")
     page = write(data_with(tmp_path / "run", [sample(tone(tmp_path / "b.flac", 880))]), folder)
     assert_links_stay_inside(page, folder)
     names = {path.name for path in folder.rglob("*") if path.is_file()}

@@ -133,7 +133,7 @@ def test_a_corpus_too_small_or_not_there_is_refused(config: RunConfig, clap_mode
             retrieve(config.model_copy(update={"retrieve": section}), clap_model)
 
 
-def test_a_run_below_the_corpus_is_not_of_it(config: RunConfig) -> None:
+def test_a_run_below_the_corpus_is_not_of_it(config: RunConfig, tmp_path: Path) -> None:
     before, digest = corpus_files(config), corpus_digest(config)
     inside = config.model_copy(update={"run_folder": corpus_root(config) / "runs" / "x"})
     made = inside.run_folder / "dataset" / "audio" / "made.wav"
@@ -141,6 +141,8 @@ def test_a_run_below_the_corpus_is_not_of_it(config: RunConfig) -> None:
     sf.write(made, np.zeros(100), 16_000)
     assert (corpus_files(inside), corpus_digest(inside)) == (before, digest)
     assert made in corpus_files(config)
+    (tmp_path / "linked").symlink_to(inside.run_folder)
+    assert corpus_files(inside.model_copy(update={"run_folder": tmp_path / "linked"})) == before
 
 
 def test_the_arm_without_a_corpus_is_refused_early() -> None:

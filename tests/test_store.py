@@ -261,6 +261,12 @@ def test_one_process_at_a_time_works_in_a_run_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_name_may_be_as_long_as_the_system_lets_it_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.csv"
+    write_text(path, "whole")
+    assert [found.name for found in tmp_path.iterdir()] == [path.name] and path.read_text() == "whole"
+
+
 def test_a_published_folder_replaces_another_whole(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

@@ -388,7 +388,7 @@ class RetrieveConfig(Section):
         None,
         description="A folder, or `demo`; every audio file below it may be retrieved, but not copies of the data's own clips. `retrieval` cannot be an arm without it.",
     )
-    cache: Annotated[Path | None, AfterValidator(lambda path: path and path.expanduser())] = Field(
+    cache: UserPath | None = Field(
         None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."
     )
 

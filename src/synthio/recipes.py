@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import string
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from synthio.errors import ConfigError
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user writes it: ``~`` is the home folder, ``~name`` that of another, and of nobody stays as it is."""
+    # `Path.expanduser` raises a RuntimeError for nobody.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+UserPath = Annotated[Path, AfterValidator(user_path)]
 """A path of the recipe; ``~`` is the home folder."""
 
 

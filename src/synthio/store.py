@@ -58,8 +58,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises: `StoreError` when the disk is full or the folder cannot be written.
     """
-    # Random, as processes of two machines may share both a folder and a number.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    # Random, as processes of two machines may share both a folder and a number; without the file's own name, which may
+    # be as long as a name can be.
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

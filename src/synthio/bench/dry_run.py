@@ -43,7 +43,7 @@ def plan_bench(recipe: BenchRecipe, shard: Shard, known: Sequence[Result], repor
                 problems[name] = "; ".join(found)
             advance(1)
     try:
-        check_cells(config for cell, config in configs.items() if cell.key not in finished)
+        check_cells(recipe, [config for cell, config in configs.items() if cell.key not in finished])
     except SynthioError as error:
         problems["models and arms"] = str(error)
     return BenchPlan(len(draws), len(configs), len(finished), problems)

@@ -39,7 +39,7 @@ from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
 from synthio.stages.clips import data_fingerprint
-from synthio.stages.retrieve import corpus_digest
+from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import fingerprint, write_text
 from synthio.verdict import Comparison
 
@@ -84,9 +84,8 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
     configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
     elsewhere = {result.cell for result in known}
     # What is finished needs nothing more, and is looked at when its turn comes.
-    check_cells(
-        config for cell, config in configs.items() if cell.key not in elsewhere and _read(_file(recipe, cell)) is None
-    )
+    unfinished = [c for c in configs if c.key not in elsewhere and _read(_file(recipe, c)) is None]
+    check_cells(recipe, [configs[cell] for cell in unfinished])
     failed = {}
     for cells in draws:
         for cell in cells:
@@ -112,12 +111,20 @@ def of_shard(recipe: BenchRecipe, shard: Shard) -> dict[str, list[Cell]]:
     return {name: cells for name, cells in draws if turn(cells[0]) % shard.count == shard.index}
 
 
-def check_cells(configs: Iterable[RunConfig]) -> None:
-    """Whether all that the cells need besides their data is here. Raises: as `check_recipe`."""
+def check_cells(recipe: BenchRecipe, configs: Iterable[RunConfig]) -> None:
+    """Whether all that the cells need besides their data is here.
+
+    Raises: as `check_recipe`, and `ConfigError` when what the bench makes would count as corpus.
+    """
     # These sections are the same in every draw.
     alike = {(c.train, c.t2a, c.clap, c.caption, c.imagine, c.retrieve): c for c in configs}
     for config in alike.values():
         check_recipe(config)
+        if "retrieval" in config.train.arms and recipe.output.resolve().is_relative_to(corpus_root(config).resolve()):
+            raise ConfigError(
+                f"output is {recipe.output}, inside retrieve.corpus ({config.retrieve.corpus}), where every audio file "
+                "may be retrieved, those that other draws have made too; set output to a folder outside"
+            )
 
 
 def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Reporter) -> Result:

@@ -7,7 +7,6 @@ an official release (`esc50.py`) also gets an entry in `official.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from synthio.config import DataConfig
@@ -17,6 +16,7 @@ from synthio.datasets.official import OFFICIAL
 from synthio.datasets.rows import Row, in_order, named
 from synthio.datasets.table import read_table
 from synthio.errors import DataError
+from synthio.recipes import user_path
 
 __all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "Row", "read_rows", "reader_name"]
 
@@ -68,7 +68,7 @@ def reader_name(config: DataConfig) -> str:
         return config.reader
     if config.path == "demo":
         return "demo"
-    path = Path(config.path).expanduser()
+    path = user_path(config.path)
     if not path.exists():
         raise DataError(
             f"{path.absolute()}: no such file or folder; data.path is a folder, a CSV or JSONL table, or `demo`, and "

@@ -33,6 +33,7 @@ from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
+from synthio.recipes import user_path
 from synthio.store import replacing
 
 #: Windows of detectors reach beyond the end.
@@ -102,7 +103,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     The table comes last: a folder without one is not finished, and cutting again makes it whole.
     Raises: `DataError` for tables that cannot be read, an output that is finished already, or nothing that can be cut.
     """
-    output = config.output.expanduser().absolute()
+    output = user_path(config.output).absolute()
     if (output / "clips.csv").exists():
         raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
     if config.rest_label is not None and not config.rest_label.strip():
@@ -151,7 +152,7 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
     for table in tables:
         if not table.is_file():
             raise DataError(f"{table}: no such table; expected annotations (CSV, TSV, JSONL, Raven, Audacity)")
-        folder = (config.audio_folder or table.parent).expanduser().absolute()
+        folder = user_path(config.audio_folder or table.parent).absolute()
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
         if folder not in recordings:

@@ -23,6 +23,7 @@ from synthio.datasets.official import OFFICIAL, Archive, OfficialDataset
 from synthio.datasets.rows import Row
 from synthio.errors import DataError
 from synthio.progress import Reporter
+from synthio.recipes import user_path
 from synthio.records import SPLITS
 
 #: What a dataset needs besides unpacking.
@@ -73,7 +74,7 @@ def prepare(name: str, folder: Path, reporter: Reporter) -> Prepared:
     """
     if name not in OFFICIAL:
         raise DataError(f"{name!r} is no official dataset; known are {', '.join(OFFICIAL)}")
-    dataset, folder = OFFICIAL[name], folder.expanduser().absolute()
+    dataset, folder = OFFICIAL[name], user_path(folder).absolute()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; make it and put the archives of {dataset.title} there")
     try:

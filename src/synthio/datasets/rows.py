@@ -11,6 +11,7 @@ from pathlib import Path
 
 from synthio.config import DataConfig
 from synthio.errors import DataError
+from synthio.recipes import user_path
 from synthio.records import Split
 
 _SPLITS: dict[str, Split] = {
@@ -43,7 +44,7 @@ class Row:
 
 def data_path(path: str) -> Path:
     """``data.path``, absolute and without ``..``, as every reader compares paths with it; links are kept."""
-    return Path(os.path.normpath(Path(path).expanduser().absolute()))
+    return Path(os.path.normpath(user_path(path).absolute()))
 
 
 def own_settings(config: DataConfig) -> list[str]:

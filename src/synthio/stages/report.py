@@ -28,7 +28,7 @@ SPECTROGRAM_RATE_HZ = 16_000
 #: Above it there are rates that FLAC cannot hold, and browsers that do not play.
 _PLAYED_RATE_HZ = 48_000
 #: Names of the files that this stage makes beside the page, and may remove again.
-_MADE_HERE = re.compile(r"\.?[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)(\.[0-9a-f]+\.partial)?")
+_MADE_HERE = re.compile(r"[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)|\.[0-9a-f]{16}\.partial")
 _FUNNEL_PARTS = {
     "accepted": "part-accepted",
     "below threshold": "part-below",

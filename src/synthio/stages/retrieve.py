@@ -20,6 +20,7 @@ from synthio.config import RunConfig
 from synthio.datasets.demo import demo_folder
 from synthio.errors import DataError
 from synthio.progress import Reporter
+from synthio.recipes import user_path
 from synthio.records import Clip, RetrievedClip
 from synthio.store import StageFolder, fingerprint
 
@@ -78,8 +79,9 @@ def corpus_files(config: RunConfig) -> list[Path]:
     root = corpus_root(config)
     if not root.is_dir():
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
-    own = config.run_folder.absolute()
-    files = [path for path in audio.audio_files(root) if path.is_file() and not path.is_relative_to(own)]
+    # Either may lie behind a link.
+    own = config.run_folder.resolve()
+    files = [path for path in audio.audio_files(root) if path.is_file() and not path.resolve().is_relative_to(own)]
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
@@ -98,7 +100,7 @@ def corpus_root(config: RunConfig) -> Path:
         raise DataError("retrieve.corpus is not set; expected a folder with audio files, or `demo`")
     if config.retrieve.corpus == "demo":
         return demo_folder("corpus")
-    return Path(config.retrieve.corpus).expanduser().absolute()
+    return user_path(config.retrieve.corpus).absolute()
 
 
 def nearest_once(similarities: npt.NDArray[np.floating], wanted: int) -> list[list[int]]:
