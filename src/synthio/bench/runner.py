@@ -329,7 +329,8 @@ def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
 
 def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Result]:
     """Those of the results, of another machine or an earlier run, that are cells of the recipe with today's settings
-    and models. That the dataset is the same cannot be seen from here: its name must stand for that."""
+    and models. That the dataset and its `data.domain` are the same cannot be seen from here: its name must stand for
+    that."""
     arms = resolve_arms(recipe.arms, recipe.own_arms)
     cells = {cell.key for cells in plan(recipe).values() for cell in cells}
 
