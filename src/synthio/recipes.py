@@ -119,7 +119,7 @@ def _not_there(path: Path, included_by: Sequence[Path]) -> str:
         return f"{included_by[-1]}: includes {path}, which is not there; an include is relative to the file that has it"
     if "=" in path.name:
         return f"{str(path)!r}: expected the recipe first, and key=value after it"
-    return f"{path}: no such recipe; paths are relative to the current folder, and a clone's recipes/ has ones to start from"
+    return f"{path}: no such recipe below the current folder; a clone's recipes/ has ones to start from"
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:
