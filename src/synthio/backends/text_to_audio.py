@@ -1,4 +1,4 @@
-"""Text-to-audio models: diffusers' Stable Audio pipelines, of either family, behind one protocol.
+"""Text-to-audio models: diffusers' Stable Audio pipelines, of either family, behind one class.
 
 `StableAudio3Pipeline` is a rectified flow: ``x_t = (1 - t) x + t noise``, target ``noise - x``.
 `StableAudioPipeline` predicts v: ``x_t = cos(pi t / 2) x + sin(pi t / 2) noise``, target ``noise cos - x sin``.
@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,52 +52,6 @@ class Conditioning:
         return Conditioning(self.cross[index], self.overall[index], None if self.mask is None else self.mask[index])
 
 
-class TextToAudio(Protocol):
-    """A generator that can also be aligned. Batch first."""
-
-    sample_rate_hz: int
-
-    @property
-    def longest_s(self) -> float:
-        """Longer clips are refused; infinite for a model of any length."""
-
-    def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
-        """One mono clip per prompt, each from its own seed, all ``duration_s`` long."""
-
-    def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, cut or padded with silence to
-        ``duration_s``."""
-
-    def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
-        """Text and duration conditioning; no guidance, no dropout."""
-
-    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
-        """Diffusion times in (0, 1) from the family's training distribution, ``(count,)``."""
-
-    def denoising_error(
-        self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning, duration_s: float
-    ) -> Tensor:
-        """Mean squared error of the prediction over channels and the first ``duration_s`` of each item, ``(batch,)``.
-
-        What follows in a window of fixed length is context only.
-        """
-
-    def add_adapter(self, rank: int, seed: int) -> None:
-        """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
-
-    def load_adapter(self, folder: Path) -> None:
-        """Put a saved adapter on, for generation."""
-
-    def save_adapter(self, folder: Path) -> None:
-        """Write the adapter alone (safetensors)."""
-
-    def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The trainable parameters, by name."""
-
-    def reference(self) -> Any:
-        """Context in which the adapters are off: the same weights are the reference, never a second copy."""
-
-
 def generate_each(
     generator: TextToAudio, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]
 ) -> list[Waveform | str]:
@@ -118,8 +73,8 @@ def asked_duration_s(generator: TextToAudio, duration_s: float) -> float:
     return generator.longest_s if duration_s <= generator.longest_s < rounded_s else rounded_s
 
 
-class _StableAudio:
-    """What both families share."""
+class TextToAudio(ABC):
+    """A generator that can also be aligned: what both families share. Batch first."""
 
     def __init__(self, pipeline: Any, config: T2AConfig, device: torch.device) -> None:
         pipeline.set_progress_bar_config(disable=True)
@@ -137,11 +92,12 @@ class _StableAudio:
 
     @property
     def longest_s(self) -> float:
-        """See `TextToAudio.longest_s`."""
+        """Longer clips are refused; infinite for a model of any length."""
         return math.inf
 
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
-        """See `TextToAudio.generate`. Raises: `BackendError` when the model refuses or returns NaN."""
+        """One mono clip per prompt, each from its own seed, all ``duration_s`` long. Raises: `BackendError` when the
+        model refuses or returns NaN."""
         if len(prompts) != len(seeds):
             raise BackendError(f"{len(prompts)} prompts but {len(seeds)} seeds; expected one each")
         if duration_s > self.longest_s:
@@ -173,7 +129,8 @@ class _StableAudio:
         return [audio.fit(np.asarray(clip, dtype=np.float32), length) for clip in mono]
 
     def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
-        """See `TextToAudio.encode`."""
+        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, cut or padded with silence to
+        ``duration_s``."""
         # A model of one fixed length would else hear what stands after the clip's end.
         cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
         length = self._window_frames(duration_s) * self._ratio
@@ -185,7 +142,10 @@ class _StableAudio:
     def denoising_error(
         self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning, duration_s: float
     ) -> Tensor:
-        """See `TextToAudio.denoising_error`."""
+        """Mean squared error of the prediction over channels and the first ``duration_s`` of each item, ``(batch,)``.
+
+        What follows in a window of fixed length is context only.
+        """
         noisy, target = self._noised(latents, noise, time[:, None, None])
         predicted = self._predict(noisy.to(self._dtype), time, conditioning)
         # After a short clip a window of fixed length is silence, which would drown it in the mean.
@@ -193,7 +153,7 @@ class _StableAudio:
         return (predicted[:, :, heard].float() - target[:, :, heard].float()).square().mean(dim=(1, 2))
 
     def add_adapter(self, rank: int, seed: int) -> None:
-        """See `TextToAudio.add_adapter`."""
+        """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
         from peft import LoraConfig, get_peft_model
 
         with torch.random.fork_rng(devices=[]):
@@ -202,7 +162,7 @@ class _StableAudio:
             self.pipeline.transformer = get_peft_model(self.pipeline.transformer, config)
 
     def load_adapter(self, folder: Path) -> None:
-        """See `TextToAudio.load_adapter`. Raises: `ModelError` when the adapter is not of this model."""
+        """Put a saved adapter on, for generation. Raises: `ModelError` when it is not of this model."""
         from peft import PeftModel
 
         try:
@@ -214,46 +174,54 @@ class _StableAudio:
         self.pipeline.transformer = merged.eval().requires_grad_(False)
 
     def save_adapter(self, folder: Path) -> None:
-        """See `TextToAudio.save_adapter`."""
+        """Write the adapter alone (safetensors)."""
         with saving_model(folder):
             self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
 
     def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """See `TextToAudio.adapter_parameters`."""
+        """The trainable parameters, by name."""
         return {name: p for name, p in self.pipeline.transformer.named_parameters() if p.requires_grad}
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """See `TextToAudio.reference`."""
+        """Within it the adapters are off: the same weights are the reference, never a second copy."""
         with self.pipeline.transformer.disable_adapter():
             yield
-
-    def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
-        raise NotImplementedError
 
     def _clip_frames(self, duration_s: float) -> int:
         """Latent frames that hold a clip."""
         return math.ceil(duration_s * self.sample_rate_hz / self._ratio)
 
+    @abstractmethod
+    def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
+        """Text and duration conditioning; no guidance, no dropout."""
+
+    @abstractmethod
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Diffusion times in (0, 1) from the family's training distribution, ``(count,)``."""
+
+    @abstractmethod
+    def _duration_arguments(self, duration_s: float) -> dict[str, Any]: ...
+
+    @abstractmethod
     def _window_frames(self, duration_s: float) -> int:
         """Latent frames that the model makes for a clip."""
-        raise NotImplementedError
 
     @property
-    def _ratio(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _ratio(self) -> int: ...
 
-    def _to_latents(self, stereo: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _to_latents(self, stereo: Tensor) -> Tensor: ...
 
-    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _predict(self, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor: ...
 
 
-class StableAudio3(_StableAudio):
+class StableAudio3(TextToAudio):
     """`StableAudio3Pipeline`: rectified flow, latents as long as the clip."""
 
     def __init__(self, pipeline: Any, config: T2AConfig, device: torch.device) -> None:
@@ -296,7 +264,7 @@ class StableAudio3(_StableAudio):
         return predicted
 
 
-class StableAudio(_StableAudio):
+class StableAudio(TextToAudio):
     """`StableAudioPipeline` (Stable Audio Open): v-prediction, latents of one fixed length."""
 
     @property
@@ -367,7 +335,7 @@ def restore_frequencies(pipeline: Any) -> None:
         rotary.inv_freq = type(rotary)(head_width // 2).inv_freq
 
 
-FAMILIES: dict[str, type[StableAudio3] | type[StableAudio]] = {
+FAMILIES: dict[str, type[TextToAudio]] = {
     "StableAudio3Pipeline": StableAudio3,
     "StableAudioPipeline": StableAudio,
 }
@@ -399,8 +367,7 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     except LOADING_ERRORS as error:
         advice = loading_advice("t2a", source, error)
         raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}; {advice}") from error
-    adapter: TextToAudio = FAMILIES[family](pipeline, config, device)
-    return adapter
+    return FAMILIES[family](pipeline, config, device)
 
 
 def _pipeline_class(source: str, revision: str | None) -> str:
