@@ -7,18 +7,19 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from synthio import audio, preference
+from synthio import audio
 from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
+from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, label_template
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
@@ -31,16 +32,6 @@ _DRAWS = 4
 _ERM_SCALE = 1024.0
 #: Prompts to listen to before and after alignment.
 _COMPARED = 6
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Per-item denoising errors of a batch of pairs, each ``(pairs,)``; ``d_w`` and ``d_l`` of `preference`."""
-
-    policy_winner: Tensor
-    policy_loser: Tensor
-    reference_winner: Tensor
-    reference_loser: Tensor
 
 
 def align(
@@ -319,7 +310,7 @@ def _accumulate(
                 own = gradient / scale
                 parameter.grad = own if parameter.grad is None else parameter.grad + own
         fitted.append(len(part))
-        return list(zip(loss.detach().tolist(), _margin(errors).tolist(), strict=True))
+        return list(zip(loss.detach().tolist(), errors.margin.detach().tolist(), strict=True))
 
     rows = in_batches(drawn, size, add, reporter.warn)
     return rows, size if len(fitted) == math.ceil(len(drawn) / size) else max(fitted)
@@ -328,21 +319,9 @@ def _accumulate(
 def pair_loss(errors: Errors, settings: AlignConfig) -> Tensor:
     """The configured loss per pair, ``(pairs,)``."""
     if settings.method == "erm":
-        return preference.erm_loss(errors.policy_winner)
-    return preference.anchored_dpo_loss(
-        errors.policy_winner,
-        errors.policy_loser,
-        errors.reference_winner,
-        errors.reference_loser,
-        settings.beta,
-        settings.anchor,
-    )
-
-
-def _margin(errors: Errors) -> Tensor:
-    return preference.implicit_reward_margin(
-        errors.policy_winner.detach(), errors.policy_loser.detach(), errors.reference_winner, errors.reference_loser
-    )
+        # Plain fine-tuning on the real clips: the diffusion loss itself.
+        return errors.policy_winner
+    return dpo_loss(errors, settings.beta, settings.anchor)
 
 
 _Draw = tuple[PreferencePair, tuple[str, int]]
@@ -394,7 +373,7 @@ class _HeldOut:
     def measure(self, step: int, losses: list[float], margins: list[float]) -> Measurement:
         """The policy as it is now, and what the training had since the measurement before."""
         errors = Errors(*self._errors(), *self._reference)
-        margin = _margin(errors)
+        margin = errors.margin
         return Measurement(
             step=step,
             train_loss=_mean(losses),
