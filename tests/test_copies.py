@@ -5,8 +5,10 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
 
-from synthio.copies import fit_copy_check, fit_to_spectra
+from synthio.copies import fit_copy_check, fit_to_spectra, spectrum
 
 RATE_HZ = 16_000
 
@@ -23,6 +25,21 @@ def test_a_copy_is_nearer_than_training_clips_are_to_each_other() -> None:
     distances, nearest = check.nearest([training[2] * 0.5, noise])
     assert distances[0] < check.distance < distances[1]
     assert nearest[0] == 2
+
+
+def test_distances_are_root_mean_squares_and_training_clips_are_compared_with_others() -> None:
+    """Second implementation: every pair."""
+    generator = np.random.default_rng(0)
+    heard = [*(0.1 * generator.standard_normal((19, 4_000))).astype(np.float32)]
+    training, candidates = heard[:12], [*heard[12:], heard[9]]
+    real, made = (np.stack([spectrum(clip, 0.25) for clip in clips]) for clips in (training, candidates))
+    check = fit_copy_check(training, window_s=0.25, quantile=0.5)
+    distances, nearest = check.nearest(candidates)
+    every = cdist(made, real) / np.sqrt(real.shape[1])
+    np.testing.assert_allclose(distances, every.min(axis=1), atol=1e-4)
+    np.testing.assert_array_equal(nearest, every.argmin(axis=1))
+    among = cdist(real, real) / np.sqrt(real.shape[1]) + np.diag(np.full(12, np.inf))
+    assert check.distance == pytest.approx(np.median(among.min(axis=1)))
 
 
 def test_one_training_clip_leaves_only_itself_as_a_copy() -> None:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.linalg import sqrtm
-from scipy.spatial.distance import cdist
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from synthio import metrics
@@ -386,40 +385,6 @@ def test_diversity_of_a_simplex() -> None:
     assert metrics.diversity(np.eye(6)) == pytest.approx(np.sqrt(2))
     with pytest.raises(DataError, match="at least 2"):
         metrics.diversity(np.eye(6)[:1])
-
-
-def test_nearest_distances_find_a_copy_and_equal_brute_force() -> None:
-    generator = np.random.default_rng(0)
-    references = generator.uniform(-80, 0, size=(12, 20, 8)).astype(np.float32)
-    queries = generator.uniform(-80, 0, size=(7, 20, 8)).astype(np.float32)
-    queries[3] = references[9]
-    distances, indices = metrics.NearestReference(references).distances(queries)
-    every = cdist(queries.reshape(7, -1), references.reshape(12, -1)) / np.sqrt(160)
-    np.testing.assert_allclose(distances, every.min(axis=1), atol=1e-4)
-    np.testing.assert_array_equal(indices, every.argmin(axis=1))
-    assert indices[3] == 9
-    assert distances[3] < 1e-3
-
-
-def test_a_distance_is_the_root_mean_square_difference() -> None:
-    distances, _ = metrics.NearestReference(np.full((1, 4, 3), -13.0)).distances(np.full((1, 4, 3), -10.0))
-    assert distances[0] == pytest.approx(3.0)
-
-
-def test_leave_one_out_never_finds_itself() -> None:
-    references = np.array([[0.0], [1.0], [10.0], [10.0]])
-    distances, indices = metrics.NearestReference(references).leave_one_out()
-    assert indices.tolist() == [1, 0, 3, 2]
-    assert distances.tolist() == pytest.approx([1, 1, 0, 0])
-
-
-def test_nearest_of_empty_sets() -> None:
-    distances, indices = metrics.NearestReference(np.zeros((2, 4, 3))).distances(np.zeros((0, 4, 3)))
-    assert distances.shape == indices.shape == (0,)
-    with pytest.raises(DataError, match="at least 1 reference"):
-        metrics.NearestReference(np.zeros((0, 3)))
-    with pytest.raises(DataError, match="at least 2"):
-        metrics.NearestReference(np.zeros((1, 3))).leave_one_out()
 
 
 # ------------------------------------------------------------------------------------------------------- verdict

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from synthio import audio, metrics
+from synthio import audio
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import NearestNeighbors
 
 #: Working rate of the check, in Hz.
 SAMPLE_RATE_HZ = 16_000
@@ -25,8 +29,8 @@ Spectrum = npt.NDArray[np.float32]
 class CopyCheck:
     """What the real training clips say; made by `fit_copy_check`."""
 
-    references: metrics.NearestReference
-    """Log-mel vectors of the training clips."""
+    neighbours: NearestNeighbors
+    """Of the log-mel vectors of the training clips."""
     distance: float
     """In dB; nearer than this is a copy."""
     window_s: float
@@ -35,8 +39,7 @@ class CopyCheck:
     def nearest(self, waveforms: Sequence[audio.Waveform]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Distance in dB to, and index of, the nearest training clip of each clip at `SAMPLE_RATE_HZ`."""
         spectra = np.stack([spectrum(waveform, self.window_s) for waveform in waveforms], dtype=np.float64)
-        distances, indices = self.references.distances(spectra)
-        return np.asarray(distances, dtype=np.float64), indices
+        return _nearest(self.neighbours, spectra)
 
 
 def fit_copy_check(waveforms: Sequence[audio.Waveform], window_s: float, quantile: float) -> CopyCheck:
@@ -50,9 +53,17 @@ def fit_to_spectra(spectra: Sequence[Spectrum], window_s: float, quantile: float
     ``spectra``: the `spectrum` of each. With a single clip, or with repeated ones, only what is within 0.1 dB is a
     copy.
     """
-    references = metrics.NearestReference(np.stack(spectra, dtype=np.float64))
-    nearest = references.leave_one_out()[0] if len(spectra) > 1 else np.zeros(1)
-    return CopyCheck(references, max(_SAME_DB, float(np.quantile(nearest, quantile))), window_s)
+    from sklearn.neighbors import NearestNeighbors
+
+    neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(np.stack(spectra, dtype=np.float64))
+    nearest = _nearest(neighbours, None)[0] if len(spectra) > 1 else np.zeros(1)
+    return CopyCheck(neighbours, max(_SAME_DB, float(np.quantile(nearest, quantile))), window_s)
+
+
+def _nearest(neighbours: NearestNeighbors, spectra: Floats | None) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Root mean square distances to, and indices of, the nearest; None: of every training clip to the *other* ones."""
+    distances, indices = neighbours.kneighbors(spectra)
+    return distances[:, 0] / np.sqrt(neighbours.n_features_in_), indices[:, 0].astype(np.int64)
 
 
 def spectrum(samples: audio.Waveform, window_s: float) -> Spectrum:

@@ -313,38 +313,3 @@ def relative_diversity(
         if len(own) > 1 and len(reference) > 1 and (spread := diversity(reference)) > _NO_DIVERSITY:
             ratios.append(diversity(own) / spread)
     return float(np.mean(ratios)) if ratios else float("nan")
-
-
-class NearestReference:
-    """The nearest of some references, ``(m, ...)``: for example `audio.log_mel_db` of clips of one length.
-
-    Distances are root mean squares, so of log-mels in dB. They are computed in float64.
-    """
-
-    def __init__(self, references: FloatArray) -> None:
-        """Raises: `DataError` without references."""
-        from sklearn.neighbors import NearestNeighbors
-
-        if len(references) < 1:
-            raise DataError("the copy check needs at least 1 reference clip; found none")
-        self._neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_rows(references))
-
-    def distances(self, queries: FloatArray) -> tuple[FloatArray, Indices]:
-        """Distance to, and index of, the nearest reference of each of ``(n, ...)``; two arrays of shape ``(n,)``."""
-        if len(queries) == 0:
-            return np.zeros(0), np.zeros(0, dtype=np.int64)
-        return self._nearest(_rows(queries))
-
-    def leave_one_out(self) -> tuple[FloatArray, Indices]:
-        """`distances` of every reference to the *other* ones. Raises: `DataError` for fewer than 2."""
-        if self._neighbours.n_samples_fit_ < 2:
-            raise DataError(f"distances between references need at least 2; found {self._neighbours.n_samples_fit_}")
-        return self._nearest(None)
-
-    def _nearest(self, queries: FloatArray | None) -> tuple[FloatArray, Indices]:
-        distances, indices = self._neighbours.kneighbors(queries)
-        return distances[:, 0] / np.sqrt(self._neighbours.n_features_in_), indices[:, 0].astype(np.int64)
-
-
-def _rows(items: FloatArray) -> FloatArray:
-    return items.reshape(len(items), -1).astype(np.float64, copy=False)
