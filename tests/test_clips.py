@@ -15,6 +15,7 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from synthio.config import DataConfig, RunConfig, TrainConfig
 from synthio.errors import DataError
@@ -491,7 +492,7 @@ def test_the_check_is_plain_values(tmp_path: Path) -> None:
     assert check.counts["cat"] == {"train": 2, "valid": 2, "test": 2}
     assert check.sample_rates_hz == {RATE_HZ: 12}
     assert check.splits == {"train": 4, "valid": 4, "test": 4}
-    assert json.loads(json.dumps(check.as_dict()))["rejected"][0]["path"].endswith("x.txt")
+    assert json.loads(to_json(check))["rejected"][0]["path"].endswith("x.txt")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
@@ -46,10 +46,6 @@ class Plan:
     rejected: int
     warnings: tuple[str, ...]
     stages: tuple[PlannedStage, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def make_plan(config: RunConfig) -> Plan:

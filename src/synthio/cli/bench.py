@@ -88,12 +88,10 @@ def bench_run(
 
 
 def _show_plan(plan: BenchPlan, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from synthio.bench.dry_run import grouped
 
     counts = f"{plan.draws} draws of data, {plan.cells} cells; finished are {plan.finished}"
-    print_result(asdict(plan), as_json, lambda: print(counts))
+    print_result(plan, as_json, lambda: print(counts))
     if plan.problems and as_json:
         raise typer.Exit(BenchIncomplete.exit_code)
     if plan.problems:

@@ -45,7 +45,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
         console.print(f"domain: {config.data.domain}", markup=False)
         _show_data(console, check)
 
-    print_result(check.as_dict(), as_json, text)
+    print_result(check, as_json, text)
     if check.problems and as_json:
         # They are in it; a second document would make the first unreadable.
         raise typer.Exit(DataError.exit_code)
@@ -116,7 +116,7 @@ def data_prepare(
     from synthio.datasets.prepare import prepare as prepare_dataset
 
     prepared = prepare_dataset(name, root, reporter_of(quiet or as_json))
-    print_result(prepared.as_dict(), as_json, lambda: _show_prepared(prepared))
+    print_result(prepared, as_json, lambda: _show_prepared(prepared))
 
 
 def _show_prepared(prepared: Prepared) -> None:
@@ -183,7 +183,7 @@ def data_cut(
     columns = ColumnNames(label_column, recording_column, group_column)
     config = CutConfig(output, audio, columns, margin_s, max_duration_s, rest_label, drop_overlapping, min_confidence)
     cut = cut_recordings(tables, config, reporter_of(quiet or as_json))
-    print_result(cut.as_dict(), as_json, lambda: _show_cut(cut, max_duration_s))
+    print_result(cut, as_json, lambda: _show_cut(cut, max_duration_s))
 
 
 def _show_cut(cut: Cut, max_duration_s: float) -> None:

@@ -43,7 +43,7 @@ def run(
         from synthio.plan import make_plan
 
         plan = make_plan(config)
-        print_result(plan.as_dict(), as_json, lambda: _show_plan(plan))
+        print_result(plan, as_json, lambda: _show_plan(plan))
         return
     from synthio.pipeline import Pipeline
 
@@ -81,7 +81,6 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
 
     finished = pipeline.finished()
     comparison = finished.comparison
-    funnel = [funnel_round(r) for r in finished.rounds]
     verdict = verdict_text(comparison)
     value = {
         "verdict": verdict,
@@ -89,9 +88,9 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
         "recommended_arm": finished.recommended_arm,
         "warnings": finished.warnings,
         "rejected_files": finished.clips_folder.summary()["rejected"],
-        "comparison": comparison.model_dump(mode="json"),
-        "gate": None if finished.gate is None else finished.gate.model_dump(mode="json"),
-        "funnel": [vars(row) for row in funnel],
+        "comparison": comparison,
+        "gate": finished.gate,
+        "funnel": [funnel_round(r) for r in finished.rounds],
         "seconds": finished.seconds,
         "model": str(pipeline.root / "model"),
         "report": str(page),

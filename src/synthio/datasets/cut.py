@@ -11,7 +11,7 @@ import statistics
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,6 @@ class Cut:
     """Annotations, or pieces of long ones, per reason; ``rejected.csv`` has each."""
     warnings: tuple[str, ...] = ()
     """Worth a look; the clips are cut."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

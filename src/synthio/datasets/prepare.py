@@ -12,9 +12,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from synthio.config import DataConfig
 from synthio.datasets import read_rows
@@ -59,10 +58,6 @@ class Prepared:
     """Files per reason."""
     recipe: str
     """The line for a recipe."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def prepare(name: str, folder: Path, reporter: Reporter) -> Prepared:

@@ -11,10 +11,9 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -60,10 +59,6 @@ class DataCheck:
     """Worth a look; a run goes on."""
     problems: tuple[str, ...] = ()
     """Each of these stops a run."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"rejected": [clip.model_dump() for clip in self.rejected]}
 
 
 def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) -> list[Clip]:
