@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from synthio.backends.parts import check_models
 from synthio.config import Arm, RunConfig
@@ -205,8 +205,20 @@ class Pipeline:
         imagined: StageFolder,
         generated: StageFolder,
     ) -> Round:
-        judged = self._judge(number, self.clips(), prompts, candidates, generated)
-        verdicts = judged.manifest(Verdict)
+        from synthio.stages.filter import calibrate, judge_candidates
+
+        clips = self.clips()
+
+        def work(folder: StageFolder) -> None:
+            clap = self._models.clap
+            if self._calibration is None:
+                self._calibration = calibrate(self.config, clips, clap, self.reporter)
+            judge_candidates(
+                self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
+            )
+
+        judged = self.folders.filter(number, generated)
+        verdicts = self._once(judged, "filter", Verdict, work)
         return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)
 
     def dataset(self) -> Path:
@@ -401,15 +413,9 @@ class Pipeline:
         with working_in(self.root):
             write_text(self.root / "recipe.yaml", to_yaml(self.config.model_dump(mode="json")))
 
-    def timings(self) -> dict[str, float]:
-        """Seconds spent on every stage that this object has used, over all sittings; not on those of other settings."""
-        return self._sum_timings("stage")
-
-    def seconds_by_folder(self) -> dict[str, float]:
-        """Seconds spent on every stage folder that this object has used, over all sittings."""
-        return self._sum_timings("folder")
-
-    def _sum_timings(self, field: str) -> dict[str, float]:
+    def timings(self, by: Literal["stage", "folder"] = "stage") -> dict[str, float]:
+        """Seconds spent on every stage, or stage folder, that this object has used, over all sittings; not on those of
+        other settings."""
         path = self.root / "timings.jsonl"
         total: dict[str, float] = {}
         for line in json_lines(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []:
@@ -417,7 +423,7 @@ class Pipeline:
             with suppress(ValueError):
                 row = json.loads(line)
                 if row["folder"] in self._used:
-                    total[row[field]] = total.get(row[field], 0.0) + row["seconds"]
+                    total[row[by]] = total.get(row[by], 0.0) + row["seconds"]
         return total
 
     @cached_property
@@ -474,29 +480,6 @@ class Pipeline:
             generate_candidates(self.config, prompts, self._models.generator, folder, self.reporter)
 
         return self._once(folder, stage, Candidate, work), folder
-
-    def _judge(
-        self,
-        number: int,
-        clips: Sequence[Clip],
-        prompts: Sequence[Prompt],
-        candidates: Sequence[Candidate],
-        generated: StageFolder,
-    ) -> StageFolder:
-        from synthio.stages.filter import calibrate, judge_candidates
-
-        folder = self.folders.filter(number, generated)
-
-        def work(folder: StageFolder) -> None:
-            clap = self._models.clap
-            if self._calibration is None:
-                self._calibration = calibrate(self.config, clips, clap, self.reporter)
-            judge_candidates(
-                self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
-            )
-
-        self._once(folder, "filter", Verdict, work)
-        return folder
 
     _calibration: Calibration | None = None
 

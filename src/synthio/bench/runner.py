@@ -140,7 +140,7 @@ def run_cell(recipe: BenchRecipe, config: RunConfig, cell: Cell, reporter: Repor
     pipeline = Pipeline(config, reporter)
     folder = pipeline.predictions()
     comparison = read_comparison(folder, pipeline.clips(), config)
-    seconds = pipeline.seconds_by_folder()
+    seconds = pipeline.timings("folder")
     trainings = read_trainings(folder)
     train_s = sum(seconds.pop(own.name, 0.0) for own in (folder.path, *trainings))
     result = cell_result(cell, config, comparison, train_s, sum(seconds.values()), drawn_test(config))
