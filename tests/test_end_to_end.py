@@ -518,7 +518,11 @@ def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[
     assert page == root / "evaluation" / "index.html"
     sources = re.findall(r'src="([^"]+)"', page.read_text())
     assert sources and all((page.parent / source).is_file() for source in sources)
-    shown = synthio("evaluate", "t2a", recipe, *options)
+    made = {path: path.stat().st_mtime_ns for path in root.glob("stages/samples-*/audio/*.flac")}
+    assert len(made) == sum(scores["clips"] for scores in value["generated"].values())
+    judged_otherwise = [*options[:1], "evaluate.judge_steps=12"]
+    shown = synthio("evaluate", "t2a", recipe, *judged_otherwise)
+    assert {path: path.stat().st_mtime_ns for path in root.glob("stages/samples-*/audio/*.flac")} == made
     assert "judge accuracy" in shown.stdout and "relative diversity" in shown.stdout
 
 

@@ -16,19 +16,12 @@ from synthio.audio import Waveform, write_flac
 from synthio.backends.clap import embed_clips
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import RunConfig
-from synthio.errors import DataError
+from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
-from synthio.records import Clip, Split
-from synthio.stages.evaluate import (
-    Evaluation,
-    GeneratorScores,
-    balanced,
-    check_clips,
-    generate_planned,
-    lesson,
-    plan_clips,
-)
+from synthio.records import Clip, Samples, Split
+from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson
+from synthio.stages.samples import generate_samples, plan_samples
 from synthio.store import StageFolder, StoreError
 
 
@@ -65,15 +58,18 @@ def test_clips_that_were_refused_are_asked_for_again(v_model: Path, tmp_path: Pa
         "evaluate": {"clips_per_class": 2},
     }
     config = RunConfig.model_validate(recipe)
-    folder = StageFolder(tmp_path, "evaluate", "k")
+    folder, generator = StageFolder(tmp_path, "samples", "k"), load_text_to_audio(config.t2a)
 
-    def made(duration_s: float) -> list[bool]:
-        planned = plan_clips(config, [clip("1", "train", "a", duration_s=duration_s)], ("base",))
-        generators = {"base": lambda: load_text_to_audio(config.t2a)}
-        return [one.failed is None for one in generate_planned(config, planned, generators, folder, Reporter())]
+    def made(*durations_s: float) -> list[bool]:
+        training = [clip(str(number), "train", "a", duration_s=of) for number, of in enumerate(durations_s)]
+        planned = plan_samples(config, training, "base")
+        return [one.failed is None for one in generate_samples(config, planned, generator, folder, Reporter())]
 
-    assert made(5.0) == [False, False]
-    assert made(0.5) == [True, True]
+    with pytest.raises(BackendError, match=r"refused 2 of 2 clips; the first because: .*refused 5.00 s"):
+        made(5.0)
+    assert not folder.done
+    assert made(0.5, 5.0) == [True, False]
+    assert folder.done and folder.summary() == {"generated": 1, "failed": 1}
 
 
 class _Rates:
@@ -103,11 +99,11 @@ def test_retrieval_hears_at_the_claps_own_rate(tmp_path: Path) -> None:
 def test_base_and_aligned_get_the_same_seeds_and_real_durations() -> None:
     config = RunConfig.model_validate({"data": {"path": "x", "max_duration_s": 2}, "evaluate": {"clips_per_class": 3}})
     training = [clip("1", "train", "a", duration_s=0.7), clip("2", "train", "a", duration_s=9.0)]
-    planned = plan_clips(config, training, ("base", "aligned"))
-    base, aligned = ([c for c in planned if c.model == model] for model in ("base", "aligned"))
+    base, aligned = plan_samples(config, training, "base"), plan_samples(config, training, "aligned")
     assert [c.seed for c in base] == [c.seed for c in aligned] and len({c.seed for c in base}) == 3
     assert [c.duration_s for c in base] == [0.7, 2.0, 0.7]
-    assert len({c.path for c in planned}) == len(planned)
+    assert len({c.path for c in base}) == len(base)
+    assert {c.model for c in base} == {"base"} and not {c.id for c in base} & {c.id for c in aligned}
 
 
 def test_change_says_what_alignment_did() -> None:
@@ -121,14 +117,15 @@ def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
         judge_training_clips=4, chance=0.5, real=scores(None, None), generated={"base": scores(3.0)}, seconds=1.0
     )
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
-    made = plan_clips(config, [clip("1", "train", "<b>bell</b>")], ("base",))
-    page = write_page(evaluation, made, tmp_path / "stage", tmp_path / "evaluation" / "index.html", "run")
+    made = tuple(plan_samples(config, [clip("1", "train", "<b>bell</b>")], "base"))
+    stage, page = tmp_path / "stage", tmp_path / "evaluation" / "index.html"
+    write_page(evaluation, {"base": Samples(stage, made)}, page, "run")
     text = page.read_text()
     assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
     assert [row.values[0] for row in table_rows(evaluation)][4] == "-"
-    outside = [made[0].model_copy(update={"path": "../../secret.flac"})]
+    outside = (made[0].model_copy(update={"path": "../../secret.flac"}),)
     with pytest.raises(StoreError, match="leaves"):
-        write_page(evaluation, outside, tmp_path / "stage", page, "run")
+        write_page(evaluation, {"base": Samples(stage, outside)}, page, "run")
 
 
 def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
@@ -137,12 +134,15 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
     evaluation = Evaluation(judge_training_clips=4, chance=0.5, real=scores(None, None), generated=both, seconds=1.0)
     assert list(evaluation.generated) == ["base", "aligned"]
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
-    made = plan_clips(config, [clip("1", "train", "<b>bell</b>")], ("aligned", "base"))
-    text = write_page(evaluation, made, tmp_path / "stage", tmp_path / "page.html", "run").read_text()
-    assert text.index("audio/base/") < text.index("audio/aligned/")
-    refused = [clip.model_copy(update={"failed": "NaN"}) if clip.id.startswith("base/") else clip for clip in made]
-    text = write_page(evaluation, refused, tmp_path / "stage", tmp_path / "page.html", "run").read_text()
-    assert "audio/base/" not in text and len(re.findall(r"<td>-</td>\s*<td><audio", text)) == 2
+    training = [clip("1", "train", "<b>bell</b>")]
+    base, aligned = (tuple(plan_samples(config, training, state)) for state in ("base", "aligned"))
+    made = {"aligned": Samples(tmp_path / "after", aligned), "base": Samples(tmp_path / "before", base)}
+    text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()
+    assert text.index("before/audio/") < text.index("after/audio/")
+    refused = tuple(clip.model_copy(update={"failed": "NaN"}) for clip in base)
+    made["base"] = Samples(tmp_path / "before", refused)
+    text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()
+    assert "before/audio/" not in text and len(re.findall(r"<td>-</td>\s*<td><audio", text)) == 2
 
 
 def test_balanced_gives_every_class_the_same_weight() -> None:

@@ -25,9 +25,12 @@ def keys(clips: Sequence[Clip] = (CLIP,), **changes: Any) -> dict[str, str]:
     judged = folders.filter(0, generated)
     found = [folders.caption, folders.losers, folders.align, folders.imagine, generated, judged, folders.evaluate]
     found += [folders.reflect(1, judged), folders.gate([judged])]
+    samples = {state: folders.samples(state) for state in ("base", "aligned")}
     of_arms: dict[Arm, StageFolder] = {arm: folders.training(arm, 0, (), None) for arm in ("gold", "noise")}
     of_arms["synthio"] = folders.training("synthio", 0, [judged], None)
-    return {folder.stage: folder.key for folder in found} | {arm: folder.key for arm, folder in of_arms.items()}
+    return {folder.stage: folder.key for folder in found} | {
+        name: folder.key for name, folder in (of_arms | samples).items()
+    }
 
 
 TRAININGS = {"gold", "noise", "synthio"}
@@ -46,7 +49,12 @@ TRAININGS = {"gold", "noise", "synthio"}
         ({"gate": {"folds": 5}}, {"gate"}),
         ({"filter": {"rule": "none"}}, {"filter", "reflect-1", "gate", "synthio"}),
         ({"imagine": {"endpoint": {"max_tokens": 5000}}}, set()),
-        ({"align": {"steps": 7}}, {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate"}),
+        (
+            {"align": {"steps": 7}},
+            {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate", "aligned"},
+        ),
+        ({"evaluate": {"judge_steps": 9}}, {"evaluate"}),
+        ({"evaluate": {"clips_per_class": 3}}, {"evaluate", "base", "aligned"}),
         ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
     ],
     # The order of a set differs from process to process.
@@ -75,11 +83,11 @@ def test_only_full_size_models_are_aligned_again_and_only_rounded_ones_generate_
     with monkeypatch.context() as patch:
         patch.setattr(stage_folders, "FULL_SIZE_ALIGNMENT_VERSION", 99)
         pocket, whole, _ = keys(), keys(t2a=hub), keys(t2a=half)
-    aligned = {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate"}
+    aligned = {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate", "aligned"}
     assert pocket == before[0] and {name for name in whole if whole[name] != before[1][name]} == aligned
     monkeypatch.setattr(stage_folders, "HALF_PRECISION_VERSION", 99)
     assert [keys(), keys(t2a=hub)] == before[:2]
-    assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", *aligned}
+    assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", "base", *aligned}
 
 
 def test_how_labels_are_chosen_matters_where_clips_have_several() -> None:

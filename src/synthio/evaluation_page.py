@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthio import pages
 from synthio.formats import measure
-from synthio.records import EvaluatedClip
+from synthio.records import GeneratorState, Samples
 from synthio.stages.evaluate import Evaluation, GeneratorScores
 from synthio.store import inside, write_text
 
@@ -60,18 +60,19 @@ def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     return f"{said}; a classifier that learns from them alone is right about {learnt} of real clips."
 
 
-def write_page(evaluation: Evaluation, clips: Sequence[EvaluatedClip], stage: Path, page: Path, name: str) -> Path:
-    """Write the page; it plays the clips where they lie in the ``stage`` folder. Returns ``page``.
+def write_page(evaluation: Evaluation, made: Mapping[GeneratorState, Samples], page: Path, name: str) -> Path:
+    """Write the page; it plays the clips where they lie. Returns ``page``.
 
     Raises: `StoreError` when it cannot be written.
     """
-    of_id = {clip.id: clip for clip in clips if clip.failed is None}
+    of_id = {
+        clip.id: inside(own.folder, clip.path) for own in made.values() for clip in own.clips if clip.failed is None
+    }
     samples = []
     for label in evaluation.real.per_class:
         for number in range(_SAMPLES_PER_CLASS):
             # In the order of the table's columns; a model that refused its clip has none.
-            made = [of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated]
-            paths = [inside(stage, clip.path) if clip else None for clip in made]
+            paths = [of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated]
             sources = [Path(os.path.relpath(p, page.parent.resolve())).as_posix() if p else None for p in paths]
             samples.append({"label": label, "sources": sources})
     view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}

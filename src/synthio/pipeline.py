@@ -26,11 +26,13 @@ from synthio.records import (
     Components,
     EvaluatedClip,
     GatedClip,
+    GeneratorState,
     Prediction,
     PreferencePair,
     Prompt,
     Record,
     RetrievedClip,
+    Samples,
     Verdict,
 )
 from synthio.results import FinishedRun, Round
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from synthio.arms import AddedClip
     from synthio.backends.text_to_audio import TextToAudio
     from synthio.stages.dataset import Accepted
-    from synthio.stages.evaluate import Model
     from synthio.stages.filter import Calibration
     from synthio.stages.gate import GateMeasures
 
@@ -324,17 +325,29 @@ class Pipeline:
         check_clips(clips)
         self.alignment()
 
+        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self._models.base_generator)}
+        if self._models.is_aligned:
+            made["aligned"] = self._samples("aligned", lambda: self._models.generator)
+
         def work(folder: StageFolder) -> None:
-            models: dict[Model, Callable[[], TextToAudio]] = {"base": lambda: self._models.base_generator}
-            if self._models.is_aligned:
-                models["aligned"] = lambda: self._models.generator
-            evaluate_generator(self.config, clips, models, self._models.clap, folder, self.reporter)
+            evaluate_generator(self.config, clips, made, self._models.clap, folder, self.reporter)
 
         folder = self.folders.evaluate
-        made = self._once(folder, "evaluate", EvaluatedClip, work)
+        self._once(folder, "evaluate", EvaluatedClip, work)
         evaluation, page = Evaluation.model_validate(folder.summary()), self.root / "evaluation" / "index.html"
         with working_in(self.root):
-            return write_page(evaluation, made, folder.path, page, self.root.name)
+            return write_page(evaluation, made, page, self.root.name)
+
+    def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
+        from synthio.stages.samples import generate_samples, plan_samples
+
+        training = [clip for clip in self.clips() if clip.split == "train"]
+
+        def work(folder: StageFolder) -> None:
+            generate_samples(self.config, plan_samples(self.config, training, state), load(), folder, self.reporter)
+
+        folder = self.folders.samples(state)
+        return Samples(folder.path, tuple(self._once(folder, "evaluate", EvaluatedClip, work)))
 
     def report(self) -> Path:
         """Write the page, and put the predictions and the classifier to use beside it. Always anew: all their inputs

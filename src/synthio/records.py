@@ -8,6 +8,7 @@ Every record is frozen, has an ``id`` that is stable across runs, and is one JSO
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -148,10 +149,14 @@ class GatedClip(Record):
     """Mean squared error of its class probabilities (`metrics.brier_scores`)."""
 
 
+GeneratorState = Literal["base", "aligned"]
+"""The generator before and after alignment."""
+
+
 class EvaluatedClip(Record):
     """A clip that was generated only to evaluate the generator. ``id`` is ``model/label/number``."""
 
-    model: Literal["base", "aligned"]
+    model: GeneratorState
     label: str
     path: str
     """Audio file inside the stage folder."""
@@ -160,6 +165,15 @@ class EvaluatedClip(Record):
     """The same for the base and the aligned model: the same dice, before and after."""
     failed: str | None = None
     """Why the model made no clip."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The clips that one state of the generator made to be evaluated."""
+
+    folder: Path
+    """Where their paths are."""
+    clips: tuple[EvaluatedClip, ...]
 
 
 class Prediction(Record):

@@ -23,7 +23,7 @@ from synthio.config import (
     Arm,
     RunConfig,
 )
-from synthio.records import Clip
+from synthio.records import Clip, GeneratorState
 from synthio.store import StageFolder, fingerprint
 
 #: Fields of the train section that no training depends on, but how the trained are compared.
@@ -145,10 +145,17 @@ class StageFolders:
         """All predictions together."""
         return self._folder("train", fingerprint(["trainings", [folder.key for folder in trainings]]))
 
+    def samples(self, state: GeneratorState) -> StageFolder:
+        """The clips by which `synthio evaluate t2a` judges the generator."""
+        adapter = self._align_identity if state == "aligned" else None
+        wanted = [self._config.evaluate.clips_per_class, self._config.data.max_duration_s, self._training_clips]
+        return self._folder("samples", fingerprint([self._t2a_identity, adapter, wanted, self._config.seed]))
+
     @cached_property
     def evaluate(self) -> StageFolder:
-        """The clips and figures of `synthio evaluate t2a`."""
-        inputs = [self._align_identity, self._t2a_identity, self.clap_identity, self._clips_identity]
+        """The figures of `synthio evaluate t2a`."""
+        samples = [self.samples("base").key, self.samples("aligned").key]
+        inputs = [samples, self.clap_identity, self._clips_identity]
         limits = [self._config.filter.copy_quantile, self._config.data.max_duration_s]
         lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
         parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, lesson, self._config.seed]

@@ -37,7 +37,7 @@ from synthio.records import Record
 R = TypeVar("R", bound=Record)
 #: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
 _COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
-_COMMANDS["evaluate"] = "evaluate t2a"
+_COMMANDS |= dict.fromkeys(("samples", "evaluate"), "evaluate t2a")
 
 
 def fingerprint(value: Any) -> str:

@@ -18,7 +18,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +26,15 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from synthio import audio, metrics
 from synthio.arms import fit_in_memory, prepare
 from synthio.backends.clap import Clap, embed_clips
-from synthio.backends.devices import in_batches, resolve_device
+from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
-from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
-from synthio.progress import Advance, Reporter
-from synthio.records import Clip, EvaluatedClip, bucket_duration_s, label_template
-from synthio.seeds import derive_seed
-from synthio.store import StageFolder, replacing
-
-Model = Literal["base", "aligned"]
+from synthio.progress import Reporter
+from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, label_template
+from synthio.store import StageFolder
 
 
 class _Result(BaseModel):
@@ -93,12 +88,12 @@ class Evaluation(_Result):
 def evaluate_generator(
     config: RunConfig,
     clips: Sequence[Clip],
-    generators: Mapping[Model, Callable[[], TextToAudio]],
+    samples: Mapping[GeneratorState, Samples],
     clap: Clap,
     folder: StageFolder,
     reporter: Reporter,
 ) -> Evaluation:
-    """Generate, judge and finish the stage. Generated clips are kept across kills; models load one after the other.
+    """Judge the generated clips and finish the stage, which has a summary only.
 
     Raises: `DataError` for clips with several labels, or without validation and test clips for the judge.
     """
@@ -107,13 +102,9 @@ def evaluate_generator(
     training = [clip for clip in clips if clip.split == "train"]
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
-    made = generate_planned(config, plan_clips(config, training, tuple(generators)), generators, folder, reporter)
     real = [_load(Path(clip.path), config) for clip in training]
     scorer = _scorer(config, training, real, known, clap, reporter)
-    generated = {
-        model: scorer.score_generated(folder.path, [clip for clip in made if clip.model == model])
-        for model in generators
-    }
+    generated = {state: scorer.score_generated(made) for state, made in samples.items()}
     evaluation = Evaluation(
         judge_training_clips=len(known),
         chance=1 / len(classes),
@@ -121,7 +112,7 @@ def evaluate_generator(
         generated=dict(generated),
         seconds=time.monotonic() - started,
     )
-    folder.finish(made, evaluation.model_dump(mode="json"))
+    folder.finish([], evaluation.model_dump(mode="json"))
     return evaluation
 
 
@@ -176,84 +167,6 @@ def check_clips(clips: Sequence[Clip]) -> None:
         )
 
 
-def plan_clips(config: RunConfig, training: Sequence[Clip], models: Sequence[Model]) -> list[EvaluatedClip]:
-    """The clips to generate: each follows the duration of a training clip of its class, in turn."""
-    durations: dict[str, list[float]] = defaultdict(list)
-    for clip in training:
-        durations[clip.labels[0]].append(min(clip.duration_s, config.data.max_duration_s))
-    return [
-        EvaluatedClip(
-            id=f"{model}/{label}/{number}",
-            model=model,
-            label=label,
-            # Labels may hold anything; a file name may not.
-            path=f"audio/{model}/{index:03d}-{number:03d}.flac",
-            duration_s=of_label[number % len(of_label)],
-            seed=derive_seed(config.seed, "evaluate", label, number),
-        )
-        for model in models
-        for index, (label, of_label) in enumerate(sorted(durations.items()))
-        for number in range(config.evaluate.clips_per_class)
-    ]
-
-
-def generate_planned(
-    config: RunConfig,
-    wanted: Sequence[EvaluatedClip],
-    generators: Mapping[Model, Callable[[], TextToAudio]],
-    folder: StageFolder,
-    reporter: Reporter,
-) -> list[EvaluatedClip]:
-    """Make the clips of `plan_clips` below ``folder``; one that the model refused says so, and is asked for again when
-    the stage did not finish.
-
-    Returns: in the order of ``wanted``.
-    """
-    finished = {name: clip for name, clip in folder.items(EvaluatedClip).items() if clip.failed is None}
-    with reporter.task("evaluate: generate", len(wanted), len(finished)) as advance:
-        for model, load in generators.items():
-            groups: dict[float, list[EvaluatedClip]] = defaultdict(list)
-            for clip in wanted:
-                if clip.model == model and clip.id not in finished:
-                    groups[bucket_duration_s(clip.duration_s)].append(clip)
-            if groups:
-                made = _generate_with(config, load(), groups, folder, reporter, advance)
-                finished.update((clip.id, clip) for clip in made)
-    return [finished[clip.id] for clip in wanted]
-
-
-def _generate_with(
-    config: RunConfig,
-    generator: TextToAudio,
-    groups: Mapping[float, Sequence[EvaluatedClip]],
-    folder: StageFolder,
-    reporter: Reporter,
-    advance: Advance,
-) -> list[EvaluatedClip]:
-    def call(batch: Sequence[EvaluatedClip]) -> Sequence[EvaluatedClip]:
-        prompts = [label_template((clip.label,)) for clip in batch]
-        length_s = asked_duration_s(generator, max(clip.duration_s for clip in batch))
-        made = generate_each(generator, prompts, length_s, [clip.seed for clip in batch])
-        finished = [_keep(clip, samples, generator, folder) for clip, samples in zip(batch, made, strict=True)]
-        folder.append(finished)
-        advance(len(batch))
-        return finished
-
-    batches = [in_batches(group, config.t2a.batch_size, call, reporter.warn) for group in groups.values()]
-    return [clip for batch in batches for clip in batch]
-
-
-def _keep(
-    clip: EvaluatedClip, made: audio.Waveform | str, generator: TextToAudio, folder: StageFolder
-) -> EvaluatedClip:
-    if isinstance(made, str):
-        return clip.model_copy(update={"failed": made})
-    with replacing(folder.path / clip.path) as partial:
-        cut = audio.fit(made, max(1, round(clip.duration_s * generator.sample_rate_hz)))
-        audio.write_flac(partial, cut, generator.sample_rate_hz)
-    return clip
-
-
 def _load(path: Path, config: RunConfig) -> audio.Waveform:
     return audio.load_start(path, config.data.max_duration_s, SAMPLE_RATE_HZ)
 
@@ -300,24 +213,24 @@ class _Scorer:
         """The reference row."""
         return self._scores(waveforms, clips, [], relative_diversity=1.0)
 
-    def score_generated(self, folder: Path, clips: Sequence[EvaluatedClip]) -> GeneratorScores:
+    def score_generated(self, made: Samples) -> GeneratorScores:
         """A row of generated clips; a silent or refused one is nobody's sound."""
         heard: list[audio.Waveform] = []
         taught: list[Clip] = []
         silent = []
-        for clip in clips:
+        for clip in made.clips:
             if clip.failed is not None:
                 silent.append(clip.label)
                 continue
-            samples = audio.load_generated(folder / clip.path, SAMPLE_RATE_HZ)
+            samples = audio.load_generated(made.folder / clip.path, SAMPLE_RATE_HZ)
             if audio.is_silent(samples):
                 silent.append(clip.label)
                 continue
             heard.append(samples)
-            taught.append(_as_clip(clip, folder, samples.shape[0] / SAMPLE_RATE_HZ))
+            taught.append(_as_clip(clip, made.folder, samples.shape[0] / SAMPLE_RATE_HZ))
         if len(heard) < 2:
-            why = next((f" ({clip.failed})" for clip in clips if clip.failed), "")
-            raise DataError(f"{len(silent)} of {len(clips)} generated clips are silent or refused{why}")
+            why = next((f" ({clip.failed})" for clip in made.clips if clip.failed), "")
+            raise DataError(f"{len(silent)} of {len(made.clips)} generated clips are silent or refused{why}")
         labels = [clip.labels[0] for clip in taught]
         rows, real = self._judge.embed(heard), self._real[balanced(self._real_labels)]
         diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
