@@ -91,7 +91,7 @@ def clap() -> None:
     """Zero-shot accuracy, mean over classes, over the 24 classes together, and over each set's own classes."""
     model = load_clap(ClapConfig(), Reporter())
     sets = {name: read_set(name) for name in ("instruments", "percussion")}
-    rows = {name: model.embed_audio(waveforms, RATE_HZ) for name, (waveforms, _) in sets.items()}
+    rows = {name: model.embed_audio(waveforms) for name, (waveforms, _) in sets.items()}
     every = sorted({label for _, labels in sets.values() for label in labels})
     for among, names in (("24 classes", every), ("the set's own classes", None)):
         means = []
@@ -116,7 +116,7 @@ def captions() -> None:
         clean = [audio.peak_normalise(waveforms[i]) for i in chosen]
         mixed = [_mixed(clip, effects[int(generator.integers(len(effects)))], generator) for clip in clean]
         for kind, clips in (("clean", clean), ("mixed", mixed)):
-            found = tagger.caption(clips, RATE_HZ, [(labels[i],) for i in chosen])
+            found = tagger.caption(clips, [(labels[i],) for i in chosen])
             share = np.mean(["in the background" in str(caption.text) for caption in found])
             show(f"captions: share with a background, {name}, {kind}", share)
 

@@ -69,7 +69,7 @@ class WordClap:
     def embed_text(self, texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
         return np.stack([self._row(text) for text in texts])
 
-    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> np.ndarray[Any, np.dtype[np.float32]]:
         spelled = ["".join(chr(round(float(sample) * 128)) for sample in waveform) for waveform in waveforms]
         rows = [np.sum([self._row(text) for text in s.split("|")], axis=0) for s in spelled]
         return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
@@ -110,7 +110,7 @@ def test_the_vocabulary_is_large_and_has_no_repeats() -> None:
 def test_tags_become_a_sentence(count: int, sentence: str) -> None:
     context = "a flute with rain on leaves in the background"
     heard = spell(*["a sound with a breathy tone"] * 2, "a sound with vibrato", *[context] * 3)
-    assert ClapTagger(WordClap(), count).caption([heard], RATE, [("flute",)]) == [Answer(sentence)]
+    assert ClapTagger(WordClap(), count).caption([heard], [("flute",)]) == [Answer(sentence)]
 
 
 def test_a_background_is_named_only_where_it_is_likelier_than_none() -> None:
@@ -118,7 +118,7 @@ def test_a_background_is_named_only_where_it_is_likelier_than_none() -> None:
     # Cosine of the context in these: 0, 0.32 and 0.71. Among 241 backgrounds at scale 10 it must lead by 0.55.
     context = "a flute with rain on leaves in the background"
     clips = [spell(quality), spell(quality, quality, quality, context), spell(quality, context)]
-    found = [str(result.text) for result in tagger.caption(clips, RATE, [("flute",)] * 3)]
+    found = [str(result.text) for result in tagger.caption(clips, [("flute",)] * 3)]
     assert ["background" in text for text in found] == [False, False, True]
     # Qualities take the place of a background that is not there.
     assert all(text.startswith("a flute with a breathy tone and ") for text in found)
@@ -128,14 +128,14 @@ def test_tags_never_name_the_label_and_clips_never_change_each_other() -> None:
     tagger = ClapTagger(WordClap(), 2)
     heard = [spell("a rain with rain in the background"), spell("a flute"), spell("a sound with vibrato")]
     labels = [("rain",), ("flute",), ("car_horn", "organ")]
-    together = tagger.caption(heard, RATE, labels)
-    assert together == [tagger.caption([w], RATE, [each])[0] for w, each in zip(heard, labels, strict=True)]
+    together = tagger.caption(heard, labels)
+    assert together == [tagger.caption([w], [each])[0] for w, each in zip(heard, labels, strict=True)]
     texts = [str(result.text) for result in together]
     assert texts[0].startswith("a rain with ")
     assert texts[0].count("rain") == 1
     assert texts[1].count("flute") == 1
     assert texts[2].startswith("a car horn and organ with vibrato and ")
-    assert tagger.caption([], RATE, []) == []
+    assert tagger.caption([], []) == []
 
 
 # Endpoint -------------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def endpoint(server: EndpointServer, **changes: Any) -> EndpointConfig:
 def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
     with EndpointServer(lambda body, earlier: chat(" A flute\n plays. ", 7, 3)) as server:
         captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6), Reporter())
-        found = captioner.caption([tone(), tone(0.2)], RATE, [('the "flute"',), ("a_b",)])
+        found = captioner.caption([tone(), tone(0.2)], [('the "flute"',), ("a_b",)])
     assert found == [ChatAnswer("A flute plays.", None, 7, 3, 3.0)] * 2
     by_text = {seen.text: seen for seen in server.seen}
     assert any('"the \\"flute\\""' in text for text in by_text)
@@ -164,11 +164,11 @@ def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
 
 def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:
     with EndpointServer(lambda body, earlier: error(422, "too loud")) as server:
-        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
+        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])
     assert found[0].text is None
     assert "too loud" in str(found[0].failed)
     with EndpointServer(lambda body, earlier: error(401)) as server, pytest.raises(BackendError, match="key"):
-        EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
+        EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])
 
 
 # transformers ---------------------------------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ def test_an_audio_language_model_captions_in_batches(request: pytest.FixtureRequ
     labels = [("flute",), ("a much longer label",), ("<|AUDIO|>",)]
     heard = [tone(0.4), tone(0.9, 200.0), tone(0.6, 900.0)]
     captioner = TransformersCaptioner(folder, None, "cpu", 3, Reporter())
-    together = captioner.caption(heard, RATE, labels)
-    alone = TransformersCaptioner(folder, None, "cpu", 1, Reporter()).caption(heard, RATE, labels)
+    together = captioner.caption(heard, labels)
+    alone = TransformersCaptioner(folder, None, "cpu", 1, Reporter()).caption(heard, labels)
     assert together == alone
     assert all(result.text or result.failed for result in together)
     assert all(result.input_tokens > 0 and 0 < result.output_tokens <= 80 for result in together)
@@ -277,7 +277,7 @@ def test_a_captioner_tells_when_memory_runs_out_and_keeps_what_fits(
 
     monkeypatch.setattr(captioner._model, "generate", small_card)
     heard, labels = [tone(0.3), tone(0.4)], [("flute",), ("oboe",)]
-    assert captioner.caption(heard, RATE, labels) == captioner.caption(heard, RATE, labels)
+    assert captioner.caption(heard, labels) == captioner.caption(heard, labels)
     assert sizes == [2, 1, 1, 1, 1]
     assert notes.warnings == ["out of memory: going on with batches of 1"]
 
@@ -421,5 +421,5 @@ def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:
 
 def test_an_answer_of_nothing_is_no_caption() -> None:
     with EndpointServer(lambda body, earlier: chat(" \n,")) as server:
-        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], RATE, [("flute",)])
+        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])
     assert [result.text for result in found] == [None]

@@ -118,7 +118,7 @@ class _SpokenFor:
     def __init__(self, rows: Sequence[tuple[float, float]]) -> None:
         self.rows = list(rows)
 
-    def embed_audio(self, waveforms: Sequence[np.ndarray], sample_rate_hz: int) -> np.ndarray:
+    def embed_audio(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
         return np.array([self.rows.pop(0) for _ in waveforms], dtype=np.float32)
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -257,7 +257,7 @@ class _FixedClap:
     logit_scale = 1.0
     sample_rate_hz = 16_000
 
-    def embed_audio(self, waveforms: list[np.ndarray], sample_rate_hz: int) -> np.ndarray:
+    def embed_audio(self, waveforms: list[np.ndarray]) -> np.ndarray:
         return np.stack([_unit(float(waveform[0])) for waveform in waveforms])
 
     def embed_text(self, texts: list[str]) -> np.ndarray:

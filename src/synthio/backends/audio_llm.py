@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
 from synthio.backends.devices import Batches, resolve_device
@@ -36,13 +35,9 @@ class TransformersCaptioner:
         self.sample_rate_hz = int(self._processor.feature_extractor.sampling_rate)
         self.clips_per_call = 4 * batch_size
 
-    def caption(
-        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Answer]:
+    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
         """One sentence per clip, or the failure that nothing was written."""
-        ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz) for waveform in waveforms]
-        clips = list(zip(ready, labels, strict=True))
-        return self._batches.apply(clips, self._batch)
+        return self._batches.apply(list(zip(waveforms, labels, strict=True)), self._batch)
 
     @torch.inference_mode()
     def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Answer]:

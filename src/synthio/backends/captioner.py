@@ -20,9 +20,7 @@ class Captioner(Protocol):
     clips_per_call: int
     """How many clips keep it busy; callers save their results between calls."""
 
-    def caption(
-        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Answer]:
+    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
         """One result per clip, in order. Raises: `BackendError` when no clip can ever succeed."""
         ...
 
@@ -33,9 +31,7 @@ class TemplateCaptioner:
     sample_rate_hz = 16_000
     clips_per_call = 256
 
-    def caption(
-        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Answer]:
+    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
         """``Sound of a {label}`` for each clip."""
         return [Answer(label_template(each)) for each in labels]
 

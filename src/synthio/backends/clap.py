@@ -31,10 +31,10 @@ class Clap(Protocol):
 
     logit_scale: float
     sample_rate_hz: int
-    """At which it hears; audio of another rate is resampled, and what a lower rate lost stays lost."""
+    """At which it hears."""
 
-    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
-        """``(clips, width)``, unit rows."""
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> Embeddings:
+        """``(clips, width)``, unit rows, of clips at ``sample_rate_hz``."""
 
     def embed_text(self, texts: Sequence[str]) -> Embeddings:
         """``(texts, width)``, unit rows."""
@@ -50,11 +50,10 @@ class TransformersClap:
         self.sample_rate_hz = int(extractor.sampling_rate)
         self.logit_scale = float(model.logit_scale_a.detach().exp())
 
-    def embed_audio(self, waveforms: Sequence[Waveform], sample_rate_hz: int) -> Embeddings:
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> Embeddings:
         """See `Clap.embed_audio`. Clips over the model's window are cut to it, never cropped at random."""
         window = int(self._extractor.nb_max_samples)
-        ready = [audio.resample(waveform, sample_rate_hz, self.sample_rate_hz)[:window] for waveform in waveforms]
-        return self._stack(self._audio_batches.apply(ready, self._audio_batch))
+        return self._stack(self._audio_batches.apply([waveform[:window] for waveform in waveforms], self._audio_batch))
 
     def embed_text(self, texts: Sequence[str]) -> Embeddings:
         """See `Clap.embed_text`."""
@@ -90,7 +89,7 @@ def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> Embeddings
     rows = []
     for part in chunks(clips, HEARD_AT_ONCE):
         heard = [audio.load_start(Path(clip.path), limit_s, clap.sample_rate_hz) for clip in part]
-        rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
+        rows.append(clap.embed_audio(heard))
     return np.concatenate(rows)
 
 

@@ -32,13 +32,11 @@ class ClapTagger:
         self._quality_rows = _centred(clap.embed_text([f"a sound with {tag}" for tag in self._qualities]))
         self._sentence_rows: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
 
-    def caption(
-        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Answer]:
+    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
         """One sentence per clip; never fails."""
         if not waveforms:
             return []
-        clips = self._clap.embed_audio(waveforms, sample_rate_hz)
+        clips = self._clap.embed_audio(waveforms)
         quality_scores = clips @ self._quality_rows.T
         sentences = []
         for row, own in enumerate(labels):

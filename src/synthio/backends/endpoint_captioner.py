@@ -30,12 +30,10 @@ class EndpointCaptioner:
         self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
         self.clips_per_call = 4 * config.concurrency
 
-    def caption(
-        self, waveforms: Sequence[Waveform], sample_rate_hz: int, labels: Sequence[tuple[str, ...]]
-    ) -> list[Answer]:
+    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
         """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
         calls = [
-            _audio_call(waveform, sample_rate_hz, own, self._max_tokens)
+            _audio_call(waveform, self.sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)
         ]
         return [replace(answer, text=clean(answer.text or "") or None) for answer in self._endpoint.chat(calls)]

@@ -50,9 +50,7 @@ def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> 
     """What became of every clip, and the captioner's own answers about those that could be read."""
     loaded = [_load(config, clip, captioner.sample_rate_hz) for clip in clips]
     heard = [(index, samples) for index, samples in enumerate(loaded) if not isinstance(samples, str)]
-    answers = captioner.caption(
-        [samples for _, samples in heard], captioner.sample_rate_hz, [clips[index].labels for index, _ in heard]
-    )
+    answers = captioner.caption([samples for _, samples in heard], [clips[index].labels for index, _ in heard])
     results = [Answer(None, samples if isinstance(samples, str) else None) for samples in loaded]
     for (index, _), answer in zip(heard, answers, strict=True):
         results[index] = answer

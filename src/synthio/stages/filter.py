@@ -61,7 +61,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
         for part in chunks(training, HEARD_AT_ONCE):
             heard = [_load(clip, config, clap) for clip in part]
             spectra += [spectrum(waveform, window_s) for waveform in _for_copies(heard, clap)]
-            rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
+            rows.append(clap.embed_audio(heard))
             advance(len(part))
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
@@ -115,7 +115,7 @@ def compare(
     clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]], classes: Sequence[str]
 ) -> Similarities:
     """How near each clip is to its own labels, and to the nearest of the other ``classes``."""
-    return _similarities(clap, clap.embed_audio(waveforms, clap.sample_rate_hz), labels, classes)
+    return _similarities(clap, clap.embed_audio(waveforms), labels, classes)
 
 
 def _similarities(

@@ -168,7 +168,7 @@ def _embed_corpus(
                     heard.append(samples)
                     digests.append(list(bytes.fromhex(digest)))
                     kept.append(index)
-                rows.append(clap.embed_audio(heard, clap.sample_rate_hz))
+                rows.append(clap.embed_audio(heard))
                 advance(min(_CHUNK, len(files) - start))
         return {
             "rows": torch.from_numpy(np.concatenate(rows)),
