@@ -393,7 +393,7 @@ def test_log_mels_lie_within_their_range(samples: Samples, rate_hz: int) -> None
 def test_log_mels_peak_at_the_tone_and_ignore_the_level(frequency_hz: int) -> None:
     mels = audio.log_mel_db(tone(frequency_hz), RATE_HZ)
     brightest = int(mels.mean(axis=0).argmax())
-    filters = audio._mel_filters(RATE_HZ, 512, 64)
+    filters = audio.mel_filters(RATE_HZ, 512, 64)
     centre_hz = float(np.linspace(0, RATE_HZ / 2, 257) @ filters[:, brightest] / filters[:, brightest].sum())
     assert centre_hz == pytest.approx(frequency_hz, rel=0.12)
     assert np.abs(audio.log_mel_db(tone(frequency_hz, peak=0.05), RATE_HZ) - mels).max() < 0.5

@@ -341,7 +341,8 @@ def is_silent(samples: Waveform) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
+def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> npt.NDArray[np.float64]:
+    """Triangular filters, ``(n_fft // 2 + 1, n_mels)``."""
     from transformers.audio_utils import mel_filter_bank
 
     filters: npt.NDArray[np.float64] = mel_filter_bank(
@@ -368,7 +369,7 @@ def log_mel_db(
     samples: Waveform, sample_rate_hz: int, n_mels: int = 64, range_db: float = 80.0, n_fft: int = 512, hop: int = 160
 ) -> npt.NDArray[np.float32]:
     """Log-mel spectrogram in dB under the clip's own peak, floored at ``-range_db``. Shape ``(frames, n_mels)``."""
-    mel = power_spectrogram(samples, n_fft, hop) @ _mel_filters(sample_rate_hz, n_fft, n_mels)
+    mel = power_spectrogram(samples, n_fft, hop) @ mel_filters(sample_rate_hz, n_fft, n_mels)
     decibels = 10 * np.log10(np.maximum(mel, 1e-10))
     return np.asarray(np.maximum(decibels - decibels.max(), -range_db), dtype=np.float32)
 
@@ -433,6 +434,11 @@ def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:
 def write(path: Path, samples: Waveform, sample_rate_hz: int, container: str) -> None:
     """As `write_flac`, in a container of `CONTAINERS`, whatever the path ends in."""
     # libsndfile does not tell a full disk from a format that it cannot write.
+    path.write_bytes(encoded(samples, sample_rate_hz, container))
+
+
+def encoded(samples: Waveform, sample_rate_hz: int, container: str) -> bytes:
+    """The content of such a file."""
     content = io.BytesIO()
     sf.write(content, np.clip(samples, -1.0, 1.0), sample_rate_hz, format=container, subtype="PCM_16")
-    path.write_bytes(content.getbuffer())
+    return content.getvalue()

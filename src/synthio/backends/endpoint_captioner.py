@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from synthio import audio
 from synthio.audio import Waveform
@@ -40,11 +37,8 @@ class EndpointCaptioner:
 
 
 def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...], max_tokens: int) -> ChatCall:
-    import soundfile as sf
-
-    wav = io.BytesIO()
-    sf.write(wav, np.clip(audio.peak_normalise(waveform), -1, 1), sample_rate_hz, format="WAV", subtype="PCM_16")
-    encoded = base64.b64encode(wav.getvalue()).decode("ascii")
+    wav = audio.encoded(audio.peak_normalise(waveform), sample_rate_hz, "WAV")
+    encoded = base64.b64encode(wav).decode("ascii")
     content: list[dict[str, Any]] = [
         {"type": "text", "text": instruction(labels)},
         {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}},

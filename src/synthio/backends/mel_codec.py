@@ -16,7 +16,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers.audio_utils import mel_filter_bank
+
+from synthio.audio import mel_filters
 
 #: Multiplicative updates that turn mel bands into FFT bins (Lee & Seung 2001).
 _MEL_INVERSION_UPDATES = 50
@@ -157,14 +158,4 @@ class MelCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _filters(self) -> Tensor:
         """Triangular mel filters, ``(n_fft // 2 + 1, n_mels)``."""
         config = self.config
-        return torch.from_numpy(
-            mel_filter_bank(
-                num_frequency_bins=config.n_fft // 2 + 1,
-                num_mel_filters=config.n_mels,
-                min_frequency=20.0,
-                max_frequency=config.sampling_rate / 2,
-                sampling_rate=config.sampling_rate,
-                norm="slaney",
-                mel_scale="slaney",
-            )
-        ).float()
+        return torch.from_numpy(mel_filters(config.sampling_rate, config.n_fft, config.n_mels)).float()
