@@ -56,14 +56,7 @@ def calls(answers: Sequence[Answer]) -> Calls:
 def spent(folder: StageFolder) -> dict[str, object]:
     """Tokens and cost over all sittings, for the stage's summary."""
     every = list(folder.items(Calls).values())
-    usage = {
-        "requests": sum(c.requests for c in every),
-        "failed_requests": sum(c.failed_requests for c in every),
-        "input_tokens": sum(c.input_tokens for c in every),
-        "output_tokens": sum(c.output_tokens for c in every),
-        "cost": sum(c.cost for c in every),
-    }
-    return {"usage": usage}
+    return {"usage": {name: sum(getattr(c, name) for c in every) for name in Calls.model_fields if name != "id"}}
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
