@@ -72,7 +72,7 @@ def run_draw(
     pools = {"synthio": synthetic_clips(pipeline.rounds())} if arm == "synthio" else {}
     exams = left_over(config, training, cell.dataset, out.with_suffix(".draws") / f"{cell.dataset}-{cell.seed}")
     exam = [clip.model_copy(update={"split": "test"}) for clips in exams.values() for clip in clips]
-    material = prepare(config, [*training, *exam], pools, Reporter())
+    material = prepare(config, [*training, *exam], pools, Reporter(), config.train.arms)
     material = replace(material, shares={arm: added_share(config, material, arm)})
     targets, device = material.examples["test"].targets.numpy(), resolve_device(config.train.device)
     for seed in todo:

@@ -740,10 +740,8 @@ def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> No
 def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project: Project) -> None:
     pytest.importorskip("audiomentations")
     arms = ("gold", "noise", "pitch_shift", "specaugment", "audiomentations")
-    train = project.config.train.model_copy(update={"arms": arms})
-    config = project.config.model_copy(update={"train": train})
-    material = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
-    real, rounds = material.real.examples, config.imagine.captions_per_clip
+    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener(), arms)
+    real, rounds = material.real.examples, project.config.imagine.captions_per_clip
     assert len(material.added["gold"].keys) == 0
     for arm in arms[1:]:
         added = material.added[arm].examples
@@ -751,18 +749,17 @@ def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project
         assert torch.equal(added.targets, real.targets.repeat(rounds))
         assert material.added[arm].keys == material.real.keys * rounds
         assert not torch.allclose(features(added), features(real).repeat(rounds, 1, 1))
-    again = prepare(config, project.clips, {"synthio": project.synthetic}, Listener())
+    again = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener(), arms)
     for arm in arms[1:]:
         assert torch.equal(features(again.added[arm].examples), features(material.added[arm].examples))
 
 
 def test_every_copy_has_its_own_generator_and_the_copies_come_round_by_round(project: Project) -> None:
     """Second implementation: copy by copy, each decoded anew."""
-    train = project.config.train.model_copy(update={"arms": ("noise", "specaugment")})
-    config = project.config.model_copy(update={"train": train})
-    material = prepare(config, project.clips, {}, Listener())
+    config, arms = project.config, ("noise", "specaugment")
+    material = prepare(config, project.clips, {}, Listener(), arms)
     clips = [clip for clip in project.clips if clip.split == "train"]
-    for arm in train.arms:
+    for arm in arms:
         expected = []
         for number in range(config.imagine.captions_per_clip):
             for clip in clips:

@@ -197,8 +197,11 @@ class Material:
     """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
 
 
-def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Reporter) -> Material:
-    """Fit the feature extractor to the training split and compute every clip's features, once.
+def prepare(
+    config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Reporter, arms: Iterable[Arm] = ()
+) -> Material:
+    """Fit the feature extractor to the training split and compute every clip's features, once, with those of the
+    augmented copies that ``arms`` add.
 
     Raises: `ModelError` for the model, `DataError` for a clip that cannot be decoded.
     """
@@ -230,7 +233,7 @@ def prepare(config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Re
         added: dict[Arm, Part] = {"gold": Part(Examples([], real.examples.targets[:0]), ())}
         for arm in ARMS_WITH_FILES:
             added[arm] = Part(examples(pools.get(arm, ())), _keys(pools.get(arm, ()), problem))
-    for arm in config.train.arms:
+    for arm in arms:
         if arm not in added:
             added[arm] = _augmented(config, arm, splits["train"], real, frontend, reporter)
     return Material(source, frontend, problem, classes, splits, real, held_out, added, {})

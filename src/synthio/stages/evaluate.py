@@ -176,14 +176,13 @@ def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], re
 
     Returns: the mean over classes of its accuracy.
     """
-    alone = config.model_copy(update={"train": config.train.model_copy(update={"arms": ("gold",)})})
     labels = [clip.labels[0] for clip in training]
     clips = [training[i].model_copy(update={"split": "train"}) for i in balanced(labels)]
     # Nothing is selected here, so there are no validation clips, and no reason to warn of that.
     held_out = [clip.model_copy(update={"split": "test"}) for clip in exam]
-    material = prepare(alone, [*clips, *held_out], {}, Reporter())
+    material = prepare(config, [*clips, *held_out], {}, Reporter())
     with reporter.task("evaluate: lesson", config.train.steps) as advance:
-        model, _ = fit_in_memory(alone, material, "gold", 0, advance, reporter)
+        model, _ = fit_in_memory(config, material, "gold", 0, advance, reporter)
     inputs = material.examples["test"].inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     named = np.array(material.classes)[scores.argmax(axis=1)]

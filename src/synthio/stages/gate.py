@@ -98,9 +98,7 @@ def _score_all(
     finished = folder.items(GatedClip)
     pending = [unit for unit in units if not all(name in finished for name in wanted[unit])]
     if pending:
-        # No other arm's clips are needed here.
-        alone = config.model_copy(update={"train": config.train.model_copy(update={"arms": ("synthio",)})})
-        material = prepare(alone, clips, {"synthio": synthetic}, reporter)
+        material = prepare(config, clips, {"synthio": synthetic}, reporter)
         steps = config.train.steps
         with reporter.task("gate", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
             for fold, share in pending:

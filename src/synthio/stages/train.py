@@ -87,9 +87,8 @@ def _prepare(
     """What the trainings of these arms share."""
     check_clips(clips, pools)
     check_arms(config)
-    unfinished = config.model_copy(update={"train": config.train.model_copy(update={"arms": arms})})
     own_pools = {arm: pool for arm, pool in pools.items() if arm in arms}
-    return replace(prepare(unfinished, clips, own_pools, reporter), shares=shares)
+    return replace(prepare(config, clips, own_pools, reporter, arms), shares=shares)
 
 
 @dataclass(frozen=True)
