@@ -83,26 +83,13 @@ def macro_f1(targets: BoolArray, decisions: BoolArray) -> float:
     return float(f1_score(targets, decisions, average="macro", zero_division=np.nan))
 
 
-def average_precision(targets: BoolArray, scores: FloatArray) -> FloatArray:
-    """Average precision of every class, sum over thresholds of (R_k - R_{k-1}) P_k; NaN for a class without clips."""
+def mean_average_precision(targets: BoolArray, scores: FloatArray) -> float:
+    """Mean of average precision, sum over thresholds of (R_k - R_{k-1}) P_k, over the classes that some clip has; NaN
+    when no clip has any."""
     from sklearn.metrics import average_precision_score
 
-    return np.array(
-        [
-            average_precision_score(targets[:, k], scores[:, k]) if targets[:, k].any() else np.nan
-            for k in range(targets.shape[1])
-        ]
-    )
-
-
-def mean_average_precision(targets: BoolArray, scores: FloatArray) -> float:
-    """Mean of `average_precision` over the classes that some clip has; NaN when no clip has any."""
-    return _mean_or_nan(average_precision(targets, scores))
-
-
-def _mean_or_nan(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    values = [average_precision_score(targets[:, k], scores[:, k]) for k in np.flatnonzero(targets.any(axis=0))]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def weighted_mean_average_precision(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
