@@ -119,9 +119,9 @@ def shorten(text: str, limit_px: float) -> str:
     return kept.rstrip() + "…"
 
 
-def _label(svg: ET.Element, text: str, x: float, y: float, limit_px: float, css: str = "label end") -> None:
+def _label(svg: ET.Element, text: str, x: float, y: float, limit_px: float) -> None:
     """A text that is cut to fit, with the whole of it as a tooltip."""
-    element = _add(svg, "text", shorten(text, limit_px), x=x, y=y, class_=css)
+    element = _add(svg, "text", shorten(text, limit_px), x=x, y=y, class_="label end")
     if element.text != text:
         _add(element, "title", text)
 
@@ -383,16 +383,14 @@ def _heat_palette() -> npt.NDArray[np.uint8]:
     return np.stack([np.interp(np.arange(256), at, channel) for channel in anchors.T], axis=1).astype(np.uint8)
 
 
-def spectrogram_png(
-    log_mel_db: npt.NDArray[np.float32], range_db: float = 80.0, width_px: int = 320, height_px: int = 96
-) -> bytes:
+def spectrogram_png(log_mel_db: npt.NDArray[np.float32], range_db: float = 80.0) -> bytes:
     """A log-mel spectrogram as PNG: time to the right, frequency upwards.
 
     Args: ``log_mel_db`` has shape ``(frames, n_mels)`` and values from ``-range_db`` (dark) to 0 (bright).
     """
     levels = np.clip(np.nan_to_num(log_mel_db, nan=-range_db) / range_db + 1.0, 0.0, 1.0)
     pixels = np.ascontiguousarray((255 * levels).round().astype(np.uint8).T[::-1])
-    picture = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(pixels).resize((320, 96), Image.Resampling.BILINEAR)
     picture.putpalette(_heat_palette().tobytes())
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", optimize=True)

@@ -229,6 +229,6 @@ def label_template(labels: tuple[str, ...]) -> str:
     return f"Sound of a {' and '.join(readable(label) for label in labels)}"
 
 
-def bucket_duration_s(duration_s: float, step_s: float = 0.5) -> float:
-    """The next multiple of ``step_s``: a pipeline call has one duration, so clips are batched by this and cut after."""
-    return max(1, -(-round(duration_s * 1000) // round(step_s * 1000))) * step_s
+def bucket_duration_s(duration_s: float) -> float:
+    """The next half second: a pipeline call has one duration, so clips are batched by this and cut after."""
+    return max(1, -(-round(duration_s * 1000) // 500)) * 0.5
