@@ -128,6 +128,27 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
     assert folder.manifest(PreferencePair) == whole.manifest(PreferencePair)
 
 
+def test_the_adapter_is_of_the_chosen_step(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    """Not of the last one: where training goes on to worse weights, it is as if it had stopped at the best."""
+    knobs = {"method": "erm", "learning_rate": 0.1, "evaluate_every": 4, "patience": 9, "held_out_fraction": 0.4}
+    whole = run(make_config(small_data, flow_model, tmp_path / "a", steps=24, **knobs), tmp_path / "a")
+    chosen = whole.summary()["chosen_step"]
+    assert 0 < chosen < stage.read_curve(whole)[-1].step
+    stopped = run(make_config(small_data, flow_model, tmp_path / "b", steps=chosen, **knobs), tmp_path / "b")
+    kept, expected = (load_file(f.path / "adapter" / "adapter_model.safetensors") for f in (whole, stopped))
+    assert kept.keys() == expected.keys()
+    for name, weights in kept.items():
+        torch.testing.assert_close(weights, expected[name])
+
+
+def test_losers_of_one_clip_differ(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    config = make_config(small_data, flow_model, tmp_path, losers_per_clip=2)
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    folder = StageFolder(tmp_path, "losers", "k")
+    pairs = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    assert len({(folder.path / pair.loser_path).read_bytes() for pair in pairs}) == len(pairs) == 16
+
+
 def test_held_out_pairs_are_never_trained_on(
     small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,9 +202,31 @@ def test_winner_and_loser_share_one_time_and_one_noise_and_pairs_do_not() -> Non
     stage.pair_errors(config, stage._Pairs(pairs, latents, conditioning), generator, drawn)
     assert generator.durations_s == {1.0}
     (noise, time), (again, same_time) = generator.given
+    held_out = [pair.model_copy(update={"held_out": True}) for pair in pairs]
+    stage._HeldOut(config, stage._Pairs(held_out, latents, conditioning), generator, Reporter())
+    measured = torch.cat([noise[: len(noise) // 2] for noise, _ in generator.given[2:]])
+    assert len({tuple(row.flatten().tolist()) for row in measured}) == len(measured) == 3 * stage._DRAWS
     assert torch.equal(noise[:3], noise[3:]) and torch.equal(time[:3], time[3:])
     assert torch.equal(noise, again) and torch.equal(time, same_time)
     assert len({tuple(row.flatten().tolist()) for row in noise[:3]}) == 3 and len(set(time[:3].tolist())) == 3
+
+
+def test_every_step_draws_pairs_times_and_noises_of_its_own() -> None:
+    """Pairs of one duration, which comes as often as it has pairs."""
+    pairs = [
+        PreferencePair(
+            id=f"p{k}", clip_id=f"c{k}", prompt="x", loser_path="x", duration_s=1 if k < 18 else 2, held_out=False
+        )
+        for k in range(20)
+    ]
+    config = RunConfig.model_validate({"data": {"path": "x"}, "align": {"batch_size": 4}})
+    drawn = [stage._draw_batch(config, stage._Pairs(pairs, {}, {}), step) for step in range(300)]
+    assert all(len({pair.duration_s for pair, _ in batch}) == 1 for batch in drawn)
+    share = np.mean([batch[0][0].duration_s == 1 for batch in drawn])
+    assert 0.84 < share < 0.96
+    assert {pair.id for batch in drawn for pair, _ in batch} == {pair.id for pair in pairs}
+    seeds = [seed for batch in drawn for _, seed in batch]
+    assert len(set(seeds)) == len(seeds)
 
 
 def grouped(*groups: str | None) -> list[Clip]:
@@ -230,6 +273,9 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     assert len(refused) + len(pairs) == len(training) * config.align.losers_per_clip
     assert all("NaN" in reason for reason in refused.values())
     assert f"refused {len(refused)} of" in heard.warnings[0]
+    # Asked again, where the stage did not finish, they are there.
+    every = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    assert len(every) == len(training) and all((folder.path / pair.loser_path).is_file() for pair in every)
     with torch.no_grad():
         encoder.get_input_embeddings().weight[:] = torch.nan
     with pytest.raises(BackendError, match="too many to align; the first because: .*NaN"):

@@ -38,6 +38,27 @@ def test_pitch_moves_and_length_stays() -> None:
     assert augment.pitch_shift(clip[:300], RATE_HZ, 2.0).shape == (300,)
 
 
+def test_arms_vary_what_they_are_named_after() -> None:
+    pytest.importorskip("librosa")
+    clip = (0.5 * np.sin(2 * np.pi * 220 * np.arange(RATE_HZ) / RATE_HZ)).astype(np.float32)
+    for seed in range(4):
+        noisy, shifted = (
+            augment.AUGMENTATIONS[arm](clip, RATE_HZ, np.random.default_rng(seed)) for arm in ("noise", "pitch_shift")
+        )
+        assert 9 < 10 * np.log10(np.square(clip).mean() / np.square(noisy - clip).mean()) < 31
+        semitones = 12 * np.log2(audio.pitch_hz(shifted, RATE_HZ) / 220)
+        expected = np.random.default_rng(seed).uniform(*augment.SEMITONE_RANGE)
+        assert semitones == pytest.approx(expected, abs=0.4)
+
+
+def test_masks_are_of_frames_and_of_bands_and_anywhere() -> None:
+    features = torch.rand(300, 1, 40, 20, generator=torch.Generator().manual_seed(0)) + 1
+    changed = (augment.mask_features(features.clone(), 0.25, np.random.default_rng(0)) != features)[:, 0]
+    for whole in (changed.all(dim=2), changed.all(dim=1)):
+        # Every frame, and every band, is masked in some clip; a third of the clips or more have it at all.
+        assert whole.any(dim=0).all() and whole.any(dim=1).float().mean() > 0.3
+
+
 def test_masks_are_at_the_floor_and_no_wider_than_allowed() -> None:
     features = torch.rand(8, 1, 40, 20, generator=torch.Generator().manual_seed(0)) + 1
     masked = augment.mask_features(features.clone(), 0.25, np.random.default_rng(0))

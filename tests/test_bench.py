@@ -269,6 +269,19 @@ def test_cells_are_made_again_when_clips_or_comparisons_are_read_otherwise(
     assert settings_key(config) == before[1]
 
 
+def test_cells_are_made_again_for_another_domain_or_corpus(small_data: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        shutil.copy(next(small_data.rglob("*.wav")), tmp_path / name / f"{name}.wav")
+
+    def key(arm: str, corpus: str = "one", domain: str = "tones") -> str:
+        content = {"data": {"path": str(small_data), "domain": domain}, "train": {"arms": [arm]}}
+        return content_key(RunConfig.model_validate({**content, "retrieve": {"corpus": str(tmp_path / corpus)}}))
+
+    assert key("retrieval") != key("retrieval", "other") and key("gold") == key("gold", "other")
+    assert key("synthio") != key("synthio", domain="bells")
+
+
 def test_long_tailed_draws_have_head_and_tail_apart(recipe: Path, tmp_path: Path) -> None:
     tail = ["base.data.sample.shape=long_tail", "base.data.sample.imbalance_factor=4", "sizes=[5]", "arms=[gold]"]
     result = synthio("bench", recipe, f"output={tmp_path}", *tail, "--quiet")

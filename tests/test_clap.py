@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from tiny_models import with_half_of
+from transformers import ClapModel
 
 from synthio.backends.clap import load_clap
 from synthio.config import CaptionConfig, ClapConfig, DataConfig, RunConfig
@@ -35,6 +36,21 @@ def test_rows_are_unit_and_do_not_depend_on_the_batch(clap_model: Path) -> None:
             one, other = large.embed_text(texts), single.embed_text(texts)
         np.testing.assert_allclose(one, other, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=1e-5)
+
+
+def test_the_scale_is_that_of_the_models_own_logits(clap_model: Path, tmp_path: Path) -> None:
+    """The published rule accepts clips by it."""
+    model = ClapModel.from_pretrained(clap_model).eval()
+    with torch.no_grad():
+        model.logit_scale_a.fill_(2.5)
+        spectrum, tokens = torch.randn(2, 1, 126, 32), torch.tensor([[2, 4, 3]])
+        told = model(tokens, spectrum, is_longer=torch.zeros(2, 1, dtype=torch.bool))
+        scale = told.logits_per_audio / (told.audio_embeds @ told.text_embeds.T)
+    saved = shutil.copytree(clap_model, tmp_path / "scaled")
+    model.save_pretrained(saved)
+    assert load_clap(ClapConfig(model=str(saved)), Reporter()).logit_scale == pytest.approx(
+        float(scale[0, 0]), rel=1e-4
+    )
 
 
 def test_long_clips_are_cut_the_same_way_every_time(clap_model: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from synthio.backends.classifier import (
     resize_positions,
     save_classifier,
 )
-from synthio.backends.fine_tuning import Examples, Optimisation, fine_tune, predict
+from synthio.backends.fine_tuning import Examples, Optimisation, _optimiser, fine_tune, predict
 from synthio.errors import BackendError, DataError, ModelError, StoreError
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -547,3 +548,23 @@ def test_the_head_learns_at_its_own_rate(ast_folder: Path) -> None:
     moved = {name: float((value - before[name]).abs().max()) for name, value in model.state_dict().items()}
     assert moved["classifier.dense.weight"] > 1e-5
     assert max(change for name, change in moved.items() if not name.startswith("classifier.")) < 1e-6
+
+
+def test_rates_warm_up_and_decay_and_biases_and_norms_do_not(ast_folder: Path) -> None:
+    """AdamW's steps are about as long as the rate: none at first, the longest after a tenth, hardly any at the end."""
+    model, examples = problem(ast_folder, SINGLE)
+    seen = [model.classifier.dense.weight.detach().clone()]
+    rates = settings(steps=40)
+    order = np.arange(rates.steps * rates.batch_size) % 12
+    fine_tune(
+        model, examples, order, None, rates, lambda _: seen.append(model.classifier.dense.weight.detach().clone())
+    )
+    lengths = [float((after - before).abs().mean()) for before, after in pairwise(seen)]
+    assert lengths[0] == 0 < lengths[1] < lengths[3]
+    # A cosine of 36 steps has 0.002 of its peak left at its last, a straight line 0.03.
+    assert lengths[-1] < 0.01 * max(lengths)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = _optimiser(model, rates).param_groups
+    decayed = {names[parameter] for group in groups if group["weight_decay"] for parameter in group["params"]}
+    assert "classifier.dense.weight" in decayed
+    assert not [name for name in decayed if name.endswith("bias") or "norm" in name]

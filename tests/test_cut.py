@@ -433,6 +433,16 @@ def test_raven_says_on_which_channel(site: Path, tmp_path: Path) -> None:
     assert levels == pytest.approx({"wren": 0.1, "robin": 0.3}, abs=1e-3)
 
 
+def test_two_channels_of_one_label_and_time_are_two_clips(site: Path, tmp_path: Path) -> None:
+    """Two wrens at once: under one file name the second was both."""
+    left, right = (0.1 * buzz(6 * RATE_HZ) + level for level in (0.1, 0.3))
+    sf.write(site / "stereo.wav", np.stack([left, right], axis=1), RATE_HZ, subtype="FLOAT")
+    header = "Channel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
+    found = cut(tmp_path, written(site / "stereo.txt", header + "1\t1\t2\twren\n2\t1\t2\twren\n"))
+    levels = [sf.read(Path(found.table).parent / row["path"])[0].mean() for row in table_of(found)]
+    assert sorted(levels) == pytest.approx([0.1, 0.3], abs=1e-3)
+
+
 def test_a_channel_that_a_recording_does_not_have_is_told(site: Path, tmp_path: Path) -> None:
     header = "Channel\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
     found = cut(tmp_path, written(site / "dawn.txt", header + "1\t1\t2\twren\n3\t1\t2\trobin\n"))

@@ -12,15 +12,16 @@ import pytest
 import tiny_ast
 from test_train import make_clips, make_config
 
-from synthio.audio import Waveform, write_flac
-from synthio.backends.clap import embed_clips
+from synthio.audio import Waveform, load_start, write_flac
+from synthio.backends.clap import embed_clips, load_clap
 from synthio.backends.text_to_audio import load_text_to_audio
-from synthio.config import RunConfig
+from synthio.config import ClapConfig, RunConfig
+from synthio.copies import SAMPLE_RATE_HZ
 from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
-from synthio.records import Clip, Samples, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, balanced, check_clips, lesson
+from synthio.records import Clip, EvaluatedClip, Samples, Split
+from synthio.stages.evaluate import Evaluation, GeneratorScores, _scorer, balanced, check_clips, lesson
 from synthio.stages.samples import generate_samples, plan_samples
 from synthio.store import StageFolder, StoreError
 
@@ -146,6 +147,35 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
 
 def test_balanced_gives_every_class_the_same_weight() -> None:
     assert balanced(["a", "a", "a", "b", "b"]) == [0, 1, 2, 3, 4, 3]
+
+
+def test_real_clips_given_back_are_copies_as_near_and_as_diverse_as_they_are(clap_model: Path, tmp_path: Path) -> None:
+    """Four low notes and two high ones, each of these twice; and then a silent clip, which is nobody's sound."""
+    clips = make_clips(tmp_path / "real", {"train": 4, "valid": 4, "test": 2})
+    clips = [c for c in clips if c.split != "train" or c.labels == ("low",) or c.id < "train-4"]
+    training, known = ([c for c in clips if (c.split == "train") == own] for own in (True, False))
+    content = make_config(tiny_ast.build(tmp_path / "ast"), tmp_path, steps=2).model_dump()
+    config = RunConfig.model_validate({**content, "evaluate": {"judge_steps": 60}})
+    real = [load_start(Path(c.path), config.data.max_duration_s, SAMPLE_RATE_HZ) for c in training]
+    clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
+    scorer = _scorer(config, training, real, known, clap, Reporter())
+    labels = [c.labels[0] for c in training]
+    made = [
+        EvaluatedClip(id=f"base/{k}", model="base", label=labels[i], path=training[i].path, duration_s=0.3, seed=k)
+        for k, i in enumerate(balanced(labels))
+    ]
+    given = scorer.score_generated(Samples(tmp_path, tuple(made)))
+    assert (labels.count("low"), labels.count("high"), given.clips, given.silent) == (4, 2, 8, 0)
+    assert given.copy_rate == 1.0
+    assert given.frechet_distance == pytest.approx(0, abs=1e-3)
+    # Of pairs of two clips, each twice, two thirds are of different ones.
+    assert given.relative_diversity == pytest.approx((1 + 2 / 3) / 2, abs=0.01)
+    assert given.per_class["low"] > 0.7
+    write_flac(tmp_path / "silent.flac", np.zeros(4_800, np.float32), SAMPLE_RATE_HZ)
+    silent = made[0].model_copy(update={"label": "low", "path": "silent.flac"})
+    worse = scorer.score_generated(Samples(tmp_path, (*made, silent)))
+    assert (worse.clips, worse.silent) == (9, 1)
+    assert worse.per_class["low"] == pytest.approx(given.per_class["low"] * 4 / 5)
 
 
 def test_a_lesson_is_as_good_as_its_clips(tmp_path: Path) -> None:

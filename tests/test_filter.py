@@ -202,15 +202,20 @@ def test_clips_are_judged_some_at_a_time_and_kept(
         assert verdict.similarity == pytest.approx(at_once[name].similarity, abs=1e-5)
 
 
-def test_a_clap_of_a_higher_rate_hears_what_is_above_8_khz(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:
-    """Cymbals, birds and hiss once lost their top on the way to a 48 kHz CLAP."""
-    shutil.copytree(clap_model, tmp_path / "wide")
+def wide(clap_model: Path, root: Path) -> Path:
+    """The CLAP, hearing at 48 kHz."""
+    shutil.copytree(clap_model, root / "wide")
     extractor = ClapFeatureExtractor(
         feature_size=32, sampling_rate=48_000, hop_length=384, max_length_s=1, fft_window_size=1536, frequency_min=30,
         frequency_max=24_000, truncation="rand_trunc", padding="pad",
     )  # fmt: skip
-    extractor.save_pretrained(tmp_path / "wide")
-    config = config.model_copy(update={"clap": ClapConfig(model=str(tmp_path / "wide"))})
+    extractor.save_pretrained(root / "wide")
+    return root / "wide"
+
+
+def test_a_clap_of_a_higher_rate_hears_what_is_above_8_khz(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:
+    """Cymbals, birds and hiss once lost their top on the way to a 48 kHz CLAP."""
+    config = config.model_copy(update={"clap": ClapConfig(model=str(wide(clap_model, tmp_path)))})
     time = np.arange(24_000) / 48_000
     low, high = 0.3 * np.sin(2 * np.pi * 300 * time), 0.3 * np.sin(2 * np.pi * 15_000 * time)
     verdicts = judge(config, tmp_path, {"low": low, "both": low + high}, rate_hz=48_000)
@@ -225,6 +230,43 @@ def test_a_training_clip_given_back_is_a_copy(config: RunConfig, small_data: Pat
     assert verdicts["copy"].reason == "copy" and verdicts["copy"].is_copy and not verdicts["copy"].accepted
     assert verdicts["copy"].nearest_clip_id is not None and "hiss-0" in verdicts["copy"].nearest_clip_id
     assert verdicts["other"].accepted
+
+
+def test_a_copy_names_the_clip_that_it_is_of(config: RunConfig, small_data: Path, tmp_path: Path) -> None:
+    train = small_data / "train"
+    copied = {name: sf.read(train / name[:-2] / f"{name}.wav")[0] for name in ("low_tone_2", "hiss_3", "low_tone_1")}
+    verdicts = judge(config, tmp_path, copied)
+    for name in copied:
+        assert name.replace("_", "-") in (verdicts[name].nearest_clip_id or ""), name
+
+
+def test_copies_are_looked_for_at_16_khz_whatever_the_clap_hears(
+    config: RunConfig, clap_model: Path, small_data: Path, tmp_path: Path
+) -> None:
+    """Taken for 16 kHz, a clip at 48 kHz is compared by its first third only."""
+    settings = {"clap": ClapConfig(model=str(wide(clap_model, tmp_path))), "filter": FilterConfig(rule="none")}
+    original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
+    sounds = {"copy": original, "begins alike": np.concatenate([original[:3_000], _noise(99)[3_000:]])}
+    verdicts = judge(config.model_copy(update=settings), tmp_path / "run", sounds)
+    assert verdicts["copy"].is_copy and not verdicts["begins alike"].is_copy
+
+
+def test_of_training_clips_only_what_a_run_hears_counts(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:
+    """Neither what follows after `data.max_duration_s`, nor one clip that is longer than the others."""
+    update = {"data": config.data.model_copy(update={"max_duration_s": 0.5}), "filter": FilterConfig(rule="quantile")}
+    config = config.model_copy(update=update)
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    longer = []
+    for number, clip in enumerate(clips):
+        samples, rate_hz = sf.read(clip.path, dtype="int16")
+        tail = (20_000 * _noise(number)).clip(-32_000, 32_000).astype(np.int16)
+        sf.write(tmp_path / f"{number}.wav", np.concatenate([samples, tail]), rate_hz)
+        longer.append(clip.model_copy(update={"path": str(tmp_path / f"{number}.wav")}))
+    clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
+    first, second = (stage.calibrate(config, these, clap, Reporter()) for these in (clips, longer))
+    assert first.thresholds == second.thresholds and first.copies.distance == second.copies.distance
+    one_long = [c.model_copy(update={"duration_s": 9.0}) if c.id == first.clip_ids[0] else c for c in clips]
+    assert stage.calibrate(config, one_long, clap, Reporter()).copies.window_s == first.copies.window_s == 0.5
 
 
 @pytest.mark.parametrize(("copies", "accepted", "is_copy"), [("flag", True, True), ("ignore", True, False)])

@@ -47,6 +47,7 @@ def test_folds_are_stratified_and_keep_groups_whole() -> None:
         labels = [c.labels[0] for c, f in zip(clips, folds, strict=True) if f == fold]
         assert labels.count("a") == labels.count("b") == 8
     assert (folds == assign_folds(clips, 3, seed=0)).all()
+    assert any((folds != assign_folds(clips, 3, seed=seed)).any() for seed in range(1, 5))
 
 
 def test_copies_of_a_clip_are_in_one_fold() -> None:
@@ -297,6 +298,17 @@ def test_every_training_clip_is_held_out_once_per_share(ast: Path, tmp_path: Pat
     training = {clip.id for clip in made.clips if clip.split == "train"}
     found = [(r.share, r.clip_id) for r in made.folder().manifest(GatedClip)]
     assert sorted(found) == sorted((share, name) for share in (0.0, 0.5) for name in training)
+
+
+def test_the_shares_of_a_fold_have_the_same_dice(ast: Path, tmp_path: Path) -> None:
+    """So a share that lets no synthetic clip in trains what share 0 does: the difference is the clips' alone."""
+    made = Gated(ast, tmp_path, steps=4)
+    gate = made.config.gate.model_copy(update={"shares": (1e-12,)})
+    made.config = made.config.model_copy(update={"gate": gate})
+    made.run(make_synthetic(tmp_path / "synthetic", made.clips))
+    errors = {(r.share, r.clip_id): r.error for r in made.folder().manifest(GatedClip)}
+    gold = {name: error for (share, name), error in errors.items() if share == 0}
+    assert gold == {name: error for (share, name), error in errors.items() if share > 0}
 
 
 def test_synthetic_clips_of_held_out_clips_are_not_trained_on(ast: Path, tmp_path: Path) -> None:

@@ -66,6 +66,14 @@ def test_batch_of_eight_equals_eight_batches_of_one(flow_model: Path, tmp_path: 
         assert a.shape == b.shape and abs(a - b).max() < 1e-3
 
 
+def test_prompts_of_the_same_words_make_different_clips(flow_model: Path, tmp_path: Path) -> None:
+    """Templates and top-ups of a class are all the same words; reflection tries some of them again."""
+    alike = [PROMPTS[0].model_copy(update={"id": name}) for name in ("p-0", "p-1", "p-1-r1")]
+    made, folder = generate(config(flow_model, tmp_path, 8), tmp_path, alike)
+    assert len({candidate.seed for candidate in made}) == 3
+    assert len({(folder.path / str(candidate.path)).read_bytes() for candidate in made}) == 3
+
+
 def test_lengths_follow_the_prompts(flow_model: Path, tmp_path: Path) -> None:
     candidates, folder = generate(config(flow_model, tmp_path, 8), tmp_path, PROMPTS)
     assert [c.id for c in candidates] == [p.id for p in PROMPTS]
@@ -176,6 +184,15 @@ def test_one_clip_says_which_model_made_it(flow_model: Path, small_data: Path, t
     (folders.align.path / "adapter").rename(tmp_path / "elsewhere")
     model, samples = clip("kept.wav")
     assert model == "base" and np.array_equal(samples, base) and "kept the base model" in told.notes.pop()
+
+
+def test_one_clip_is_of_its_seed(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
+    settings = aligning(flow_model, small_data, tmp_path / "run")
+
+    def clip(name: str, seed: int) -> bytes:
+        return generate_clip("hiss", tmp_path / name, duration_s=0.5, seed=seed, config=settings).path.read_bytes()
+
+    assert clip("a.wav", 1) == clip("again.wav", 1) != clip("b.wav", 2)
 
 
 def test_the_command_says_which_model_made_the_clip(flow_model: Path, small_data: Path, tmp_path: Path) -> None:

@@ -23,10 +23,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from synthio import charts, formats, pages, results
-from synthio.config import CaptionConfig
+from synthio.config import CaptionConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.progress import Reporter
-from synthio.records import GateOption, Measurement, RejectedClip
+from synthio.records import (
+    Candidate,
+    GateOption,
+    Measurement,
+    PreferencePair,
+    Prompt,
+    RejectedClip,
+    Verdict,
+)
 from synthio.stages.report import (
     Alignment,
     BeforeAfter,
@@ -993,3 +1001,80 @@ def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
     section = CaptionConfig.model_validate({"kind": "endpoint", "endpoint": endpoint})
     use = results._use("captioner", section, folders)
     assert use == LanguageModelUse("captioner", "ears", 20, 10, cost, 4)
+
+
+# What a run made ------------------------------------------------------------------------------------------------------
+
+
+def judged_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -> results.Round:
+    """A round of prompts whose verdicts have these reasons, by label."""
+    named = [(f"{label}{k}-r{number}", label, why) for label, own in reasons.items() for k, why in enumerate(own)]
+    prompts = [
+        Prompt(id=id_, clip_id="c", labels=(label,), text=label, duration_s=1, round=number) for id_, label, _ in named
+    ]
+    candidates = [
+        Candidate(id=id_, prompt_id=id_, path=f"{id_}.flac", seed=0, sample_rate_hz=RATE_HZ,
+                  failed="NaN" if why == "generation-failed" else None)
+        for id_, _, why in named
+    ]  # fmt: skip
+    verdicts = [
+        Verdict(id=id_, similarity=0.5, score=0.5, threshold=0, accepted=why == "accepted", reason=why)  # type: ignore[arg-type]
+        for id_, _, why in named
+    ]
+    stage = StageFolder(root, "filter", str(number))
+    stage.finish(verdicts, {"given_up": 1})
+    return results.Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), stage, stage, stage)
+
+
+def test_the_funnel_counts_every_verdict_once(tmp_path: Path) -> None:
+    whys = ["accepted"] * 5 + ["below-threshold"] * 4 + ["copy"] * 3 + ["generation-failed"] * 2 + ["silent"]
+    row = results.funnel_round(judged_round(tmp_path, {"bell": whys}))
+    assert row == FunnelRound(
+        round=0, captions=15, generated=13, accepted=5, below_threshold=4, copies=3, failed=3, given_up=1
+    )
+
+
+def test_labels_of_which_little_was_accepted_are_told(tmp_path: Path) -> None:
+    """Under a quarter of what was imagined, reflection and all."""
+    first = judged_round(
+        tmp_path, {"bell": ["accepted"] * 8, "gong": ["accepted"] + ["copy"] * 7, "horn": ["copy"] * 8}
+    )
+    (told,) = results._acceptance_warnings([first])
+    assert "few synthetic clips were accepted of 'gong' 1 of 8, 'horn' 0 of 8" in told
+    later = judged_round(tmp_path, {"gong": ["accepted"], "horn": ["accepted"] * 2}, 1)
+    assert results._acceptance_warnings([first, later]) == []
+    none = judged_round(tmp_path, {"bell": ["accepted"] + ["copy"] * 7, "gong": ["copy"] * 8}, 2)
+    warned = results._acceptance_warnings([none])
+    assert "only 1 of 16 wanted synthetic clips were accepted: the generator may not know" in warned[0]
+
+
+def test_samples_to_listen_to_are_of_every_class() -> None:
+    samples = [
+        SampleClip(Path(f"{k}.flac"), (label,), "x", 0.5, 0.2, "accepted", 0, "c", Path("c.wav"), None)
+        for k, label in enumerate(["bell"] * 9 + ["gong"])
+    ]
+    for seed in range(5):
+        assert {clip.labels for clip in results._spread(samples, 2, seed)} == {("bell",), ("gong",)}
+
+
+def finished_run(root: Path, **changes: Any) -> results.FinishedRun:
+    stage = StageFolder(root, "train", "k")
+    folders = dict.fromkeys(
+        ("clips_folder", "align_folder", "losers_folder", "caption_folder", "extract_folder", "train_folder"), stage
+    )
+    config = RunConfig.model_validate({"data": {"path": "x"}})
+    return results.FinishedRun(
+        **{"config": config, "root": root, "clips": (), "rounds": (), "gate": None, "seconds": {}, **folders, **changes}
+    )
+
+
+def test_before_is_the_loser_and_after_what_the_aligned_model_made(tmp_path: Path) -> None:
+    aligned, losers = StageFolder(tmp_path, "align", "k"), StageFolder(tmp_path, "losers", "k")
+    pair = PreferencePair(
+        id="c-0", clip_id="c", prompt="Sound of a bell", loser_path="losers/c-0.flac", duration_s=1, held_out=True
+    )
+    aligned.finish([pair], {"after": ["c-0"]})
+    run = finished_run(tmp_path, align_folder=aligned, losers_folder=losers)
+    (shown,) = results._before_after(run, {"c": Path("c.wav")})
+    assert shown.base_audio == losers.path / "losers" / "c-0.flac"
+    assert (shown.aligned_audio, shown.real_audio) == (aligned.path / "after" / "c-0.flac", Path("c.wav"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -99,6 +100,19 @@ def test_clips_carry_the_real_clips_label_and_copies_are_left_out(config: RunCon
     assert (summary["corpus"], summary["unreadable"], summary["copies"]) == (11, 1, 1)
 
 
+def test_each_clip_gets_what_sounds_like_it(config: RunConfig, clap_model: Path, small_data: Path) -> None:
+    """Also behind files that were left out, as unreadable or as copies of the data."""
+    near = corpus_root(config) / "near"
+    near.mkdir()
+    for path in (small_data / "train").rglob("*.wav"):
+        samples, rate_hz = sf.read(path)
+        sf.write(near / path.name, 0.999 * samples, rate_hz)
+    clips, found, _ = retrieve(config, clap_model)
+    names = {clip.id: Path(clip.path).name for clip in clips}
+    assert [Path(r.path).name for r in found] == [names[r.clip_id] for r in found]
+    assert all(r.similarity > 0.99 for r in found)
+
+
 def test_long_recordings_are_not_held_as_a_whole(config: RunConfig, clap_model: Path) -> None:
     long = np.random.default_rng(2).normal(size=300 * 16_000).astype(np.float32)
     sf.write(corpus_root(config) / "long.wav", 0.3 * long, 16_000)
@@ -120,6 +134,22 @@ def test_embeddings_are_kept(config: RunConfig, clap_model: Path) -> None:
     _, second, _ = retrieve(config, clap_model, "again")
     assert second == first
     assert cache.stat().st_mtime_ns == stamp
+
+
+def test_embeddings_of_another_length_or_clap_are_no_others(config: RunConfig, clap_model: Path) -> None:
+    clips, _, folder = retrieve(config, clap_model)
+    shorter = config.model_copy(update={"data": config.data.model_copy(update={"max_duration_s": 0.1})})
+    clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
+    for settings, identity in ((config, "tiny"), (shorter, "tiny"), (config, "other")):
+        retrieve_clips(settings, clips, clap, identity, folder, Reporter())
+    assert len(list((config.run_folder / "cache").glob("corpus-*.safetensors"))) == 3
+
+
+def test_a_corpus_that_was_written_anew_is_another(config: RunConfig) -> None:
+    """Also where every file is as large as it was."""
+    before, path = corpus_digest(config), corpus_files(config)[0]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+    assert corpus_digest(config) != before
 
 
 def test_a_corpus_too_small_or_not_there_is_refused(config: RunConfig, clap_model: Path, tmp_path: Path) -> None:

@@ -165,6 +165,23 @@ def test_random_splits_keep_groups_whole_and_every_class_on_both_sides(groups: i
     assert found == draw_splits(items_[::-1], SHARES, seed)
 
 
+def test_no_random_split_is_lopsided_or_without_most_classes() -> None:
+    """Of few groups: some draws have one group, or one class, for validation."""
+    of_one_class = [
+        Item(f"{label}{group}-{k}", (label,), f"{label}{group}")
+        for label in "abcd"
+        for group in range(4)
+        for k in range(3)
+    ]
+    for items_ in (grouped(12, 1), of_one_class):
+        for seed in range(40):
+            found = draw_splits(items_, SHARES, seed)
+            for split, share in SHARES.items():
+                own = [item for item in items_ if found[item.id] == split]
+                assert len(own) >= share / 2 * len(items_)
+                assert len({item.labels for item in own}) >= 0.75 * len({item.labels for item in items_})
+
+
 def test_seeds_draw_different_groups() -> None:
     tests = {
         frozenset(id_ for id_, split in draw_splits(grouped(11, 3), SHARES, seed).items() if split == "test")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from synthio import stage_folders
 from synthio.config import Arm, RunConfig
@@ -56,6 +59,13 @@ TRAININGS = {"gold", "noise", "synthio"}
         ({"evaluate": {"judge_steps": 9}}, {"evaluate"}),
         ({"evaluate": {"clips_per_class": 3}}, {"evaluate", "base", "aligned"}),
         ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
+        ({"data": {"domain": "bells"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
+        (
+            {"imagine": {"captions_per_clip": 3}},
+            {"imagine", "generate", "filter", "reflect-1", "gate", "noise", "synthio"},
+        ),
+        ({"gate": {"shares": [0.3]}}, {"gate"}),
+        ({"filter": {"copy_quantile": 0.1}}, {"filter", "reflect-1", "gate", "synthio", "evaluate"}),
     ],
     # The order of a set differs from process to process.
     ids=lambda value: str(value) if isinstance(value, dict) else "",
@@ -63,6 +73,53 @@ TRAININGS = {"gold", "noise", "synthio"}
 def test_a_knob_reruns_what_depends_on_it_and_no_more(changes: dict[str, Any], rerun: set[str]) -> None:
     before, after = keys(), keys(**changes)
     assert {stage for stage in before if before[stage] != after[stage]} == rerun
+
+
+def test_another_seed_reruns_everything() -> None:
+    before, after = keys(), keys(seed=1)
+    assert [stage for stage in before if before[stage] == after[stage]] == []
+
+
+def test_weights_that_changed_under_one_name_rerun_what_they_made(tmp_path: Path) -> None:
+    """A model that was trained on, or downloaded again, lies in the same folder."""
+    (tmp_path / "model.safetensors").write_bytes(b"before")
+    here = {"model": str(tmp_path)}
+    parts = {
+        # Templates are captions that no CLAP wrote.
+        "clap": {"filter", "reflect-1", "gate", "synthio", "evaluate"},
+        "train": {*TRAININGS, "gate", "evaluate"},
+        "t2a": {
+            "losers",
+            "align",
+            "generate",
+            "filter",
+            "reflect-1",
+            "gate",
+            "synthio",
+            "evaluate",
+            "base",
+            "aligned",
+        },
+    }
+    before = {part: keys(caption={"kind": "template"}, **{part: here}) for part in parts}
+    (tmp_path / "model.safetensors").write_bytes(b"trained on")
+    for part, rerun in parts.items():
+        after = keys(caption={"kind": "template"}, **{part: here})
+        assert {stage for stage in after if after[stage] != before[part][stage]} == rerun, part
+
+
+def test_a_retrieval_training_is_of_its_corpus_and_of_how_many_clips_it_takes(tmp_path: Path) -> None:
+    """Another corpus under an old training would have shown that one's figures."""
+    for corpus in ("one", "other"):
+        (tmp_path / corpus).mkdir()
+        sf.write(tmp_path / corpus / f"{corpus}.wav", np.zeros(10), 16_000)
+    content = {"data": {"path": "demo"}, "train": {"arms": ["gold", "retrieval"]}}
+    found = []
+    for corpus, count in (("one", 1), ("one", 2), ("other", 1)):
+        changes = {"retrieve": {"corpus": str(tmp_path / corpus)}, "imagine": {"captions_per_clip": count}}
+        folders = StageFolders(RunConfig.model_validate({**content, **changes}), lambda: [CLIP])
+        found.append([folder.key for folder in (folders.retrieve, folders.training("retrieval", 0, (), None))])
+    assert all(len(set(own)) == 3 for own in zip(*found, strict=True))
 
 
 def test_what_is_generated_does_not_depend_on_clips_that_only_judge() -> None:

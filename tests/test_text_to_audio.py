@@ -44,6 +44,21 @@ def test_a_clip_depends_on_its_own_seed_only(request: pytest.FixtureRequest, fam
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_guidance_and_the_negative_prompt_are_heard(request: pytest.FixtureRequest, family: str) -> None:
+    knobs: list[dict[str, object]] = [{}, {"guidance_scale": 6.0}, {"negative_prompt": "a low tone"}]
+    first, *others = (load(request, family, **own).generate(["hiss"], 0.5, [1])[0] for own in knobs)
+    for other in others:
+        assert np.abs(other - first).max() > 1e-3 * np.abs(first).max()
+
+
+@pytest.mark.parametrize(("family", "early"), [("flow_model", 0.1587), ("v_model", 0.2689)])
+def test_times_are_drawn_as_the_family_was_trained(request: pytest.FixtureRequest, family: str, early: float) -> None:
+    """Below the logistic function of -1: logit-normal times one standard deviation from the middle, uniform ones."""
+    times = load(request, family).draw_time(20_000, torch.Generator().manual_seed(0))
+    assert float((times < 0.2689).float().mean()) == pytest.approx(early, abs=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_denoising_error_is_the_mean_square_of_the_familys_target(request: pytest.FixtureRequest, family: str) -> None:
     """Second implementation: the prediction is taken by a hook, the target from the family's definition."""
     generator = load(request, family)

@@ -402,6 +402,17 @@ def test_clips_are_cropped_to_the_recipes_length(ast: Path, tmp_path: Path) -> N
     assert (inputs[:, 8:] == inputs[0, -1, 0]).all() and not (inputs[:, :8] == inputs[0, -1, 0]).any()
 
 
+def test_a_classifier_hears_later_what_the_recipe_let_it_hear(ast: Path, tmp_path: Path) -> None:
+    """Its window is longer than the training clips, but a longer file must be cut where those were."""
+    made = small(ast, tmp_path)
+    config = made.config.model_copy(update={"data": made.config.data.model_copy(update={"max_duration_s": 0.1})})
+    dataclasses.replace(made, config=config).run()
+    trained = load_trained(str(made.unit("gold", 0).path / "model-gold"))
+    samples = load_start(Path(made.clips[0].path), 10.0, RATE_HZ)
+    cut = trained.frontend.inputs(samples[: RATE_HZ // 10])["input_values"]
+    assert torch.equal(trained.frontend.inputs(samples)["input_values"], cut)
+
+
 def test_results_do_not_depend_on_how_many_clips_are_predicted_at_once(project: Project) -> None:
     material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     _, whole = fit_arm(project.config, material, "synthio", 0, 8, lambda count: None)
@@ -731,6 +742,8 @@ def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path)
         ({"a": 1, "b": 2}, 0.34, {"a"}),
         ({"faulty": 3, "normal": 100}, 0.34, {"faulty"}),
         ({"a": 1, "b": 2}, 1.0, set()),
+        # A third of five is one and a bit more.
+        ({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}, 0.34, {"a"}),
     ],
 )
 def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> None:
