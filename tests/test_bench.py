@@ -433,7 +433,13 @@ def test_bad_shards_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "results"), [("pocket", "pocket-n50"), ("pocket", "pocket-n100"), ("sweep-share", "sweep-share")]
+    ("name", "results"),
+    [
+        ("pocket", "pocket-n50"),
+        ("pocket", "pocket-n100"),
+        ("sweep-share", "sweep-share"),
+        ("sweep-size", "sweep-size"),
+    ],
 )
 def test_published_results_fit_the_recipe_that_made_them(name: str, results: str, tmp_path: Path) -> None:
     """A settings key that changes for no reason has everybody train again."""

@@ -51,7 +51,12 @@ def test_the_benchmark_page_has_the_tables_that_its_commands_print(tmp_path: Pat
     page = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
     command = r"(?:ARMS='([^']+)' )?synthio bench show (\S+\.yaml) ([^`]*?) --results (\S+\.csv)"
     found = re.findall(command, " ".join(page.split()))
-    assert {Path(results).name for *_, results in found} >= {"pocket-n50.csv", "pocket-n100.csv", "sweep-share.csv"}
+    assert {Path(results).name for *_, results in found} >= {
+        "pocket-n50.csv",
+        "pocket-n100.csv",
+        "sweep-share.csv",
+        "sweep-size.csv",
+    }
     for arms, recipe, arguments, results in found:
         overrides = [*shlex.split(arguments.replace("$ARMS", arms)), f"output={tmp_path}"]
         shown = show(load_recipe(ROOT / recipe, overrides, BenchRecipe), [ROOT / results])
