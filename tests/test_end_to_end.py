@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -347,8 +348,12 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
     root, _ = finished
     other = recipe.parent / "killed"
     command = [sys.executable, "-m", "synthio", "run", str(recipe), f"run_folder={other}", "--quiet"]
+    # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     for lines, how in ((3, signal.SIGKILL), (12, signal.SIGINT), (20, signal.SIGKILL)):
-        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed
+        )
         # Kill as soon as so many items are on disk: in a different stage each time, never after the end.
         while process.poll() is None and _items(other) < lines:
             time.sleep(0.02)
@@ -356,7 +361,7 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
         process.send_signal(how)
         _, told = process.communicate()
         if how == signal.SIGINT:
-            assert process.returncode == 130
+            assert process.returncode == 130, told.decode()
             assert told.decode().splitlines()[-1] == "interrupted: run the same command again, it resumes"
     result = synthio("run", recipe, f"run_folder={other}", "--quiet")
     assert result.returncode == 0, result.stderr
