@@ -30,7 +30,7 @@ LEVELS = [
         "variation",
     },
     {"backends"},
-    {"arms"},
+    {"arms", "generation"},
     {"comparison"},
     {"stages", "pretrain"},
     {"results", "evaluation_page", "models", "stage_folders"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,19 +90,21 @@ def test_folders_and_hub_ids_may_be_models(tmp_path: Path) -> None:
         check_model("t2a.model", name)
 
 
+def build(built: list[Path], folder: Path) -> None:
+    """A cache entry; ``built`` counts."""
+    built.append(folder)
+    assert not list(folder.iterdir())
+    (folder / "config.json").write_text("{}")
+
+
 def test_a_cache_may_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built in a temporary folder, a model could be read by whoever had built it alone."""
-    built = []
-
-    def build(folder: Path) -> None:
-        built.append(folder)
-        (folder / "config.json").write_text("{}")
-
+    built: list[Path] = []
     monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path))
     tmp_path.chmod(0o755)
-    made = pocket._cached("ast", "1", build)
+    made = pocket._cached("ast", "1", partial(build, built))
     assert made.stat().st_mode & 0o777 == 0o755
-    assert pocket._cached("ast", "1", build) == made and len(built) == 1
+    assert pocket._cached("ast", "1", partial(build, built)) == made and len(built) == 1
 
 
 def test_the_cache_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,12 +114,8 @@ def test_the_cache_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_killed_or_failed_build_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(folder: Path) -> None:
-        assert not list(folder.iterdir())
-        (folder / "config.json").write_text("{}")
-
     def fail(folder: Path) -> None:
-        build(folder)
+        build([], folder)
         raise ModelError("the wheel is damaged")
 
     monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path))
@@ -126,19 +125,14 @@ def test_a_killed_or_failed_build_leaves_nothing_in_the_cache(tmp_path: Path, mo
     # As a kill leaves it.
     (tmp_path / ".ast-1.partial" / "ast-1").mkdir(parents=True)
     (tmp_path / ".ast-1.partial" / "ast-1" / "half.safetensors").touch()
-    made = pocket._cached("ast", "1", build)
+    made = pocket._cached("ast", "1", partial(build, []))
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [made]
     assert [path.name for path in made.iterdir()] == ["config.json"]
 
 
 def test_two_processes_build_one_cache_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-
-    def build(folder: Path) -> None:
-        built.append(folder)
-        (folder / "config.json").write_text("{}")
-
+    built: list[Path] = []
     monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        folders = list(pool.map(lambda _: pocket._cached("ast", "1", build), range(4)))
+        folders = list(pool.map(lambda _: pocket._cached("ast", "1", partial(build, built)), range(4)))
     assert len(set(folders)) == len(built) == 1

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from synthio import audio
-from synthio.backends.devices import in_batches
-from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
+from synthio.backends.text_to_audio import TextToAudio
 from synthio.config import RunConfig
 from synthio.errors import BackendError
+from synthio.generation import Wanted, generate_wanted
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState, label_template
 from synthio.seeds import derive_seed
-from synthio.store import StageFolder, replacing
+from synthio.store import StageFolder
 
 
 def plan_samples(config: RunConfig, training: Sequence[Clip], state: GeneratorState) -> list[EvaluatedClip]:
@@ -47,41 +46,16 @@ def generate_samples(
 
     Raises: `BackendError` when the model refuses every clip; the stage is then not finished.
     """
-    # What was refused before a kill, or by a model that then refused all, is tried again.
-    finished = {name: clip for name, clip in folder.items(EvaluatedClip).items() if clip.failed is None}
-    groups: dict[float, list[EvaluatedClip]] = defaultdict(list)
-    for clip in planned:
-        if clip.id not in finished:
-            groups[asked_duration_s(generator, clip.duration_s)].append(clip)
-    with reporter.task("evaluate: generate", len(planned), len(finished)) as advance:
+    wanted = [Wanted(clip.id, label_template((clip.label,)), clip.duration_s, clip.seed, clip.path) for clip in planned]
+    of_id = {clip.id: clip for clip in planned}
 
-        def call(batch: Sequence[EvaluatedClip]) -> Sequence[EvaluatedClip]:
-            clips = _generate_batch(batch, generator, folder)
-            folder.append(clips)
-            advance(len(batch))
-            return clips
+    def record(one: Wanted, failed: str | None) -> EvaluatedClip:
+        return of_id[one.id].model_copy(update={"failed": failed})
 
-        for group in groups.values():
-            for clip in in_batches(group, config.t2a.batch_size, call, reporter.warn):
-                finished[clip.id] = clip
-    clips = [finished[clip.id] for clip in planned]
+    batch_size, task = config.t2a.batch_size, "evaluate: generate"
+    clips = generate_wanted(wanted, EvaluatedClip, record, generator, batch_size, folder, task, reporter)
     failed = [clip.failed for clip in clips if clip.failed is not None]
     if len(failed) == len(clips):
         raise BackendError(f"the model refused {len(failed)} of {len(clips)} clips; the first because: {failed[0]}")
     folder.finish(clips, {"generated": len(clips) - len(failed), "failed": len(failed)})
-    return clips
-
-
-def _generate_batch(batch: Sequence[EvaluatedClip], generator: TextToAudio, folder: StageFolder) -> list[EvaluatedClip]:
-    prompts, seeds = [label_template((clip.label,)) for clip in batch], [clip.seed for clip in batch]
-    length_s = asked_duration_s(generator, batch[0].duration_s)
-    clips = []
-    for clip, made in zip(batch, generate_each(generator, prompts, length_s, seeds), strict=True):
-        if isinstance(made, str):
-            clips.append(clip.model_copy(update={"failed": made}))
-            continue
-        with replacing(folder.path / clip.path) as partial:
-            cut = audio.fit(made, max(1, round(clip.duration_s * generator.sample_rate_hz)))
-            audio.write_flac(partial, cut, generator.sample_rate_hz)
-        clips.append(clip)
     return clips

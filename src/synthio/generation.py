@@ -1,0 +1,81 @@
+"""Clips into a stage's folder, batched by duration, resumable per clip; for the stages generate and samples."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from synthio import audio
+from synthio.backends.devices import in_batches
+from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
+from synthio.progress import Reporter
+from synthio.records import Candidate, EvaluatedClip
+from synthio.store import StageFolder, replacing
+
+Made = TypeVar("Made", Candidate, EvaluatedClip)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A clip to generate; ``id`` is that of its record, ``path`` its file inside the stage folder."""
+
+    id: str
+    text: str
+    duration_s: float
+    seed: int
+    path: str
+
+
+def generate_wanted(
+    wanted: Sequence[Wanted],
+    kind: type[Made],
+    record: Callable[[Wanted, str | None], Made],
+    generator: TextToAudio,
+    batch_size: int,
+    folder: StageFolder,
+    task: str,
+    reporter: Reporter,
+) -> list[Made]:
+    """Make the clips that the folder lacks, each cut to its duration, and keep the record of each; one that the model
+    refuses has no file.
+
+    ``record``: of a clip, and why the model refused it, else None.
+    Returns: the records in the order of ``wanted``.
+    """
+    # What was refused before a kill, or by a model that then refused all, is tried again.
+    finished = {name: made for name, made in folder.items(kind).items() if made.failed is None}
+    groups: dict[float, list[Wanted]] = defaultdict(list)
+    for one in wanted:
+        if one.id not in finished:
+            groups[asked_duration_s(generator, one.duration_s)].append(one)
+    with reporter.task(task, len(wanted), len(finished)) as advance:
+
+        def call(batch: Sequence[Wanted]) -> Sequence[Made]:
+            refused = _write_batch(batch, generator, folder)
+            made = [record(one, why) for one, why in zip(batch, refused, strict=True)]
+            folder.append(made)
+            advance(len(batch))
+            return made
+
+        for group in groups.values():
+            for made in in_batches(group, batch_size, call, reporter.warn):
+                finished[made.id] = made
+    return [finished[one.id] for one in wanted]
+
+
+def _write_batch(batch: Sequence[Wanted], generator: TextToAudio, folder: StageFolder) -> list[str | None]:
+    """Why the model refused each clip; None for one that is written."""
+    texts, seeds = [one.text for one in batch], [one.seed for one in batch]
+    length_s = asked_duration_s(generator, batch[0].duration_s)
+    refused: list[str | None] = []
+    for one, made in zip(batch, generate_each(generator, texts, length_s, seeds), strict=True):
+        if isinstance(made, str):
+            refused.append(made)
+            continue
+        with replacing(folder.path / one.path) as partial:
+            cut = audio.fit(made, max(1, round(one.duration_s * generator.sample_rate_hz)))
+            audio.write_flac(partial, cut, generator.sample_rate_hz)
+        refused.append(None)
+    return refused
