@@ -612,6 +612,14 @@ def test_the_rest_is_of_the_group_and_split_of_its_neighbour(site: Path, tmp_pat
     assert rest == [("1.0", "A", "train"), ("4.0", "B", "test")]
 
 
+def test_the_neighbour_of_the_rest_is_where_the_gap_to_it_is_least(site: Path, tmp_path: Path) -> None:
+    """From the end of a long annotation, not from where it begins."""
+    lines = "file,start,end,label,group\ndawn.wav,0,3,wren,A\ndawn.wav,5.5,5.6,wren,B\ndawn.wav,5.7,5.8,wren,B\n"
+    found = cut(tmp_path, written(site / "x.csv", lines), rest_label="background")
+    rest = [(float(r["start_s"]), r["group"]) for r in table_of(found) if r["label"] == "background"]
+    assert rest[0] == (3.0, "A") and len(rest) > 1, rest
+
+
 def test_splits_of_lines_that_are_not_cut_do_not_matter(site: Path, tmp_path: Path) -> None:
     lines = "file,start,end,label,split,score\ndawn.wav,1,2,wren,train,0.9\ndawn.wav,3,4,wren,,0.1\n,,,,,\n,,,,none,\n"
     found = cut(tmp_path, written(site / "x.csv", lines), min_confidence=0.5)

@@ -309,8 +309,16 @@ def test_the_demo_is_bundled_or_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(demo, "DEMO", tmp_path)
     with pytest.raises(DataError, match="not in this installation; reinstall"):
         read_rows(DataConfig(path="demo"))
-    files(tmp_path / "instruments", "train/bass/a.flac", "test/bass/b.flac", "LICENSE")
-    assert [row.split for row in read_rows(DataConfig(path="demo"))] == ["test", "train"]
+
+
+def test_the_demo_s_groups_are_instruments_and_each_is_in_one_split() -> None:
+    rows = read_rows(DataConfig(path="demo"))
+    splits = {group: {row.split for row in rows if row.group == group} for group in {row.group for row in rows}}
+    assert None not in splits and {len(found) for found in splits.values()} == {1}
+    counts = Counter(row.split for row in rows)
+    assert counts == {"train": 55, "valid": 55, "test": 297}
+    assert all(row.path.is_file() for row in rows)
+    assert "synth lead" in {label for row in rows for label in row.labels}
 
 
 def test_the_word_demo_is_the_bundled_data_and_a_path_is_a_folder(

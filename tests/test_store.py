@@ -22,9 +22,9 @@ from synthio.store import (
     check_run_folder,
     fingerprint,
     inside,
+    make_readable,
     publish,
     replacing,
-    share,
     store_error,
     working_in,
     write_text,
@@ -291,7 +291,7 @@ def test_who_may_read_a_folder_may_read_what_is_shared_in_it(tmp_path: Path) -> 
     (folder / "deep").mkdir()
     for path in (folder / "a.safetensors", folder / "deep" / "b.json"):
         path.touch(mode=0o600)
-    share(folder)
+    make_readable(folder)
     modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
     assert modes == {folder.stat().st_mode & 0o666}
 

@@ -571,6 +571,12 @@ def test_other_seeds_draw_other_batches() -> None:
         assert (first != other_run).any()
 
 
+def test_other_seeds_draw_other_places_of_added_clips() -> None:
+    added = [draw_batches(["a"], ["a"], 0.5, 100, *key) == 1 for key in ((0, 1), (0, 2), (1, 1))]
+    assert (added[0] != added[1]).any()
+    assert (added[0] != added[2]).any()
+
+
 @given(st.integers(2, 256))
 def test_smaller_divisors_lead_to_one(batch_size: int) -> None:
     size = batch_size

@@ -114,7 +114,10 @@ class DataConfig(Section):
         {},
         description='What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, "001": rain}`; the others stay as they are.',
     )
-    valid_fraction: Fraction = Field(0.2, description="Share of clips for validation when the data has no splits.")
+    valid_fraction: Fraction = Field(
+        0.2,
+        description="Share of clips for validation when the data has no splits; of the training clips where it has training and test only.",
+    )
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")
     split_method: Literal["stratified", "random"] = Field(
         "stratified",
@@ -130,7 +133,8 @@ class DataConfig(Section):
         description="Of longer clips only the first seconds are used; durations in manifests are capped at it.",
     )
     duplicates: Literal["error", "drop"] = Field(
-        "error", description="Same audio in training and test: stop, or drop the training copy (recorded)."
+        "error",
+        description="Same audio in training and in validation or test: stop, or drop the training copy (recorded).",
     )
     sample: SampleConfig = SampleConfig()
 
@@ -151,7 +155,7 @@ class T2AConfig(Section):
 
 
 class ClapConfig(Section):
-    """The CLAP model that filters; never used to judge quality."""
+    """The CLAP model that filters, retrieves and, by default, captions. The judge of `evaluate t2a` is another model."""
 
     model: ModelName = Field("pocket", description="`pocket`, a local folder or a hub id of a ClapModel.")
     revision: str | None = Field(

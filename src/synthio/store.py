@@ -75,7 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def share(folder: Path) -> None:
+def make_readable(folder: Path) -> None:
     """Let who may read a folder read its files: safetensors writes weights for their maker alone."""
     for path in folder.rglob("*"):
         if path.is_file():
@@ -90,7 +90,7 @@ def saving_model(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-        share(folder)
+        make_readable(folder)
     except OSError as error:
         raise store_error(folder, error) from error
     except SafetensorError as error:

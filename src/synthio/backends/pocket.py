@@ -19,7 +19,7 @@ import filelock
 
 from synthio.errors import MissingDependency, ModelError, StoreError
 from synthio.recipes import user_path
-from synthio.store import share, store_error
+from synthio.store import make_readable, store_error
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,7 @@ def _build_whole(final: Path, build: Callable[[Path], None]) -> None:
         partial.mkdir(parents=True)
         build(partial)
         # Files of weights are their maker's alone; a cache may be shared.
-        share(partial)
+        make_readable(partial)
         partial.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

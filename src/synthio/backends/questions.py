@@ -16,10 +16,10 @@ from synthio.backends.llm import LanguageModel, Reply, Request, json_object
 from synthio.wording import AnswerError
 
 A = TypeVar("A")
-M = TypeVar("M", bound="Answer")
+M = TypeVar("M", bound="AnswerSchema")
 
 
-class Answer(BaseModel):
+class AnswerSchema(BaseModel):
     """Base of what a model is asked to answer: unknown fields are errors, no field has a default (strict schemas)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +62,7 @@ class RequestOptions:
 
 
 def make_request(
-    name: str, kind: type[Answer], values: Mapping[str, str], refusal: str | None, options: RequestOptions
+    name: str, kind: type[AnswerSchema], values: Mapping[str, str], refusal: str | None, options: RequestOptions
 ) -> Request:
     """Fill ``prompts/<name>.txt`` and ``prompts/<name>.fewshot.txt`` with values that are already quoted.
 

@@ -151,7 +151,8 @@ def data_cut(
     ] = None,
     label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
     recording_column: Annotated[
-        str | None, typer.Option(help="The column that names the recording; else the table's own name does.")
+        str | None,
+        typer.Option(help="The column that names the recording; else one of a usual name, else the table's own name."),
     ] = None,
     group_column: Annotated[
         str | None,

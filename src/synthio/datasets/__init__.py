@@ -1,7 +1,8 @@
 """Dataset readers: `DataConfig` in, one `Row` per file out, before any audio is opened.
 
-To add a dataset, write a small file beside `folder.py` with a function of that type and name it in `READERS`; one with
-an official release (`esc50.py`) also gets an entry in `official.py`.
+To add a dataset, write a small file beside `folder.py` with a function of that type, name it in `READERS` and in
+`config.DataConfig.reader`; one with an official release (`esc50.py`) gets an entry in `official.OFFICIAL` instead of
+`READERS`.
 """
 
 from __future__ import annotations

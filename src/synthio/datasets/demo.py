@@ -1,12 +1,12 @@
-"""The demo data bundled with the package: folder datasets under ``synthio/demo/``."""
+"""The demo data bundled with the package, under ``synthio/demo/``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.folder import read_folder
 from synthio.datasets.rows import Row
+from synthio.datasets.table import read_table
 from synthio.errors import DataError
 
 DEMO = Path(__file__).parent.parent / "demo"
@@ -21,5 +21,8 @@ def demo_folder(name: str = "instruments") -> Path:
 
 
 def read_demo(config: DataConfig) -> list[Row]:
-    """Rows of ``path: demo``: short notes of instrument families, with train, valid and test."""
-    return read_folder(config.model_copy(update={"path": str(demo_folder())}))
+    """Rows of ``path: demo``: short notes of instrument families, with train, valid and test; the instrument is the
+    group."""
+    table = demo_folder() / "provenance.csv"
+    columns = {"path_column": "file", "label_column": "family", "split_column": "split", "group_column": "program"}
+    return read_table(config.model_copy(update={"path": str(table), **columns}))

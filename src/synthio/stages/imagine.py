@@ -16,7 +16,7 @@ import numpy as np
 
 from synthio.backends.llm import LanguageModel, Reply, Request
 from synthio.backends.questions import (
-    Answer,
+    AnswerSchema,
     Outcome,
     Question,
     RequestOptions,
@@ -47,20 +47,20 @@ _SHOWN, _FEW_EVENTS, _FEW_SCENES = 40, 3, 2
 _LABELS_DRAWN, _LABELS_USED = 5, (2, 3, 4)
 
 
-class ExtractAnswer(Answer):
+class ExtractAnswer(AnswerSchema):
     """Prompt 1's answer."""
 
     events: list[str]
     scenes: list[str]
 
 
-class MixAnswer(Answer):
+class MixAnswer(AnswerSchema):
     """Prompt 2's answer."""
 
     caption: str
 
 
-class ReflectAnswer(Answer):
+class ReflectAnswer(AnswerSchema):
     """Prompt 3's answer; null gives up."""
 
     caption: str | None
@@ -380,7 +380,7 @@ def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mappin
 def _caption_request(
     config: RunConfig,
     name: str,
-    kind: type[Answer],
+    kind: type[AnswerSchema],
     identity: str,
     labels: tuple[str, ...],
     values: Mapping[str, str],
