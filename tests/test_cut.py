@@ -577,12 +577,94 @@ def test_of_a_recording_that_is_missing_none_of_its_name_at_another_site_is_take
     with pytest.raises(DataError, match=r"another folder \(A/dawn.wav\).*--recording-column"):
         cut(tmp_path / "2", raven)
     assert cut(tmp_path / "3", raven, columns=ColumnNames(recording="Begin File")).counts == {"wren": 1}
-    (tmp_path / "B").mkdir(), (tmp_path / "labels").mkdir()
+    for name in ("t/B", "t/D", "labels"):
+        (tmp_path / name).mkdir(parents=True)
     lines = "Start (s),End (s),Common name\n1,2,wren\n"
-    of_b, of_any = (written(tmp_path / name / "dawn.BirdNET.results.csv", lines) for name in ("B", "labels"))
+    of_b, of_d, of_any = (
+        written(tmp_path / name / "dawn.BirdNET.results.csv", lines) for name in ("t/B", "t/D", "labels")
+    )
     with pytest.raises(DataError, match="another folder"):
         cut(tmp_path / "4", of_b, audio_folder=sites)
     assert cut(tmp_path / "5", of_any, audio_folder=sites).counts == {"wren": 1}
+    # A site that has no recordings here at all, beside one that has; where --audio is one site, beside that one.
+    with pytest.raises(DataError, match="another folder"):
+        cut(tmp_path / "6", of_d, audio_folder=sites)
+    (tmp_path / "t" / "C").mkdir()
+    tables = [written(tmp_path / "t" / name / "day.csv", lines) for name in "BC"]
+    found = cut(tmp_path / "7", *tables, audio_folder=sites / "C")
+    assert found.counts == {"wren": 1} and "another folder" in next(iter(found.rejected))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_recording_is_one_however_its_path_is_spelled(site: Path, tmp_path: Path, link: bool) -> None:
+    """Background was cut where another table had a sound, and the groups were two."""
+    home = tmp_path / "elsewhere" / ".." / site.name
+    if link:
+        home = tmp_path / "link"
+        home.symlink_to(site)
+    (tmp_path / "elsewhere").mkdir()
+    named = written(tmp_path / "named.csv", f"path,start,end,label\n{site / 'dawn.wav'},0,2,wren\n")
+    beside = written(tmp_path / "dawn.txt", "start\tend\tlabel\n2\t4\trobin\n1.5\t2.5\tcrow\n")
+    found = cut(tmp_path, named, beside, audio_folder=home, rest_label="background")
+    rows = table_of(found)
+    assert found.recordings == found.groups == 1 and {row["group"] for row in rows} == {"dawn.wav"}
+    assert all(float(row["start_s"]) >= 4 for row in rows if row["label"] == "background")
+    assert {row["label"]: row["also"] for row in rows if row["label"] != "background"} == {
+        "wren": "crow", "robin": "crow", "crow": "robin; wren",
+    }  # fmt: skip
+
+
+def test_a_line_without_a_group_is_of_its_recordings_only_one(site: Path, tmp_path: Path) -> None:
+    """As cells that are merged in a spreadsheet: one recording was two groups, in training and in test."""
+    lines = "file,start,end,label,site\ndawn.wav,0,1,wren,north\ndawn.wav,2,3,wren,\ndusk.flac,0,1,wren,\n"
+    named = ColumnNames(group="site")
+    found = cut(tmp_path / "1", written(site / "x.csv", lines), columns=named)
+    assert [(row["recording"], row["group"]) for row in table_of(found)] == [
+        ("dawn.wav", "north"), ("dawn.wav", "north"), ("dusk.flac", "dusk.flac"),
+    ]  # fmt: skip
+    assert not found.warnings
+    found = cut(tmp_path / "2", written(site / "x.csv", lines + "dawn.wav,4,5,wren,south\n"), columns=named)
+    assert any("'dawn.wav' ('', 'north', 'south')" in told for told in found.warnings), found.warnings
+
+
+def test_the_same_sound_with_the_only_channel_and_without_one_is_one_clip(site: Path, tmp_path: Path) -> None:
+    raven = "Selection\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\t1\t1\t2\twren\n"
+    sf.write(site / "dawn.wav", buzz(6 * RATE_HZ), RATE_HZ)
+    other = written(site / "dawn.csv", "start,end,label\n1,2,wren\n")
+    assert cut(tmp_path, written(site / "dawn.txt", raven), other).counts == {"wren": 1}
+
+
+def test_where_raven_has_no_offset_a_line_of_several_recordings_is_not_cut(site: Path) -> None:
+    """It was cut at the time that counts from the first one."""
+    header = "Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
+    lines = "1\t2\tdawn.wav\t1\twren\n7.5\t8.0\tdusk.flac\t\twren\n"
+    found = read_annotations(written(site / "x.txt", header + lines), Recordings(site), ColumnNames()).annotations
+    assert [annotation.wrong is None for annotation in found] == [True, False]
+    assert "no 'File Offset (s)'" in str(found[1].wrong)
+
+
+def test_where_there_is_no_rest_it_is_told(site: Path, tmp_path: Path) -> None:
+    lines = "path,start,end,label\ndawn.wav,0,6,wren\ndusk.flac,1,2,wren\ndusk.flac,3,?,wren\n"
+    tables = [written(site / "x.csv", lines), written(site / "empty.txt", "")]
+    warnings = "\n".join(cut(tmp_path, *tables, rest_label="background").warnings)
+    assert "1 table(s) hold no annotation, so nothing is cut of them: 'empty.txt'" in warnings
+    assert "no 'background' from 1 recording(s): no stretch" in warnings and "('dawn.wav')" in warnings
+    assert "no 'background' from 1 recording(s): a line says no times" in warnings and "('dusk.flac')" in warnings
+
+
+def test_a_stretch_that_is_silent_is_no_annotation_that_could_not_be_cut(tmp_path: Path) -> None:
+    samples = buzz(6 * RATE_HZ)
+    samples[3 * RATE_HZ :] = 0
+    sf.write(tmp_path / "a.wav", samples, RATE_HZ)
+    found = cut(tmp_path, written(tmp_path / "x.csv", "path,start,end,label\na.wav,0,3,wren\n"), rest_label="rest")
+    assert found.counts == {"wren": 1} and not found.rejected
+    assert "1 clip(s) of 'rest' not cut: is silent (rejected.csv)" in found.warnings
+
+
+def test_an_empty_recording_is_called_so(site: Path, tmp_path: Path) -> None:
+    (site / "noon.wav").write_bytes(b"")
+    found = cut(tmp_path, written(site / "x.csv", "path,start,end,label\nnoon.wav,0,1,wren\ndawn.wav,0,1,wren\n"))
+    assert found.rejected == {"its recording is empty (0 bytes)": 1}
 
 
 def test_ravens_begin_file_is_of_the_site_in_whose_folder_the_table_lies(sites: Path, tmp_path: Path) -> None:

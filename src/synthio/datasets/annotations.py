@@ -144,10 +144,14 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     columns = find_columns(rows, table, names)
     if columns.recording is None:
         _check_no_recordings(rows, table, columns, recordings)
-    _check_offsets(rows, table, columns)
+    needs_offset = _needs_offset(rows, table, columns)
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
         made = _annotation(row, number, table, columns, recordings)
+        if needs_offset and made.wrong is None and math.isnan(_number(_cell(row, columns.file_offset))):
+            made = replace(
+                made, wrong="has no 'File Offset (s)', and its beginning counts from the first of several files"
+            )
         own = (made.recording, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
         # What is wrong may be any of these: then it is the line that is the same, but for Raven's view.
         line = sorted((column, str(cell)) for column, cell in row.items() if _spelling(column) != "view")
@@ -314,13 +318,18 @@ def _found(row: TableRow, table: Path, columns: Columns, recordings: Recordings)
     return recordings.find(named or _raw(row, columns.recording or ""), table)
 
 
-def _check_offsets(rows: Sequence[TableRow], table: Path, columns: Columns) -> None:
+def _needs_offset(rows: Sequence[TableRow], table: Path, columns: Columns) -> bool:
+    """Whether the beginnings count from the first of several recordings. Raises: `DataError` where the table cannot
+    say when in its own a sound is."""
     several = len({(_cell(row, columns.recording), _cell(row, columns.path)) for row in rows}) > 1
-    if several and columns.file_offset is None and _spelling(columns.start) == _RAVEN_START:
+    if not several or _spelling(columns.start) != _RAVEN_START:
+        return False
+    if columns.file_offset is None:
         raise DataError(
             f"{table}: names several recordings in {columns.recording!r}, and {columns.start!r} counts from the first "
             "one; export Raven's column 'File Offset (s)' too"
         )
+    return True
 
 
 def _times(row: TableRow, columns: Columns) -> tuple[float, float]:

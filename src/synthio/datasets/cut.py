@@ -22,14 +22,14 @@ import soundfile as sf
 from synthio import audio
 from synthio.datasets.annotations import (
     CONFIDENCES,
-    FOLDER,
     Annotation,
     ColumnNames,
     Reading,
     read_annotations,
 )
+from synthio.datasets.by_recording import UNREADABLE, by_recording, group_warnings, one_spelling, own_groups
 from synthio.datasets.recordings import Recordings
-from synthio.datasets.rows import SPLIT_SPELLINGS, clean, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, split_of
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
@@ -39,8 +39,6 @@ from synthio.store import replacing
 #: Windows of detectors reach beyond the end.
 _OVERHANG_S = 3.0
 _TOUCH_S = 1e-3
-#: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
-_UNREADABLE = (sf.LibsndfileError, TypeError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -101,26 +99,32 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     """
     output = user_path(config.output).absolute()
     if (output / "clips.csv").exists():
-        raise DataError(f"{output / 'clips.csv'} is there already; choose another --output, or delete that folder")
+        raise DataError(
+            f"{output / 'clips.csv'} is there already; delete that folder and cut all tables "
+            "again (what a run made of clips that stay the same is found again), or choose another --output"
+        )
     if config.rest_label is not None and not config.rest_label.strip():
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
     readings = _read(tables, config)
     found = [_judged(annotation, config) for reading in readings for annotation in reading.annotations]
+    found = one_spelling(found, None if config.audio_folder is None else _home(config.audio_folder))
     _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
-    by_recording = _by_recording(found, config.columns)
-    warnings = _folder_warnings(by_recording)
+    recordings = by_recording(found, config.columns)
+    warnings = _empty_warnings(tables, readings) + group_warnings(recordings)
     if config.rest_label is not None:
-        _add_rest(by_recording, found, config.rest_label, config)
+        warnings += _add_rest(recordings, found, config.rest_label, config)
     try:
-        rows, failed = _cut_all(by_recording, config, output, reporter)
+        rows, failed = _cut_all(recordings, config, output, reporter)
         rejected += failed
         _write(output / "rejected.csv", [_as_row(annotation, why) for annotation, why in rejected])
         if rows:
             _write(output / "clips.csv", rows)
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror or error})") from error
-    reasons = dict(Counter(why for _, why in rejected).most_common())
+    reasons = dict(Counter(why for annotation, why in rejected if annotation.line).most_common())
+    if rest := Counter(why for annotation, why in rejected if not annotation.line):
+        warnings.append(f"{rest.total()} clip(s) of {config.rest_label!r} not cut: {some(rest)} (rejected.csv)")
     for warning in warnings:
         reporter.warn(warning)
     if not rows:
@@ -148,7 +152,7 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
     for table in tables:
         if not table.is_file():
             raise DataError(f"{table}: no such table; expected annotations (CSV, TSV, JSONL, Raven, Audacity)")
-        folder = user_path(config.audio_folder or table.parent).absolute()
+        folder = _home(config.audio_folder or table.parent)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
         if folder not in recordings:
@@ -161,6 +165,15 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
             )
         found.append(reading)
     return found
+
+
+def _empty_warnings(tables: Sequence[Path], readings: Sequence[Reading]) -> list[str]:
+    empty = [repr(table.name) for table, reading in zip(tables, readings, strict=True) if not reading.annotations]
+    return [f"{len(empty)} table(s) hold no annotation, so nothing is cut of them: {some(empty)}"] if empty else []
+
+
+def _home(folder: Path) -> Path:
+    return Path(os.path.realpath(user_path(folder)))
 
 
 def _says_confidence(reading: Reading) -> bool:
@@ -190,52 +203,29 @@ def _check_splits(found: Sequence[Annotation]) -> None:
         )
 
 
-def _by_recording(found: Sequence[Annotation], names: ColumnNames) -> dict[Path, list[Annotation]]:
-    """Those that can be cut, with their groups; what two tables say alike is one sound."""
-    sounds: dict[Path, dict[tuple[object, ...], Annotation]] = defaultdict(dict)
-    for annotation in found:
-        if annotation.wrong is None and annotation.recording is not None:
-            same = (annotation.start_s, annotation.end_s, annotation.label, annotation.channel)
-            sounds[annotation.recording].setdefault(same, annotation)
-    folders = _folders(sounds) if names.group == FOLDER else {}
-    return {
-        recording: [replace(a, group=a.group or folders.get(recording, "")) for a in annotations.values()]
-        for recording, annotations in sounds.items()
-    }
-
-
-def _groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
-    """Each recording's path below the folder that they have in common."""
-    root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
-    return {path: clean(path.relative_to(root).as_posix()) for path in recordings}
-
-
-def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:
-    """The first folder of each recording below the folder that they have in common; those in that one have none."""
-    return {path: name.partition("/")[0] for path, name in _groups(recordings).items() if "/" in name}
-
-
-def _folder_warnings(by_recording: Mapping[Path, list[Annotation]]) -> list[str]:
-    folders = _folders(by_recording)
-    names = sorted(set(folders.values()))
-    grouped = any(annotation.group for annotations in by_recording.values() for annotation in annotations)
-    if grouped or len(names) < 2 or len(names) == len(folders):
-        return []
-    return [
-        f"the recordings lie in {len(names)} folders ({some(map(repr, names))}), and each is a group of its own; if "
-        "the folders are sites, devices or animals, cut again with --group-column and the column that names them, or "
-        f"with --group-column {FOLDER}: else the scores flatter"
-    ]
-
-
 def _add_rest(
-    by_recording: Mapping[Path, list[Annotation]], found: Sequence[Annotation], label: str, config: CutConfig
-) -> None:
+    recordings: Mapping[Path, list[Annotation]], found: Sequence[Annotation], label: str, config: CutConfig
+) -> list[str]:
+    """Adds clips of the rest to each recording's. Returns: warnings about those that have none."""
     marked: dict[Path | None, list[Annotation]] = defaultdict(list)
     for annotation in found:
         marked[annotation.recording].append(annotation)
-    for recording, own in by_recording.items():
-        own += _rest(recording, own, marked[recording], label, config)
+    unsaid, full = [], []
+    for recording, own in recordings.items():
+        if any(math.isnan(a.start_s) or math.isnan(a.end_s) for a in marked[recording]):
+            unsaid.append(repr(recording.name))
+        elif rest := _rest(recording, own, marked[recording], label, config):
+            own += rest
+        else:
+            full.append(repr(recording.name))
+    return [
+        f"no {label!r} from {len(names)} recording(s): {why} ({some(names)})"
+        for names, why in (
+            (unsaid, "a line says no times, so that its sound may be anywhere"),
+            (full, "no stretch without annotations is as long as they are"),
+        )
+        if names
+    ]
 
 
 def _rest(
@@ -245,11 +235,9 @@ def _rest(
 
     ``own``: all of the recording, also those that cannot be cut; what somebody marked is no background.
     """
-    if any(math.isnan(a.start_s) or math.isnan(a.end_s) for a in own):
-        return []
     try:
         recording_s = float(sf.info(str(recording)).duration)
-    except _UNREADABLE:
+    except UNREADABLE:
         # The annotations themselves tell it.
         return []
     median_s = statistics.median(a.end_s - a.start_s for a in annotations)
@@ -290,15 +278,15 @@ def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, lengt
 
 
 def _cut_all(
-    by_recording: Mapping[Path, list[Annotation]], config: CutConfig, output: Path, reporter: Reporter
+    recordings: Mapping[Path, list[Annotation]], config: CutConfig, output: Path, reporter: Reporter
 ) -> tuple[list[dict[str, Any]], list[tuple[Annotation, str]]]:
     """Table rows of the clips of all recordings; and what failed, and why."""
-    groups = _groups(by_recording)
+    groups = own_groups(recordings)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Annotation, str]] = []
     (output / "clips").mkdir(parents=True, exist_ok=True)
-    with reporter.task("cut", sum(map(len, by_recording.values()))) as advance:
-        for recording, annotations in sorted(by_recording.items()):
+    with reporter.task("cut", sum(map(len, recordings.values()))) as advance:
+        for recording, annotations in sorted(recordings.items()):
             cut, wrong = _cut_recording(recording, groups[recording], annotations, config, output)
             rows += cut
             failed += wrong
@@ -317,8 +305,8 @@ def _cut_recording(
     while waiting:
         try:
             file = sf.SoundFile(str(recording))
-        except _UNREADABLE as error:
-            return rows, failed + [(annotation, _unreadable(error)) for annotation in waiting]
+        except UNREADABLE as error:
+            return rows, failed + [(annotation, _unreadable(recording, error)) for annotation in waiting]
         with file:
             while waiting:
                 annotation = waiting.popleft()
@@ -335,13 +323,15 @@ def _cut_recording(
                 except DataError as error:
                     failed.append((annotation, str(error)))
                 except sf.LibsndfileError as error:
-                    failed.append((annotation, _unreadable(error)))
+                    failed.append((annotation, _unreadable(recording, error)))
                     # libsndfile keeps an error of seeking: the others need a file that was opened anew.
                     break
     return rows, failed
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable(recording: Path, error: Exception) -> str:
+    if recording.is_file() and recording.stat().st_size == 0:
+        return "its recording is empty (0 bytes)"
     return f"its recording cannot be read, or its rate not be written: {getattr(error, 'error_string', error)}"
 
 

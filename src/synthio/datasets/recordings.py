@@ -18,6 +18,7 @@ class Recordings:
         self._folder = folder
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._folders: set[str] = set()
+        self._is_site: dict[Path, bool] = {}
         for path in audio_files(folder):
             self._folders.update(map(folded, self._parents(path)))
             self._by_name[folded(path.name)].append(path)
@@ -53,12 +54,25 @@ class Recordings:
 
     def _one_near(self, table: Path, name: str) -> Path | str:
         """Not in another site's folder where the table lies in the folder of a site that is here too."""
-        folders = table.absolute().parent.parts[::-1]
-        found = self._one(name, *folders)
+        home = table.absolute().parent
+        found = self._one(name, *home.parts[::-1])
         if isinstance(found, str):
             return found
-        is_site = folded(folders[0]) in self._folders and table.absolute().parent != self._folder.absolute()
-        return self._elsewhere(found) if is_site and not self._lies_in(found, folders[:1]) else found
+        if home not in self._is_site:
+            self._is_site[home] = self._names_a_site(table)
+        here = self._lies_in(found, [home.name]) if self._folders else folded(home.name) == folded(self._folder.name)
+        return self._elsewhere(found) if self._is_site[home] and not here else found
+
+    def _names_a_site(self, table: Path) -> bool:
+        """Whether the folder of a table is called as one of recordings is, or lies beside another with such tables that
+        is: then it is a site, also where its recordings are missing."""
+        home = table.absolute().parent
+        if home.resolve() == self._folder.resolve():
+            return False
+        # `glob` passes over folders that may not be read.
+        beside = [path for path in home.parent.glob("*") if path.is_dir() and not path.is_relative_to(self._folder)]
+        sites = [home, *(path for path in beside if any(file.suffix == table.suffix for file in path.glob("*")))]
+        return bool({folded(path.name) for path in sites} & (self._folders or {folded(self._folder.name)}))
 
     def _parents(self, path: Path) -> tuple[str, ...]:
         """The folders between the audio folder and a file, innermost first."""
