@@ -752,11 +752,42 @@ def test_a_test_of_few_groups_is_warned_of(tmp_path: Path) -> None:
     assert not any("group(s) in the test" in w for w in check_data(run_config(alone)).warnings)
 
 
+def test_few_groups_for_the_gate_are_told_before_a_run(tmp_path: Path) -> None:
+    """It was told while the gate trained, and then never again."""
+    rows = [f"{'ab'[k % 2]},{split},{split}{k % 4}" for k in range(24) for split in ("train", "valid", "test")]
+    config = run_config(table_of(tmp_path, "label,split,group", rows))
+    assert not any(warning.startswith("gate:") for warning in check_data(config).warnings)
+    train = config.train.model_copy(update={"use_synthetic": "auto"})
+    warnings = check_data(config.model_copy(update={"train": train})).warnings
+    (told,) = [warning for warning in warnings if warning.startswith("gate:")]
+    assert "are of 4 groups; with fewer than 10" in told and "train.use_synthetic=always" in told
+    alone = train.model_copy(update={"arms": ("gold", "noise")})
+    warnings = check_data(config.model_copy(update={"train": alone})).warnings
+    assert not any(warning.startswith("gate:") for warning in warnings)
+
+
+def test_groups_that_read_alike_are_told(tmp_path: Path) -> None:
+    """`Site A` in training and `site a` in the test are one site."""
+    rows = [f"{'ab'[k % 2]},{split},{name}{k % 4}" for k in range(8) for split, name in
+            (("train", "Site  A"), ("valid", "v"), ("test", "site a"))]  # fmt: skip
+    warnings = check_data(run_config(table_of(tmp_path, "label,split,group", rows))).warnings
+    (told,) = [warning for warning in warnings if "read alike and are kept apart" in warning]
+    assert "'Site  A0' = 'site a0'; 'Site  A1' = 'site a1'" in told
+
+
+def test_few_clips_of_a_class_are_the_reason_that_no_split_is_drawn(tmp_path: Path) -> None:
+    """It was advised to leave out splits that there were none of."""
+    rows = [f"{'abc'[k % 3]}" for k in range(6)]
+    problems = check_data(run_config(table_of(tmp_path, "label", rows))).problems
+    assert any("a class has 2 clips, and 3 or more are needed where splits are drawn" in told for told in problems)
+
+
 def test_a_test_of_one_group_is_told_to_have_no_verdict(tmp_path: Path) -> None:
     rows = [f"{'ab'[k % 2]},{split},{split}" for k in range(20) for split in ("train", "valid", "test")]
     warnings = check_data(run_config(table_of(tmp_path, "label,split,group", rows))).warnings
     (told,) = [warning for warning in warnings if "in the test" in warning]
     assert told.startswith("1 group in the test: no interval and no verdict can be given")
+    assert "data.test_fraction" in told
 
 
 def test_groups_in_valid_and_test_are_warned_of(tmp_path: Path) -> None:

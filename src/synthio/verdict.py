@@ -158,7 +158,13 @@ def _constant_text(comparison: Comparison) -> str | None:
 def _difference_text(comparison: Comparison) -> str:
     difference = comparison.difference
     if difference is None:
-        return f"No comparison: only {' and '.join(arm.arm for arm in comparison.arms)} was trained."
+        trained = [arm.arm for arm in comparison.arms]
+        if len(trained) == 1:
+            return f"No comparison: only {trained[0]} was trained."
+        return (
+            f"No comparison: {' and '.join(trained)} were trained, and the difference is that of synthio to gold "
+            "(`synthio bench` compares others)."
+        )
     if comparison.gated_share == 0:
         return (
             "The gate kept synthetic clips out: in cross-validation on the training clips they were not shown to help. "

@@ -37,6 +37,7 @@ from synthio.datasets.official import OFFICIAL
 from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
+from synthio.recipes import Section
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
 from synthio.stages.clips import data_fingerprint
 from synthio.stages.retrieve import corpus_digest, corpus_root
@@ -174,9 +175,8 @@ def settings_key(config: RunConfig) -> str:
     if config.train.use_synthetic != "auto":
         unused = (*unused, "gate")
     content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
-    content |= {
-        name: getattr(config, name).key_content() for name in ("data", "caption", "imagine", "train") if name in content
-    }
+    sections = {name: getattr(config, name) for name in content}
+    content |= {name: own.key_content() for name, own in sections.items() if isinstance(own, Section)}
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "audio_folder", "domain"}}
     # A cell has one arm, which is compared with others in the tables; as if at the defaults, as published results are.
     content["train"] |= {name: TrainConfig.model_fields[name].default for name in COMPARISON_FIELDS}

@@ -32,7 +32,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
     }
 )
 #: Readers that know `DataConfig.fold`.
-FOLDED = frozenset({"esc50", "urbansound8k"})
+FOLDED = frozenset(name for name, dataset in OFFICIAL.items() if dataset.layout.folds)
 
 
 def read_rows(config: DataConfig) -> list[Row]:

@@ -16,6 +16,8 @@ RARE_CLIPS, SHORT_S = 5, 0.1
 #: Share of test clips on which two arms usually disagree, and the difference that a test split should be able to show.
 _DISAGREEMENT, _SHOWABLE = 0.2, 0.1
 _FEW_GROUPS = 8
+#: The gate decided well on 22 to 26 groups, on 3 to 5 by luck (docs/benchmark.md).
+_GATE_GROUPS = 10
 #: -20 dB of full scale.
 _QUIET = 0.1
 #: Who records at a higher rate is after what people do not hear.
@@ -123,6 +125,11 @@ def _split_cure(clips: Sequence[Clip], split: Split, fractions: Mapping[Split, f
             f"groups stay whole, and a class has {fewest} group{'' if fewest == 1 else 's'}: {len(SPLITS)} or more are "
             f"needed; give smaller groups or a split column, or raise data.{split}_fraction"
         )
+    if fewest < len(SPLITS):
+        return (
+            f"a class has {fewest} clip{'' if fewest == 1 else 's'}, and {len(SPLITS)} or more are needed where splits "
+            f"are drawn: add clips, or a {split} split"
+        )
     return f"add a {split} split, or leave all splits out: data.{split}_fraction then draws one"
 
 
@@ -213,7 +220,8 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
 
 
 def group_warnings(clips: Sequence[Clip]) -> list[str]:
-    """Groups that the data itself puts into several splits, and clips without a group where others have one."""
+    """Groups that the data itself puts into several splits, groups that read alike, and clips without a group where
+    others have one."""
     homes = defaultdict(set)
     for clip in clips:
         if clip.group is not None:
@@ -225,6 +233,14 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
         )
     if measured := sorted(repr(group) for group, splits in homes.items() if splits == {"valid", "test"}):
         warnings.append(f"{len(measured)} group(s) in valid and test, which flatters the test score: {some(measured)}")
+    spellings = defaultdict(set)
+    for group in sorted(homes):
+        spellings[" ".join(group.casefold().split())].add(group)
+    if alike := [" = ".join(map(repr, sorted(own))) for own in spellings.values() if len(own) > 1]:
+        warnings.append(
+            f"groups that read alike and are kept apart: {some(alike, separator='; ')}; if these are one, spell them "
+            "alike, else the scores flatter"
+        )
     bare = [repr(clip.path) for clip in clips if clip.group is None]
     if homes and bare:
         warnings.append(
@@ -234,6 +250,26 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
     return warnings
 
 
+def kept_together(training: Sequence[Clip]) -> list[str]:
+    """The group of each training clip; of those without one, the first clip with the same audio: what the gate's
+    cross-validation keeps in one fold."""
+    same_audio: dict[str, str] = {}
+    return [clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training]
+
+
+def gate_warnings(training: Sequence[Clip]) -> list[str]:
+    """When the training clips are of too few groups to tell the gate (`train.use_synthetic: auto`) much."""
+    groups = len(set(kept_together(training)))
+    anyway = "train.use_synthetic=always lets synthetic clips join anyway"
+    if groups == 1:
+        return [f"gate: the training clips are of 1 group, which says nothing of others: no synthetic clips ({anyway})"]
+    if not 0 < groups < _GATE_GROUPS:
+        return []
+    counted = f"of {groups} groups" if any(clip.group for clip in training) else f"{groups}, without groups"
+    luck = f"with fewer than {_GATE_GROUPS} its choice is mostly luck"
+    return [f"gate: the training clips are {counted}; {luck} ({anyway})"]
+
+
 def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     """When the test split is of few groups."""
     test = [clip for clip in clips if clip.split == "test"]
@@ -241,7 +277,8 @@ def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     if len(groups) == 1 < len(test):
         return [
             "1 group in the test: no interval and no verdict can be given, as what holds for it may not hold for "
-            f"others; put more groups into the test, {_FEW_GROUPS} or more are better"
+            "others; put more groups into the test (where splits are drawn: a larger data.test_fraction), "
+            f"{_FEW_GROUPS} or more are better"
         ]
     if 0 < len(groups) < min(_FEW_GROUPS, len(test)):
         return [

@@ -10,7 +10,7 @@ from synthio.config import DataConfig
 from synthio.datasets.layout import FoldTable, Layout, rows_by_fold
 from synthio.datasets.rows import Row
 
-LAYOUT = Layout("esc50", "ESC-50", "https://github.com/karolpiczak/ESC-50", ("meta/esc50.csv", "audio"))
+LAYOUT = Layout("esc50", "ESC-50", "https://github.com/karolpiczak/ESC-50", ("meta/esc50.csv", "audio"), folds=True)
 _TABLE = FoldTable("meta/esc50.csv", "category", "src_file", "{filename}", ("filename", "fold", "category", "src_file"))
 
 

@@ -27,6 +27,8 @@ class Layout:
     """Where to get it."""
     tree: tuple[str, ...]
     """What the root holds, with ``/``; ``a|b`` when official copies differ."""
+    folds: bool = False
+    """Whether its reader knows `DataConfig.fold`."""
 
     def is_root(self, folder: Path) -> bool:
         """Whether ``folder`` holds everything in ``tree``."""

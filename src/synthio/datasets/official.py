@@ -41,12 +41,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class OfficialDataset:
-    """One dataset of the paper's table 1."""
+    """A dataset with an official release: those of the paper's table 1, and others."""
 
     layout: Layout
     read: Callable[[DataConfig], list[Row]]
-    column: str
-    """Of the paper's table 1."""
+    column: str | None
+    """Of the paper's table 1; None for a dataset that the paper does not have."""
     domain: str
     """For prompts: ``data.domain``."""
     licence: str

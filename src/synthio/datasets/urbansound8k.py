@@ -11,7 +11,11 @@ from synthio.datasets.layout import FoldTable, Layout, rows_by_fold
 from synthio.datasets.rows import Row
 
 LAYOUT = Layout(
-    "urbansound8k", "UrbanSound8K", "https://zenodo.org/record/1203745", ("metadata/UrbanSound8K.csv", "audio")
+    "urbansound8k",
+    "UrbanSound8K",
+    "https://zenodo.org/record/1203745",
+    ("metadata/UrbanSound8K.csv", "audio"),
+    folds=True,
 )
 _TABLE = FoldTable(
     "metadata/UrbanSound8K.csv",

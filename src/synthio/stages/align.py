@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -318,10 +319,16 @@ def _accumulate(
 
 def pair_loss(errors: Errors, settings: AlignConfig) -> Tensor:
     """The configured loss per pair, ``(pairs,)``."""
-    if settings.method == "erm":
-        # Plain fine-tuning on the real clips: the diffusion loss itself.
-        return errors.policy_winner
-    return dpo_loss(errors, settings.beta, settings.anchor)
+    match settings.method:
+        case "erm":
+            # Plain fine-tuning on the real clips: the diffusion loss itself.
+            return errors.policy_winner
+        case "dpo":
+            return dpo_loss(errors, settings.beta, settings.anchor)
+        case "none":
+            raise ValueError("align.method is none, which trains nothing")
+        case _ as other:
+            assert_never(other)
 
 
 _Draw = tuple[PreferencePair, tuple[str, int]]
@@ -427,7 +434,7 @@ def diagnose(curve: Sequence[Measurement], chosen: int, settings: AlignConfig) -
             "alignment did not help: no step lowered the error on held-out real clips; the base model is used. "
             f"{advice}"
         )
-    if last.winner_error_change > 0 and settings.method == "dpo":
+    if last.winner_error_change > 0 and settings.method != "erm":
         found = (
             "the adapter only learnt to make losers worse"
             if last.loser_error_change > 0

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -133,11 +134,15 @@ def _similarities(
 def score(similarities: Similarities, settings: FilterConfig, logit_scale: float) -> Floats:
     """What the threshold applies to: the cosine with the own labels; under `nearest` its lead over the other labels;
     under the published rule sigmoid(logit_scale * cosine)."""
-    if settings.rule == "sigmoid":
-        return np.asarray(1 / (1 + np.exp(-logit_scale * similarities.own)))
-    if settings.rule == "nearest":
-        return similarities.own - similarities.other
-    return similarities.own
+    match settings.rule:
+        case "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-logit_scale * similarities.own)))
+        case "nearest":
+            return similarities.own - similarities.other
+        case "quantile" | "cosine" | "none":
+            return similarities.own
+        case _ as other:
+            assert_never(other)
 
 
 def class_thresholds(

@@ -25,14 +25,12 @@ from synthio.arms import AddedClip, Material, check_clips, fit_in_memory, prepar
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.config import RunConfig
+from synthio.datasets.checks import kept_together
 from synthio.errors import DataError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, GatedClip, GateOption
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
-
-#: On the 22 to 26 of the instruments it decided well, on the 3 to 5 of percussion by luck (docs/benchmark.md).
-_FEW_GROUPS = 10
 
 
 class GateMeasures(BaseModel):
@@ -56,11 +54,9 @@ def measure_shares(
     """
     check_clips(clips, {"synthio": synthetic})
     training = [clip for clip in clips if clip.split == "train"]
-    groups = len(set(folded_whole(training)))
+    groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if told else ()
-    if synthetic and groups < _FEW_GROUPS:
-        reporter.warn(_few_groups(training, groups))
     folds = min(config.gate.folds, groups) if any(clip.group for clip in training) else config.gate.folds
     records = _score_all(config, clips, synthetic, shares, folds, folder, reporter) if shares else []
     measures = GateMeasures(
@@ -69,14 +65,6 @@ def measure_shares(
     )
     folder.finish(records, measures.model_dump(mode="json"))
     return measures
-
-
-def _few_groups(training: Sequence[Clip], groups: int) -> str:
-    anyway = "train.use_synthetic=always lets synthetic clips join anyway"
-    if groups == 1:
-        return f"gate: the training clips are of 1 group, which says nothing of others: no synthetic clips ({anyway})"
-    counted = f"of {groups} groups" if any(clip.group for clip in training) else f"{groups}, without groups"
-    return f"gate: the training clips are {counted}; with fewer than {_FEW_GROUPS} its choice is mostly luck ({anyway})"
 
 
 def _score_all(
@@ -116,7 +104,7 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups = np.array(folded_whole(training))
+    groups = np.array(kept_together(training))
     if len(set(groups)) < folds:
         found = f"{len(set(groups))} training clips, or groups, of different audio"
         raise DataError(f"gate.folds is {folds}; there are {found}: expected at most as many")
@@ -128,12 +116,6 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
     for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
         fold[held_out] = number
     return fold
-
-
-def folded_whole(training: Sequence[Clip]) -> list[str]:
-    """The group of each training clip; of those without one, the first clip with the same audio. Pure."""
-    same_audio: dict[str, str] = {}
-    return [clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training]
 
 
 def _score_fold(
@@ -149,7 +131,7 @@ def _score_fold(
     kept = [bool(own != fold) for own in folds]
     training = material.clips["train"]
     held_out = [clip for clip, keep in zip(training, kept, strict=True) if not keep]
-    groups = dict(zip((clip.id for clip in training), folded_whole(training), strict=True))
+    groups = dict(zip((clip.id for clip in training), kept_together(training), strict=True))
     ids = {clip.id for clip in held_out}
     within = replace(
         material,
