@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -892,6 +892,27 @@ def test_clips_longer_than_what_the_classifier_hears_are_told_of(project: Projec
     assert unheard_warnings(clips, 9.0) == []
     (heard_s,) = {training.heard_s for training in read_trainings(project.folder()).values()}
     assert heard_s is not None and 0.4 < heard_s < 0.6
+
+
+def test_what_the_gate_keeps_out_is_not_trained_a_second_time(project: Project) -> None:
+    """Both arms were trained, to the same weights."""
+    bare, listener = dataclasses.replace(project, synthetic=[]), Listener()
+
+    def scores(key: str) -> dict[tuple[str, str], Mapping[str, float]]:
+        return {(p.id, p.arm): p.scores for p in bare.folder(key).manifest(Prediction)}
+
+    bare.run("kept out", listener, shares={"synthio": 0.0})
+    assert [note for note in listener.notes if "gold's, as the gate kept" in note and note.startswith("synthio")]
+    weights = [
+        (bare.unit(arm, 1, "kept out").path / f"model-{arm}" / "model.safetensors").read_bytes()
+        for arm in ("gold", "synthio")
+    ]
+    assert weights[0] == weights[1]
+    trained = [t for t in read_trainings(bare.folder("kept out")).values() if t.arm == "synthio"]
+    assert [t.seed for t in trained] == [0, 1] and {t.n_added for t in trained} == {0}
+    # As training it would have been.
+    bare.run("without a gate")
+    assert scores("kept out") == scores("without a gate")
 
 
 def test_the_gates_word_is_kept_and_told(project: Project) -> None:

@@ -32,7 +32,7 @@ from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
-from synthio.store import StageFolder
+from synthio.store import StageFolder, publish
 from synthio.verdict import verdict_text
 
 PREDICTED_SPLITS: tuple[Split, ...] = ("valid", "test")
@@ -68,6 +68,11 @@ def train_arms(
     for number, (arm, seed) in enumerate(pending, len(units) - len(pending)):
 
         def work(own: StageFolder, arm: Arm = arm, seed: int = seed, number: int = number) -> None:
+            gold = units.get(("gold", seed), own)
+            # What the gate keeps out leaves gold, dice and all.
+            if shares.get(arm) == 0 and gold.done and model_folder(gold.path, "gold").is_dir():
+                _repeat(gold, arm, own, reporter)
+                return
             prepared, steps = material(), config.train.steps
             with reporter.task("train", len(units) * steps, number * steps) as advance:
                 _train(_Run(config, prepared, reporter), arm, seed, own, advance)
@@ -105,6 +110,17 @@ def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance
     score = training.best.valid_score
     valid = "no validation" if score is None else f"validation score {score:.3f} at step {training.best.step}"
     run.reporter.note(f"{arm}, seed {seed}: {valid}")
+
+
+def _repeat(gold: StageFolder, arm: Arm, folder: StageFolder, reporter: Reporter) -> None:
+    """The training of gold as that of an arm to which nothing is added."""
+    training = Training.model_validate(gold.summary()).model_copy(update={"arm": arm})
+    publish(model_folder(gold.path, "gold"), model_folder(folder.path, arm))
+    predictions = [
+        one.model_copy(update={"arm": arm, "id": f"{training.name}/{one.clip_id}"}) for one in gold.manifest(Prediction)
+    ]
+    folder.finish(predictions, training.model_dump(mode="json"))
+    reporter.note(f"{arm}, seed {training.seed}: gold's, as the gate kept synthetic clips out")
 
 
 def _gather(
