@@ -1,7 +1,8 @@
 """Quality of the shipped pocket models on clips of groups that pre-training never heard.
 
     python scripts/make_evaluation_sets.py ...       # once
-    python benchmarks/pocket_quality.py              # all; or some of: size autoencoder clap captions probe speed steps
+    python benchmarks/pocket_quality.py              # all; or some of: size autoencoder clap captions probe speed
+                                                     # steps duration
 
 Prints one JSON line per figure. The generator itself is judged by `synthio evaluate t2a recipes/pocket-t2a.yaml`.
 """
@@ -25,7 +26,7 @@ from synthio.backends.clap import load_clap
 from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
-from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.backends.text_to_audio import TextToAudio, load_text_to_audio
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
 from synthio.config import CaptionConfig, ClapConfig, T2AConfig
@@ -170,35 +171,55 @@ def speed() -> None:
     show("t2a: seconds per 2 s clip, batch 8", np.median(seconds[1:]), threads=torch.get_num_threads())
 
 
-CLIPS_PER_CLASS = 4
-
-
 def steps() -> None:
     """Frechet distance to the corpus' clips by sampler steps and guidance, on a judge trained on the corpus itself.
 
     This is what chose the defaults: it sees pre-training clips only, none of the evaluation sets.
     """
+    rate = _corpus_judge(clips_per_class=4)
+    pairs = [(guidance, 12) for guidance in (1.5, 2.0, 2.5, 3.0, 4.0)] + [(2.5, count) for count in (6, 8, 25, 100)]
+    for guidance, count in pairs:
+        rate(
+            f"guidance {guidance}, {count} steps",
+            load_text_to_audio(T2AConfig(guidance_scale=guidance, num_inference_steps=count)),
+        )
+
+
+def duration() -> None:
+    """The same at the defaults, with the fixed frequencies of the duration embedding as they were saved, rounded to
+    half precision, and whole."""
+    rate = _corpus_judge(clips_per_class=20)
+    generator = load_text_to_audio(T2AConfig())
+    rate("frequencies rounded, as shipped", generator)
+    embedder = generator.pipeline.duration_embedder
+    embedder.freqs = type(embedder).from_config(embedder.config).freqs
+    rate("frequencies whole", generator)
+
+
+def _corpus_judge(clips_per_class: int) -> Callable[[str, TextToAudio], None]:
+    """What shows the figures of a generator, judged by what pre-training heard."""
     waveforms, labels = read_set("generator", "train")
     classes = sorted(set(labels))
     judge = train_judge(waveforms, labels, classes, 1.5, 300, 0, Reporter())
     real = judge.embed(waveforms)
-    pairs = [(guidance, 12) for guidance in (1.5, 2.0, 2.5, 3.0, 4.0)] + [(2.5, count) for count in (6, 8, 25, 100)]
-    for guidance, count in pairs:
-        made = _generated(classes, guidance, count)
+
+    def rate(name: str, generator: TextToAudio) -> None:
+        names = [label for label in classes for _ in range(clips_per_class)]
+        made = _generated(names, generator)
         rows = judge.embed(made)
-        names = [label for label in classes for _ in range(CLIPS_PER_CLASS)]
         accuracy = np.mean(np.array(classes)[judge.scores(made).argmax(axis=1)] == np.array(names))
         show(
-            f"t2a: Frechet distance, guidance {guidance}, {count} steps",
+            f"t2a: Frechet distance, {name}",
             metrics.frechet_distance(rows, real),
             judge_accuracy=round(float(accuracy), 3),
             diversity=round(metrics.relative_diversity(rows, names, real, labels), 3),
         )
 
+    return rate
 
-def _generated(classes: list[str], guidance: float, count: int) -> list[audio.Waveform]:
-    generator = load_text_to_audio(T2AConfig(guidance_scale=guidance, num_inference_steps=count))
-    prompts = [f"Sound of a {label}" for label in classes for _ in range(CLIPS_PER_CLASS)]
+
+def _generated(names: list[str], generator: TextToAudio) -> list[audio.Waveform]:
+    prompts = [f"Sound of a {label}" for label in names]
     made: list[audio.Waveform] = []
     for start in range(0, len(prompts), 24):
         chunk = prompts[start : start + 24]
@@ -208,7 +229,7 @@ def _generated(classes: list[str], guidance: float, count: int) -> list[audio.Wa
 
 PARTS: dict[str, Callable[[], None]] = {
     "size": size, "autoencoder": autoencoder, "clap": clap, "captions": captions, "probe": probe,
-    "speed": speed, "steps": steps,
+    "speed": speed, "steps": steps, "duration": duration,
 }  # fmt: skip
 
 if __name__ == "__main__":
