@@ -21,8 +21,9 @@ import soundfile as sf
 import yaml
 from endpoint_server import EndpointServer, Response, chat
 
-from synthio import predict
-from synthio.errors import ConfigError, DataError
+from synthio import Pipeline, load_config, predict
+from synthio.errors import ConfigError, DataError, MissingArtefact
+from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
 
@@ -340,6 +341,23 @@ def test_a_stage_that_cannot_run_leaves_the_record_of_the_run(
     assert (root / "recipe.yaml").read_text() == recorded
     synthio("report", recipe, f"run_folder={tmp_path / 'none'}", "--quiet")
     assert not (tmp_path / "none" / "recipe.yaml").exists()
+
+
+def test_a_finished_run_is_read_and_nothing_runs_for_it(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """It generated and trained whatever was missing, without the checks of a run."""
+    root, result = finished
+    read = Pipeline(load_config(recipe), Reporter()).finished()
+    assert (read.root, read.recommended_arm) == (root, result["recommended_arm"])
+    fresh = Pipeline(load_config(recipe, [f"run_folder={tmp_path / 'none'}"]), Reporter())
+    with pytest.raises(MissingArtefact, match="stage `clips` is not finished"):
+        fresh.finished()
+    assert not (tmp_path / "none").exists()
+    fresh.clips()
+    with pytest.raises(MissingArtefact, match="stage `caption` is not finished"):
+        fresh.finished()
+    assert [path.name.partition("-")[0] for path in (tmp_path / "none" / "stages").iterdir()] == ["clips"]
 
 
 def test_killed_at_any_moment_and_resumed_equals_undisturbed(

@@ -30,7 +30,7 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
-    """Run every stage, or resume; the returned pipeline reads the results (`rounds`, `predictions`, `dataset`)."""
+    """Run every stage, or resume; `Pipeline.finished` of what is returned reads the results."""
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config, reporter or Reporter())

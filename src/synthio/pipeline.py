@@ -91,7 +91,7 @@ class Pipeline:
             raise StoreError(f"{config.run_folder}: is a file; expected a folder, or a path where none is yet")
         self.config, self.reporter = config, reporter
         self.root = config.run_folder
-        self._may_run = frozenset(may_run)
+        self._may_run: frozenset[str] = frozenset(may_run)
         self.folders = StageFolders(config, self.clips)
         self._used: set[str] = set()
 
@@ -356,6 +356,8 @@ class Pipeline:
         from synthio.stages.predictions import write_predictions
         from synthio.stages.report import write_report
 
+        # Files that were moved or touched are the same clips, once they are read again.
+        self.clips()
         finished = self.finished()
         with working_in(self.root):
             page = write_report(collect_report(finished), self.root / "report", self.reporter)
@@ -365,22 +367,26 @@ class Pipeline:
         return page
 
     def finished(self) -> FinishedRun:
-        """Everything that the run made. Raises: `MissingArtefact` naming the stage that has not run."""
-        rounds = self.rounds()
-        return FinishedRun(
-            config=self.config,
-            root=self.root,
-            clips=tuple(self.clips()),
-            rounds=tuple(rounds),
-            clips_folder=self.folders.clips,
-            align_folder=self.alignment(),
-            losers_folder=self.folders.losers,
-            caption_folder=self.folders.caption,
-            extract_folder=self.folders.extract,
-            train_folder=self.predictions(),
-            gate=self.gate() if self._asks_gate else None,
-            seconds=self.timings(),
-        )
+        """Everything that the run made; nothing runs.
+
+        Raises: `MissingArtefact` naming the stage that has not run, `DataError` when the data cannot be read.
+        """
+        with self._only_reading():
+            rounds = self.rounds()
+            return FinishedRun(
+                config=self.config,
+                root=self.root,
+                clips=tuple(self.clips()),
+                rounds=tuple(rounds),
+                clips_folder=self.folders.clips,
+                align_folder=self.alignment(),
+                losers_folder=self.folders.losers,
+                caption_folder=self.folders.caption,
+                extract_folder=self.folders.extract,
+                train_folder=self.predictions(),
+                gate=self.gate() if self._asks_gate else None,
+                seconds=self.timings(),
+            )
 
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
@@ -464,6 +470,15 @@ class Pipeline:
                     with self._timed(folder.stage, folder.path.name):
                         work(folder)
         return folder.manifest(kind)
+
+    @contextmanager
+    def _only_reading(self) -> Iterator[None]:
+        """No stage may do work meanwhile."""
+        allowed, self._may_run = self._may_run, frozenset()
+        try:
+            yield
+        finally:
+            self._may_run = allowed
 
     @contextmanager
     def _timed(self, stage: str, folder: str) -> Iterator[None]:
