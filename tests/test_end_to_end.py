@@ -360,6 +360,25 @@ def test_a_finished_run_is_read_and_nothing_runs_for_it(
     assert [path.name.partition("-")[0] for path in (tmp_path / "none" / "stages").iterdir()] == ["clips"]
 
 
+def test_results_are_found_from_another_folder(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A relative run folder was looked for wherever the process was, and not found or made again there."""
+    root, result = finished
+    monkeypatch.chdir(root.parent)
+    pipeline = Pipeline(load_config(recipe, [f"run_folder={root.name}"]), Reporter())
+    before = pipeline.finished()
+    monkeypatch.chdir(tmp_path)
+    (row,) = predict(before.model, small_data / "test" / "low_tone" / "low_tone_0.wav")
+    assert row.labels and pipeline.finished().comparison == before.comparison
+    assert not list(tmp_path.iterdir())
+    # What is told stays as the recipe has it.
+    told = synthio("report", recipe, f"run_folder={root.name}", "--json", "--quiet", cwd=root.parent)
+    shown = {name: Path(json.loads(told.stdout)[name]) for name in ("report", "dataset", "model")}
+    assert shown == {name: Path(result[name]).relative_to(root.parent) for name in shown}
+
+
 def test_killed_at_any_moment_and_resumed_equals_undisturbed(
     recipe: Path, finished: tuple[Path, dict[str, Any]]
 ) -> None:

@@ -90,9 +90,9 @@ class Pipeline:
         if config.run_folder.exists() and not config.run_folder.is_dir():
             raise StoreError(f"{config.run_folder}: is a file; expected a folder, or a path where none is yet")
         self.config, self.reporter = config, reporter
-        self.root = config.run_folder
         self._may_run: frozenset[str] = frozenset(may_run)
         self.folders = StageFolders(config, self.clips)
+        self.root = self.folders.root
         self._used: set[str] = set()
 
     # Stages -------------------------------------------------------------------------------------------------------

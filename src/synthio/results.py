@@ -214,7 +214,8 @@ def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleC
 def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list[report.SampleClip]:
     """A seeded sample that takes the classes in turn, so that none is hidden."""
     groups: dict[tuple[str, ...], list[report.SampleClip]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda s: derive_seed(seed, "report", str(s.audio), s.caption)):
+    # Not by the audio's path: the same run shows the same wherever it lies.
+    for sample in sorted(samples, key=lambda s: derive_seed(seed, "report", s.source_clip_id, s.round, s.caption)):
         groups[tuple(sample.labels)].append(sample)
     turns = [(turn, label, sample) for label, group in groups.items() for turn, sample in enumerate(group)]
     return [sample for _, _, sample in sorted(turns, key=lambda row: row[:2])][:count]

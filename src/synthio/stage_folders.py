@@ -57,6 +57,8 @@ class StageFolders:
     def __init__(self, config: RunConfig, clips: Callable[[], Sequence[Clip]]) -> None:
         """``clips``: the usable real clips, asked for by keys that depend on them."""
         self._config, self._clips = config, clips
+        #: The run folder, wherever the process goes afterwards.
+        self.root = config.run_folder.absolute()
 
     @cached_property
     def clips(self) -> StageFolder:
@@ -167,7 +169,7 @@ class StageFolders:
         return model_identity("clap", self._config.clap.model, self._config.clap.revision)
 
     def _folder(self, name: str, key: str) -> StageFolder:
-        return StageFolder(self._config.run_folder, name, key)
+        return StageFolder(self.root, name, key)
 
     def _section(self, name: str) -> dict[str, Any]:
         """A section of the recipe without what only affects speed."""

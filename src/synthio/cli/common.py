@@ -12,6 +12,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from synthio.config import RunConfig
+    from synthio.pipeline import Pipeline
     from synthio.progress import Reporter
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
@@ -40,6 +41,11 @@ def reporter_of(quiet: bool) -> Reporter:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|torchsde|transformers|diffusers|peft|huggingface_hub)\.")
     return Reporter() if quiet else ConsoleReporter()
+
+
+def as_given(path: Path, pipeline: Pipeline) -> Path:
+    """A path in the run folder as the recipe writes that: relative where it is."""
+    return pipeline.config.run_folder / path.relative_to(pipeline.root)
 
 
 def console_of(stderr: bool = False, soft_wrap: bool = False) -> Console:

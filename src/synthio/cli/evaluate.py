@@ -10,6 +10,7 @@ from synthio.cli.common import (
     Overrides,
     Quiet,
     Recipe,
+    as_given,
     config_of,
     console_of,
     print_result,
@@ -29,7 +30,7 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
 
     silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
-    page = pipeline.run_stage("evaluate")
+    page = as_given(pipeline.run_stage("evaluate"), pipeline)
     evaluation = Evaluation.model_validate(pipeline.folders.evaluate.summary())
 
     def text() -> None:

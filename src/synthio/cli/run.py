@@ -14,6 +14,7 @@ from synthio.cli.common import (
     Overrides,
     Quiet,
     Recipe,
+    as_given,
     config_of,
     console_of,
     print_result,
@@ -92,9 +93,9 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
         "gate": finished.gate,
         "funnel": [funnel_round(r) for r in finished.rounds],
         "seconds": finished.seconds,
-        "model": str(pipeline.root / "model"),
-        "report": str(page),
-        "dataset": str(pipeline.root / "dataset"),
+        "model": str(pipeline.config.run_folder / "model"),
+        "report": str(as_given(page, pipeline)),
+        "dataset": str(pipeline.config.run_folder / "dataset"),
     }
 
     def text() -> None:
@@ -120,7 +121,7 @@ def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, a
 
     silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", stage))
-    result = pipeline.run_stage(stage)
+    result = as_given(pipeline.run_stage(stage), pipeline)
     print_result({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
 
 
