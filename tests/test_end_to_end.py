@@ -647,4 +647,4 @@ def test_what_cannot_load_is_told_before_anything_runs(recipe: Path, tmp_path: P
 
 
 def test_an_empty_prompt_is_refused() -> None:
-    assert "--prompt is empty" in synthio("generate", "--prompt", " ").stderr
+    assert "the prompt is empty" in synthio("generate", "--prompt", " ").stderr

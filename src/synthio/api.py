@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synthio.config import RunConfig, T2AConfig
+from synthio.config import LONGEST_S, RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from synthio.pipeline import Pipeline
 
 _Generator = Literal["aligned", "base"]
+#: Of a clip that is generated.
+_SHORTEST_S = 0.1
 
 
 def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -71,14 +73,17 @@ def predict(
     the same rate, cut or padded in the same way. ``window_s``: long recordings are heard in windows of so many seconds,
     one after the other, each as a clip. What is silent as far as it is heard has failed. Results in order.
     A file that cannot be heard has failed too, and says why; it raises nothing.
-    Raises: `ModelError` for the model, `ConfigError` for a device that is not here and a window longer than what the
-    classifier hears, `DataError` for a folder without audio files.
+    ``batch_size``: files or windows at once.
+    Raises: `ModelError` for the model, `ConfigError` for a device that is not here, a window longer than what the
+    classifier hears and a batch of nothing, `DataError` for a folder without audio files.
     """
     from synthio.arms import unheard
     from synthio.audio import with_folders
     from synthio.backends.classifier import load_trained
     from synthio.backends.devices import resolve_device
 
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
     trained, place = load_trained(str(model)), resolve_device(device)
     heard_s = trained.frontend.max_samples / trained.frontend.extractor.sampling_rate
     if window_s is not None and (window_s <= 0 or unheard(window_s, heard_s)):
@@ -168,12 +173,13 @@ def generate_clip(
     """One clip from one prompt into ``output`` (FLAC or WAV, by its name), with the run's aligned model when ``config``
     has one. Where its alignment is not finished the base model makes the clip, and a note says so.
 
-    Raises: `ConfigError` for another kind of file; `DataError` when the data of ``config`` cannot be read;
-    `ModelError`, `BackendError`, `StoreError`.
+    Raises: `ConfigError` for another kind of file, an empty prompt, a duration or a seed that no clip can have;
+    `DataError` when the data of ``config`` cannot be read; `ModelError`, `BackendError`, `StoreError`.
     """
     from synthio import audio
     from synthio.store import replacing
 
+    _check_wanted(prompt, duration_s, seed)
     output = Path(output)
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
@@ -183,6 +189,15 @@ def generate_clip(
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
     return GeneratedClip(output, model)
+
+
+def _check_wanted(prompt: str, duration_s: float, seed: int) -> None:
+    if not prompt.strip():
+        raise ConfigError("the prompt is empty; expected a sound, such as 'Sound of a flute'")
+    if not _SHORTEST_S <= duration_s <= LONGEST_S:
+        raise ConfigError(f"the duration is {duration_s:g} s; expected {_SHORTEST_S:g} to {LONGEST_S} s")
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}; expected 0 or more")
 
 
 def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudio, _Generator]:

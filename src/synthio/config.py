@@ -31,6 +31,9 @@ COMPARISON_VERSION = 4
 #: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
 SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 3
 
+#: Seconds that a clip may have, read or generated.
+LONGEST_S = 120
+
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -129,7 +132,7 @@ class DataConfig(Section):
     max_duration_s: float = Field(
         10.0,
         gt=0,
-        le=120,
+        le=LONGEST_S,
         description="Of longer clips only the first seconds are used; durations in manifests are capped at it.",
     )
     duplicates: Literal["error", "drop"] = Field(

@@ -144,8 +144,8 @@ def generate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="With --prompt: the file to write; clip.flac when not given.")
     ] = None,
-    duration_s: Annotated[float | None, typer.Option(min=0.1, max=120, help="With --prompt; 2 when not given.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="With --prompt; 0 when not given.")] = None,
+    duration_s: Annotated[float | None, typer.Option(help="With --prompt; 2 when not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --prompt; 0 when not given.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -159,13 +159,12 @@ def generate(
             )
         _stage("generate", recipe, overrides, quiet, as_json)
         return
-    if not prompt.strip():
-        raise ConfigError("--prompt is empty; expected a sound, such as 'Sound of a flute'")
     from synthio.api import generate_clip
 
     silence_library_bars()
     config, reporter = None if recipe is None else config_of(recipe, overrides), reporter_of(quiet)
-    output, duration_s, seed = output or Path("clip.flac"), duration_s or 2.0, seed or 0
+    output, seed = output or Path("clip.flac"), seed or 0
+    duration_s = 2.0 if duration_s is None else duration_s
     clip = generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config, reporter=reporter)
     value = {"prompt": prompt, "seed": seed, "output": str(clip.path), "model": clip.model}
     print_result(value, as_json, lambda: print(clip.path))

@@ -1,0 +1,38 @@
+"""What the Python functions refuse and say, apart from what they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synthio import generate_clip, predict
+from synthio.errors import ConfigError
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused_before_the_model_loads(batch_size: int) -> None:
+    """0 gave no rows and no error, -1 a ValueError."""
+    with pytest.raises(ConfigError, match=f"batch_size is {batch_size}; expected at least 1"):
+        predict("no/such/model", "a.wav", batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"duration_s": 121.0}, "the duration is 121 s; expected 0.1 to 120 s"),
+        ({"duration_s": 0.0}, "the duration is 0 s"),
+        ({"duration_s": float("nan")}, "the duration is nan s"),
+        ({"seed": -1}, "the seed is -1; expected 0 or more"),
+    ],
+)
+def test_a_clip_that_cannot_be_is_refused_before_a_model_loads(
+    wanted: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the command line had bounds."""
+    monkeypatch.setattr("synthio.api._generator", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(ConfigError, match=words):
+        generate_clip(**{"prompt": "a bell", "output": tmp_path / "clip.wav", **wanted})
+    assert not list(tmp_path.iterdir())
