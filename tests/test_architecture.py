@@ -101,9 +101,9 @@ def test_help_loads_no_torch() -> None:
 def test_public_names_are_exactly_these_and_load() -> None:
     import synthio
 
-    assert sorted(synthio.__all__) == sorted(
-        ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "predict", "run"]
-    )
+    names = ["ConsoleReporter", "Pipeline", "Reporter", "RunConfig", "SynthioError"]
+    names += ["__version__", "generate_clip", "load_config", "predict", "run"]
+    assert sorted(synthio.__all__) == sorted(names)
     assert all(getattr(synthio, name) is not None for name in synthio.__all__)
 
 

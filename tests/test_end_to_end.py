@@ -379,6 +379,31 @@ def test_results_are_found_from_another_folder(
     assert shown == {name: Path(result[name]).relative_to(root.parent) for name in shown}
 
 
+def test_from_python_only_the_reporter_speaks(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], small_data: Path, tmp_path: Path
+) -> None:
+    """transformers and diffusers printed bars and warnings on standard error; and what they do is not ours to keep."""
+    options = [f"run_folder={tmp_path / 'run'}", "imagine.mode=template", "train.arms=[synthio]", "train.seeds=1"]
+    code = f"""
+import diffusers.utils.logging as diffusers, transformers.utils.logging as transformers, warnings
+from synthio import Reporter, generate_clip, load_config, predict, run
+class Told(Reporter):
+    def note(self, message):
+        print(message)
+def state():
+    return [(own.get_verbosity(), own.is_progress_bar_enabled()) for own in (diffusers, transformers)], warnings.filters
+before = state()
+run(load_config({str(recipe)!r}, {options}), Told())
+config = load_config({str(recipe)!r}, ["align.method=none"])
+generate_clip("hiss", {str(tmp_path / "clip.wav")!r}, duration_s=0.5, config=config)
+list(predict({str(finished[0])!r}, {str(small_data / "test")!r}))
+print(before == state())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "synthio, seed 0: " in result.stdout and result.stdout.endswith("True\n")
+
+
 def test_killed_at_any_moment_and_resumed_equals_undisturbed(
     recipe: Path, finished: tuple[Path, dict[str, Any]]
 ) -> None:

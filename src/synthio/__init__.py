@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from synthio.config import RunConfig as RunConfig
     from synthio.errors import SynthioError as SynthioError
     from synthio.pipeline import Pipeline as Pipeline
+    from synthio.progress import ConsoleReporter as ConsoleReporter
+    from synthio.progress import Reporter as Reporter
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "ConsoleReporter": "synthio.progress",
     "Pipeline": "synthio.pipeline",
+    "Reporter": "synthio.progress",
     "RunConfig": "synthio.config",
     "SynthioError": "synthio.errors",
     "generate_clip": "synthio.api",
@@ -32,7 +36,18 @@ _PUBLIC = {
     "predict": "synthio.api",
     "run": "synthio.api",
 }
-__all__ = ["Pipeline", "RunConfig", "SynthioError", "__version__", "generate_clip", "load_config", "predict", "run"]
+__all__ = [
+    "ConsoleReporter",
+    "Pipeline",
+    "Reporter",
+    "RunConfig",
+    "SynthioError",
+    "__version__",
+    "generate_clip",
+    "load_config",
+    "predict",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

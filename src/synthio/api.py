@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from synthio.backends.quiet import quiet
 from synthio.config import LONGEST_S, RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
 from synthio.progress import Reporter
@@ -32,7 +33,10 @@ def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
-    """Run every stage, or resume; `Pipeline.finished` of what is returned reads the results."""
+    """Run every stage, or resume; `Pipeline.finished` of what is returned reads the results.
+
+    ``reporter``: what tells of progress, such as a `ConsoleReporter`; nothing when None.
+    """
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config, reporter or Reporter())
@@ -141,7 +145,8 @@ def _predict(
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
     while batch := list(islice(stretches, batch_size)):
         inputs = [trained.frontend.inputs(s.samples) for s in batch if s.samples is not None]
-        rows = iter(predict(trained.model, inputs, batch_size, device))
+        with quiet("transformers"):
+            rows = iter(predict(trained.model, inputs, batch_size, device))
         for stretch in batch:
             if stretch.samples is None:
                 yield stretch.said
@@ -161,6 +166,7 @@ class GeneratedClip:
     """The generator with the run's adapter on it, or as it was before alignment."""
 
 
+@quiet("transformers", "diffusers")
 def generate_clip(
     prompt: str,
     output: str | Path,

@@ -12,6 +12,7 @@ from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder, missing_weights_advice
 from synthio.backends.parts import UsedModel, used_models
+from synthio.backends.quiet import quiet
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
 from synthio.results import versions
@@ -109,6 +110,7 @@ def _where(used: UsedModel) -> str:
     return f"hub cache, without safetensors weights: {missing_weights_advice(used.section)}"
 
 
+@quiet("transformers", "diffusers")
 def prepare() -> dict[str, str]:
     """Convert and cache every pocket model, so that the first run does not wait. Returns their folders."""
     return {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from synthio.backends.parts import check_models
+from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
 from synthio.errors import MissingArtefact, StoreError
 from synthio.models import Models, sampler_warning
@@ -388,6 +389,7 @@ class Pipeline:
                 seconds=self.timings(),
             )
 
+    @quiet("transformers", "diffusers")
     def run(self) -> Path:
         """Every stage in order; returns the report page."""
         check_recipe(self.config)
@@ -407,6 +409,7 @@ class Pipeline:
             self.predictions()
             return self.report()
 
+    @quiet("transformers", "diffusers")
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next."""
         actions: dict[str, Callable[[], object]] = {

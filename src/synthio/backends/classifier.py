@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from transformers import (
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
 from synthio.backends.identity import LOADING_ERRORS, check_model, local_folder
+from synthio.backends.quiet import quiet
 from synthio.errors import DataError, ModelError
 from synthio.recipes import user_path
 from synthio.store import saving_model
@@ -72,6 +72,7 @@ class Source:
         return int(self.extractor.sampling_rate)
 
 
+@quiet("transformers")
 def find_classifier(model: str, revision: str | None = None) -> Source:
     """Find ``pocket``, a local folder or a hub id, and check its family without loading weights.
 
@@ -206,7 +207,7 @@ def load_classifier(
     The head is always new, drawn from ``seed``, also when the model had as many classes before.
     Raises: `ModelError` when the weights are missing, damaged, pickled, or do not fit config.json.
     """
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), quiet("transformers"):
         torch.manual_seed(seed)
         try:
             model, report = AutoModelForAudioClassification.from_pretrained(
@@ -302,7 +303,7 @@ def load_trained(folder: str) -> TrainedClassifier:
     source = find_classifier(folder)
     try:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
-        with _quiet():
+        with quiet("transformers"):
             model = AutoModelForAudioClassification.from_pretrained(
                 source.location, use_safetensors=True, dtype=torch.float32
             )
@@ -318,7 +319,7 @@ def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, fol
     Raises: `StoreError` when it cannot be written.
     """
     lengths = _Lengths(min_samples=frontend.min_samples, max_samples=frontend.max_samples)
-    with saving_model(folder), _quiet():
+    with saving_model(folder), quiet("transformers"):
         model.save_pretrained(folder)
         frontend.extractor.save_pretrained(folder)
         (folder / _FRONTEND).write_text(lengths.model_dump_json(), encoding="utf-8")
@@ -351,18 +352,3 @@ def resize_positions(positions: torch.Tensor, bands: int, steps: int) -> torch.T
     else:
         grid = torch.nn.functional.interpolate(grid, size=(bands, steps), mode="bilinear", align_corners=False)
     return torch.cat([special, grid.flatten(2).transpose(1, 2)], dim=1).contiguous()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No loading bar and no report of the replaced head: both are expected. What matters is checked and raised."""
-    logging = transformers.utils.logging
-    verbosity, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if had_bar:
-            logging.enable_progress_bar()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from synthio.backends.quiet import quiet
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, run_config
 from synthio.bench.results import Result
@@ -27,6 +28,7 @@ class BenchPlan:
     """Of the draws of data that cannot be made; and what models and arms lack."""
 
 
+@quiet("transformers")
 def plan_bench(recipe: BenchRecipe, shard: Shard, known: Sequence[Result], reporter: Reporter) -> BenchPlan:
     """Count, and open the files that every draw would use; all files where the splits are drawn without groups.
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from synthio.arms import model_folder, read_trainings
 from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.backends.parts import used_models
+from synthio.backends.quiet import quiet
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
 from synthio.bench.results import Result, keep_results, read_kept
@@ -71,6 +72,7 @@ class _Finished(BaseModel):
     result: Result
 
 
+@quiet("transformers", "diffusers")
 def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequence[Result] = ()) -> dict[str, str]:
     """Run what is not finished. A cell that fails is told, kept as a reason, and does not stop the others.
 

@@ -15,7 +15,6 @@ from synthio.cli.common import (
     console_of,
     print_result,
     reporter_of,
-    silence_library_bars,
 )
 from synthio.errors import BenchIncomplete
 
@@ -71,7 +70,6 @@ def bench_run(
         return
     given = keep_given(bench, read_results(results or []))
     known = fitting_results(bench, given)
-    silence_library_bars()
     reporter = reporter_of(quiet)
     if given:
         reporter.note(

@@ -31,15 +31,8 @@ def config_of(recipe: Path, overrides: list[str] | None) -> RunConfig:
 
 def reporter_of(quiet: bool) -> Reporter:
     """What tells of progress: nothing when quiet."""
-    import logging
-    import warnings
-
     from synthio.progress import ConsoleReporter, Reporter
 
-    # The libraries' own chatter; our progress says what matters.
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|torchsde|transformers|diffusers|peft|huggingface_hub)\.")
     return Reporter() if quiet else ConsoleReporter()
 
 
@@ -51,15 +44,6 @@ def as_given(path: Path, pipeline: Pipeline) -> Path:
 def console_of(stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Labels and file names are not to become emoji. Wrapped softly, a path stays whole; tables need the hard wrap."""
     return Console(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
-
-
-def silence_library_bars() -> None:
-    """Before models load: bars of our own show what takes time."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
 
 
 def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:

@@ -15,7 +15,6 @@ from synthio.cli.common import (
     console_of,
     print_result,
     reporter_of,
-    silence_library_bars,
 )
 
 commands = typer.Typer(no_args_is_help=True, help="Measure one part alone.")
@@ -28,7 +27,6 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
     from synthio.pipeline import Pipeline
     from synthio.stages.evaluate import Evaluation
 
-    silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
     page = as_given(pipeline.run_stage("evaluate"), pipeline)
     evaluation = Evaluation.model_validate(pipeline.folders.evaluate.summary())

@@ -12,7 +12,6 @@ from synthio.cli.common import (
     Overrides,
     config_of,
     print_result,
-    silence_library_bars,
 )
 
 commands = typer.Typer()
@@ -44,6 +43,5 @@ def prepare(as_json: Json = False) -> None:
     """Convert and cache the pocket models now (about two minutes, once)."""
     from synthio.doctor import prepare as prepare_models
 
-    silence_library_bars()
     folders = prepare_models()
     print_result(folders, as_json, lambda: print("\n".join(f"{part}: {folder}" for part, folder in folders.items())))

@@ -17,7 +17,6 @@ from synthio.cli.common import (
     console_of,
     print_result,
     reporter_of,
-    silence_library_bars,
 )
 from synthio.errors import ConfigError, DataError
 
@@ -48,7 +47,6 @@ def predict(
     from synthio.datasets.rows import clean
 
     wanted = with_folders(files)
-    silence_library_bars()
     with reporter_of(quiet).task("predict", len(wanted)) as advance:
         found: list[dict[str, Any]] = []
         for predicted in predict_files(model, wanted, window_s=window_s, device=device):

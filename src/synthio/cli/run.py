@@ -19,7 +19,6 @@ from synthio.cli.common import (
     console_of,
     print_result,
     reporter_of,
-    silence_library_bars,
 )
 from synthio.errors import ConfigError
 
@@ -48,7 +47,6 @@ def run(
         return
     from synthio.pipeline import Pipeline
 
-    silence_library_bars()
     pipeline = Pipeline(config, reporter_of(quiet))
     page = pipeline.run()
     _show_result(pipeline, page, as_json)
@@ -119,7 +117,6 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
 def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, as_json: bool) -> None:
     from synthio.pipeline import Pipeline
 
-    silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", stage))
     result = as_given(pipeline.run_stage(stage), pipeline)
     print_result({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
@@ -161,7 +158,6 @@ def generate(
         return
     from synthio.api import generate_clip
 
-    silence_library_bars()
     config, reporter = None if recipe is None else config_of(recipe, overrides), reporter_of(quiet)
     output, seed = output or Path("clip.flac"), seed or 0
     duration_s = 2.0 if duration_s is None else duration_s
@@ -180,7 +176,6 @@ def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as
     """Write the report page, and tell what `synthio run` tells, of a finished run."""
     from synthio.pipeline import Pipeline
 
-    silence_library_bars()
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "report"))
     page = pipeline.run_stage("report")
     _show_result(pipeline, page, as_json)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from synthio.backends.quiet import quiet
 from synthio.errors import ConfigError
 from synthio.progress import Reporter
 
 
+@quiet("transformers", "diffusers")
 def make_part(part: str, recipe: Path, overrides: Sequence[str], reporter: Reporter) -> Path:
     """Fetch `recordings`, or train `autoencoder`, `t2a`, `clap` or `classifier`, from a recipe; resumes.
 
