@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from synthio import generate_clip, predict
+from synthio import generate_clip, load_config, predict
 from synthio.errors import ConfigError
 
 
@@ -36,3 +36,19 @@ def test_a_clip_that_cannot_be_is_refused_before_a_model_loads(
     with pytest.raises(ConfigError, match=words):
         generate_clip(**{"prompt": "a bell", "output": tmp_path / "clip.wav", **wanted})
     assert not list(tmp_path.iterdir())
+
+
+def test_overrides_that_are_one_text_are_one_problem(tmp_path: Path) -> None:
+    """Each letter was an override of its own."""
+    (tmp_path / "recipe.yaml").write_text("data: {path: demo}")
+    with pytest.raises(ConfigError) as told:
+        load_config(tmp_path / "recipe.yaml", "seed=2")
+    assert str(told.value) == "the overrides are 'seed=2'; expected a list of them, such as ['seed=2']"
+
+
+def test_a_recipe_may_be_a_mapping() -> None:
+    content = {"data": {"path": "demo"}, "seed": 1}
+    config = load_config(content, ["train.seeds=5"])
+    assert (config.seed, config.train.seeds, content) == (1, 5, {"data": {"path": "demo"}, "seed": 1})
+    with pytest.raises(ConfigError, match="the recipe: 1 problem.*\n  train.sedes: unknown key; did you mean 'seeds'"):
+        load_config({"data": {"path": "demo"}, "train": {"sedes": 3}})

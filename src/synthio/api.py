@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthio.backends.quiet import quiet
 from synthio.config import LONGEST_S, RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
 from synthio.progress import Reporter
-from synthio.recipes import load_recipe
+from synthio.recipes import apply_overrides, load_recipe, validate
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,15 @@ _Generator = Literal["aligned", "base"]
 _SHORTEST_S = 0.1
 
 
-def load_config(recipe: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and validate a recipe. Raises: `ConfigError` listing every problem."""
+def load_config(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and validate a recipe: a file, or its content as a mapping (without ``include``).
+
+    ``overrides``: ``a.b=value``, as on the command line. Raises: `ConfigError` listing every problem.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"the overrides are {overrides!r}; expected a list of them, such as [{overrides!r}]")
+    if isinstance(recipe, Mapping):
+        return validate(apply_overrides(dict(recipe), overrides, RunConfig), RunConfig, "the recipe")
     return load_recipe(Path(recipe), overrides, RunConfig)
 
 

@@ -33,7 +33,7 @@ from synthio.stages.clips import all_warnings
 from synthio.stages.filter import real_clip_warnings
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, fingerprint, json_lines, write_text
-from synthio.verdict import Comparison, recommended_arm, verdict_text
+from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
 _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate")
@@ -99,6 +99,21 @@ class FinishedRun:
         return recommended_arm(self.comparison)
 
     @property
+    def verdict(self) -> str:
+        """What the comparison says of synthetic clips, in words."""
+        return verdict_text(self.comparison)
+
+    @property
+    def effect(self) -> Effect:
+        """The same in one word."""
+        return effect(self.comparison)
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.root / "report" / "index.html"
+
+    @property
     def model(self) -> Path:
         """The classifier to use."""
         return self.model_folder(self.recommended_arm)
@@ -126,7 +141,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     spectral, spectral_classes = _spectral(measured)
     return report.ReportData(
         title=run.root.name,
-        verdict=verdict_text(comparison),
+        verdict=run.verdict,
         comparison=comparison,
         gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],

@@ -48,8 +48,8 @@ def run(
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config, reporter_of(quiet))
-    page = pipeline.run()
-    _show_result(pipeline, page, as_json)
+    pipeline.run()
+    _show_result(pipeline, as_json)
 
 
 def _show_plan(plan: Plan) -> None:
@@ -74,16 +74,14 @@ def _seconds(least: float | None, most: float | None) -> str:
     return f"{least:.0f} s" if round(least) == round(most) else f"{least:.0f} to {most:.0f} s"
 
 
-def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
+def _show_result(pipeline: Pipeline, as_json: bool) -> None:
     from synthio.results import funnel_round
-    from synthio.verdict import effect, verdict_text
 
     finished = pipeline.finished()
     comparison = finished.comparison
-    verdict = verdict_text(comparison)
     value = {
-        "verdict": verdict,
-        "effect": effect(comparison),
+        "verdict": finished.verdict,
+        "effect": finished.effect,
         "recommended_arm": finished.recommended_arm,
         "warnings": finished.warnings,
         "rejected_files": finished.clips_folder.summary()["rejected"],
@@ -92,7 +90,7 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
         "funnel": [funnel_round(r) for r in finished.rounds],
         "seconds": finished.seconds,
         "model": str(pipeline.config.run_folder / "model"),
-        "report": str(as_given(page, pipeline)),
+        "report": str(as_given(finished.page, pipeline)),
         "dataset": str(pipeline.config.run_folder / "dataset"),
     }
 
@@ -107,7 +105,7 @@ def _show_result(pipeline: Pipeline, page: Path, as_json: bool) -> None:
             score, f1 = f"{100 * always.mean:.1f}", f"{100 * always.macro_f1:.1f}"
             table.add_row(escape(f"always {always.label!r}"), score, f1, "", "", style="dim")
         console.print(table)
-        console.print(verdict, style="bold", markup=False)
+        console.print(finished.verdict, style="bold", markup=False)
         for name in ("report", "dataset", "model"):
             console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
 
@@ -177,5 +175,5 @@ def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "report"))
-    page = pipeline.run_stage("report")
-    _show_result(pipeline, page, as_json)
+    pipeline.run_stage("report")
+    _show_result(pipeline, as_json)
