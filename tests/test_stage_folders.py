@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from synthio import stage_folders
-from synthio.config import Arm, RunConfig
+from synthio.backends.parts import SOURCES
+from synthio.config import Arm, CaptionConfig, ImagineConfig, RunConfig
 from synthio.recipes import merge
 from synthio.records import Clip
 from synthio.stage_folders import StageFolders
@@ -169,6 +170,23 @@ def test_an_endpoints_allowance_is_asked_anew_and_its_speed_is_not() -> None:
     before = keys(imagine=remote)
     assert keys(imagine=merge(remote, {"endpoint": {"concurrency": 2, "timeout_s": 5}})) == before
     assert keys(imagine=merge(remote, {"endpoint": {"max_tokens": 5000}}))["imagine"] != before["imagine"]
+
+
+@pytest.mark.parametrize("section", [CaptionConfig, ImagineConfig])
+def test_captions_of_every_kind_depend_on_what_makes_them(
+    section: type[CaptionConfig | ImagineConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new kind had no model in its key: captions of other weights would have stayed."""
+
+    def key(kind: str, content: str) -> str:
+        monkeypatch.setattr(stage_folders, "model_identity", lambda part, *_: f"{part} {content}")
+        name = "caption" if section is CaptionConfig else "imagine"
+        return keys(**merge({"imagine": {"mode": "llm"}}, {name: {"kind": kind}}))[name]
+
+    kinds = get_args(section.model_fields["kind"].annotation)
+    assert len(kinds) > 1 and set(kinds) <= set(SOURCES)
+    for kind in kinds:
+        assert (key(kind, "one") != key(kind, "another")) == (SOURCES[kind] == "weights" or kind == "clap")
 
 
 def test_a_training_is_of_its_arm_its_seed_and_the_gates_share() -> None:

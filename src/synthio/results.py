@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 from synthio import audio
 from synthio.arms import model_folder, read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
-from synthio.backends.parts import used_models
+from synthio.backends.parts import SOURCES, used_models
 from synthio.comparison import read_comparison
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig
 from synthio.datasets.checks import class_counts
@@ -363,7 +363,7 @@ def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
     if imagine.mode != "template":
         folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
         used.append(_use("language model", imagine, folders))
-    if imagine.mode == "mixcap" and caption.kind in ("endpoint", "transformers"):
+    if imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
         used.append(_use("captioner", caption, [run.caption_folder]))
     return used
 
@@ -374,7 +374,7 @@ def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[St
     def total(name: str) -> int:
         return sum(int(row.get(name, 0)) for row in usage)
 
-    endpoint = section.endpoint if section.kind == "endpoint" else None
+    endpoint = section.endpoint if SOURCES[section.kind] == "endpoint" else None
     priced = endpoint and (endpoint.price_per_million_input_tokens or endpoint.price_per_million_output_tokens)
     return report.LanguageModelUse(
         part=part,

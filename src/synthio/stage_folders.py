@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from synthio.backends.identity import model_identity, prompts_identity
+from synthio.backends.parts import SOURCES
 from synthio.config import (
     ALIGNMENT_VERSION,
     CAPTION_VERSION,
@@ -72,9 +73,9 @@ class StageFolders:
         """Their captions."""
         caption = self._config.caption
         captioner = model_identity("captioner", caption.model, caption.revision)
-        model = {"clap": self.clap_identity, "transformers": captioner}.get(caption.kind)
+        models = {"clap": self.clap_identity, "transformers": captioner, "endpoint": None, "template": None}
         asked = [CAPTION_VERSION, prompts_identity("caption")]
-        parts = [self._section("caption"), model, asked, self._training_clips, self._config.seed]
+        parts = [self._section("caption"), models[caption.kind], asked, self._training_clips, self._config.seed]
         return self._folder("caption", fingerprint(parts))
 
     @cached_property
@@ -226,7 +227,7 @@ class StageFolders:
     def _imagine_key(self) -> str:
         imagine, section = self._config.imagine, self._section("imagine")
         uses_model = imagine.mode != "template"
-        local = uses_model and imagine.kind == "local"
+        local = uses_model and SOURCES[imagine.kind] == "weights"
         model = model_identity("llm", imagine.model, imagine.revision) if local else None
         prompts = prompts_identity("imagine") if uses_model else None
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.

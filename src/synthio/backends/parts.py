@@ -3,11 +3,21 @@ what the figures of a bench depend on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from synthio.backends.identity import check_model
-from synthio.config import RunConfig
+from synthio.config import CaptionConfig, ImagineConfig, RunConfig
+
+Source = Literal["weights", "endpoint", "none"]
+"""Where a part's model is: loaded here, asked over the network, or none of its own."""
+
+#: By the `kind` of a captioner or a language model.
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {"local": "weights", "transformers": "weights", "endpoint": "endpoint", "clap": "none", "template": "none"}
+)
 
 
 @dataclass(frozen=True)
@@ -20,8 +30,7 @@ class UsedModel:
     """Of the recipe."""
     name: str
     revision: str | None
-    kind: Literal["weights", "endpoint", "none"]
-    """Loaded here, asked over the network, or no model of its own."""
+    kind: Source
 
 
 def used_models(config: RunConfig) -> list[UsedModel]:
@@ -31,18 +40,16 @@ def used_models(config: RunConfig) -> list[UsedModel]:
         UsedModel("t2a", "t2a", config.t2a.model, config.t2a.revision, "weights"),
         UsedModel("clap", "clap", config.clap.model, config.clap.revision, "weights"),
     ]
-    imagine, caption = config.imagine, config.caption
-    if imagine.mode != "template" and imagine.kind == "local":
-        used.append(UsedModel("llm", "imagine", imagine.model, imagine.revision, "weights"))
-    elif imagine.mode != "template":
-        used.append(UsedModel("llm", "imagine", imagine.endpoint.model, None, "endpoint"))
-    if caption.kind == "transformers":
-        used.append(UsedModel("captioner", "caption", caption.model, caption.revision, "weights"))
-    elif caption.kind == "endpoint":
-        used.append(UsedModel("captioner", "caption", caption.endpoint.model, None, "endpoint"))
-    else:
-        used.append(UsedModel("captioner", "caption", caption.kind, None, "none"))
-    return used
+    if config.imagine.mode != "template":
+        used.append(_of_kind("llm", "imagine", config.imagine))
+    return [*used, _of_kind("captioner", "caption", config.caption)]
+
+
+def _of_kind(part: str, name: str, section: ImagineConfig | CaptionConfig) -> UsedModel:
+    source = SOURCES[section.kind]
+    if source == "weights":
+        return UsedModel(part, name, section.model, section.revision, source)
+    return UsedModel(part, name, section.endpoint.model if source == "endpoint" else section.kind, None, source)
 
 
 def check_models(config: RunConfig) -> None:
