@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthio import audio, augment
+from synthio import audio, augment, doctor
+from synthio.arms import ARMS_WITH_FILES
+from synthio.config import Arm
+from synthio.stages import report
 
 RATE_HZ = 16_000
 
@@ -67,3 +72,14 @@ def test_masks_are_at_the_floor_and_no_wider_than_allowed() -> None:
         assert (after[changed] == before.min()).all()
         whole_frames, whole_bands = changed.all(dim=1).sum(), changed.all(dim=0).sum()
         assert whole_frames <= 10 and whole_bands <= 5
+
+
+def test_every_arm_is_made_and_named_everywhere() -> None:
+    """A name in `config.Arm` alone was a KeyError after everything had been generated."""
+    arms = get_args(Arm)
+    made = ["gold", "specaugment", *ARMS_WITH_FILES, *augment.AUGMENTATIONS]
+    assert sorted(made) == sorted(arms)
+    assert sorted(report._ARM_MEANINGS) == sorted(arms)
+    assert set(augment._LIBRARIES) <= set(arms)
+    for arm, library in augment._LIBRARIES.items():
+        assert f"the {arm} arm" in doctor._OPTIONAL[library]
