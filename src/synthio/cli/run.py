@@ -139,7 +139,7 @@ def generate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="With --prompt: the file to write; clip.flac when not given.")
     ] = None,
-    duration_s: Annotated[float | None, typer.Option(help="With --prompt; 2 when not given.")] = None,
+    duration_s: Annotated[float | None, typer.Option(help="With --prompt: 0.1 to 120 s; 2 when not given.")] = None,
     seed: Annotated[int | None, typer.Option(help="With --prompt; 0 when not given.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
