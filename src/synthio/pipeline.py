@@ -299,9 +299,12 @@ class Pipeline:
         shares: dict[Arm, float] = {}
         if rounds:
             pools["synthio"] = synthetic_clips(rounds)
-            if self._asks_gate and pools["synthio"]:
-                shares["synthio"] = self._gated_share
-                if not shares["synthio"]:
+            if self._asks_gate:
+                # Also without synthetic clips: it then says that there was nothing to decide.
+                self.gate()
+                if pools["synthio"]:
+                    shares["synthio"] = self._gated_share
+                if shares.get("synthio") == 0:
                     del pools["synthio"]
         if "retrieval" in self.config.train.arms:
             found = self.retrieved()
