@@ -265,7 +265,8 @@ def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_c
     damaged = '{"stage": "clips", "seco'
     assert damaged in rows
     # Before the trainings, also where it has nothing to decide.
-    assert [json.loads(row)["stage"] for row in rows[rows.index(damaged) + 1 :]][-2:] == ["gate", "train"]
+    stages = [json.loads(row)["stage"] for row in rows[rows.index(damaged) + 1 :]]
+    assert stages.index("gate") < stages.index("train")
 
 
 def test_a_separator_makes_another_problem_of_the_same_clips(
