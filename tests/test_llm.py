@@ -34,8 +34,6 @@ from synthio.backends.llm import (
 )
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
 from synthio.backends.parts import check_models
-from synthio.bench.recipe import BenchRecipe
-from synthio.bench.runner import check_cells
 from synthio.config import EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, ModelError
 from synthio.progress import Reporter
@@ -636,7 +634,7 @@ LOCAL = {"kind": "endpoint", "endpoint": {"base_url": "http://localhost:8000/v1"
         ({"imagine": {"mode": "template", **REMOTE}}, False),
         ({"imagine": {"mode": "llm"}, "caption": REMOTE}, False),
         ({"imagine": {"mode": "mixcap"}, "caption": REMOTE}, True),
-        ({"imagine": REMOTE, "train": {"arms": ["gold", "noise"]}}, True),
+        ({"imagine": REMOTE, "train": {"arms": ["gold", "noise"]}}, False),
     ],
     ids=str,
 )
@@ -649,19 +647,6 @@ def test_before_a_run_the_keys_of_what_it_asks_are_looked_for(
         check_models(recipe)
     monkeypatch.setenv(KEY_VARIABLE, "sk-secret")
     check_models(recipe)
-
-
-def test_a_cell_of_a_bench_needs_no_key_where_its_arm_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run asks also without the arm, and was not checked."""
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    bench = BenchRecipe.model_validate({"output": "out", "datasets": {"a": {"data": {"path": "x"}}}, "sizes": [5]})
-
-    def cell(arm: str) -> RunConfig:
-        return RunConfig.model_validate({"data": {"path": "x"}, "imagine": REMOTE, "train": {"arms": [arm]}})
-
-    check_cells(bench, [cell("gold")])
-    with pytest.raises(ConfigError, match=f"needs a key.*{KEY_VARIABLE}"):
-        check_cells(bench, [cell("synthio")])
 
 
 def test_a_key_that_cannot_be_one_stops_a_run_before_it_starts(small_data: Path, tmp_path: Path) -> None:

@@ -63,16 +63,16 @@ R = TypeVar("R", bound=Record)
 STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
 
 
-def check_recipe(config: RunConfig, makes_clips: bool = True) -> None:
+def check_recipe(config: RunConfig) -> None:
     """Whether all that a run needs besides its data is here, before anything loads: models, devices, libraries, corpus,
-    a folder of its own. ``makes_clips``: as of `check_models`.
+    a folder of its own.
 
     Raises: as `check_run_folder`, `check_models`, `check_arms` and, where retrieval is an arm, `corpus_files`.
     """
     from synthio.arms import check_arms
 
     check_run_folder(config.run_folder)
-    check_models(config, makes_clips)
+    check_models(config)
     check_arms(config)
     if "retrieval" in config.train.arms:
         from synthio.stages.retrieve import corpus_files

@@ -52,10 +52,9 @@ def _of_kind(part: str, name: str, section: ImagineConfig | CaptionConfig) -> Us
     return UsedModel(part, name, section.endpoint.model if source == "endpoint" else section.kind, None, source)
 
 
-def check_models(config: RunConfig, makes_clips: bool = True) -> None:
+def check_models(config: RunConfig) -> None:
     """Whether every model name and device that a run uses can be one, and every endpoint's key, before anything loads.
 
-    ``makes_clips``: whether synthetic clips are made, as a run does whatever its arms are; else no endpoint is asked.
     Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device or a key that is
     not here.
     """
@@ -66,6 +65,10 @@ def check_models(config: RunConfig, makes_clips: bool = True) -> None:
         if used.kind == "weights":
             check_model(f"{used.section}.model", used.name)
             resolve_device(getattr(config, used.section).device)
-        # Captions of real clips are made for MixCap alone.
-        elif used.kind == "endpoint" and makes_clips and (used.section == "imagine" or config.imagine.mode == "mixcap"):
+        elif used.kind == "endpoint" and _is_asked(used, config):
             check_key(getattr(config, used.section).endpoint)
+
+
+def _is_asked(used: UsedModel, config: RunConfig) -> bool:
+    """Captions of real clips are made for MixCap alone, and new ones for synthetic clips."""
+    return "synthio" in config.train.arms and (used.section == "imagine" or config.imagine.mode == "mixcap")

@@ -122,8 +122,7 @@ def check_cells(recipe: BenchRecipe, configs: Iterable[RunConfig]) -> None:
     # These sections are the same in every draw.
     alike = {(c.train, c.t2a, c.clap, c.caption, c.imagine, c.retrieve): c for c in configs}
     for config in alike.values():
-        # A cell makes what its arm trains on, and no more.
-        check_recipe(config, makes_clips="synthio" in config.train.arms)
+        check_recipe(config)
         if "retrieval" in config.train.arms and recipe.output.resolve().is_relative_to(corpus_root(config).resolve()):
             raise ConfigError(
                 f"output is {recipe.output}, inside retrieve.corpus ({config.retrieve.corpus}), where every audio file "
