@@ -269,6 +269,32 @@ def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_c
     assert stages.index("gate") < stages.index("train")
 
 
+def test_without_the_arm_that_adds_synthetic_clips_none_are_made(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """They were made all the same, by a language model that may cost money, and nothing learnt from them."""
+    root = tmp_path / "run"
+    options = [
+        f"run_folder={root}", "train.arms=[gold,noise]", "train.use_synthetic=auto", "imagine.mode=mixcap",
+        "imagine.kind=endpoint", "imagine.endpoint.base_url=https://example.org/v1", "imagine.endpoint.model=m",
+        "imagine.endpoint.api_key_variable=NO_SUCH_KEY",
+    ]  # fmt: skip
+    plan = synthio("run", recipe, *options, "--dry-run", "--json")
+    assert plan.returncode == 0, plan.stderr
+    items = {row["stage"]: row["items"] for row in json.loads(plan.stdout)["stages"]}
+    assert items.pop("train") == 2 * len(finished[1]["comparison"]["arms"][0]["per_seed"])
+    assert set(items.values()) == {0}
+    result = synthio("run", recipe, *options, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["funnel"] == [] and told["dataset"] is None and told["gate"] is None
+    assert told["verdict"].startswith("No comparison: gold and noise were trained")
+    assert {path.name.rsplit("-", 1)[0] for path in (root / "stages").iterdir()} == {"clips", "train"}
+    assert (root / "model" / "config.json").is_file() and not (root / "dataset").exists()
+    page = (root / "report" / "index.html").read_text()
+    assert "No difference between the arms was computed" in page and "Funnel" not in page and "None" not in page
+
+
 def test_a_separator_makes_another_problem_of_the_same_clips(
     recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

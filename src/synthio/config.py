@@ -337,7 +337,7 @@ class TrainConfig(Section):
     arms: tuple[Arm, ...] = Field(
         ("gold", "synthio"),
         min_length=1,
-        description="Real only; real plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through audiomentations; real plus retrieved clips; real plus synthetic. `synthio run` makes synthetic clips whatever the arms are; `synthio train` alone trains those that need none.",
+        description="Real only; real plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through audiomentations; real plus retrieved clips; real plus synthetic. Without the last no synthetic clips are made.",
     )
     seeds: int = Field(
         3,

@@ -260,7 +260,11 @@ class Pipeline:
 
     @property
     def _asks_gate(self) -> bool:
-        return self.config.train.use_synthetic == "auto" and "synthio" in self.config.train.arms
+        return self.config.train.use_synthetic == "auto" and self._adds_synthetic
+
+    @property
+    def _adds_synthetic(self) -> bool:
+        return "synthio" in self.config.train.arms
 
     @cached_property
     def _gated_share(self) -> float:
@@ -278,7 +282,7 @@ class Pipeline:
         from synthio.stages.train import train_arms
 
         clips, arms = self.clips(), self.config.train.arms
-        rounds = self.rounds() if "synthio" in arms else []
+        rounds = self.rounds() if self._adds_synthetic else []
         pools, shares = self._added_clips(rounds)
         judged = {"synthio": [r.judged for r in rounds]}
         units = {
@@ -376,14 +380,14 @@ class Pipeline:
         Raises: `MissingArtefact` naming the stage that has not run, `DataError` when the data cannot be read.
         """
         with self._only_reading():
-            rounds = self.rounds()
+            rounds = self.rounds() if self._adds_synthetic else []
             return FinishedRun(
                 config=self.config,
                 root=self.root,
                 clips=tuple(self.clips()),
                 rounds=tuple(rounds),
                 clips_folder=self.folders.clips,
-                align_folder=self.alignment(),
+                align_folder=self.alignment() if self._adds_synthetic else None,
                 losers_folder=self.folders.losers,
                 caption_folder=self.folders.caption,
                 extract_folder=self.folders.extract,
@@ -394,21 +398,22 @@ class Pipeline:
 
     @quiet("transformers", "diffusers")
     def run(self) -> Path:
-        """Every stage in order; returns the report page."""
+        """Every stage in order, those of synthetic clips where an arm adds them; returns the report page."""
         check_recipe(self.config)
-        if warning := sampler_warning(self.config.t2a):
+        if self._adds_synthetic and (warning := sampler_warning(self.config.t2a)):
             self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips
         with working_in(self.root):
             self.write_recipe()
             self.clips()
-            if self.config.imagine.mode == "mixcap":
-                self.captions()
-            self.alignment()
-            self.prompts()
-            self.rounds()
-            self.dataset()
+            if self._adds_synthetic:
+                if self.config.imagine.mode == "mixcap":
+                    self.captions()
+                self.alignment()
+                self.prompts()
+                self.rounds()
+                self.dataset()
             self.predictions()
             return self.report()
 

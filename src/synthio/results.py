@@ -360,10 +360,10 @@ def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
     """The one that imagines captions, and a captioner that is one."""
     imagine, caption = run.config.imagine, run.config.caption
     used = []
-    if imagine.mode != "template":
+    if run.rounds and imagine.mode != "template":
         folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
         used.append(_use("language model", imagine, folders))
-    if imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
+    if run.rounds and imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
         used.append(_use("captioner", caption, [run.caption_folder]))
     return used
 
@@ -417,6 +417,8 @@ def _warnings(config: RunConfig, align_folder: StageFolder | None, rounds: Seque
 
 def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     """Of what the filter let in, in all and by label."""
+    if not rounds:
+        return []
     # What an earlier version judged does not say.
     warnings = real_clip_warnings(rounds[0].judged.summary().get("real", {}))
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)

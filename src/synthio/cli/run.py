@@ -91,7 +91,7 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         "seconds": finished.seconds,
         "model": str(pipeline.config.run_folder / "model"),
         "report": str(as_given(finished.page, pipeline)),
-        "dataset": str(pipeline.config.run_folder / "dataset"),
+        "dataset": str(pipeline.config.run_folder / "dataset") if finished.rounds else None,
     }
 
     def text() -> None:
@@ -107,7 +107,8 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         console.print(table)
         console.print(finished.verdict, style="bold", markup=False)
         for name in ("report", "dataset", "model"):
-            console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
+            if value[name] is not None:
+                console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
 
     print_result(value, as_json, text)
 
