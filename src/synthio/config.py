@@ -372,6 +372,16 @@ class TrainConfig(Section):
     )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda)$")] = "auto"
 
+    @property
+    def adds_synthetic(self) -> bool:
+        """Whether an arm learns from synthetic clips, so that a run makes them."""
+        return "synthio" in self.arms
+
+    @property
+    def asks_gate(self) -> bool:
+        """Whether cross-validation decides whether they join."""
+        return self.use_synthetic == "auto" and self.adds_synthetic
+
 
 class GateConfig(Section):
     """Whether synthetic clips join the training (`train.use_synthetic: auto`)."""

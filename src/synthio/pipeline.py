@@ -258,14 +258,6 @@ class Pipeline:
         self._once(folder, "train", GatedClip, work)
         return GateMeasures.model_validate(folder.summary())
 
-    @property
-    def _asks_gate(self) -> bool:
-        return self.config.train.use_synthetic == "auto" and self._adds_synthetic
-
-    @property
-    def _adds_synthetic(self) -> bool:
-        return "synthio" in self.config.train.arms
-
     @cached_property
     def _gated_share(self) -> float:
         """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
@@ -282,7 +274,7 @@ class Pipeline:
         from synthio.stages.train import train_arms
 
         clips, arms = self.clips(), self.config.train.arms
-        rounds = self.rounds() if self._adds_synthetic else []
+        rounds = self.rounds() if self.config.train.adds_synthetic else []
         pools, shares = self._added_clips(rounds)
         judged = {"synthio": [r.judged for r in rounds]}
         units = {
@@ -303,13 +295,13 @@ class Pipeline:
         shares: dict[Arm, float] = {}
         if rounds:
             pools["synthio"] = synthetic_clips(rounds)
-            if self._asks_gate:
-                # Also without synthetic clips: it then says that there was nothing to decide.
-                self.gate()
-                if pools["synthio"]:
-                    shares["synthio"] = self._gated_share
-                if shares.get("synthio") == 0:
+            if self.config.train.asks_gate and pools["synthio"]:
+                shares["synthio"] = self._gated_share
+                if not shares["synthio"]:
                     del pools["synthio"]
+            elif self.config.train.asks_gate:
+                # It then says that there was nothing to decide.
+                self.gate()
         if "retrieval" in self.config.train.arms:
             found = self.retrieved()
             pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
@@ -380,19 +372,19 @@ class Pipeline:
         Raises: `MissingArtefact` naming the stage that has not run, `DataError` when the data cannot be read.
         """
         with self._only_reading():
-            rounds = self.rounds() if self._adds_synthetic else []
+            rounds = self.rounds() if self.config.train.adds_synthetic else []
             return FinishedRun(
                 config=self.config,
                 root=self.root,
                 clips=tuple(self.clips()),
                 rounds=tuple(rounds),
                 clips_folder=self.folders.clips,
-                align_folder=self.alignment() if self._adds_synthetic else None,
+                align_folder=self.alignment() if self.config.train.adds_synthetic else None,
                 losers_folder=self.folders.losers,
                 caption_folder=self.folders.caption,
                 extract_folder=self.folders.extract,
                 train_folder=self.predictions(),
-                gate=self.gate() if self._asks_gate else None,
+                gate=self.gate() if self.config.train.asks_gate else None,
                 seconds=self.timings(),
             )
 
@@ -400,14 +392,14 @@ class Pipeline:
     def run(self) -> Path:
         """Every stage in order, those of synthetic clips where an arm adds them; returns the report page."""
         check_recipe(self.config)
-        if self._adds_synthetic and (warning := sampler_warning(self.config.t2a)):
+        if self.config.train.adds_synthetic and (warning := sampler_warning(self.config.t2a)):
             self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips
         with working_in(self.root):
             self.write_recipe()
             self.clips()
-            if self._adds_synthetic:
+            if self.config.train.adds_synthetic:
                 if self.config.imagine.mode == "mixcap":
                     self.captions()
                 self.alignment()

@@ -60,7 +60,7 @@ def make_plan(config: RunConfig) -> Plan:
     counts = {split: check.splits[split] for split in ("train", "valid", "test")}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
     stages = tuple(_stage(config, stage, work, slower) for stage, work in _work(config, counts["train"]).items())
-    told = sampler_warning(config.t2a) if "synthio" in config.train.arms else None
+    told = sampler_warning(config.t2a) if config.train.adds_synthetic else None
     warnings = check.warnings if told is None else (told, *check.warnings)
     return Plan(len(check.counts), counts, len(check.rejected), warnings, stages)
 
@@ -78,12 +78,12 @@ class _Work(NamedTuple):
 
 
 def _work(config: RunConfig, training_clips: int) -> dict[str, _Work]:
-    heard = training_clips if "synthio" in config.train.arms else 0
+    heard = training_clips if config.train.adds_synthetic else 0
     wanted = heard * config.imagine.captions_per_clip
     extractions = heard if config.imagine.mode == "mixcap" else 0
     losers = 0 if config.align.method == "none" else heard * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
-    if config.train.use_synthetic == "auto" and "synthio" in config.train.arms:
+    if config.train.asks_gate:
         trainings += config.gate.folds * (1 + len(config.gate.shares))
     # Alignment: each loser is generated once, each step denoises a batch of pairs forward and backward.
     pair_passes = 0 if losers == 0 else losers + config.align.steps * config.align.batch_size // 8

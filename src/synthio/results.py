@@ -358,12 +358,14 @@ def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], lab
 
 def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
     """The one that imagines captions, and a captioner that is one."""
+    if not run.rounds:
+        return []
     imagine, caption = run.config.imagine, run.config.caption
     used = []
-    if run.rounds and imagine.mode != "template":
+    if imagine.mode != "template":
         folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
         used.append(_use("language model", imagine, folders))
-    if run.rounds and imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
+    if imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
         used.append(_use("captioner", caption, [run.caption_folder]))
     return used
 

@@ -71,4 +71,4 @@ def check_models(config: RunConfig) -> None:
 
 def _is_asked(used: UsedModel, config: RunConfig) -> bool:
     """Captions of real clips are made for MixCap alone, and new ones for synthetic clips."""
-    return "synthio" in config.train.arms and (used.section == "imagine" or config.imagine.mode == "mixcap")
+    return config.train.adds_synthetic and (used.section == "imagine" or config.imagine.mode == "mixcap")

@@ -147,11 +147,7 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
     needs_offset = _needs_offset(rows, table, columns)
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
-        made = _annotation(row, number, table, columns, recordings)
-        if needs_offset and made.wrong is None and math.isnan(_number(_cell(row, columns.file_offset))):
-            made = replace(
-                made, wrong="has no 'File Offset (s)', and its beginning counts from the first of several files"
-            )
+        made = _annotation(row, number, table, columns, recordings, needs_offset)
         own = (made.recording, made.start_s, made.end_s, made.label, made.channel, str(made.confidence))
         # What is wrong may be any of these: then it is the line that is the same, but for Raven's view.
         line = sorted((column, str(cell)) for column, cell in row.items() if _spelling(column) != "view")
@@ -289,7 +285,9 @@ def _check_no_recordings(rows: Sequence[TableRow], table: Path, columns: Columns
             )
 
 
-def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recordings: Recordings) -> Annotation:
+def _annotation(
+    row: TableRow, number: int, table: Path, columns: Columns, recordings: Recordings, needs_offset: bool
+) -> Annotation:
     if columns.recording is None:
         named, recording = table.name, recordings.named_like(table)
     else:
@@ -308,7 +306,7 @@ def _annotation(row: TableRow, number: int, table: Path, columns: Columns, recor
         split=_cell(row, columns.split),
         channel=int(channel) - 1 if channel.isdecimal() and int(channel) > 0 else None,
         confidence=_number(_cell(row, columns.confidence)),
-        wrong=_wrong(row, start_s, end_s, row.get(columns.label), recording),
+        wrong=_wrong(row, columns, start_s, end_s, recording, needs_offset),
     )
 
 
@@ -341,7 +339,10 @@ def _times(row: TableRow, columns: Columns) -> tuple[float, float]:
     return in_file_s, in_file_s + end_s - start_s
 
 
-def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording: Path | str) -> str | None:
+def _wrong(
+    row: TableRow, columns: Columns, start_s: float, end_s: float, recording: Path | str, needs_offset: bool
+) -> str | None:
+    label = row.get(columns.label)
     if EXTRA in row:
         return MORE_CELLS
     if isinstance(label, list):
@@ -352,7 +353,11 @@ def _wrong(row: TableRow, start_s: float, end_s: float, label: object, recording
         return "its beginning, or its end or duration, is no number of seconds"
     if not 0 <= start_s < end_s:
         return "does not end after it begins, at 0 s or later"
-    return recording if isinstance(recording, str) else None
+    if isinstance(recording, str):
+        return recording
+    if needs_offset and math.isnan(_number(_cell(row, columns.file_offset))):
+        return "has no 'File Offset (s)', and its beginning counts from the first of several files"
+    return None
 
 
 def _audacity(text: str) -> Iterator[TableRow]:

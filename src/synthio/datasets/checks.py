@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from synthio.formats import some
 from synthio.records import SPLITS, Clip, Split, readable
@@ -190,13 +190,17 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
         warnings.append(
             f"no valid clip in {len(unseen['valid'])} class(es), so weights are picked without a look at them: {named}"
         )
-    spellings = defaultdict(list)
-    for label in counts:
-        spellings[readable(label).casefold()].append(label)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
+    for alike in _alike(counts, lambda label: readable(label).casefold()):
+        warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
     return [*warnings, *_label_warnings(list(counts))]
+
+
+def _alike(names: Iterable[str], read: Callable[[str], str]) -> list[list[str]]:
+    """Names, each there once, that ``read`` makes one."""
+    spellings = defaultdict(list)
+    for name in names:
+        spellings[read(name)].append(name)
+    return [own for own in spellings.values() if len(own) > 1]
 
 
 def _label_warnings(labels: Sequence[str]) -> list[str]:
@@ -233,13 +237,12 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
         )
     if measured := sorted(repr(group) for group, splits in homes.items() if splits == {"valid", "test"}):
         warnings.append(f"{len(measured)} group(s) in valid and test, which flatters the test score: {some(measured)}")
-    spellings = defaultdict(set)
-    for group in sorted(homes):
-        spellings[" ".join(group.casefold().split())].add(group)
-    if alike := [" = ".join(map(repr, sorted(own))) for own in spellings.values() if len(own) > 1]:
+    alike = _alike(sorted(homes), lambda group: " ".join(group.casefold().split()))
+    if alike:
+        listed = some((" = ".join(map(repr, own)) for own in alike), separator="; ")
         warnings.append(
-            f"groups that read alike and are kept apart: {some(alike, separator='; ')}; if these are one, spell them "
-            "alike, else the scores flatter"
+            f"groups that read alike and are kept apart: {listed}; if these are one, spell them alike, else the scores "
+            "flatter"
         )
     bare = [repr(clip.path) for clip in clips if clip.group is None]
     if homes and bare:

@@ -277,7 +277,7 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         warnings += [*checks.test_size_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
     else:
         warnings += checks.test_size_warnings([tested])
-    if config.train.use_synthetic == "auto" and "synthio" in config.train.arms:
+    if config.train.asks_gate:
         warnings += checks.gate_warnings([clip for clip in clips if clip.split == "train"])
     several = config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
     if config.train.metric == "accuracy" and not several:
