@@ -464,6 +464,40 @@ def test_killed_at_any_moment_and_resumed_equals_undisturbed(
     assert (other / "dataset" / "metadata.jsonl").read_text() == (root / "dataset" / "metadata.jsonl").read_text()
 
 
+@pytest.mark.parametrize("place", ["a callback of C code", "a destructor"])
+def test_ctrl_c_is_heeded_where_python_drops_it(place: str) -> None:
+    code = f"""
+import io, signal, sys
+import numpy as np
+import soundfile as sf
+from synthio.cli import app, main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Interrupted(io.BytesIO):
+    def write(self, data):
+        signal.raise_signal(signal.SIGINT)
+
+class Leaving:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def encode():
+    sf.write(Interrupted(), np.zeros(16000), 16000, format="FLAC")
+
+def leave():
+    Leaving()
+    print("went on")
+
+app.command("work")({"encode" if place.startswith("a callback") else "leave"})
+sys.argv[1:] = ["work"]
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "interrupted: run the same command again, it resumes\n"
+
+
 def _items(root: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in root.glob("stages/*/items.jsonl"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -50,6 +51,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; a `SynthioError` becomes one message and its exit code."""
+    sys.unraisablehook = _heed_dropped
     try:
         app()
     except SynthioError as error:
@@ -57,11 +59,29 @@ def main() -> None:
     except SystemExit as ended:
         # What typer makes of Ctrl-C.
         if ended.code == _INTERRUPTED:
-            console_of(stderr=True).print("interrupted: run the same command again, it resumes", style="yellow")
+            _tell_interrupted()
         raise
     except OSError as error:
         why = error.strerror or error
         _fail(StoreError(f"{error.filename or 'a file'}: cannot be used ({why}); check it and its permissions"))
+
+
+def _heed_dropped(dropped: sys.UnraisableHookArgs) -> None:
+    """A Ctrl-C in a destructor, or in what C code calls back (an encoder), Python drops: it is to end the command too.
+
+    At once, since nothing raised here would be heard: whatever is on disk survives a kill.
+    """
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        _tell_interrupted()
+        os._exit(_INTERRUPTED)
+    sys.__unraisablehook__(dropped)
+
+
+def _tell_interrupted() -> None:
+    console = console_of(stderr=True)
+    # A progress bar hides it, and is not closed where the command ends at once.
+    console.show_cursor()
+    console.print("interrupted: run the same command again, it resumes", style="yellow")
 
 
 def _fail(error: SynthioError) -> NoReturn:
