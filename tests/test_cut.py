@@ -109,6 +109,20 @@ def test_audacity_labels_have_no_header_and_frequencies_on_lines_of_their_own(si
     assert found.rejected == {"does not end after it begins, at 0 s or later": 1}
 
 
+def test_cells_beyond_the_label_of_a_table_without_a_header_are_no_part_of_it(site: Path) -> None:
+    """As of ICBHI's respiratory sounds: beginning, end, crackles, wheezes."""
+    table = written(site / "dusk.txt", "0.5\t1.5\t0\t1\n1.5\t2.5\t1\t0\n")
+    with pytest.raises(DataError, match="has 4 cells in a line and no header; Audacity's label files have 3"):
+        read_annotations(table, Recordings(site), ColumnNames())
+
+
+def test_a_column_per_class_is_told_to_be_made_one_label(site: Path) -> None:
+    text = "start\tend\tcrackles\twheezes\tbeats\n0.5\t1.5\t0\t1\t7\n1.5\t2.5\t1\t0\t8\n"
+    table = written(site / "dusk.txt", text)
+    with pytest.raises(DataError, match="where 'crackles', 'wheezes' say with 0 and 1 which sounds there are"):
+        read_annotations(table, Recordings(site), ColumnNames())
+
+
 def test_long_annotations_are_cut_into_equal_pieces_and_margins_stay_inside(site: Path, tmp_path: Path) -> None:
     lines = "path,start,end,label\ndawn.wav,0.1,5.0,rain\ndawn.wav,5.5,5.9,wren\n"
     found = cut(tmp_path, written(site / "x.csv", lines), margin_s=0.5, max_duration_s=2.0)

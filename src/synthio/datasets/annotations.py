@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES
@@ -51,6 +53,8 @@ PATHS = ("path", "file_path", "filepath", "begin_path")
 FOLDER = "folder"
 #: How sure a detector was.
 CONFIDENCES = ("confidence", "score", "probability", "conf", "prob")
+_AUDACITY = ("start_s", "end_s", "label")
+_NO_HEADER = "a table without a header needs a first line that names its columns"
 _FILE_OFFSET, _CHANNEL = "file_offset_(s)", "channel"
 
 
@@ -136,7 +140,7 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
         to, or counts the time from the first of several files.
     """
     text = read_text(table)
-    rows, has_header = list(_audacity(text)), False
+    rows, has_header = list(_audacity(text, table)), False
     if not rows:
         rows, has_header = parse_lines(text, table), True
     if not rows:
@@ -219,6 +223,10 @@ class _Header:
         """Whether it is there and not empty throughout."""
         return column is not None and any(_raw(row, column) for row in self._rows)
 
+    def of_cells(self, cells: AbstractSet[str]) -> list[str]:
+        """Those that hold each of ``cells``, and nothing else."""
+        return [column for column in self.every if {_raw(row, column) for row in self._rows} == cells]
+
     def find(self, spellings: Sequence[str]) -> str | None:
         """The best one that is not empty throughout."""
         present = [self._known[spelling] for spelling in spellings if spelling in self._known]
@@ -241,7 +249,7 @@ class _Header:
 def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> Columns:
     """Which column says what. Raises: `DataError` for one that is missing, with those that were found."""
     header = _Header(rows, table)
-    no_header = "rename one; a table without a header needs a first line that names its columns"
+    no_header = f"rename one; {_NO_HEADER}"
     start, end, duration = header.need("beginning", None, STARTS, no_header), header.find(ENDS), header.find(DURATIONS)
     if duration is not None and not header.holds(end):
         end = None
@@ -253,7 +261,7 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         start=start,
         end=end,
         duration=duration,
-        label=header.need("label", names.label, LABELS, "name one with --label-column"),
+        label=header.need("label", names.label, LABELS, _label_cure(header)),
         recording=recording,
         path=path if path != recording and header.holds(path) else None,
         group=header.find((FOLDER,)) if names.group == FOLDER else header.want("group", names.group, ("group",)),
@@ -265,6 +273,17 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
     )
     read = {getattr(columns, field.name) for field in fields(columns)}
     return replace(columns, unread=tuple(column for column in header.every if column not in read))
+
+
+def _label_cure(header: _Header) -> str:
+    """Of tables with a column per class, which no label column can be named of."""
+    marks = header.of_cells({"0", "1"})
+    if len(marks) < 2:
+        return "name one with --label-column"
+    return (
+        f"where {some(map(repr, marks))} say with 0 and 1 which sounds there are, write the names of those into one "
+        "column label"
+    )
 
 
 def _spelling(column: str) -> str:
@@ -360,14 +379,19 @@ def _wrong(
     return None
 
 
-def _audacity(text: str) -> Iterator[TableRow]:
+def _audacity(text: str, table: Path) -> Iterator[TableRow]:
     """Lines ``start<tab>end<tab>label``; none when the first line is no such line. Lines that begin with a backslash
-    are frequencies of the line before."""
+    are frequencies of the line before. Raises: `DataError` for more cells: what they mean, nothing says."""
     lines = [line for line in text.split("\n") if line.strip() and not line.startswith("\\")]
     if lines and not any(math.isnan(_number(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
         for line in lines:
-            cells = [*line.rstrip("\r").split("\t"), "", ""]
-            yield {"start_s": cells[0], "end_s": cells[1], "label": "\t".join(cells[2:-2])}
+            cells = line.rstrip("\r").split("\t")
+            if len(cells) > len(_AUDACITY):
+                raise DataError(
+                    f"{table}: has {len(cells)} cells in a line and no header; Audacity's label files have "
+                    f"{len(_AUDACITY)} (start, end, label), {_NO_HEADER}, one of them label"
+                )
+            yield dict(zip_longest(_AUDACITY, cells, fillvalue=""))
 
 
 def _raw(row: TableRow, column: str) -> str:
