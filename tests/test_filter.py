@@ -157,12 +157,29 @@ def test_a_filter_that_drops_real_clips_is_told(
 
     clap = _SpokenFor([row for rows in heard.values() for row in rows])
     found = stage.calibrate(config.model_copy(update={"filter": settings}), clips, clap, Heard())
-    assert found.real == real
-    assert warned == stage.real_clip_warnings(real)
+    assert found.real == stage.RealClips(sum(good for good, _ in real.values()), 7, real)
+    assert warned == stage.real_clip_warnings(found.real)
     if settings.rule == "nearest":
         assert "only 3 of 7 real training clips, and of 'dog' none" in warned[0] and "quantile" in warned[0]
     else:
         assert not warned
+
+
+def test_a_real_clip_with_several_labels_is_one(config: RunConfig, tmp_path: Path) -> None:
+    clips = []
+    for number, labels in enumerate((("cat", "dog"), ("cat", "dog"), ("cat",))):
+        path = tmp_path / f"{number}.wav"
+        sf.write(path, _noise(number), 16_000)
+        clips.append(
+            Clip(
+                id=path.stem, path=str(path), labels=labels, split="train", duration_s=0.5,
+                sample_rate_hz=16_000, sha256="",
+            )
+        )  # fmt: skip
+    cosine = config.model_copy(update={"filter": FilterConfig(rule="cosine", threshold=0.5)})
+    clap = _SpokenFor([(0.9, 0.1), (0.1, 0.9), (0.8, 0.1)])
+    found = stage.calibrate(cosine, clips, clap, Reporter()).real
+    assert found == stage.RealClips(2, 3, {"cat": (2, 3), "dog": (1, 2)})
 
 
 def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from synthio.seeds import derive_seed
 from synthio.stages import report
 from synthio.stages.align import read_curve
 from synthio.stages.clips import all_warnings
-from synthio.stages.filter import real_clip_warnings
+from synthio.stages.filter import RealClips, real_clip_warnings
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, fingerprint, json_lines, write_text
 from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
@@ -422,7 +422,8 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     if not rounds:
         return []
     # What an earlier version judged does not say.
-    warnings = real_clip_warnings(rounds[0].judged.summary().get("real", {}))
+    counted = rounds[0].judged.summary().get("real_clips")
+    warnings = real_clip_warnings(RealClips(**counted)) if counted else []
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
     accepted = Counter(
         prompt.labels for r in rounds for prompt, verdict in zip(r.prompts, r.verdicts, strict=True) if verdict.accepted

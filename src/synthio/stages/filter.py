@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import assert_never
 
@@ -35,6 +35,16 @@ _FIXED_THRESHOLDS = {"none": -1.0, "nearest": 0.0}
 
 
 @dataclass(frozen=True)
+class RealClips:
+    """How many of the real training clips the rule itself would accept, and how many there are."""
+
+    accepted: int
+    total: int
+    labels: Mapping[str, tuple[int, int]]
+    """Both by label; a clip with several counts for each."""
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What the real training clips say about the filter."""
 
@@ -46,8 +56,7 @@ class Calibration:
     """All labels of the training clips."""
     clip_ids: tuple[str, ...]
     copies: CopyCheck
-    real: Mapping[str, tuple[int, int]]
-    """By label, how many of the real clips the rule itself would accept, and how many there are."""
+    real: RealClips
 
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
@@ -70,7 +79,8 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
     passing = [own for own, value in zip(labels, scores, strict=True) if value >= thresholds.get(own, fallback)]
     passed, total = (Counter(label for own in sets for label in own) for sets in (passing, labels))
-    real = {name: (passed[name], count) for name, count in total.items()}
+    counts = {name: (passed[name], count) for name, count in total.items()}
+    real = RealClips(len(passing), len(labels), counts)
     for warning in real_clip_warnings(real):
         reporter.warn(warning)
     return Calibration(
@@ -83,16 +93,14 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
     )
 
 
-def real_clip_warnings(real: Mapping[str, Sequence[int]]) -> list[str]:
-    """When the filter would drop the user's own clips, and so synthetic ones that are as good. ``real``: as in
-    `Calibration`."""
-    passed, total = (sum(counts[place] for counts in real.values()) for place in (0, 1))
-    none = [repr(name) for name, (good, of) in sorted(real.items()) if good == 0 and of >= _FEWEST_REAL]
-    if 2 * passed >= total and not none:
+def real_clip_warnings(real: RealClips) -> list[str]:
+    """When the filter would drop the user's own clips, and so synthetic ones that are as good."""
+    none = [repr(name) for name, (good, of) in sorted(real.labels.items()) if good == 0 and of >= _FEWEST_REAL]
+    if 2 * real.accepted >= real.total and not none:
         return []
     classes = f", and of {some(none)} none" if none else ""
     return [
-        f"the filter itself would accept only {passed} of {total} real training clips{classes}: it drops synthetic "
+        f"the filter itself would accept only {real.accepted} of {real.total} real training clips{classes}: it drops synthetic "
         "clips that are as good as real ones. Try filter.rule=quantile, which goes by what your own clips score, or "
         "another clap.model"
     ]
@@ -195,7 +203,7 @@ def judge_candidates(
     ordered = [finished[candidate.id] for candidate in candidates]
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
     copies = sum(v.is_copy for v in ordered)
-    folder.finish(ordered, {"reasons": counts, "copies": copies, "real": calibration.real})
+    folder.finish(ordered, {"reasons": counts, "copies": copies, "real_clips": asdict(calibration.real)})
     return ordered
 
 
