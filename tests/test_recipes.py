@@ -293,6 +293,19 @@ def test_a_home_folder_is_no_folder_called_tilde(tmp_path: Path, monkeypatch: py
     )
 
 
+def test_keys_are_text_as_it_was_written(tmp_path: Path) -> None:
+    """As numbers 1, 1.0 and yes were one key, and the last of these won."""
+    recipe = tmp_path / "recipe.yaml"
+    names = "{1: a, 1.0: b, 001: c, yes: d, no: e, 0x1: f, 2023-05-01: g, null: h}"
+    recipe.write_text(f"data: {{path: x, label_names: {names}}}\n")
+    wanted = {"1": "a", "1.0": "b", "001": "c", "yes": "d", "no": "e", "0x1": "f", "2023-05-01": "g", "null": "h"}
+    assert load_recipe(recipe, [], RunConfig).data.label_names == wanted
+    recipe.write_text("data: {path: x}\n")
+    assert load_recipe(recipe, [f"data.label_names={names}"], RunConfig).data.label_names == wanted
+    recipe.write_text("a: &a {steps: 1}\nb: {<<: *a, seeds: 2}\nc: []\n")
+    assert read_yaml(recipe)["b"] == {"steps": 1, "seeds": 2}
+
+
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(

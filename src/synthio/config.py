@@ -37,7 +37,7 @@ LONGEST_S = 120
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-#: YAML reads the code ``0`` as a number.
+#: In Python the code ``0`` may be a number.
 LabelNames = dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pattern=r"\S")]]
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
@@ -115,7 +115,7 @@ class DataConfig(Section):
     )
     label_names: LabelNames = Field(
         {},
-        description='What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, "001": rain}`; the others stay as they are.',
+        description='What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, 001: rain}`; the others stay as they are.',
     )
     valid_fraction: Fraction = Field(
         0.2,

@@ -48,6 +48,7 @@ S = TypeVar("S", bound=Section)
 
 _DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
 _INCLUDE = "include"
+_TEXT_TAG, _MERGE_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
 
@@ -66,9 +67,9 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if resolved in _seen:
         raise ConfigError(f"{path}: includes itself through {' -> '.join(p.name for p in (*_seen, resolved))}")
     try:
-        text = path.read_text(encoding="utf-8")
-        repeated = _repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-        content = yaml.safe_load(text)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        repeated = _repeated_keys(node)
+        content = _content(node)
     except FileNotFoundError as error:
         raise ConfigError(_not_there(path, _seen)) from error
     except IsADirectoryError as error:
@@ -108,7 +109,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     breaks = set(text) & set("\x85\u2028\u2029")
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if breaks else None)
+    return dumper.represent_scalar(_TEXT_TAG, text, style='"' if breaks else None)
 
 
 _Dumper.add_representer(str, _text_node)
@@ -120,6 +121,26 @@ def _not_there(path: Path, included_by: Sequence[Path]) -> str:
     if "=" in path.name:
         return f"{str(path)!r}: expected the recipe first, and key=value after it"
     return f"{path}: no such recipe below the current folder; a clone's recipes/ has ones to start from"
+
+
+def _content(node: yaml.Node | None) -> Any:
+    """As `yaml.safe_load`, but for keys, which are text as it was written: YAML would take ``001`` and ``1`` for one
+    number, and ``yes`` for the same key as these."""
+    if node is None:
+        return None
+    _keys_as_written(node)
+    return yaml.constructor.SafeConstructor().construct_document(node)
+
+
+def _keys_as_written(node: yaml.Node) -> None:
+    children = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        children = [child for _, child in node.value]
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE_TAG:
+                key.tag = _TEXT_TAG
+    for child in children:
+        _keys_as_written(child)
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:
@@ -180,8 +201,8 @@ def _as_typed(text: str) -> str | None:
 def _as_yaml(text: str, override: str) -> Any:
     try:
         # A sign alone is a separator, not YAML's syntax.
-        return text if text in _SIGNS else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        return text if text in _SIGNS else _content(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # A date that is none is a ValueError.
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
 

@@ -89,9 +89,6 @@ def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
     found = {label for row in rows for label in row.labels}
     if unknown := [code for code in map(clean, names) if code not in found]:
         missing, known = (", ".join(map(repr, some[:_SHOWN])) for some in (unknown, sorted(found)))
-        raise DataError(
-            f"data.label_names: no clip has the label {missing}; found {known}; write codes that YAML reads as "
-            "something else (001, no, 2.50) in quotes"
-        )
+        raise DataError(f"data.label_names: no clip has the label {missing}; found {known}")
     said = {clean(code): clean(name).strip() for code, name in names.items()}
     return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]
