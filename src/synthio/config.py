@@ -115,7 +115,7 @@ class DataConfig(Section):
     )
     label_names: LabelNames = Field(
         {},
-        description='What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, 001: rain}`; the others stay as they are.',
+        description="What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, 001: rain}`; the others stay as they are.",
     )
     valid_fraction: Fraction = Field(
         0.2,

@@ -100,9 +100,9 @@ def real_clip_warnings(real: RealClips) -> list[str]:
         return []
     classes = f", and of {some(none)} none" if none else ""
     return [
-        f"the filter itself would accept only {real.accepted} of {real.total} real training clips{classes}: it drops synthetic "
-        "clips that are as good as real ones. Try filter.rule=quantile, which goes by what your own clips score, or "
-        "another clap.model"
+        f"the filter itself would accept only {real.accepted} of {real.total} real training clips{classes}: it drops "
+        "synthetic clips that are as good as real ones. Try filter.rule=quantile, which goes by what your own clips "
+        "score, or another clap.model"
     ]
 
 
