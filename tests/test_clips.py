@@ -15,9 +15,11 @@ import pytest
 import soundfile as sf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from synthio.config import DataConfig, RunConfig, TrainConfig
+from synthio.datasets import read_rows
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
@@ -712,6 +714,10 @@ def test_labels_that_are_lists_or_numbers_are_warned_of(tmp_path: Path) -> None:
     assert "look like several" not in told("Drum, snare", "Drum (bass)")
     assert "labels without a letter: '0', '1'" in told("0", "1")
     assert "without a letter" not in told("healthy", "faulty 2")
+    assert "look like lists: \"['dog', 'rain']\", \"['dog']\"; write" in told("['dog', 'rain']", "['dog']")
+    assert "look like lists" not in told("[dog", "rain]")
+    assert "where there is none: 'null'; here they are a class" in told("null", "dog")
+    assert "classes that read alike: '1', '1.0'" in told("1", "1.0")
 
 
 def test_a_run_folder_among_the_clips_is_refused(tmp_path: Path) -> None:
@@ -773,6 +779,9 @@ def test_groups_that_read_alike_are_told(tmp_path: Path) -> None:
     warnings = check_data(run_config(table_of(tmp_path, "label,split,group", rows))).warnings
     (told,) = [warning for warning in warnings if "read alike and are kept apart" in warning]
     assert "'Site  A0' = 'site a0'; 'Site  A1' = 'site a1'" in told
+    rows = [f"{'ab'[k % 2]},{('4', '4.0', '04', '5')[k % 4]}" for k in range(24)]
+    warnings = check_data(run_config(table_of(tmp_path / "numbers", "label,group", rows))).warnings
+    assert any("kept apart: '04' = '4' = '4.0'; if" in warning for warning in warnings)
 
 
 def test_few_clips_of_a_class_are_the_reason_that_no_split_is_drawn(tmp_path: Path) -> None:
@@ -883,6 +892,85 @@ def test_columns_that_may_be_groups_are_named_until_one_is(tmp_path: Path) -> No
     found = check_data(RunConfig.model_validate({"data": {**data, "group_column": "machine_id"}}))
     assert sum(found.groups.values()) == 6 and all(found.groups.values())
     assert not any("not read" in warning for warning in found.warnings)
+
+
+def test_columns_of_an_audiofolder_that_may_be_groups_are_named(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        lines = ["file_name,label,patient"]
+        for number in range(12):
+            clip(tmp_path / split / f"{number}.wav", sound(f"{split} {number}"))
+            lines.append(f"{number}.wav,{'ab'[number % 2]},{number // 3}")
+        (tmp_path / split / "metadata.csv").write_text("\n".join(lines))
+    warnings = check_data(run_config(tmp_path)).warnings
+    assert any("these columns are not read: 'patient'; if one" in warning for warning in warnings)
+    warnings = check_data(run_config(tmp_path, group_column="patient")).warnings
+    assert not any("not read" in warning for warning in warnings)
+
+
+class TestGroupsInFileNames:
+    """As of ICBHI's patients: 101_1b1_Al_sc_Meditron.wav."""
+
+    def folder(self, root: Path, name: str = "{patient}_{number}.wav") -> Path:
+        for patient in range(101, 113):
+            for number in range(4):
+                label = "ab"[number % 2]
+                path = root / label / name.format(patient=patient, number=number, label=label)
+                clip(path, sound(f"{patient} {number}"))
+        return root
+
+    @pytest.mark.parametrize("name", ["{patient}_{number}.wav", "{patient}-x_{number}.wav", "{patient}.{number}.wav"])
+    def test_the_pattern_that_the_warning_says_makes_them_groups(self, tmp_path: Path, name: str) -> None:
+        root = self.folder(tmp_path, name)
+        (told,) = [w for w in check_data(run_config(root)).warnings if "file names begin alike" in w]
+        assert "'101' (4), '102' (4), '103' (4);" in told
+        pattern = told.partition("data.group_pattern='")[2].partition("'")[0]
+        config = run_config(root, group_pattern=pattern)
+        found = check_data(config)
+        assert sum(found.groups.values()) == 12 and all(found.groups.values())
+        assert not any("begin alike" in warning for warning in found.warnings)
+        assert data_fingerprint(config) != data_fingerprint(run_config(root))
+
+    @pytest.mark.parametrize(
+        "name", ["{label}_{patient}_{number}.wav", "{patient}{number}.wav", "{patient}{number}_x.wav"]
+    )
+    def test_names_that_begin_with_the_class_or_each_in_its_own_way_are_none(self, tmp_path: Path, name: str) -> None:
+        warnings = check_data(run_config(self.folder(tmp_path, name))).warnings
+        assert not any("begin alike" in warning for warning in warnings)
+
+    def test_clips_keep_a_group_of_their_own(self, tmp_path: Path) -> None:
+        rows = [f"{'ab'[k % 2]},{'g' if k < 6 else ''}" for k in range(24)]
+        table = table_of(tmp_path, "label,group", rows)
+        names = [row.path.name for row in read_rows(DataConfig(path=str(table)))]
+        groups = [row.group for row in read_rows(DataConfig(path=str(table), group_pattern=r"^(\d)"))]
+        assert groups.count("g") == 6
+        assert all(group == "g" or group == name[0] for group, name in zip(groups, names, strict=True))
+
+    def test_a_pattern_of_no_use_is_refused(self, tmp_path: Path) -> None:
+        root = self.folder(tmp_path)
+        (problem,) = check_data(run_config(root, group_pattern="(x+)")).problems
+        assert problem.startswith("data.group_pattern: '(x+)' is in no file name; found '101_0.wav'")
+        for pattern, words in (("^[^_]+", "has 0 pairs of parentheses"), ("(", "is no regular expression")):
+            with pytest.raises(ValidationError, match=words):
+                DataConfig(path="x", group_pattern=pattern)
+        table = table_of(tmp_path / "t", "label,group", [f"{'ab'[k % 2]},{k}" for k in range(6)])
+        (problem,) = check_data(run_config(table, group_pattern="^(.)")).problems
+        assert problem == "data.group_pattern is for clips without a group, and all have one; remove it"
+
+
+def test_clips_of_several_labels_and_one_without_any_are_told_what_to_write(tmp_path: Path) -> None:
+    """Who removes them, as was advised, has no healthy ones left."""
+    table = table_of(tmp_path, "label", (["a|b", "a", "b", ""][k % 4] for k in range(24)))
+    (problem,) = check_data(run_config(table, label_separator="|")).problems
+    assert problem.startswith("6 clip(s) without a label: ")
+    assert "where none of the sounds is to be heard, that is a label of its own, such as 'normal'; label or" in problem
+    (problem,) = check_data(run_config(table)).problems
+    assert "a label of its own" not in problem
+
+
+def test_an_offset_makes_no_loud_clip_of_a_quiet_one(tmp_path: Path) -> None:
+    for number in range(24):
+        clip(tmp_path / "ab"[number % 2] / f"{number}.wav", 0.5 + 0.002 * sound(str(number)))
+    assert any("the clips are quiet" in warning for warning in check_data(run_config(tmp_path)).warnings)
 
 
 def test_a_column_of_a_folder_per_class_is_refused(small_data: Path) -> None:

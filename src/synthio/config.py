@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -42,6 +43,17 @@ LabelNames = dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pat
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
 
+def _regular_expression(pattern: str) -> str:
+    """As it was written. Raises: `ValueError` for what is none, or has not one pair of parentheses."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError(f"has {groups} pairs of parentheses; expected one, around the group, such as ^([^_]+)_")
+    return pattern
+
+
 class SampleConfig(Section):
     """Low-resource sampling: fewer clips than the data has, drawn by the run's seed after the splits are known."""
 
@@ -64,7 +76,7 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """The labelled clips."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder", "group_pattern"})
 
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
@@ -107,6 +119,10 @@ class DataConfig(Section):
     )
     group_column: str = Field(
         "group", description="Table column with a group (recorder, kit, patient) that must not straddle splits."
+    )
+    group_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = Field(
+        None,
+        description="Groups from file names, for clips that have none: a regular expression, what its parentheses hold is the group (`^([^_]+)_` is all before the first underscore).",
     )
     label_separator: str | None = Field(
         None,

@@ -14,7 +14,7 @@ from synthio.config import DataConfig
 from synthio.datasets.demo import read_demo
 from synthio.datasets.folder import read_folder
 from synthio.datasets.official import OFFICIAL
-from synthio.datasets.rows import Row, in_order, named
+from synthio.datasets.rows import Row, grouped, in_order, named
 from synthio.datasets.table import read_table
 from synthio.errors import DataError
 from synthio.recipes import user_path
@@ -39,7 +39,8 @@ def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
     Raises: `DataError` when ``config.path`` is not there or cannot be read, for a fold, sub-folders or an audio folder
-        that its reader does not know, and for a name in ``config.label_names`` of a label that no file has.
+        that its reader does not know, for a name in ``config.label_names`` of a label that no file has, and for a
+        ``config.group_pattern`` that no file needs or has.
     """
     try:
         name = reader_name(config)
@@ -55,7 +56,8 @@ def read_rows(config: DataConfig) -> list[Row]:
                 f"data.audio_folder is {config.audio_folder!r}, which is for a table; {config.path!r} is read by "
                 f"{name!r}: remove it, or name the table as data.path"
             )
-        return in_order(named(READERS[name](config), config.label_names))
+        rows = in_order(named(READERS[name](config), config.label_names))
+        return rows if config.group_pattern is None else grouped(rows, config.group_pattern)
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 

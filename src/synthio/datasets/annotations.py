@@ -162,10 +162,10 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
 def annotation_problems(config: DataConfig) -> list[str]:
     """Files of the table ``config.path`` in which several lines begin at several times: as clips, these would all be
     the file's beginning. Raises: `DataError` as `parse`."""
-    start = _first(unread_columns(config), STARTS)
+    table = data_path(config.path)
+    start = _first(unread_columns(config, table, config.path_column), STARTS)
     if start is None:
         return []
-    table = data_path(config.path)
     times: dict[str, set[str]] = defaultdict(set)
     for row in parse(table):
         times[_raw(row, config.path_column)].add(_raw(row, start))
@@ -181,7 +181,7 @@ def annotation_problems(config: DataConfig) -> list[str]:
 def annotation_warnings(config: DataConfig, durations_s: Mapping[str, float]) -> list[str]:
     """Files that last on where a line of the table ``config.path`` has its sound end. ``durations_s``: of the files
     that were opened, by the name of their row. Raises: `DataError` as `read_table`."""
-    unread = unread_columns(config)
+    unread = unread_columns(config, data_path(config.path), config.path_column)
     start, end = _first(unread, STARTS), _first(unread, ENDS)
     if start is None or end is None:
         return []

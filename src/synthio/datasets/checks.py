@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from synthio.formats import some
 from synthio.records import SPLITS, Clip, Split, readable
@@ -23,6 +25,8 @@ _QUIET = 0.1
 #: Who records at a higher rate is after what people do not hear.
 _HEARABLE_RATE_HZ = 48_000
 TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
+#: What may be a class and is more often an empty cell.
+_NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -190,7 +194,7 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
         warnings.append(
             f"no valid clip in {len(unseen['valid'])} class(es), so weights are picked without a look at them: {named}"
         )
-    for alike in _alike(counts, lambda label: readable(label).casefold()):
+    for alike in _alike(counts, lambda label: _as_read(readable(label))):
         warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
     return [*warnings, *_label_warnings(list(counts))]
 
@@ -201,6 +205,12 @@ def _alike(names: Iterable[str], read: Callable[[str], str]) -> list[list[str]]:
     for name in names:
         spellings[read(name)].append(name)
     return [own for own in spellings.values() if len(own) > 1]
+
+
+def _as_read(name: str) -> str:
+    """``Site  A`` as ``site a``, and a number as the shortest one of its value: pandas writes 4.0 for 4."""
+    number = re.fullmatch(r"0*(\d+)(?:\.0*)?", name.strip())
+    return number[1] if number else " ".join(name.casefold().split())
 
 
 def _label_warnings(labels: Sequence[str]) -> list[str]:
@@ -215,6 +225,15 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
                 f"labels that look like several: {some(map(repr, several))}; if they are, set "
                 f"data.label_separator={separator!r}"
             )
+    if lists := [repr(label) for label in labels if label[0] + label[-1] == "[]"]:
+        warnings.append(
+            f"labels that look like lists: {some(lists)}; write the labels of a clip into one cell as a|b, and set "
+            "data.label_separator='|' (in JSONL a list is several labels)"
+        )
+    if nothing := [repr(label) for label in labels if label.casefold() in _NOTHING]:
+        warnings.append(
+            f"labels that databases and programs write where there is none: {', '.join(nothing)}; here they are a class"
+        )
     if dumb := [repr(label) for label in labels if not any(character.isalpha() for character in label)]:
         warnings.append(
             f"labels without a letter: {some(dumb)}; the label is what the generator is asked for, so write what a "
@@ -237,7 +256,7 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
         )
     if measured := sorted(repr(group) for group, splits in homes.items() if splits == {"valid", "test"}):
         warnings.append(f"{len(measured)} group(s) in valid and test, which flatters the test score: {some(measured)}")
-    alike = _alike(sorted(homes), lambda group: " ".join(group.casefold().split()))
+    alike = _alike(sorted(homes), _as_read)
     if alike:
         listed = some((" = ".join(map(repr, own)) for own in alike), separator="; ")
         warnings.append(
@@ -251,6 +270,25 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
             f"same recording: {some(bare)}; name their groups, else the scores may flatter"
         )
     return warnings
+
+
+def file_name_warnings(clips: Sequence[Clip]) -> list[str]:
+    """File names that begin alike up to a sign, in more ways than there are classes, mostly with a number: as where
+    several clips are cut from one recording, or taken of one patient."""
+    found = [match for clip in clips if (match := re.match(r"(.+?)([_\-. ]).*\.", Path(clip.path).name))]
+    begins = Counter(match[1] for match in found)
+    numbered = sum(any(character.isdecimal() for character in begin) for begin in begins)
+    classes = {label for clip in clips for label in clip.labels}
+    several = sum(count for count in begins.values() if count > 1)
+    if 2 * several < len(clips) or 2 * numbered < len(begins) or len(begins) <= len(classes):
+        return []
+    shown = some(f"{begin!r} ({count})" for begin, count in begins.most_common(3))
+    sign = Counter(match[2] for match in found).most_common(1)[0][0]
+    return [
+        f"no clip has a group, and file names begin alike: {shown}; if that is the recording, site, machine or patient "
+        f"that clips are of, set data.group_pattern='^([^{sign}]+)[{sign}]' (what the parentheses hold is the group): "
+        "else the scores flatter"
+    ]
 
 
 def kept_together(training: Sequence[Clip]) -> list[str]:
@@ -351,18 +389,18 @@ def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], ma
     return warnings
 
 
-def level_warnings(peaks: Sequence[float]) -> list[str]:
+def level_warnings(peaks: Sequence[float], swings: Sequence[float]) -> list[str]:
     """Clips in other units than full scale, or far below it: what hears them knows levels, and generated clips keep to
-    full scale."""
+    full scale. ``swings``: the peaks without the clip's mean."""
     warnings = []
     if beyond := [peak for peak in peaks if peak > _FULL_SCALE]:
         warnings.append(
             f"{len(beyond)} clip(s) go beyond full scale (peak {max(beyond):.3g}, where 1 is full scale), which "
             "generated clips never do; divide all clips by one number"
         )
-    if peaks and statistics.median(peaks) < _QUIET:
+    if swings and statistics.median(swings) < _QUIET:
         warnings.append(
-            f"the clips are quiet (median peak {statistics.median(peaks):.2g}, where 1 is full scale), and generated "
+            f"the clips are quiet (median peak {statistics.median(swings):.2g}, where 1 is full scale), and generated "
             "ones are not, so that their level tells them apart; multiply all clips by one number"
         )
     return warnings

@@ -17,13 +17,14 @@ from pathlib import Path
 from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
-from synthio.datasets.table import parse, table_rows
+from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
 from synthio.records import Split
 
 _PAPERS = frozenset({".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".pdf"})
 _PAPER_STEMS = frozenset({"readme", "license", "licence", "notice", "copying"})
 _TABLES = frozenset({".csv", ".tsv", ".jsonl"})
+_FILE_NAME = "file_name"
 _METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -62,6 +63,12 @@ def read_folder(config: DataConfig) -> list[Row]:
         rows += _strays(root, folder)
         rows += [row for class_folder in _folders(folder) for row in _rows_of(config, root, class_folder, split)]
     return rows
+
+
+def unread_metadata(config: DataConfig) -> list[str]:
+    """Columns of the audiofolder's tables, if it is one, that no setting names."""
+    tables = _metadata_tables(data_path(config.path))
+    return list(dict.fromkeys(name for table in tables for name in unread_columns(config, table, _FILE_NAME)))
 
 
 def unread_subfolders(config: DataConfig) -> dict[str, list[str]]:
@@ -176,7 +183,7 @@ def _metadata_tables(root: Path) -> list[Path]:
     """The audiofolder tables: at the top, else in each split folder. Tables without ``file_name`` are papers."""
     for places in ([root], [folder for folder in _folders(root) if split_of(folder.name)]):
         tables = [next((t for name in _METADATA if (t := place / name).is_file()), None) for place in places]
-        found = [table for table in tables if table is not None and any("file_name" in row for row in parse(table))]
+        found = [table for table in tables if table is not None and any(_FILE_NAME in row for row in parse(table))]
         if found:
             return found
     return []
@@ -185,7 +192,7 @@ def _metadata_tables(root: Path) -> list[Path]:
 def _audiofolder_rows(root: Path, tables: list[Path], config: DataConfig) -> list[Row]:
     rows: list[Row] = []
     for table in tables:
-        for row in table_rows(parse(table), table, config, "file_name"):
+        for row in table_rows(parse(table), table, config, _FILE_NAME):
             name = _name(root, row.path) if row.path.is_relative_to(root) else row.name
             # As `load_dataset("audiofolder")` does: without a split column, the first folder tells the split.
             rows.append(replace(row, name=name, split=row.split or split_of(name.partition("/")[0])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -78,6 +79,21 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
         seen[row.name] += 1
         unique.append(row if seen[row.name] == 1 else replace(row, name=f"{row.name}#{seen[row.name]}"))
     return unique
+
+
+def grouped(rows: Iterable[Row], pattern: str) -> list[Row]:
+    """Rows with a group: their own, else what ``pattern`` finds in the file's name; None where it finds nothing.
+
+    Raises: `DataError` when all have one already, and when no name has it.
+    """
+    rows = list(rows)
+    bare = [row for row in rows if row.group is None]
+    if not bare:
+        raise DataError("data.group_pattern is for clips without a group, and all have one; remove it")
+    found = {row.name: match[1] for row in bare if (match := re.search(pattern, clean(row.path.name)))}
+    if not found:
+        raise DataError(f"data.group_pattern: {pattern!r} is in no file name; found {bare[0].path.name!r}")
+    return [row if row.group is not None else replace(row, group=found.get(row.name) or None) for row in rows]
 
 
 def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:

@@ -51,11 +51,10 @@ def read_table(config: DataConfig) -> list[Row]:
     return table_rows(parse(table), table, config, config.path_column)
 
 
-def unread_columns(config: DataConfig) -> list[str]:
-    """Columns of the table ``config.path`` that no setting names, in order. Raises: `DataError` as `parse`."""
-    read = {config.path_column, config.label_column, config.split_column, config.group_column, EXTRA}
-    rows = parse(data_path(config.path))
-    return list(dict.fromkeys(column for row in rows for column in row if column not in read))
+def unread_columns(config: DataConfig, table: Path, path_column: str) -> list[str]:
+    """Columns of a table that no setting names, in order. Raises: `DataError` as `parse`."""
+    read = {path_column, config.label_column, config.split_column, config.group_column, EXTRA}
+    return list(dict.fromkeys(column for row in parse(table) for column in row if column not in read))
 
 
 def parse(table: Path) -> list[TableRow]:

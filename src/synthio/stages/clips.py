@@ -21,7 +21,7 @@ from synthio import audio
 from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
-from synthio.datasets.folder import unread_subfolders
+from synthio.datasets.folder import unread_metadata, unread_subfolders
 from synthio.datasets.rows import clean, data_path
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
@@ -165,6 +165,8 @@ class _Opened:
     sample_rate_hz: int
     peak: float
     """Largest absolute sample of what is heard; 1 is full scale."""
+    swing: float
+    """The same without its mean: an offset makes a quiet clip no louder."""
     audible: float
     """Share of its energy that is left at `_LEAST_RATE_HZ`."""
     sha256: str
@@ -198,7 +200,8 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
     clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
     reasons = _reasons_per_class(rows, rejected)
-    problems = [*_label_problems(opened), *_row_split_problems(opened), *_id_problems(rows)]
+    several = _several_labels(config, clips)
+    problems = [*_label_problems(opened, several), *_row_split_problems(opened), *_id_problems(rows)]
     if config.data.duplicates == "drop":
         copies = _copy_rejections(clips)
         clips = [clip for clip in clips if clip.id not in copies]
@@ -215,7 +218,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     if reader_name(config.data) == "table":
         warnings += annotation_warnings(config.data, durations_s)
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
-    warnings += checks.level_warnings([o.peak for o in opened])
+    warnings += checks.level_warnings([o.peak for o in opened], [o.swing for o in opened])
     warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
     return _Found(opened, clips, rejected, warnings, problems)
 
@@ -235,11 +238,14 @@ def _grouping_warnings(data: DataConfig, clips: Sequence[Clip]) -> list[str]:
     reader = reader_name(data)
     if any(clip.group for clip in clips) or reader not in ("table", "folder"):
         return []
-    return _column_warnings(data) if reader == "table" else _subfolder_warnings(data)
+    if reader == "table":
+        found = _column_warnings(unread_columns(data, data_path(data.path), data.path_column))
+    else:
+        found = [*_column_warnings(unread_metadata(data)), *_subfolder_warnings(data)]
+    return found or checks.file_name_warnings(clips)
 
 
-def _column_warnings(data: DataConfig) -> list[str]:
-    unread = unread_columns(data)
+def _column_warnings(unread: Sequence[str]) -> list[str]:
     if not unread:
         return []
     return [
@@ -279,8 +285,7 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         warnings += checks.test_size_warnings([tested])
     if config.train.asks_gate:
         warnings += checks.gate_warnings([clip for clip in clips if clip.split == "train"])
-    several = config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
-    if config.train.metric == "accuracy" and not several:
+    if config.train.metric == "accuracy" and not _several_labels(config, clips):
         warnings += checks.imbalance_warnings(clips)
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
         warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
@@ -362,8 +367,9 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
     heard = found.start if rate_hz <= _LEAST_RATE_HZ else audio.resample(found.start, rate_hz, _LEAST_RATE_HZ)
     if audio.is_silent(heard):
         return f"is silent at {_LEAST_RATE_HZ} Hz: all its sound is above 8 kHz ({checks.TIME_EXPANSION})"
-    peak, audible = float(np.abs(found.start).max()), float(heard.var() / found.start.var())
-    return _Opened(row, found.samples / rate_hz, rate_hz, peak, audible, found.sha256)
+    peak, swing = (float(np.abs(found.start - middle).max()) for middle in (0.0, found.start.mean()))
+    audible = float(heard.var() / found.start.var())
+    return _Opened(row, found.samples / rate_hz, rate_hz, peak, swing, audible, found.sha256)
 
 
 def _is_utf8(text: str) -> bool:
@@ -428,12 +434,18 @@ def _copy_rejections(clips: Sequence[Clip]) -> dict[str, RejectedClip]:
     }
 
 
-def _label_problems(opened: Sequence[_Opened]) -> list[str]:
+def _several_labels(config: RunConfig, clips: Sequence[Clip]) -> bool:
+    return config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
+
+
+def _label_problems(opened: Sequence[_Opened], several: bool) -> list[str]:
+    """``several``: a clip may have more than one."""
     bare = [repr(o.row.name) for o in opened if not o.row.labels]
     if not bare:
         return []
+    none = "where none of the sounds is to be heard, that is a label of its own, such as 'normal'; " if several else ""
     return [
-        f"{len(bare)} clip(s) without a label: {some(bare)}; label or remove them (NA and NaN are no label; "
+        f"{len(bare)} clip(s) without a label: {some(bare)}; {none}label or remove them (NA and NaN are no label; "
         "where they are one, give it a name in data.label_names)"
     ]
 
