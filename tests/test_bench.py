@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile as sf
 import yaml
 
 from synthio.bench import runner
@@ -341,6 +342,39 @@ def test_data_that_cannot_be_read_now_costs_no_finished_cell(recipe: Path, small
     (tmp_path / "unmounted").rename(tmp_path / "data")
     again = synthio("bench", "show", *options)
     assert again.returncode == 0 and rows(tmp_path / "out") == before
+
+
+def test_cells_of_other_data_leave_the_table(recipe: Path, small_data: Path, tmp_path: Path) -> None:
+    """Corrected labels: gold on the new ones once stood beside noise on the old ones, as if they were comparable."""
+    shutil.copytree(small_data, tmp_path / "data")
+    shutil.copytree(tmp_path / "data" / "train", tmp_path / "corpus")
+    for number, path in enumerate(sorted((tmp_path / "corpus").rglob("*.wav"))):
+        samples, rate_hz = sf.read(path)
+        sf.write(path, 0.5 * samples + 0.001 * number, rate_hz)
+    options = [f"output={tmp_path / 'out'}", f"datasets.tones.data.path={tmp_path / 'data'}", "sizes=[4]"]
+    options += [f"base.retrieve.corpus={tmp_path / 'corpus'}"]
+    assert synthio("bench", recipe, *options, "arms=[gold, retrieval]", "--quiet").returncode == 0
+
+    def shown() -> tuple[int, set[str]]:
+        found = synthio("bench", "show", recipe, *options, "arms=[gold, retrieval]", "--json")
+        assert found.returncode == 0, found.stderr
+        return json.loads(found.stdout)["stale"], {row["arm"] for row in rows(tmp_path / "out")}
+
+    assert shown() == (0, {"gold", "retrieval"})
+    next((tmp_path / "corpus").rglob("*.wav")).unlink()
+    assert shown() == (1, {"gold"})
+    first = next((tmp_path / "data" / "train").rglob("*.wav"))
+    other = next(folder for folder in (tmp_path / "data" / "train").iterdir() if folder != first.parent)
+    first.rename(other / "moved.wav")
+    assert shown() == (2, set())
+    assert (
+        "2 finished cell(s) of other settings, models or data are left out"
+        in synthio("bench", "show", recipe, *options, "arms=[gold, retrieval]").stderr
+    )
+    assert synthio("bench", recipe, *options, "arms=[gold]", "--quiet").returncode == 0
+    assert shown() == (1, {"gold"})
+    plan = synthio("bench", recipe, *options, "arms=[gold, retrieval]", "--dry-run", "--json")
+    assert json.loads(plan.stdout)["finished"] == 1
 
 
 def test_a_model_that_cannot_be_one_stops_a_bench_before_its_first_cell(recipe: Path, tmp_path: Path) -> None:

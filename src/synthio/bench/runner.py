@@ -31,16 +31,17 @@ from synthio.config import (
     SPLIT_VERSION,
     TRAINING_VERSION,
     RunConfig,
+    SampleConfig,
     TrainConfig,
 )
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
-from synthio.errors import ConfigError, SynthioError
+from synthio.errors import ConfigError, DataError, SynthioError
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
-from synthio.stages.clips import data_fingerprint
+from synthio.stages.clips import RowContent, drawn_fingerprint, row_content
 from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import fingerprint, write_text
 from synthio.verdict import Comparison
@@ -241,8 +242,46 @@ def content_key(config: RunConfig) -> str:
     """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files, and
     how clips are read and predictions compared."""
     corpus = corpus_digest(config) if "retrieval" in config.train.arms else None
-    data = [config.data.domain, data_fingerprint(config), CLIPS_VERSION, COMPARISON_VERSION]
-    return fingerprint([settings_key(config), config.seed, *data, corpus])
+    return _cell_content(settings_key(config), config, row_content(config), corpus)
+
+
+def _cell_content(settings: str, config: RunConfig, rows: RowContent, corpus: str | None) -> str:
+    data = [config.data.domain, drawn_fingerprint(config, rows), CLIPS_VERSION, COMPARISON_VERSION]
+    return fingerprint([settings, config.seed, *data, corpus])
+
+
+class _Contents:
+    """Whether finished cells are of the data that is there; what cells have in common is read once."""
+
+    def __init__(self, recipe: BenchRecipe) -> None:
+        self._recipe = recipe
+        self._arms = resolve_arms(recipe.arms, recipe.own_arms)
+        self._rows: dict[str, RowContent] = {}
+        self._corpora: dict[str | None, str] = {}
+
+    def current(self, cell: Cell, finished: _Finished) -> bool:
+        """Its settings are looked at elsewhere. Where the data cannot be read now, nothing says that the figure is of
+        other data."""
+        config = run_config(self._recipe, self._arms, cell)
+        try:
+            content = _cell_content(finished.result.recipe, config, self._rows_of(config), self._corpus_of(config))
+        except DataError:
+            return True
+        return finished.content == content
+
+    def _rows_of(self, config: RunConfig) -> RowContent:
+        known = config.data.model_copy(update={"sample": SampleConfig()}).model_dump_json()
+        if known not in self._rows:
+            self._rows[known] = row_content(config)
+        return self._rows[known]
+
+    def _corpus_of(self, config: RunConfig) -> str | None:
+        if "retrieval" not in config.train.arms:
+            return None
+        corpus = config.retrieve.corpus
+        if corpus not in self._corpora:
+            self._corpora[corpus] = corpus_digest(config)
+        return self._corpora[corpus]
 
 
 def drawn_test(config: RunConfig) -> float:
@@ -315,17 +354,20 @@ def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
 
 def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
     """Results of the recipe's cells that are in its folder, made there or given (`keep_given`), and how many cells were
-    left out because what is there is of other settings or models; nothing is loaded here.
+    left out because what is there is of other settings or models, or, where it was made there, of other data or another
+    corpus than are there now; nothing is loaded here.
 
     Raises: `DataError` when the given results cannot be read.
     """
     cells = [cell for cells in plan(recipe).values() for cell in cells]
-    files = [_read(_file(recipe, cell)) for cell in cells]
-    made = [finished.result for finished in files if finished is not None]
-    on_disk = [*read_kept(given_file(recipe)), *made]
-    # What was made here comes last, and counts.
-    found = {result.cell: result for result in fitting_results(recipe, on_disk)}
+    files = {cell: finished for cell in cells if (finished := _read(_file(recipe, cell))) is not None}
+    given = read_kept(given_file(recipe))
+    contents = _Contents(recipe)
+    made = [finished.result for cell, finished in files.items() if contents.current(cell, finished)]
+    on_disk = [*given, *(finished.result for finished in files.values())]
     there = {result.cell for result in on_disk} & {cell.key for cell in cells}
+    # What was made here comes last, and counts.
+    found = {result.cell: result for result in fitting_results(recipe, [*given, *made])}
     return list(found.values()), len(there - found.keys())
 
 

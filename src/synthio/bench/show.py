@@ -27,7 +27,8 @@ class Shown:
     markdown: str
     files: tuple[Path, ...]
     stale: int
-    """Finished cells that were left out: made with other settings or models than the recipe's and today's."""
+    """Finished cells that were left out: made with other settings or models than the recipe's and today's, or of other
+    data than is there now."""
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:

@@ -128,8 +128,8 @@ def _show_bench(shown: Shown, failed: dict[str, str], as_json: bool) -> None:
             told.print(note, style="yellow", markup=False)
         if shown.stale:
             told.print(
-                f"{shown.stale} finished cell(s) of other settings or models are left out; `synthio bench` makes them "
-                "again",
+                f"{shown.stale} finished cell(s) of other settings, models or data are left out; `synthio bench` makes "
+                "them again",
                 style="yellow",
             )
 

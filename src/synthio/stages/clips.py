@@ -32,6 +32,8 @@ from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split
 from synthio.store import StageFolder, fingerprint, write_text
 
+RowContent = list[tuple[object, ...]]
+"""Per row, all that says whether it is still the same."""
 _SILENT = Reporter()
 _POCKET_RATE_HZ = 16_000
 _SAME_AUDIO = "holds the same audio"
@@ -129,7 +131,17 @@ def data_fingerprint(config: RunConfig) -> str:
 
     Raises: `DataError` when the folder or the table cannot be read.
     """
-    rows = [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
+    return drawn_fingerprint(config, row_content(config))
+
+
+def row_content(config: RunConfig) -> RowContent:
+    """What the reader returns, and of the files: the same for every seed and `data.sample`. Raises: as
+    `data_fingerprint`."""
+    return [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
+
+
+def drawn_fingerprint(config: RunConfig, rows: RowContent) -> str:
+    """`data_fingerprint` of a draw. ``rows``: as `row_content`."""
     settings = {name: value for name, value in config.data.key_content().items() if name != "domain"}
     version = [SPLIT_VERSION] if config.data.split_method == "stratified" else []
     return fingerprint(["clips", config.seed, settings, rows, *version])
