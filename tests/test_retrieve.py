@@ -100,6 +100,28 @@ def test_clips_carry_the_real_clips_label_and_copies_are_left_out(config: RunCon
     assert (summary["corpus"], summary["unreadable"], summary["copies"]) == (11, 1, 1)
 
 
+def test_clips_of_the_data_that_were_not_drawn_are_left_out_too(config: RunConfig, clap_model: Path) -> None:
+    """A bench's draws are small: its retrieval arm once trained on other test clips."""
+    root = Path(config.data.path)
+    copied = corpus_root(config) / "copied"
+    copied.mkdir()
+    for number, path in enumerate(sorted(root.rglob("*.wav"))):
+        samples, rate_hz = sf.read(path)
+        if number % 2:
+            shutil.copy(path, copied / f"{number}.wav")
+        else:
+            # Another file, of the same samples.
+            sf.write(copied / f"{path.stem}.flac", samples, rate_hz, subtype="PCM_16")
+    sample = {"train": 2, "valid": 2, "test": 2}
+    drawn = RunConfig.model_validate(config.model_dump() | {"data": {"path": str(root), "sample": sample}})
+    clips, found, _ = retrieve(drawn, clap_model)
+    assert len(clips) < len(list(root.rglob("*.wav")))
+    assert all(Path(r.path).name.startswith("noise_") for r in found)
+    inside = config.model_dump() | {"data": {"path": str(root), "sample": sample}, "retrieve": {"corpus": str(root)}}
+    with pytest.raises(DataError, match="has 0 usable clips"):
+        retrieve(RunConfig.model_validate(inside), clap_model, "own")
+
+
 def test_each_clip_gets_what_sounds_like_it(config: RunConfig, clap_model: Path, small_data: Path) -> None:
     """Also behind files that were left out, as unreadable or as copies of the data."""
     near = corpus_root(config) / "near"

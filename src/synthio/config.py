@@ -419,7 +419,7 @@ class RetrieveConfig(Section):
 
     corpus: str | None = Field(
         None,
-        description="A folder, or `demo`; every audio file below it may be retrieved, but not copies of the data's own clips. `retrieval` cannot be an arm without it.",
+        description="A folder, or `demo`; every audio file below it may be retrieved, but not the data's own clips, drawn or not, and copies of them. `retrieval` cannot be an arm without it.",
     )
     cache: UserPath | None = Field(
         None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from synthio import audio
 from synthio.backends.clap import Clap, embed_clips
 from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
+from synthio.datasets import read_rows
 from synthio.datasets.demo import demo_folder
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -38,14 +40,15 @@ def retrieve_clips(
 ) -> list[RetrievedClip]:
     """``imagine.captions_per_clip`` corpus clips per real training clip, best first; a corpus clip is used once.
 
-    Copies of the data's own clips, in whatever split, are left out and counted.
+    The data's own clips and copies of them, in whatever split and also where `data.sample` has not drawn them, are left
+    out and counted.
     Raises: `DataError` for a corpus without enough audio.
     """
     training = [clip for clip in clips if clip.split == "train"]
     files = corpus_files(config)
     rows, digests, unreadable = _embed_corpus(config, files, clap, clap_identity, folder, reporter)
-    own = {bytes.fromhex(clip.sha256) for clip in clips}
-    usable = np.array([index for index, digest in enumerate(digests) if digest not in own], dtype=np.int64)
+    own = _own_audio(config, clips, files, digests)
+    usable = np.array([index for index in range(len(files)) if index not in own], dtype=np.int64)
     wanted = config.imagine.captions_per_clip
     if len(usable) < wanted * len(training):
         raise DataError(
@@ -69,6 +72,26 @@ def retrieve_clips(
     summary = {"corpus": len(files), "unreadable": unreadable, "copies": len(digests) - len(usable)}
     folder.finish(retrieved, summary)
     return retrieved
+
+
+def _own_audio(config: RunConfig, clips: Sequence[Clip], files: Sequence[Path], digests: Sequence[bytes]) -> set[int]:
+    """Which of the corpus' ``files`` are audio of the data. Of clips that were not drawn, and so not opened, only those
+    called or as large as a file of the corpus are."""
+    known = {bytes.fromhex(clip.sha256) for clip in clips}
+    opened = {Path(clip.path).resolve() for clip in clips}
+    corpus = {path.resolve() for path in files}
+    alike = {path.stat().st_size for path in files} | {path.stem for path in files}
+    data = {row.path.resolve() for row in read_rows(config.data) if row.path.is_file()} - opened
+    for path in sorted(data - corpus):
+        if path.stem in alike or path.stat().st_size in alike:
+            with suppress(DataError):
+                known.add(bytes.fromhex(audio.measure(path, 0.0).sha256))
+    mine = data | opened
+    return {
+        index
+        for index, (path, digest) in enumerate(zip(files, digests, strict=True))
+        if digest in known or path.resolve() in mine
+    }
 
 
 def corpus_files(config: RunConfig) -> list[Path]:
