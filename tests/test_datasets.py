@@ -281,6 +281,11 @@ class TestTable:
         with pytest.raises(DataError, match=reason):
             read(path)
 
+    def test_files_of_hugging_face_are_told_how_to_be_written_out(self, tmp_path: Path) -> None:
+        (tmp_path / "train-0.parquet").write_bytes(b"PAR1\xff")
+        with pytest.raises(DataError, match="is a file of Hugging Face datasets; docs/datasets.md has how"):
+            read(tmp_path / "train-0.parquet")
+
     def test_what_excel_calls_unicode_text(self, tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_bytes("path\tlabel\nä.wav\tdog\n".encode("utf-16"))
         assert [(row.name, row.labels) for row in read(tmp_path / "x.csv")] == [("ä.wav", ("dog",))]

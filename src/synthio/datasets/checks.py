@@ -27,6 +27,8 @@ _HEARABLE_RATE_HZ = 48_000
 TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
 #: What may be a class and is more often an empty cell.
 _NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
+#: The lowest rate of a generator, and at which a classifier hears.
+_GENERATED_RATE_HZ = 16_000
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -415,6 +417,19 @@ def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> li
     return [
         f"{lost} clip(s) have most of their energy above 8 kHz, which is not heard at 16 kHz, the rate of the pocket "
         f"models and of most classifiers ({TIME_EXPANSION})"
+    ]
+
+
+def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
+    """Clips of low rates, where generated ones, at 16 kHz or more, have sound in a band that these cannot have."""
+    narrow = [rate for rate in rates_hz if rate < _GENERATED_RATE_HZ]
+    if 2 * len(narrow) < len(rates_hz):
+        return []
+    top_hz = max(narrow) // 2
+    return [
+        f"{len(narrow)} of {len(rates_hz)} training clips have no sound above {top_hz} Hz (their rate is "
+        f"{max(narrow)} Hz or less), and generated ones have, so that it tells them apart; look at the spectral "
+        "centroid in the report, and at whether synthetic clips helped, before you use them"
     ]
 
 

@@ -32,6 +32,7 @@ TableRow = dict[str, Any]
 """Column -> cell; cells that a CSV line has beyond the header are under `EXTRA`."""
 EXTRA = "\0extra"
 MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
+_OF_HUGGING_FACE = frozenset({".parquet", ".arrow"})
 _SHOWN = 5
 #: What to do about files that are not where their table says.
 ELSEWHERE = "write it relative to the table, or set data.audio_folder to where the files are"
@@ -73,6 +74,8 @@ def parse_lines(text: str, table: Path) -> list[TableRow]:
 
 def read_text(table: Path) -> str:
     """UTF-8, with or without byte order mark, or UTF-16 with one. Raises: `DataError` saying what it may be instead."""
+    if table.suffix.lower() in _OF_HUGGING_FACE:
+        raise DataError(f"{table}: is a file of Hugging Face datasets; docs/datasets.md has how to write its clips out")
     try:
         with table.open("rb") as file:
             is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -289,6 +289,9 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
+    rates_hz = [clip.sample_rate_hz for clip in clips if clip.split == "train"]
+    if config.train.adds_synthetic and rates_hz:
+        warnings += checks.narrow_band_warnings(rates_hz)
     tested = [clip for clip in clips if clip.split == "test"]
     if config.train.metric == "balanced accuracy":
         by_class = checks.by_class(tested)
