@@ -149,6 +149,20 @@ def test_losers_of_one_clip_differ(small_data: Path, flow_model: Path, tmp_path:
     assert len({(folder.path / pair.loser_path).read_bytes() for pair in pairs}) == len(pairs) == 16
 
 
+def test_losers_have_no_sound_where_no_winner_can_have_any(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
+    config = make_config(small_data, flow_model, tmp_path, losers_per_clip=1)
+    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    narrow = [clip.model_copy(update={"sample_rate_hz": 4_000}) for clip in clips]
+    shares = []
+    for key, recorded in (("wide", clips), ("narrow", narrow)):
+        folder = StageFolder(tmp_path, "losers", key)
+        pair = stage.make_pairs(config, recorded, load_text_to_audio(config.t2a), folder, Reporter())[0]
+        samples, rate_hz = sf.read(folder.path / pair.loser_path)
+        energy = np.abs(np.fft.rfft(samples)) ** 2
+        shares.append(energy[int(2_000 * samples.size / rate_hz) :].sum() / energy.sum())
+    assert shares[1] < 1e-3 < 0.1 < shares[0]
+
+
 def test_held_out_pairs_are_never_trained_on(
     small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

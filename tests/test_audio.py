@@ -466,3 +466,13 @@ def test_audio_that_the_disk_does_not_take_is_told_as_such(tmp_path: Path) -> No
     with no_file_above(100), pytest.raises(StoreError, match="cannot be written"), replacing(path) as partial:
         audio.write_flac(partial, np.random.default_rng(0).normal(size=16_000).astype(np.float32), 16_000)
     assert not list(tmp_path.iterdir())
+
+
+def test_within_band_keeps_what_a_recording_of_that_rate_can_hold() -> None:
+    times = np.arange(16_000) / 16_000
+    low, high = (np.sin(2 * np.pi * hz * times).astype(np.float32) for hz in (500, 3_000))
+    middle = slice(500, -500)
+    assert np.abs(audio.within_band(low + high, 16_000, 4_000) - low)[middle].max() < 1e-3
+    assert audio.within_band(low[:9_999], 16_000, 4_000).shape == (9_999,)
+    for rate_hz in (16_000, 48_000):
+        assert audio.within_band(high, 16_000, rate_hz) is high

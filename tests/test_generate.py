@@ -20,7 +20,7 @@ from synthio.errors import BackendError
 from synthio.models import Models, sampler_warning
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
-from synthio.records import Candidate, Prompt, bucket_duration_s
+from synthio.records import Candidate, Clip, Prompt, bucket_duration_s
 from synthio.stages.generate import generate_candidates
 from synthio.store import StageFolder
 
@@ -28,6 +28,12 @@ PROMPTS = [
     Prompt(id=f"p{i}", clip_id="c", labels=("hiss",), text=f"hiss {'soft loud high'.split()[i % 3]}", duration_s=d)
     for i, d in enumerate([0.2, 0.5, 0.7, 0.2, 1.0, 0.3, 0.45, 0.9])
 ]
+
+
+def recorded(rate_hz: int = 16_000) -> list[Clip]:
+    fields = {"id": "c", "path": "c.wav", "labels": ("hiss",), "duration_s": 1.0, "sha256": "", "split": "train"}
+    test = {"id": "t", "split": "test", "sample_rate_hz": 48_000}
+    return [Clip.model_validate(fields | {"sample_rate_hz": rate_hz} | more) for more in ({}, test)]
 
 
 def config(model: Path, root: Path, batch_size: int) -> RunConfig:
@@ -50,10 +56,24 @@ class Told(Reporter):
 
 
 def generate(
-    settings: RunConfig, root: Path, prompts: list[Prompt], reporter: Reporter | None = None
+    settings: RunConfig, root: Path, prompts: list[Prompt], reporter: Reporter | None = None, rate_hz: int = 16_000
 ) -> tuple[list[Candidate], StageFolder]:
     folder, generator = StageFolder(root, "generate", "k"), load_text_to_audio(settings.t2a)
-    return generate_candidates(settings, prompts, generator, folder, reporter or Reporter()), folder
+    clips = recorded(rate_hz)
+    return generate_candidates(settings, clips, prompts, generator, folder, reporter or Reporter()), folder
+
+
+def test_no_clip_has_sound_where_no_recording_can_have_any(flow_model: Path, tmp_path: Path) -> None:
+    """At 4 kHz nine tenths of a generated clip's energy once lay above 2 kHz, which told it apart."""
+    shares = []
+    for rate_hz in (4_000, 16_000):
+        settings = config(flow_model, tmp_path / str(rate_hz), 8)
+        (made, *_), folder = generate(settings, settings.run_folder, PROMPTS[4:5], rate_hz=rate_hz)
+        samples, made_rate_hz = sf.read(folder.path / made.path)
+        assert (samples.size, made_rate_hz) == (16_000, 16_000)
+        energy = np.abs(np.fft.rfft(samples)) ** 2
+        shares.append(energy[2_000:].sum() / energy.sum())
+    assert shares[0] < 1e-3 < 0.1 < shares[1]
 
 
 def test_batch_of_eight_equals_eight_batches_of_one(flow_model: Path, tmp_path: Path) -> None:
@@ -141,7 +161,7 @@ def test_a_refused_clip_fails_alone(v_model: Path, tmp_path: Path) -> None:
         bad = (set(tokenizer("high")["input_ids"]) - set(tokenizer("hiss soft loud")["input_ids"])).pop()
         encoder.get_input_embeddings().weight[bad] = torch.nan
     folder = StageFolder(tmp_path, "generate", "k")
-    candidates = generate_candidates(settings, prompts, generator, folder, Reporter())
+    candidates = generate_candidates(settings, recorded(), prompts, generator, folder, Reporter())
     assert [c.failed is not None for c in candidates] == ["high" in p.text for p in prompts]
     assert [c.path is None for c in candidates] == ["high" in p.text for p in prompts]
     assert folder.summary()["failed"] == 1

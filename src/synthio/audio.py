@@ -322,6 +322,14 @@ def resample(samples: Waveform, source_rate_hz: int, target_rate_hz: int) -> Wav
     return np.asarray(soxr.resample(samples, source_rate_hz, target_rate_hz), dtype=np.float32)
 
 
+def within_band(samples: Waveform, rate_hz: int, recorded_rate_hz: int) -> Waveform:
+    """Without what a recording at ``recorded_rate_hz`` cannot hold; as it is where that is no lower. Shape and rate
+    stay."""
+    if recorded_rate_hz >= rate_hz:
+        return samples
+    return fit(resample(resample(samples, rate_hz, recorded_rate_hz), recorded_rate_hz, rate_hz), samples.shape[0])
+
+
 def fit(samples: Waveform, length: int) -> Waveform:
     """Cut or zero-pad at the end to exactly ``length`` samples."""
     if samples.shape[0] >= length:

@@ -19,13 +19,18 @@ Made = TypeVar("Made", Candidate, EvaluatedClip)
 
 @dataclass(frozen=True)
 class Wanted:
-    """A clip to generate; ``id`` is that of its record, ``path`` its file inside the stage folder."""
+    """A clip to generate; ``id`` is that of its record, ``path`` its file inside the stage folder.
+
+    ``recorded_rate_hz``: of the recordings that it is to stand beside, which hold nothing above half of it; None for
+    all that the model can.
+    """
 
     id: str
     text: str
     duration_s: float
     seed: int
     path: str
+    recorded_rate_hz: int | None = None
 
 
 def generate_wanted(
@@ -74,8 +79,9 @@ def _write_batch(batch: Sequence[Wanted], generator: TextToAudio, folder: StageF
         if isinstance(made, str):
             refused.append(made)
             continue
+        rate_hz = generator.sample_rate_hz
+        cut = audio.fit(made, max(1, round(one.duration_s * rate_hz)))
         with replacing(folder.path / one.path) as partial:
-            cut = audio.fit(made, max(1, round(one.duration_s * generator.sample_rate_hz)))
-            audio.write_flac(partial, cut, generator.sample_rate_hz)
+            audio.write_flac(partial, audio.within_band(cut, rate_hz, one.recorded_rate_hz or rate_hz), rate_hz)
         refused.append(None)
     return refused

@@ -508,7 +508,7 @@ class Pipeline:
         folder = self.folders.generate(number, imagined)
 
         def work(folder: StageFolder) -> None:
-            generate_candidates(self.config, prompts, self._models.generator, folder, self.reporter)
+            generate_candidates(self.config, self.clips(), prompts, self._models.generator, folder, self.reporter)
 
         return self._once(folder, stage, Candidate, work), folder
 

@@ -7,6 +7,7 @@ Every record is frozen, has an ``id`` that is stable across runs, and is one JSO
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -222,6 +223,11 @@ class GateOption(BaseModel):
 def readable(label: str) -> str:
     """A label as a person would say it: underscores and hyphens become spaces (arXiv 2410.02056)."""
     return " ".join(label.replace("_", " ").replace("-", " ").split())
+
+
+def recorded_rate_hz(clips: Iterable[Clip]) -> int:
+    """The highest rate of the training clips, of which there is one at least."""
+    return max(clip.sample_rate_hz for clip in clips if clip.split == "train")
 
 
 def label_template(labels: tuple[str, ...]) -> str:

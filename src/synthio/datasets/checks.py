@@ -28,7 +28,7 @@ TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a 
 #: What may be a class and is more often an empty cell.
 _NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
 #: The lowest rate of a generator, and at which a classifier hears.
-_GENERATED_RATE_HZ = 16_000
+_HEARD_RATE_HZ = 16_000
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -421,15 +421,14 @@ def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> li
 
 
 def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
-    """Clips of low rates, where generated ones, at 16 kHz or more, have sound in a band that these cannot have."""
-    narrow = [rate for rate in rates_hz if rate < _GENERATED_RATE_HZ]
-    if 2 * len(narrow) < len(rates_hz):
+    """Most training clips of low rates beside some of higher ones: generated clips have sound as high as the latter."""
+    narrow = [rate for rate in rates_hz if rate < _HEARD_RATE_HZ]
+    if len(narrow) == len(rates_hz) or 2 * len(narrow) < len(rates_hz):
         return []
-    top_hz = max(narrow) // 2
     return [
-        f"{len(narrow)} of {len(rates_hz)} training clips have no sound above {top_hz} Hz (their rate is "
-        f"{max(narrow)} Hz or less), and generated ones have, so that it tells them apart; look at the spectral "
-        "centroid in the report, and at whether synthetic clips helped, before you use them"
+        f"{len(narrow)} of {len(rates_hz)} training clips have no sound above {max(narrow) // 2} Hz (their rate is "
+        f"{max(narrow)} Hz or less), and generated ones have, as the others, so that it tells them apart; bring all to "
+        "one rate"
     ]
 
 

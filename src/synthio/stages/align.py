@@ -22,7 +22,7 @@ from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
-from synthio.records import Clip, Measurement, PreferencePair, label_template
+from synthio.records import Clip, Measurement, PreferencePair, label_template, recorded_rate_hz
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
 from synthio.store import StageFolder, replacing, write_text
 
@@ -89,6 +89,8 @@ def make_pairs(
     wanted = _plan_pairs(config, clips, generator)
     finished = folder.items(PreferencePair)
     refused: dict[str, str] = {}
+    # What no winner can hold need not be unlearnt: the generate stage takes it out.
+    limit_hz = recorded_rate_hz(clips)
     with reporter.task("align: losers", len(wanted), len(finished)) as advance:
 
         def generate(batch: Sequence[PreferencePair]) -> Sequence[PreferencePair]:
@@ -99,7 +101,8 @@ def make_pairs(
                     refused[pair.id] = samples
                     continue
                 with replacing(folder.path / pair.loser_path) as partial:
-                    audio.write_flac(partial, samples, generator.sample_rate_hz)
+                    heard = audio.within_band(samples, generator.sample_rate_hz, limit_hz)
+                    audio.write_flac(partial, heard, generator.sample_rate_hz)
             folder.append(pair for pair in batch if pair.id not in refused)
             advance(len(batch))
             return batch

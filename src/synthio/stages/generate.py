@@ -9,15 +9,22 @@ from synthio.config import RunConfig
 from synthio.errors import BackendError
 from synthio.generation import Wanted, generate_wanted
 from synthio.progress import Reporter
-from synthio.records import Candidate, Prompt
+from synthio.records import Candidate, Clip, Prompt, recorded_rate_hz
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 
 
 def generate_candidates(
-    config: RunConfig, prompts: Sequence[Prompt], generator: TextToAudio, folder: StageFolder, reporter: Reporter
+    config: RunConfig,
+    clips: Sequence[Clip],
+    prompts: Sequence[Prompt],
+    generator: TextToAudio,
+    folder: StageFolder,
+    reporter: Reporter,
 ) -> list[Candidate]:
     """One candidate per prompt, in prompt order. A clip that the model refuses is recorded with its reason, and told.
+
+    No clip has sound where none of the training ``clips`` can have any: else that would tell them apart.
 
     Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
     """
@@ -28,6 +35,7 @@ def generate_candidates(
             prompt.duration_s,
             derive_seed(config.seed, "generate", prompt.id),
             f"audio/{prompt.id}.flac",
+            recorded_rate_hz(clips),
         )
         for prompt in prompts
     ]
