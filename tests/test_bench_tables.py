@@ -410,5 +410,20 @@ def test_the_gates_regret_by_hand() -> None:
     assert "regret against the better of gold and synthio 7.5 points" in to_markdown(tables).replace("\\_", "_")
 
 
+def test_a_gated_arm_that_beats_both_choices_has_a_regret_below_zero() -> None:
+    scores = {
+        "a": {"gold": [0.5, 0.5], "synthio": [0.6, 0.4], "synthio_auto": [0.7, 0.6]},
+        "b": {"gold": [0.4, 0.4], "synthio": [0.3, 0.3], "synthio_auto": [0.3, 0.4]},
+    }
+    tables = tables_of(results(scores))
+    gate = tables.tables[0].gate
+    assert gate is not None
+    # Cells: 0.6 - 0.7, 0.5 - 0.6, 0.4 - 0.3, 0; datasets: 0.5 - 0.65, 0.4 - 0.35.
+    assert gate.per_cell == pytest.approx((-0.1 - 0.1 + 0.1 + 0.0) / 4)
+    assert gate.per_dataset == pytest.approx((-0.15 + 0.05) / 2)
+    text = to_markdown(tables).replace("\\_", "_")
+    assert "gold and synthio -5.0 points" in text and "what beats both counts below 0" in text
+
+
 def test_without_the_gated_arm_there_is_no_regret() -> None:
     assert tables_of(results({"a": {"gold": GOLD, "synthio": BETTER}})).tables[0].gate is None

@@ -108,7 +108,7 @@ def _gate_sentence(gate: GateRegret) -> str:
         f"{in_points(gate.least_gain)} points against {gate.choices[0]} on the dataset where that is least; regret "
         f"against the better of {choices} {in_percent(gate.per_dataset)} points when that is chosen once per dataset, "
         f"{in_percent(gate.per_cell)} when it is chosen in each cell with hindsight, where the noise of seeds counts "
-        "too."
+        "too; what beats both counts below 0."
     )
 
 

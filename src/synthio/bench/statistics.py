@@ -152,14 +152,10 @@ def rank_agreement(ours: Mapping[str, float], paper: Mapping[str, float]) -> Ran
     return RankAgreement(float(spearmanr(a, b).statistic), float(kendalltau(a, b).statistic), len(arms))
 
 
-def regret(values: Mapping[str, Mapping[Cell, float]]) -> dict[str, dict[Cell, float]]:
-    """By arm and cell (dataset, n, seed), what choosing the arm gives away: the best arm's value minus its own.
+def regret(own: Mapping[Cell, float], choices: Sequence[Mapping[Cell, float]]) -> dict[Cell, float]:
+    """By cell (dataset, n, seed), what an arm gives away: the best choice's value minus its own.
 
-    Only over cells that all arms have: the best of some arms is no measure for the others.
+    Below 0 where it beats them all. Only over cells that all have: the best of some choices is no measure.
     """
-    if not values:
-        return {}
-    first = next(iter(values.values()))
-    shared = [cell for cell in first if all(cell in own for own in values.values())]
-    best = {cell: max(own[cell] for own in values.values()) for cell in shared}
-    return {arm: {cell: best[cell] - own[cell] for cell in shared} for arm, own in values.items()}
+    shared = [cell for cell in own if all(cell in choice for choice in choices)]
+    return {cell: max(choice[cell] for choice in choices) - own[cell] for cell in shared}

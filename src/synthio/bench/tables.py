@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
-from typing import Literal
+from typing import Literal, TypeVar
 
 from synthio.bench import paper
 from synthio.bench.results import Result
@@ -25,6 +25,7 @@ from synthio.formats import in_percent
 
 Mark = Literal["best", "second", ""]
 Bin = Literal["head", "medium", "tail"]
+Key = TypeVar("Key", bound=Hashable)
 
 _GATED_ARM, _GATED_CHOICES = "synthio_auto", ("gold", "synthio")
 BINS: tuple[Bin, ...] = ("head", "medium", "tail")
@@ -113,7 +114,10 @@ class FrequencyRow:
 
 @dataclass(frozen=True)
 class GateRegret:
-    """What the gated arm gives away against the better of its two choices, over the cells that have all three."""
+    """What the gated arm gives away against the better of its two choices, over the cells that have all three.
+
+    A cell, or a dataset, where it beats both counts below 0.
+    """
 
     arm: str
     choices: tuple[str, str]
@@ -366,7 +370,7 @@ def _gate_regret(scores: _Scores, datasets: Sequence[str]) -> GateRegret | None:
     values = {
         arm: {(name, seed): v for name in datasets for seed, v in scores.values(name, arm).items()} for arm in arms
     }
-    per_cell = regret(values)[_GATED_ARM]
+    per_cell = _own_regret(values)
     if not per_cell:
         return None
     means: dict[str, dict[str, float]] = {arm: {} for arm in arms}
@@ -381,9 +385,13 @@ def _gate_regret(scores: _Scores, datasets: Sequence[str]) -> GateRegret | None:
         len(per_cell),
         sum(scores.own(name, _GATED_ARM)[seed].n_added > 0 for name, seed in per_cell),
         fmean(per_cell.values()),
-        fmean(regret(means)[_GATED_ARM].values()),
+        fmean(_own_regret(means).values()),
         min(gains),
     )
+
+
+def _own_regret(values: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]:
+    return regret(values[_GATED_ARM], [values[arm] for arm in _GATED_CHOICES])
 
 
 def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, str]) -> tuple[FrequencyRow, ...]:
