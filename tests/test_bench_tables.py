@@ -184,6 +184,15 @@ def test_ranks_are_over_the_papers_datasets() -> None:
     assert tables_of(results({"birds": arms})).tables[0].ranking is None
 
 
+def test_ranks_are_of_arms_with_all_seeds() -> None:
+    # Seed 1 is hard, and ERM lacks it.
+    arms = {"gold": [0.5, 0.1], "synthio": [0.6, 0.2], "noise": [0.4, 0.05], "erm": [0.5]}
+    ranking = tables_of(results({"esc50": arms})).tables[0].ranking
+    assert ranking is not None and (ranking.arms, ranking.spearman) == (3, 1)
+    assert "over 3 arms with all seeds" in to_markdown(tables_of(results({"esc50": arms})))
+    assert tables_of(results({"esc50": {**arms, "noise": [0.4]}})).tables[0].ranking is None
+
+
 def test_frequency_rows_only_where_measured() -> None:
     rows = [
         result("a", "gold", 0, 0.5, head=0.8, medium=0.5, tail=0.2),

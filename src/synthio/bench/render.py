@@ -93,8 +93,8 @@ def _section(table: BenchTable, reference_title: str) -> Section:
     if table.ranking is not None:
         sentences.append(
             f"Order of the arms against the paper's: Spearman {table.ranking.spearman:.2f}, Kendall "
-            f"{table.ranking.kendall:.2f} over {table.ranking.arms} arms, by their means over "
-            f"{len(in_paper(table.n, table.columns))} of the paper's ten datasets."
+            f"{table.ranking.kendall:.2f} over {table.ranking.arms} arms with all seeds, by their means "
+            f"over {len(in_paper(table.n, table.columns))} of the paper's ten datasets."
         )
     if table.gate is not None:
         sentences.append(_gate_sentence(table.gate))

@@ -348,12 +348,15 @@ def _effort(scores: _Scores, datasets: Sequence[str], arm: str) -> tuple[float |
 
 
 def _ranking(n: int, columns: Sequence[Column], rows: Sequence[Row]) -> RankAgreement | None:
-    """Over the datasets that the paper has, and the arms that have all of them here and there."""
+    """Over the datasets that the paper has, and the arms that have all of them here and there.
+
+    Only with all seeds: those that an arm lacks may be the hard ones.
+    """
     shared = in_paper(n, columns)
     ours, papers = {}, {}
     for row in rows:
         cells = [row.cells[index] for index in shared]
-        means = [cell.score.mean for cell in cells if cell is not None]
+        means = [cell.score.mean for cell in cells if cell is not None and cell.complete]
         numbers = [cell.paper for cell in cells if cell is not None and cell.paper is not None]
         if len(means) == len(numbers) == len(shared) > 0:
             ours[row.arm], papers[row.arm] = sum(means) / len(means), sum(numbers) / len(numbers)
