@@ -280,9 +280,38 @@ def test_markdown_rows() -> None:
 
 def test_every_row_of_a_markdown_table_has_as_many_fields_as_its_header() -> None:
     blocks = re.findall(r"(?:^\|.*\n)+", to_markdown(full()), flags=re.M)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     for block in blocks:
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def captions(tables: BenchTables) -> list[str]:
+    return [found for found in re.findall(r"^(.*):$", to_markdown(tables), flags=re.M) if "ifference" in found]
+
+
+def test_one_dataset_has_the_differences_of_every_arm_with_interval_and_p() -> None:
+    tables = tables_of(results({"a": {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46]}}))
+    assert captions(tables) == ["Difference from Gold-only on a, n = 50"]
+    lines = to_markdown(tables).splitlines()
+    header = lines.index("| arm | difference (points) | 95% interval | p | p after Holm | seeds |")
+    noise, synthio = lines[header + 2 : header + 4]
+    assert synthio == "| Synthio | +10.2 | +9.5 to +11.0 | &lt; 0.001 | &lt; 0.001 | 4 |"
+    raw = stats.ttest_rel([0.47, 0.52, 0.46], GOLD[:3])
+    assert noise.startswith("| Noise | -2.0 | ") and noise.endswith(f"| {raw.pvalue:.3f} | {raw.pvalue:.3f} | 3 |")
+    for render in (to_latex, to_html):
+        assert "Difference from Gold-only on a, n = 50" in render(tables) and "+9.5 to +11.0" in render(tables)
+
+
+def test_several_datasets_have_their_own_differences_below_the_pooled() -> None:
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.47, 0.52, 0.46, 0.50]}
+    assert captions(tables_of(results({"esc50": arms, "birds": arms, "c": {"gold": GOLD}}))) == [
+        "Mean difference from Gold-only over datasets, n = 50",
+        "Difference from Gold-only on esc50, n = 50",
+        "Difference from Gold-only on birds, n = 50",
+    ]
+    # Where nothing can be pooled too.
+    apart = {"a": {"gold": GOLD, "synthio": BETTER}, "b": {"gold": GOLD, "noise": BETTER}}
+    assert captions(tables_of(results(apart))) == [f"Difference from Gold-only on {name}, n = 50" for name in "ab"]
 
 
 def test_latex_rows() -> None:

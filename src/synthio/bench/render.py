@@ -83,9 +83,7 @@ class Section:
 
 
 def _section(table: BenchTable, reference_title: str) -> Section:
-    grids = [_score_grid(table)]
-    if table.pooled:
-        grids.append(_pooled_grid(table, reference_title))
+    grids = [_score_grid(table), *_difference_grids(table, reference_title)]
     if table.frequency:
         grids.append(_frequency_grid(table))
     told = [*table.pooled, *table.comparisons]
@@ -142,26 +140,32 @@ def _entry(cell: Cell | None, seeds: int) -> Entry:
     return Entry(in_percent(cell.score.mean), cell.mark, " ".join(after))
 
 
-def _pooled_grid(table: BenchTable, reference_title: str) -> Grid:
-    header = (
-        "arm",
-        "difference (points)",
-        f"{100 * CONFIDENCE:.0f}% interval",
-        "p",
-        "p after Holm",
-        "datasets",
-        "fewest seeds",
-    )
+def _difference_grids(table: BenchTable, reference_title: str) -> list[Grid]:
+    """Over the datasets, then for each of them."""
+    grids = []
+    if table.pooled:
+        caption = f"Mean difference from {reference_title} over datasets, n = {table.n}"
+        grids.append(_difference_grid(table, table.pooled, caption, ("datasets", "fewest seeds")))
+    for column in table.columns:
+        if own := [c for c in table.comparisons if c.datasets == (column.dataset,)]:
+            caption = f"Difference from {reference_title} on {column.dataset}, n = {table.n}"
+            grids.append(_difference_grid(table, own, caption, ("seeds",)))
+    return grids
+
+
+def _difference_grid(table: BenchTable, comparisons: Iterable[Comparison], caption: str, counts: Sequence[str]) -> Grid:
+    interval = f"{100 * CONFIDENCE:.0f}% interval"
     titles = {row.arm: row.title for row in table.rows}
     rows = []
-    for c in table.pooled:
+    for c in comparisons:
         low, high, p = c.difference.low, c.difference.high, c.difference.p_value
         tested = [MISSING] * 3
         if c.adjusted_p is not None and low is not None and high is not None and p is not None:
             tested = [f"{in_points(low)} to {in_points(high)}", _p(p), _p(c.adjusted_p)]
-        words = (in_points(c.difference.mean), *tested, f"{len(c.datasets)} of {len(table.columns)}", str(c.seeds))
-        rows.append((Entry(titles[c.arm]), *(Entry(word) for word in words)))
-    return Grid(f"Mean difference from {reference_title} over datasets, n = {table.n}", header, tuple(rows))
+        of = [f"{len(c.datasets)} of {len(table.columns)}"] if "datasets" in counts else []
+        words = (titles[c.arm], in_points(c.difference.mean), *tested, *of, str(c.seeds))
+        rows.append(tuple(Entry(word) for word in words))
+    return Grid(caption, ("arm", "difference (points)", interval, "p", "p after Holm", *counts), tuple(rows))
 
 
 def _p(p: float) -> str:
