@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from typer.testing import CliRunner
 
 from synthio.bench.render import to_html, to_latex, to_markdown, verdict
-from synthio.bench.results import Result
+from synthio.bench.results import Result, write_results
 from synthio.bench.tables import BenchTables, Comparison, make_tables
+from synthio.cli import app
 from synthio.errors import DataError
 
 TITLES = {"gold": "Gold-only", "noise": "Noise", "synthio": "Synthio", "erm": "ERM"}
@@ -263,6 +267,26 @@ def test_no_verdict_without_the_arm_or_without_the_reference() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- the renderers
+
+
+def test_json_has_what_the_tables_print_of_differences_and_scores(tmp_path: Path) -> None:
+    arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.4]}
+    write_results(tmp_path / "r.csv", results({"esc50": arms}, test_fraction=0.0))
+    (tmp_path / "bench.yaml").write_text(
+        f"output: {tmp_path / 'out'}\ndatasets: {{esc50: {{data: {{path: x, reader: esc50}}}}}}\n"
+        "sizes: [50]\nseeds: 4\narms: [gold, noise, synthio]\n"
+    )
+    options = ["--results", str(tmp_path / "r.csv"), "--json"]
+    told = CliRunner().invoke(app, ["bench", "show", str(tmp_path / "bench.yaml"), *options])
+    (table,) = json.loads(told.stdout)["tables"]
+    noise, synthio = table["comparisons"]
+    expected = stats.ttest_rel(BETTER, GOLD)
+    interval = expected.confidence_interval(0.95)
+    assert (synthio["difference"]["low"], synthio["difference"]["high"]) == pytest.approx((interval.low, interval.high))
+    assert synthio["p_value"] == synthio["adjusted_p"] == pytest.approx(expected.pvalue)
+    assert noise["p_value"] is noise["difference"]["low"] is noise["difference"]["high"] is None
+    assert table["rows"][-1]["cells"][0]["versus"] == synthio
+    assert table["rows"][-1]["cells"][0]["score"]["low"] == pytest.approx(0.607 - 0.027, abs=0.001)
 
 
 def full() -> BenchTables:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, plan, run_config
 from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_kept, read_results, write_results
 from synthio.bench.runner import finished_cells, fitting_results
-from synthio.bench.statistics import redraw_correction
-from synthio.bench.tables import BenchTables, make_tables
+from synthio.bench.statistics import Estimate, redraw_correction
+from synthio.bench.tables import BenchTables, Comparison, make_tables
 from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.store import write_text
@@ -53,6 +54,21 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
 def show_finished(recipe: BenchRecipe) -> Shown:
     """The tables of the bench's finished cells, also of none. Raises: `DataError` as `show` does for the others."""
     return _write(recipe, *finished_cells(recipe))
+
+
+def with_intervals(value: Any) -> Any:
+    """Tables, or a part of them, for JSON: their fields, the interval of every estimate, and each comparison's p-value
+    before correction."""
+    if isinstance(value, Mapping):
+        return {key: with_intervals(own) for key, own in value.items()}
+    if isinstance(value, tuple):
+        return [with_intervals(own) for own in value]
+    if not is_dataclass(value):
+        return value
+    told = {field.name: with_intervals(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Estimate):
+        return {**told, "low": value.low, "high": value.high}
+    return {**told, "p_value": value.difference.p_value} if isinstance(value, Comparison) else told
 
 
 def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:

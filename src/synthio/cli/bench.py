@@ -115,9 +115,8 @@ def bench_show(
 
 
 def _show_bench(shown: Shown, failed: dict[str, str], as_json: bool) -> None:
-    from dataclasses import asdict
-
     from synthio.bench.render import settings_note
+    from synthio.bench.show import with_intervals
 
     def text() -> None:
         print(shown.markdown)
@@ -134,4 +133,4 @@ def _show_bench(shown: Shown, failed: dict[str, str], as_json: bool) -> None:
             )
 
     value = {"files": list(map(str, shown.files)), "stale": shown.stale, "failed": failed}
-    print_result({**asdict(shown.tables), **value}, as_json, text)
+    print_result({**with_intervals(shown.tables), **value}, as_json, text)
