@@ -211,6 +211,16 @@ def test_frequency_rows_only_where_measured() -> None:
     assert "tail" not in to_markdown(tables_of(rows[2:]))
 
 
+def test_frequency_rows_say_which_seeds_are_missing() -> None:
+    thirds = {"head": 0.8, "tail": 0.2}
+    rows = [result("a", arm, seed, 0.5, **thirds) for arm, seed in (("gold", 0), ("gold", 1), ("noise", 1))]
+    # Of two classes there is no middle; the other dataset is as complete as it can be.
+    text = to_markdown(tables_of([*rows, result("b", "noise", 0, 0.5, **thirds)]))
+    assert "| a | Noise | 80.0 (1 of 2 seeds) | . | 20.0 (1 of 2 seeds) |" in text
+    assert "| b | Noise | 80.0 | . | 20.0 |" in text
+    assert re.search(r"\| a \| Gold-only \| 80\.0[^(]*\|$", text, flags=re.M)
+
+
 def test_two_metrics_of_one_dataset_are_refused() -> None:
     rows = [result("a", "gold", 0, 0.5), result("a", "gold", 1, 0.5, metric="mAP")]
     with pytest.raises(DataError, match="accuracy and mAP"):

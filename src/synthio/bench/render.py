@@ -15,8 +15,10 @@ from synthio.bench.tables import (
     BINS,
     BenchTable,
     BenchTables,
+    Bin,
     Cell,
     Comparison,
+    FrequencyRow,
     GateRegret,
     Mark,
     Row,
@@ -128,16 +130,22 @@ def _score_grid(table: BenchTable) -> Grid:
 def _entry(cell: Cell | None, seeds: int) -> Entry:
     if cell is None:
         return Entry(MISSING)
-    after = []
-    if cell.score.half_width is not None:
-        after.append(f"± {in_percent(cell.score.half_width)}")
+    after = _spread(cell.score)
     if cell.versus is not None and cell.versus.significant:
         after.append("↑" if cell.versus.significant == "better" else "↓")
     if not cell.complete:
-        after.append(f"({cell.seeds} of {_seeds(seeds)})" if cell.seeds < seeds else "(partial)")
+        after += _missing(cell.seeds, seeds) or ["(partial)"]
     if cell.paper is not None:
         after.append(f"[{100 * cell.paper:.2f}]")  # As the paper prints it.
     return Entry(in_percent(cell.score.mean), cell.mark, " ".join(after))
+
+
+def _spread(score: Estimate) -> list[str]:
+    return [] if score.half_width is None else [f"± {in_percent(score.half_width)}"]
+
+
+def _missing(seeds: int, most: int) -> list[str]:
+    return [f"({seeds} of {_seeds(most)})"] if seeds < most else []
 
 
 def _difference_grids(table: BenchTable, reference_title: str) -> list[Grid]:
@@ -173,13 +181,15 @@ def _p(p: float) -> str:
 
 
 def _frequency_grid(table: BenchTable) -> Grid:
-    def entry(score: Estimate | None) -> Entry:
+    def entry(row: FrequencyRow, name: Bin) -> Entry:
+        score = row.scores[name]
         if score is None:
             return Entry(MISSING)
-        return Entry(in_percent(score.mean), "", "" if (half := score.half_width) is None else f"± {in_percent(half)}")
+        after = [*_spread(score), *_missing(row.seeds[name], row.most[name])]
+        return Entry(in_percent(score.mean), after=" ".join(after))
 
     rows = tuple(
-        (Entry(row.dataset), Entry(row.title), *(entry(row.scores[name]) for name in BINS)) for row in table.frequency
+        (Entry(row.dataset), Entry(row.title), *(entry(row, name) for name in BINS)) for row in table.frequency
     )
     caption = f"Mean score per class in percent, by frequency of the class in training, n = {table.n}"
     return Grid(caption, ("dataset", "arm", *BINS), rows)

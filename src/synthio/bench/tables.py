@@ -110,6 +110,10 @@ class FrequencyRow:
     arm: str
     title: str
     scores: Mapping[Bin, Estimate | None]
+    seeds: Mapping[Bin, int]
+    """That the arm has."""
+    most: Mapping[Bin, int]
+    """Seeds that any arm has on the dataset; 0 where no class is of that frequency."""
 
 
 @dataclass(frozen=True)
@@ -400,10 +404,19 @@ def _own_regret(values: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]:
 def _frequency(scores: _Scores, datasets: Sequence[str], titles: Mapping[str, str]) -> tuple[FrequencyRow, ...]:
     rows = []
     for dataset in datasets:
-        for arm, title in titles.items():
-            own = scores.own(dataset, arm).values()
-            values = {name: [v for result in own if (v := getattr(result, name)) is not None] for name in BINS}
-            if any(values.values()):
-                means = {name: scores.estimate(dataset, found) if found else None for name, found in values.items()}
-                rows.append(FrequencyRow(dataset, arm, title, means))
+        by_arm = {arm: _by_bin(scores.own(dataset, arm)) for arm in titles}
+        most = {name: len({seed for bins in by_arm.values() for seed in bins[name]}) for name in BINS}
+        for arm, bins in by_arm.items():
+            if any(bins.values()):
+                found = {name: list(values.values()) for name, values in bins.items()}
+                means = {name: scores.estimate(dataset, own) if own else None for name, own in found.items()}
+                seeds = {name: len(own) for name, own in found.items()}
+                rows.append(FrequencyRow(dataset, arm, titles[arm], means, seeds, most))
     return tuple(rows)
+
+
+def _by_bin(results: Mapping[int, Result]) -> dict[Bin, dict[int, float]]:
+    """Scores by seed."""
+    return {
+        name: {seed: v for seed, result in results.items() if (v := getattr(result, name)) is not None} for name in BINS
+    }
