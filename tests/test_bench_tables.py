@@ -380,6 +380,27 @@ def test_the_text_says_how_many_comparisons_and_seeds_there_are_and_what_is_miss
     assert "some seeds are missing" not in single and "Over datasets" not in single
 
 
+def legend(rows: Sequence[Result]) -> list[str]:
+    """What the notes say of fields without a number, and of missing seeds."""
+    notes = to_markdown(tables_of(rows)).split("## How to read this")[1].splitlines()
+    return [note.removeprefix("- ") for note in notes if note.startswith("- .") or "some seeds" in note]
+
+
+def test_a_field_without_a_number_has_a_legend_that_fits() -> None:
+    # Complete, but as gold, and so not tested.
+    (untested,) = legend(results({"a": {"gold": GOLD, "synthio": GOLD}}))
+    assert untested.startswith(". beside a difference: no test") and "yet" not in untested
+    apart = [*results({"a": {"gold": GOLD, "synthio": BETTER}, "b": {"gold": GOLD}})]
+    assert legend(apart) == [". among the scores: not finished yet."]
+    missing, some = legend(results({"a": {"gold": GOLD, "synthio": BETTER[:2]}, "b": {"gold": GOLD}}))
+    assert missing == ". among the scores: not finished yet." and some.startswith("(k of m seeds)")
+    thirds = {"head": 0.8, "tail": 0.2}
+    assert legend([result("a", "gold", seed, 0.5, **thirds) for seed in (0, 1)]) == [
+        ". among head, medium and tail: no score of a class of that frequency."
+    ]
+    assert legend(results({"a": {"gold": GOLD, "synthio": BETTER}})) == []
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

@@ -234,8 +234,7 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
             "and tests count what two draws may have in common (Nadeau and Bengio 2003). More seeds narrow them "
             "little, more groups would."
         )
-    if any(cell is None or not cell.complete for cell in cells) and tables.finished:
-        notes.append(f"{MISSING}: nothing to show yet. (k of m seeds), (partial): some seeds are missing.")
+    notes += _missing_notes(tables, cells)
     if any(cell is not None and cell.paper is not None for cell in cells):
         notes.append("[x]: Table 1 of the paper, arXiv:2410.02056; its splits, seeds and metric may differ from ours.")
     notes.append(
@@ -247,8 +246,31 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
     return notes
 
 
+def _missing_notes(tables: BenchTables, cells: Sequence[Cell | None]) -> list[str]:
+    """Only of what there is."""
+    compared = _compared(tables)
+    scores = [score for table in tables.tables for row in table.frequency for score in row.scores.values()]
+    notes = []
+    if any(cell is None for cell in cells):
+        notes.append(f"{MISSING} among the scores: not finished yet.")
+    if any(cell is not None and not cell.complete for cell in cells):
+        notes.append("(k of m seeds), (partial): some seeds are missing.")
+    if any(comparison.adjusted_p is None for comparison in compared):
+        notes.append(
+            f"{MISSING} beside a difference: no test and no interval, as there is one common seed, or the same "
+            "difference in all of them."
+        )
+    if any(score is None for score in scores):
+        notes.append(f"{MISSING} among head, medium and tail: no score of a class of that frequency.")
+    return notes
+
+
+def _compared(tables: BenchTables) -> list[Comparison]:
+    return [comparison for table in tables.tables for comparison in (*table.comparisons, *table.pooled)]
+
+
 def _comparison_notes(tables: BenchTables) -> list[str]:
-    compared = [comparison for table in tables.tables for comparison in (*table.comparisons, *table.pooled)]
+    compared = _compared(tables)
     name = tables.reference_title
     if not compared:
         return [f"No comparisons: no other arm shares a finished seed with the reference, {name}."]
