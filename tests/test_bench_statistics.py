@@ -87,10 +87,11 @@ def test_pairs_are_the_common_seeds_only() -> None:
 
 
 @pytest.mark.parametrize("same", [[0.0, 0.0, 0.0], [0.1, 0.3 - 0.2], [0.02] * 5])
-def test_differences_without_spread_have_no_test(same: list[float]) -> None:
-    # SciPy says p = 0, or NaN: a t-test that is certain after two seeds would mislead.
-    assert estimate(same).p_value is None
-    assert estimate(same).half_width == pytest.approx(0, abs=1e-12)
+def test_values_without_spread_have_no_test_and_no_interval(same: list[float]) -> None:
+    # SciPy says p = 0, or NaN: a t-test that is certain after two seeds would mislead, as would a width of 0.
+    found = estimate(same)
+    assert (found.p_value, found.half_width, found.low, found.high) == (None, None, None, None)
+    assert found.mean == pytest.approx(same[0])
 
 
 def test_draws_that_share_test_clips_are_worth_fewer_seeds() -> None:

@@ -380,6 +380,14 @@ def test_the_text_says_how_many_comparisons_and_seeds_there_are_and_what_is_miss
     assert "some seeds are missing" not in single and "Over datasets" not in single
 
 
+def test_scores_that_are_the_same_in_all_seeds_have_no_interval() -> None:
+    rows = results({"a": {"gold": [1.0, 1.0], "synthio": [0.9, 1.0]}}, head=0.5)
+    text = to_markdown(tables_of(rows))
+    assert "| Gold-only | **100.0** | 0 | 10 |" in text and "± 0.0" not in text
+    assert "| a | Gold-only | 50.0 | . | . |" in text
+    assert "none where all seeds have the same score" in text
+
+
 def legend(rows: Sequence[Result]) -> list[str]:
     """What the notes say of fields without a number, and of missing seeds."""
     notes = to_markdown(tables_of(rows)).split("## How to read this")[1].splitlines()

@@ -218,8 +218,8 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
     cells = [cell for table in tables.tables for row in table.rows for cell in _shown(table, row)]
     scores = (
         f"Scores are percent on the test split, means over seeds; ± is half of the {100 * CONFIDENCE:.0f}% Student's t "
-        "interval over seeds. It covers what changes with the seed, so neither other test clips where the split is "
-        "fixed nor other datasets."
+        "interval over seeds, none where all seeds have the same score. It covers what changes with the seed, so "
+        "neither other test clips where the split is fixed nor other datasets."
     )
     marks = (
         f"{best}: best mean of a column; {second}: second-best. Numbers that print alike share a mark, and only arms "

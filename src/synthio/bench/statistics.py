@@ -33,10 +33,10 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half of the interval of `CONFIDENCE`."""
+        """Half of the interval of `CONFIDENCE`; None where ``p_value`` is."""
         from scipy.special import stdtrit
 
-        if self.standard_error is None or self.freedom is None:
+        if self.standard_error is None or self.freedom is None or self.standard_error < _NO_SPREAD:
             return None
         return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * self.standard_error)
 
@@ -54,8 +54,8 @@ class Estimate:
     def p_value(self) -> float | None:
         """Two-sided, for a true mean of 0. Below ``1 - CONFIDENCE`` exactly when the interval leaves out 0.
 
-        None when the values do not vary: two seeds whose scores are counts of the same few test clips often differ by
-        the same amount, and a t-test would then be certain.
+        None without a standard error, and when the values do not vary: two seeds whose scores are counts of the same
+        few test clips often differ by the same amount, and a t-test would then be certain.
         """
         from scipy.special import stdtr
 
