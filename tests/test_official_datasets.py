@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -714,6 +715,32 @@ class TestExcerpts:
         after = {path: path.stat().st_mtime_ns for path in (tmp_path / "excerpts").rglob("*") if path.is_file()}
         assert after.keys() == before.keys()
         assert {path for path in after if after[path] != before[path]} == set(lost.iterdir())
+
+    def test_a_stem_that_was_missing_or_damaged_and_is_there_now_is_cut(self, tmp_path: Path) -> None:
+        musdb18(tmp_path)
+        tracks = [tmp_path / "train" / name for name in ("A Classic Education - NightOwl", "Leaf & Co - Ünder")]
+        stems = [tracks[0] / "bass.wav", tracks[1] / "drums.wav"]
+        whole = [stem.read_bytes() for stem in stems]
+        shutil.rmtree(tmp_path / "excerpts")
+        stems[0].unlink()
+        stems[1].write_bytes(b"RIFF")
+        excerpts.cut_excerpts(tmp_path, Reporter())
+        assert rejected(read("musdb18", tmp_path)).keys() == {"bass.wav", "drums.wav", "vocals.wav"}
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "excerpts").rglob("*") if path.is_file()}
+        for stem, content in zip(stems, whole, strict=True):
+            stem.write_bytes(content)
+        # Who needs the room may have removed what was cut.
+        (tracks[0] / "vocals.wav").unlink()
+        prepared = prepare("musdb18", tmp_path, Reporter())
+        assert rejected(read("musdb18", tmp_path)).keys() == {"vocals.wav"}
+        assert prepared.counts["bass"] == {"train": 2, "valid": 1, "test": 1}
+        assert prepared.counts["vocals"] == {"train": 2, "valid": 1, "test": 0}
+        after = {path: path.stat().st_mtime_ns for path in (tmp_path / "excerpts").rglob("*") if path.is_file()}
+        assert {path.name for path in before.keys() - after.keys()} == {"bass.txt", "drums.txt"}
+        assert {path.name for path in after.keys() - before.keys()} == {"bass-0.flac", "drums-0.flac"}
+        # Also not the stem that is still silent.
+        assert not [path for path in before.keys() & after.keys() if before[path] != after[path]]
+        assert not list((tmp_path / "excerpts").rglob(".*"))
 
 
 class TestPrepare:
