@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def test_fewer_clips_than_folds_are_refused() -> None:
 def test_classes_with_fewer_clips_than_folds_are_folded_all_the_same() -> None:
     clips = [clip(k, "abcdefghijk"[k % 11]) for k in range(22)]
     assert set(assign_folds(clips, 3, 0)) == {0, 1, 2}
+
+
+def test_a_rare_class_beside_a_frequent_one_is_folded_without_a_warning() -> None:
+    clips = [clip(k, "rare" if k == 0 else "often") for k in range(12)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sorted(assign_folds(clips, 3, 0)) == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def gated(share: float, losses: Sequence[float], group_size: int = 1) -> list[GatedClip]:

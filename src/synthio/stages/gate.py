@@ -12,6 +12,7 @@ gate is a little too fond of synthetic clips.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -113,8 +114,11 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
         labels = np.full(len(training), "")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=derive_seed(seed, "gate") % 2**32)
     fold = np.zeros(len(training), dtype=np.int64)
-    for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
-        fold[held_out] = number
+    with warnings.catch_warnings():
+        # Of a rare class, which then cannot be in every fold: nothing that the user could change.
+        warnings.filterwarnings("ignore", "The least populated class in y has only", UserWarning)
+        for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+            fold[held_out] = number
     return fold
 
 
