@@ -281,6 +281,12 @@ class TestTable:
         with pytest.raises(DataError, match=reason):
             read(path)
 
+    def test_backslashes_of_windows_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "birds").mkdir()
+        wrong = f"{tmp_path}\\birds"
+        with pytest.raises(DataError, match=f"current folder; did you mean '{tmp_path}/birds'"):
+            read(Path(wrong))
+
     def test_files_of_hugging_face_are_told_how_to_be_written_out(self, tmp_path: Path) -> None:
         (tmp_path / "train-0.parquet").write_bytes(b"PAR1\xff")
         with pytest.raises(DataError, match="is a file of Hugging Face datasets; docs/datasets.md has how"):

@@ -73,8 +73,10 @@ def reader_name(config: DataConfig) -> str:
         return "demo"
     path = user_path(config.path)
     if not path.exists():
+        slashed = config.path.replace("\\", "/")
+        meant = f"; did you mean {slashed!r}?" if user_path(slashed).exists() else ""
         raise DataError(
             f"{path.absolute()}: no such file or folder; data.path is a folder, a CSV or JSONL table, or `demo`, and "
-            "relative to the current folder"
+            f"relative to the current folder{meant}"
         )
     return "folder" if path.is_dir() else "table"
