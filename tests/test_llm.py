@@ -18,7 +18,16 @@ import torch
 from endpoint_server import HANG, Body, EndpointServer, Response, chat, error, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_llm import CHAT_TEMPLATE, byte_tokenizer, tiny_chat_llama, tiny_gemma, tiny_llama
+from tiny_llm import (
+    CHAT_TEMPLATE,
+    byte_tokenizer,
+    tiny_chat_llama,
+    tiny_falcon_h1,
+    tiny_gemma,
+    tiny_llama,
+    tiny_mamba,
+    tiny_rwkv,
+)
 from tiny_models import with_half_of
 
 from synthio.backends.choices import load_language_model
@@ -82,7 +91,10 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # In process -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("build", [tiny_gemma, tiny_llama, lambda folder: tiny_gemma(folder, sliding_window=24)])
+@pytest.mark.parametrize(
+    "build",
+    [tiny_gemma, tiny_llama, lambda folder: tiny_gemma(folder, sliding_window=24), tiny_falcon_h1, tiny_mamba],
+)
 def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], tmp_path: Path) -> None:
     folder = str(build(tmp_path))
     requests = [request(i, temperature=0.0 if i == 5 else 0.7 + 0.1 * i) for i in range(8)]
@@ -93,6 +105,12 @@ def test_batches_and_order_never_change_a_reply(build: Callable[[Path], Path], t
     assert together.complete(requests) == alone
     assert by_three.complete(requests[::-1])[::-1] == alone
     assert len({reply.text for reply in alone}) > 3
+
+
+def test_a_model_that_hears_the_padding_is_refused(tmp_path: Path) -> None:
+    """Its replies, where they were any, changed with what was asked beside them."""
+    with pytest.raises(ModelError, match=r"'rwkv' model depend on .* imagine\.kind=endpoint"):
+        LocalLanguageModel(str(tiny_rwkv(tmp_path)), None, "cpu", 4, Reporter())
 
 
 def test_seeds_decide_the_reply(gemma: Path) -> None:

@@ -7,11 +7,17 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     PreTrainedTokenizerFast,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 CHAT_TEMPLATE = (
@@ -75,11 +81,34 @@ def tiny_gemma(folder: Path, sliding_window: int = 512, max_length: int = 2048, 
 
 def tiny_llama(folder: Path) -> Path:
     """A `LlamaForCausalLM` without a chat template."""
-    tokenizer = byte_tokenizer()
-    torch.manual_seed(0)
-    LlamaForCausalLM(_llama_config(len(tokenizer), initializer_range=0.3)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _seeded(LlamaForCausalLM, _llama_config(_SIZES["vocab_size"], initializer_range=0.3), folder)
+
+
+def tiny_falcon_h1(folder: Path) -> Path:
+    """A `FalconH1ForCausalLM`: every layer has attention and, beside it, a recurrent state."""
+    config = FalconH1Config(
+        **_SIZES,
+        intermediate_size=64,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        mamba_d_ssm=32,
+        mamba_n_heads=4,
+        mamba_d_head=8,
+        mamba_d_state=8,
+        mamba_n_groups=1,
+    )
+    return _seeded(FalconH1ForCausalLM, config, folder)
+
+
+def tiny_mamba(folder: Path) -> Path:
+    """A `MambaForCausalLM`, which has no keys and values at all."""
+    return _seeded(MambaForCausalLM, MambaConfig(**_SIZES, state_size=4), folder)
+
+
+def tiny_rwkv(folder: Path) -> Path:
+    """An `RwkvForCausalLM`, which does not know of padding."""
+    config = RwkvConfig(vocab_size=_SIZES["vocab_size"], hidden_size=32, num_hidden_layers=2, attention_hidden_size=32)
+    return _seeded(RwkvForCausalLM, config, folder)
 
 
 def tiny_chat_llama(folder: Path, instruction: str, answer: str) -> Path:
@@ -98,6 +127,24 @@ def tiny_chat_llama(folder: Path, instruction: str, answer: str) -> Path:
         optimiser.step()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+_SIZES = {
+    "vocab_size": len(byte_tokenizer()),
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": 2,
+}
+
+
+def _seeded(family: type, config: object, folder: Path) -> Path:
+    torch.manual_seed(0)
+    family(config).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return folder
 
 

@@ -27,6 +27,8 @@ from synthio.progress import Reporter
 _MIN_PREFIX_TOKENS = 16
 #: What a chat model's answer may have, as `config.EndpointConfig.max_tokens`: it may indent, explain or think first.
 _CHAT_TOKENS = 1024
+#: Families whose replies change with the padding of a batch: their transformers classes do not keep it out.
+_HEARS_PADDING = frozenset({"minimax", "rwkv", "xlstm"})
 
 
 class LocalLanguageModel:
@@ -104,7 +106,9 @@ class LocalLanguageModel:
         if length < _MIN_PREFIX_TOKENS:
             return []
         tokens = torch.tensor([common[:length]], device=self._device)
-        layers = getattr(self._model(tokens, use_cache=True, logits_to_keep=1).past_key_values, "layers", [])
+        output = self._model(tokens, use_cache=True, logits_to_keep=1)
+        # Mamba and RecurrentGemma give none.
+        layers = getattr(getattr(output, "past_key_values", None), "layers", [])
         if not all(_holds_every_token(layer, length) for layer in layers):
             return []
         return [(layer.keys, layer.values) for layer in layers]
@@ -237,6 +241,11 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
         config = AutoConfig.from_pretrained(source, revision=revision)
         if type(config) not in AutoModelForCausalLM._model_mapping:
             raise ValueError(f"a {config.model_type!r} model does not continue text")
+        if config.model_type in _HEARS_PADDING:
+            raise ModelError(
+                f"language model {source!r}: replies of a {config.model_type!r} model depend on what else is asked in "
+                "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
     except (*LOADING_ERRORS, ImportError) as error:
@@ -249,9 +258,11 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
 
 
 def _holds_every_token(layer: Any, length: int) -> bool:
-    """Sliding-window layers drop what left the window, and recurrent layers keep no tokens: both cannot be shared."""
+    """Sliding-window layers drop what left the window, and recurrent layers keep no tokens, or a state beside them (as
+    Falcon-H1's): none of these can be shared."""
     keys = getattr(layer, "keys", None)
-    return isinstance(keys, torch.Tensor) and keys.ndim == 4 and keys.shape[-2] == length
+    attends = isinstance(keys, torch.Tensor) and keys.ndim == 4 and keys.shape[-2] == length
+    return attends and not hasattr(layer, "recurrent_states")
 
 
 def _shift(state: torch.Tensor, padding: int) -> torch.Tensor:
