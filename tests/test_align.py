@@ -423,6 +423,15 @@ def test_where_memory_runs_out_the_batch_is_split_and_the_result_stays(
         run(make_config(small_data, flow_model, tmp_path / "c"), tmp_path / "c")
 
 
+def test_where_a_clip_cannot_be_encoded_for_lack_of_memory_it_says_what_to_do(
+    small_data: Path, flow_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended in a traceback."""
+    monkeypatch.setattr(StableAudio3, "_to_latents", no_memory)
+    with pytest.raises(BackendError, match="out of memory with a batch of 1; use a smaller model or shorter clips"):
+        run(make_config(small_data, flow_model, tmp_path), tmp_path)
+
+
 def no_memory(*_: Any) -> torch.Tensor:
     raise torch.OutOfMemoryError("none left")
 

@@ -234,20 +234,25 @@ def _encode_all(
     rate_hz = generator.sample_rate_hz
     winners = {f"winner/{pair.clip_id}": pair for pair in pairs}
     losers = {f"loser/{pair.id}": pair for pair in pairs}
-    latents: dict[str, Tensor] = {}
-    with reporter.task("align: latents", len(winners) + len(losers)) as advance:
-        for name, pair in {**winners, **losers}.items():
-            # One at a time: padding never depends on the company a clip keeps. Losers last to the end of the bucket;
-            # sound after the real clip's end would tell them from winners.
+    wanted = {**winners, **losers}
+    with reporter.task("align: latents", len(wanted)) as advance:
+
+        def encode(names: Sequence[str]) -> list[Tensor]:
+            (name,) = names
+            pair = wanted[name]
             clip = real[pair.clip_id]
+            # Losers last to the end of the bucket; sound after the real clip's end would tell them from winners.
             if name in winners:
                 heard = audio.load_start(Path(clip.path), clip.duration_s, rate_hz)
             else:
                 loser = audio.load_generated(folder.path / pair.loser_path, rate_hz)
                 heard = audio.crop(loser, clip.duration_s, rate_hz)
-            latents[name] = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
+            latents = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)
-    return latents
+            return [latents]
+
+        # One at a time: padding never depends on the company a clip keeps.
+        return dict(zip(wanted, in_batches(list(wanted), 1, encode, reporter.warn), strict=True))
 
 
 def _train(
