@@ -22,6 +22,7 @@ from transformers import (
     AudioFlamingo3EncoderConfig,
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
+    Qwen2_5OmniConfig,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
     Qwen2AudioForConditionalGeneration,
@@ -29,6 +30,7 @@ from transformers import (
     Qwen2Config,
     WhisperFeatureExtractor,
 )
+from transformers.utils import is_torchvision_available
 
 from synthio.audio import Waveform
 from synthio.backends.audio_llm import TransformersCaptioner, _text_only
@@ -40,7 +42,7 @@ from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
 from synthio.calls import Answer
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
-from synthio.errors import BackendError, ConfigError, ModelError
+from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip
 from synthio.stages.caption import caption_clips
@@ -297,6 +299,19 @@ def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         TransformersCaptioner(str(tmp_path / "nowhere"), None, "cpu", 1, Reporter())
     with pytest.raises(ModelError, match="gemma3_text"):
         TransformersCaptioner(str(tiny_gemma(tmp_path)), None, "cpu", 1, Reporter())
+
+
+@pytest.mark.skipif(is_torchvision_available(), reason="torchvision is here")
+def test_a_model_that_needs_another_package_names_it(tmp_path: Path) -> None:
+    """It said to check the model's files."""
+    Qwen2_5OmniConfig().save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    # As that of Qwen/Qwen2.5-Omni-7B.
+    kinds = {"feature_extractor_type": "WhisperFeatureExtractor", "image_processor_type": "Qwen2VLImageProcessor"}
+    settings = {**kinds, "processor_class": "Qwen2_5OmniProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(MissingDependency, match=r"not installed \(Qwen.*Torchvision.*\); install it, or use caption"):
+        TransformersCaptioner(str(tmp_path), None, "cpu", 1, Reporter())
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])

@@ -29,6 +29,7 @@ from tiny_llm import (
     tiny_rwkv,
 )
 from tiny_models import with_half_of
+from transformers.utils import is_mistral_common_available
 
 from synthio.backends.choices import load_language_model
 from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, check_key
@@ -44,7 +45,7 @@ from synthio.backends.llm import (
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
 from synthio.backends.parts import check_models
 from synthio.config import EndpointConfig, ImagineConfig, RunConfig
-from synthio.errors import BackendError, ConfigError, ModelError
+from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.recipes import validate
 from synthio.store import write_text
@@ -111,6 +112,16 @@ def test_a_model_that_hears_the_padding_is_refused(tmp_path: Path) -> None:
     """Its replies, where they were any, changed with what was asked beside them."""
     with pytest.raises(ModelError, match=r"'rwkv' model depend on .* imagine\.kind=endpoint"):
         LocalLanguageModel(str(tiny_rwkv(tmp_path)), None, "cpu", 4, Reporter())
+
+
+@pytest.mark.skipif(is_mistral_common_available(), reason="mistral-common is here")
+def test_a_tokenizer_that_needs_another_package_names_it(tmp_path: Path) -> None:
+    """It said to check the model's files."""
+    folder = tiny_llama(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MistralCommonBackend"}))
+    with pytest.raises(MissingDependency, match=r"not installed \(.*mistral-common.*\); install it, or"):
+        LocalLanguageModel(str(folder), None, "cpu", 4, Reporter())
 
 
 def test_seeds_decide_the_reply(gemma: Path) -> None:

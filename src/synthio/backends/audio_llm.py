@@ -1,4 +1,5 @@
-"""Audio language models in process, through transformers: Qwen2-Audio, Audio Flamingo 3, Qwen-Omni and others."""
+"""Audio language models in process, through transformers: Qwen2-Audio, Audio Flamingo 3 and others; Qwen-Omni
+where torchvision is installed, which its processor needs."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package
 from synthio.calls import Answer
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -25,7 +26,8 @@ class TransformersCaptioner:
     def __init__(self, model: str, revision: str | None, device: str, batch_size: int, reporter: Reporter) -> None:
         """``model``: a local folder or a hub id with safetensors weights; ``reporter`` hears when memory runs out.
 
-        Raises: `ModelError` when it cannot be loaded or takes no audio; `ConfigError` for a device that is not here.
+        Raises: `ModelError` when it cannot be loaded or takes no audio; `MissingDependency` without a package that it
+        needs; `ConfigError` for a device that is not here.
         """
         self._device = resolve_device(device)
         self._processor, self._model = _load(model, revision, self._device)
@@ -89,7 +91,10 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
         model = kinds[0].from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-    except (*LOADING_ERRORS, ImportError) as error:
+    except ImportError as error:
+        cure = "install it, or use caption.kind=clap"
+        raise missing_package(f"caption.model {source!r}", error, cure) from error
+    except LOADING_ERRORS as error:
         raise ModelError(
             f"caption.model {source!r} cannot be loaded ({error}); {loading_advice('caption', source, error)}, "
             "or use caption.kind=clap"

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from synthio.audio import files_below
 from synthio.backends import pocket
-from synthio.errors import ModelError
+from synthio.errors import MissingDependency, ModelError
 from synthio.recipes import user_path
 
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
@@ -68,6 +68,13 @@ def loading_advice(key: str, model: str, error: Exception) -> str:
     if local_folder(model) is not None:
         return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
     return missing_weights_advice(key) if no_weights else "check the name and the network"
+
+
+def missing_package(what: str, error: ImportError, cure: str) -> MissingDependency:
+    """The error for a model, ``what``, that needs a package which is not here."""
+    # transformers gives its reason as a paragraph, with line breaks around it.
+    reason = " ".join(str(error).split())
+    return MissingDependency(f"{what} needs a package that is not installed ({reason}); {cure}")
 
 
 def missing_weights_advice(key: str) -> str:

