@@ -29,7 +29,7 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import LOADING_ERRORS, check_model, local_folder
+from synthio.backends.identity import LOADING_ERRORS, check_model, gated_advice, is_gated, local_folder
 from synthio.backends.quiet import quiet
 from synthio.errors import DataError, ModelError
 from synthio.recipes import user_path
@@ -119,6 +119,8 @@ def _locate(model: str) -> str:
 def _unreadable(model: str, location: str, error: Exception) -> ModelError:
     if Path(location).is_dir():
         return ModelError(f"{model}: config.json cannot be used: {error}")
+    if is_gated(error):
+        return ModelError(f"{model}: cannot be downloaded: {error} {gated_advice(model)}")
     return ModelError(
         f"{model}: neither a folder here nor reachable on the model hub: {error} "
         "Check the name and the network, or download the model and give its folder as train.model"

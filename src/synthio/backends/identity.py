@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from huggingface_hub.errors import GatedRepoError, HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 
 from synthio.audio import files_below
@@ -64,10 +64,28 @@ def loading_advice(key: str, model: str, error: Exception) -> str:
     """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
     from transformers.utils import SAFE_WEIGHTS_NAME
 
+    if is_gated(error):
+        return gated_advice(model)
     no_weights = SAFE_WEIGHTS_NAME in str(error)
     if local_folder(model) is not None:
         return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
     return missing_weights_advice(key) if no_weights else "check the name and the network"
+
+
+def is_gated(error: BaseException) -> bool:
+    """Whether the hub holds a model back until its licence is accepted: diffusers says that there is no such model."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, GatedRepoError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def gated_advice(model: str) -> str:
+    """What to do about a model that `is_gated`."""
+    return (
+        f"it is gated: accept its licence at https://huggingface.co/{model}, then `hf auth login` or set HF_TOKEN to a "
+        "token of that account"
+    )
 
 
 def missing_package(what: str, error: ImportError, cure: str) -> MissingDependency:
