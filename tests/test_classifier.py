@@ -436,6 +436,27 @@ def test_other_families_learn_several_labels_per_clip(wav2vec2_folder: Path) -> 
     assert predict(model, examples.inputs, 5, CPU).shape == (12, 2)
 
 
+def test_clips_shorter_than_a_masked_span_are_trained_on(masked_folder: Path) -> None:
+    """SpecAugment hides 0.2 s at once, and had no place for them: a traceback."""
+    source = find_classifier(str(masked_folder))
+    for longest in (800, 2400, 3199, 3200, 3700):
+        clips = [noise(longest - 40 * number, number) for number in range(4)]
+        frontend = fit_frontend(source, [len(clip) for clip in clips])
+        model = load_classifier(source, frontend, ["a", "b"], SINGLE, 1)
+        examples = Examples([frontend.inputs(clip) for clip in clips], torch.arange(4) % 2)
+        kept, _ = fine_tune(model, examples, np.arange(8) % 4, None, settings(steps=1, evaluate_every=1), no_progress)
+        assert kept.train_loss is not None
+
+
+def test_masking_stays_where_a_span_has_its_place(wav2vec2_folder: Path) -> None:
+    source = find_classifier(str(wav2vec2_folder))
+    shares = [
+        load_classifier(source, fit_frontend(source, [longest]), ["a", "b"], SINGLE, 1).config.mask_time_prob
+        for longest in (10 * 320 - 1, 10 * 320)
+    ]
+    assert shares == [0.0, source.config.mask_time_prob] and shares[1] > 0
+
+
 def test_padding_is_neither_trained_nor_validated_on(masked_folder: Path) -> None:
     source, classes = find_classifier(str(masked_folder)), torch.arange(8) % 2
     frontend = fit_frontend(source, [12_000])

@@ -163,6 +163,11 @@ class Frontend:
             inputs["attention_mask"] = torch.from_numpy(extracted["attention_mask"][0] > 0)
         return inputs
 
+    @property
+    def pads(self) -> bool:
+        """Whether inputs are as long as ``max_samples``, not of a length of the extractor's own."""
+        return bool(self._padding())
+
     def _padding(self) -> dict[str, Any]:
         if isinstance(self.extractor, Wav2Vec2FeatureExtractor):
             longest = self.max_samples
@@ -229,7 +234,24 @@ def load_classifier(
         _new_head(model, len(classes))
     if _is_ast(model.config):
         fit_positions(model, frontend.extractor.max_length)
+    frames = _maskable_frames(model.config, frontend)
+    if frames is not None and frames < model.config.mask_time_length:
+        # The network would refuse. Not a shorter span: the least of two would hide most of such a clip.
+        model.config.mask_time_prob = 0.0
     return model
+
+
+def _maskable_frames(config: Any, frontend: Frontend) -> int | None:
+    """Frames among which SpecAugment places its spans, of clips at the frontend's length; None for a network that has
+    no SpecAugment or a length of its own."""
+    if not hasattr(config, "mask_time_length") or not frontend.pads:
+        return None
+    clip = np.zeros(frontend.max_samples, dtype=np.float32)
+    frames = frontend.inputs(clip)[frontend.main_input].shape[0]
+    # Of waveforms, networks make their own frames.
+    for kernel, stride in zip(getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True):
+        frames = (frames - kernel) // stride + 1
+    return int(frames)
 
 
 def _check_weights(source: Source, report: dict[str, Any]) -> None:
