@@ -66,6 +66,17 @@ def test_a_cosine_needs_a_threshold_of_its_own() -> None:
     assert validate(config.model_dump(mode="json"), RunConfig, "as the run folder has it") == config
 
 
+def test_training_on_another_card_than_the_first_is_refused_with_the_way_out() -> None:
+    """`Trainer` would take the first without a word. What was shown was a regular expression."""
+    recipe = {"data": {"path": "clips"}, "t2a": {"device": "cuda:1"}, "train": {"device": "cuda:1"}}
+    with pytest.raises(ConfigError, match=r"train\.device: is not the first card.*CUDA_VISIBLE_DEVICES=1") as caught:
+        validate(recipe, RunConfig, "recipe.yaml")
+    assert "t2a.device" not in str(caught.value)
+    for device in ("auto", "cpu", "cuda", "cuda:0"):
+        recipe["train"]["device"] = device
+        assert validate(recipe, RunConfig, "recipe.yaml").train.device == device
+
+
 def test_sections_are_frozen() -> None:
     config = RunConfig(data=DataConfig(path="demo"))
     with pytest.raises(ValidationError):

@@ -43,6 +43,17 @@ LabelNames = dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pat
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
 
+def _first_card(device: str) -> str:
+    """As it was written. Raises: `ValueError` for another card than the first, which transformers' `Trainer` takes."""
+    number = device.partition(":")[2]
+    if number and int(number) > 0:
+        raise ValueError(
+            "is not the first card, on which training always runs; expected `cuda`, with CUDA_VISIBLE_DEVICES="
+            f"{number} in the environment to make that card the first"
+        )
+    return device
+
+
 def _regular_expression(pattern: str) -> str:
     """As it was written. Raises: `ValueError` for what is none, or has not one pair of parentheses."""
     try:
@@ -386,7 +397,9 @@ class TrainConfig(Section):
     tail_fraction: float = Field(
         0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda)$")] = "auto"
+    device: Annotated[Device, AfterValidator(_first_card)] = Field(
+        "auto", description="`auto`, `cpu`, `cuda` (the first card), `mps`."
+    )
 
     @property
     def adds_synthetic(self) -> bool:
