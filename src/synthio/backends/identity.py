@@ -19,8 +19,6 @@ from synthio.recipes import user_path
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
-#: Hub repositories with safetensors weights on their main branch, by section of the recipe.
-_SAFETENSORS = {"clap": "laion/clap-htsat-fused"}
 #: Files of ``prompts/`` by the stage that uses them.
 _PROMPTS = {
     "caption": ("caption", "tags"),
@@ -97,10 +95,9 @@ def missing_package(what: str, error: ImportError, cure: str) -> MissingDependen
 
 def missing_weights_advice(key: str) -> str:
     """What to do about a hub model of which a configuration was found, but no safetensors weights."""
-    example = f", such as {_SAFETENSORS[key]}" if key in _SAFETENSORS else ""
     return (
         "download them while online; where the repository has them in a pull request only (see its Community tab), set "
-        f"{key}.revision=refs/pr/N, or choose one that has them on main{example}"
+        f"{key}.revision=refs/pr/N, or choose one that has them on main"
     )
 
 
