@@ -914,11 +914,13 @@ class TestGroupsInFileNames:
         for patient in range(101, 113):
             for number in range(4):
                 label = "ab"[number % 2]
-                path = root / label / name.format(patient=patient, number=number, label=label)
+                path = root / label / name.format(patient=patient, number=number, label=label, sign="_-"[number // 2])
                 clip(path, sound(f"{patient} {number}"))
         return root
 
-    @pytest.mark.parametrize("name", ["{patient}_{number}.wav", "{patient}-x_{number}.wav", "{patient}.{number}.wav"])
+    @pytest.mark.parametrize(
+        "name", ["{patient}_{number}.wav", "{patient}{sign}x.{number}.wav", "{patient}.{number}.wav"]
+    )
     def test_the_pattern_that_the_warning_says_makes_them_groups(self, tmp_path: Path, name: str) -> None:
         root = self.folder(tmp_path, name)
         (told,) = [w for w in check_data(run_config(root)).warnings if "file names begin alike" in w]
@@ -948,8 +950,17 @@ class TestGroupsInFileNames:
     def test_a_pattern_of_no_use_is_refused(self, tmp_path: Path) -> None:
         root = self.folder(tmp_path)
         (problem,) = check_data(run_config(root, group_pattern="(x+)")).problems
-        assert problem.startswith("data.group_pattern: '(x+)' is in no file name; found '101_0.wav'")
-        for pattern, words in (("^[^_]+", "has 0 pairs of parentheses"), ("(", "is no regular expression")):
+        assert problem.startswith("data.group_pattern: '(x+)' finds a group in no file name; found '101_0.wav'")
+        (problem,) = check_data(run_config(root, group_pattern="^([a-z]*)")).problems
+        assert "finds a group in no file name" in problem
+        (tmp_path / "empty").mkdir()
+        (problem,) = check_data(run_config(tmp_path / "empty", group_pattern="(.)")).problems
+        assert "no usable audio" in problem
+        for pattern, words in (
+            ("a{99999999999}(b)", "is no regular expression"),
+            ("^[^_]+", "has 0 pairs of parentheses"),
+            ("(", "is no regular expression"),
+        ):
             with pytest.raises(ValidationError, match=words):
                 DataConfig(path="x", group_pattern=pattern)
         table = table_of(tmp_path / "t", "label,group", [f"{'ab'[k % 2]},{k}" for k in range(6)])
@@ -973,15 +984,19 @@ def test_an_offset_makes_no_loud_clip_of_a_quiet_one(tmp_path: Path) -> None:
     assert any("the clips are quiet" in warning for warning in check_data(run_config(tmp_path)).warnings)
 
 
-@pytest.mark.parametrize(("narrow", "told"), [(24, False), (20, True), (4, False)])
+@pytest.mark.parametrize(
+    ("narrow", "wide_hz", "told"),
+    [(24, 48_000, False), (20, 48_000, True), (20, 11_025, True), (12, 48_000, False), (4, 48_000, False)],
+)
 def test_most_clips_of_a_narrow_band_are_told_to_differ_from_generated_ones(
-    tmp_path: Path, narrow: int, told: bool
+    tmp_path: Path, narrow: int, wide_hz: int, told: bool
 ) -> None:
     for number in range(24):
-        clip(tmp_path / "ab"[number % 2] / f"{number}.wav", rate_hz=4_000 if number < narrow else 48_000)
-    config = run_config(tmp_path)
+        path = tmp_path / ("train" if number % 4 < 2 else "test") / "ab"[number % 2] / f"{number}.wav"
+        clip(path, rate_hz=4_000 if number < narrow else wide_hz)
+    config = run_config(tmp_path, valid_fraction=0.0)
     warnings = check_data(config).warnings
-    assert told == any("no sound above 2000 Hz (their rate is 4000 Hz or less)" in warning for warning in warnings)
+    assert told == any("of rates of at most 4000 Hz, have no sound above 2000 Hz" in warning for warning in warnings)
     alone = config.model_copy(update={"train": TrainConfig(arms=("gold",))})
     assert not any("no sound above" in warning for warning in check_data(alone).warnings)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from synthio.bench.recipe import BenchRecipe
 from synthio.bench.show import show
@@ -104,15 +104,21 @@ def test_what_the_page_says_of_hugging_face_datasets_writes_them_out(splits: tup
     for number in range(12):
         paths.append(str(tmp_path / f"{number}.wav"))
         sf.write(paths[-1], np.random.default_rng(number).uniform(-0.5, 0.5, 8_000), 16_000)
-    kinds = {"audio": Value("string"), "label": ClassLabel(names=["a", "b"]), "site": Value("string")}
+    labels = ClassLabel(names=["a", "b"])
+    kinds = {"audio": Value("string"), "label": labels, "site": Value("string"), "all": List(labels), "hidden": labels}
     rows = {"audio": paths, "label": [k % 2 for k in range(12)], "site": [f"s{k // 2}" for k in range(12)]}
+    rows |= {"all": [[0, 1] if k % 2 else [0] for k in range(12)], "hidden": [-1] * 12}
     whole = Dataset.from_dict(rows, features=Features(kinds)).cast_column("audio", Audio(decode=False))
     parts = {name: whole.shard(len(splits), place) for place, name in enumerate(splits)}
     (DatasetDict(parts) if splits else whole).save_to_disk(str(tmp_path / "saved"))
     page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").partition("## Hugging Face datasets")[2]
     code = textwrap.dedent("".join(re.findall(r"^(?: {4}.*)?\n", page, re.MULTILINE)))
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    read = read_rows(DataConfig(path=str(tmp_path / "clips" / "clips.csv"), group_column="site"))
+    table = DataConfig(path=str(tmp_path / "clips" / "clips.csv"), group_column="site")
+    several = read_rows(table.model_copy(update={"label_column": "all", "label_separator": "|"}))
+    assert [row.labels for row in several].count(("a", "b")) == [row.labels for row in several].count(("a",)) == 6
+    assert {row.labels for row in read_rows(table.model_copy(update={"label_column": "hidden"}))} == {()}
+    read = read_rows(table)
     assert [row.labels for row in read].count(("b",)) == 6 and {row.group for row in read} == set(rows["site"])
     assert {row.split for row in read} == (set(splits) or {None})
     assert sum(row.path.stat().st_size for row in read) == sum(Path(path).stat().st_size for path in paths)

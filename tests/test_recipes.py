@@ -304,6 +304,8 @@ def test_keys_are_text_as_it_was_written(tmp_path: Path) -> None:
     assert load_recipe(recipe, [f"data.label_names={names}"], RunConfig).data.label_names == wanted
     recipe.write_text("a: &a {steps: 1}\nb: {<<: *a, seeds: 2}\nc: []\n")
     assert read_yaml(recipe)["b"] == {"steps": 1, "seeds": 2}
+    recipe.write_text("a: &a 1\nb: {*a : 2}\n")
+    assert read_yaml(recipe) == {"a": 1, "b": {"1": 2}}
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:

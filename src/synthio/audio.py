@@ -327,7 +327,9 @@ def within_band(samples: Waveform, rate_hz: int, recorded_rate_hz: int) -> Wavef
     stay."""
     if recorded_rate_hz >= rate_hz:
         return samples
-    return fit(resample(resample(samples, rate_hz, recorded_rate_hz), recorded_rate_hz, rate_hz), samples.shape[0])
+    narrow = fit(resample(resample(samples, rate_hz, recorded_rate_hz), recorded_rate_hz, rate_hz), samples.shape[0])
+    # What lacks its overtones may go beyond full scale, and a writer's clipping would make new ones.
+    return narrow / np.float32(max(1.0, float(np.abs(narrow).max(initial=0.0))))
 
 
 def fit(samples: Waveform, length: int) -> Waveform:

@@ -58,7 +58,7 @@ def _regular_expression(pattern: str) -> str:
     """As it was written. Raises: `ValueError` for what is none, or has not one pair of parentheses."""
     try:
         groups = re.compile(pattern).groups
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise ValueError(f"is no regular expression: {error}") from error
     if groups != 1:
         raise ValueError(f"has {groups} pairs of parentheses; expected one, around the group, such as ^([^_]+)_")
@@ -432,7 +432,7 @@ class RetrieveConfig(Section):
 
     corpus: str | None = Field(
         None,
-        description="A folder, or `demo`; every audio file below it may be retrieved, but not the data's own clips, drawn or not, and copies of them. `retrieval` cannot be an arm without it.",
+        description="A folder, or `demo`; every audio file below it may be retrieved, but not the data's own clips, drawn or not, nor copies of them (of those not drawn: copies of the same name or size). `retrieval` cannot be an arm without it.",
     )
     cache: UserPath | None = Field(
         None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."

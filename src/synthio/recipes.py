@@ -136,11 +136,16 @@ def _keys_as_written(node: yaml.Node) -> None:
     children = node.value if isinstance(node, yaml.SequenceNode) else []
     if isinstance(node, yaml.MappingNode):
         children = [child for _, child in node.value]
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE_TAG:
-                key.tag = _TEXT_TAG
+        node.value = [(_as_written(key), child) for key, child in node.value]
     for child in children:
         _keys_as_written(child)
+
+
+def _as_written(key: yaml.Node) -> yaml.Node:
+    """Another node: as an alias the key may be a value elsewhere."""
+    if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE_TAG:
+        return key
+    return yaml.ScalarNode(_TEXT_TAG, key.value, key.start_mark, key.end_mark)
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:

@@ -123,7 +123,9 @@ class StageFolders:
         from synthio.stages.retrieve import corpus_digest, corpus_root
 
         corpus = [corpus_digest(self._config), str(corpus_root(self._config))]
-        parts = [corpus, self.clap_identity, self._clips_identity, self._config.imagine.captions_per_clip]
+        # All files of the data, drawn or not and wherever they lie: none is retrieved.
+        own = [self.clips.key, self._clips_identity]
+        parts = [corpus, self.clap_identity, own, self._config.imagine.captions_per_clip]
         return self._folder("retrieve", fingerprint([*parts, self._config.data.max_duration_s]))
 
     def gate(self, judged: Sequence[StageFolder]) -> StageFolder:

@@ -120,7 +120,7 @@ def _unreadable(model: str, location: str, error: Exception) -> ModelError:
     if Path(location).is_dir():
         return ModelError(f"{model}: config.json cannot be used: {error}")
     if is_gated(error):
-        return ModelError(f"{model}: cannot be downloaded: {error} {gated_advice(model)}")
+        return ModelError(f"{model}: cannot be downloaded: {error}; {gated_advice(model)}")
     return ModelError(
         f"{model}: neither a folder here nor reachable on the model hub: {error} "
         "Check the name and the network, or download the model and give its folder as train.model"

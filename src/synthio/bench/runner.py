@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,10 +41,12 @@ from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
-from synthio.stages.clips import RowContent, drawn_fingerprint, row_content
+from synthio.stages.clips import NO_FILE, RowContent, drawn_fingerprint, row_content
 from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import fingerprint, write_text
 from synthio.verdict import Comparison
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -242,46 +244,68 @@ def content_key(config: RunConfig) -> str:
     """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files, and
     how clips are read and predictions compared."""
     corpus = corpus_digest(config) if "retrieval" in config.train.arms else None
-    return _cell_content(settings_key(config), config, row_content(config), corpus)
+    return _cell_content(settings_key(config), config, drawn_fingerprint(config, _there(config)), corpus)
 
 
-def _cell_content(settings: str, config: RunConfig, rows: RowContent, corpus: str | None) -> str:
-    data = [config.data.domain, drawn_fingerprint(config, rows), CLIPS_VERSION, COMPARISON_VERSION]
+def _cell_content(settings: str, config: RunConfig, drawn: str, corpus: str | None) -> str:
+    data = [config.data.domain, drawn, CLIPS_VERSION, COMPARISON_VERSION]
     return fingerprint([settings, config.seed, *data, corpus])
+
+
+def _there(config: RunConfig) -> RowContent:
+    """`row_content`. Raises: `DataError` also when no file is there, as of a disk that is not mounted."""
+    rows = row_content(config)
+    if all(row[-1] == NO_FILE for row in rows):
+        raise DataError(f"{config.data.path}: none of its files is there")
+    return rows
 
 
 class _Contents:
     """Whether finished cells are of the data that is there; what cells have in common is read once."""
 
     def __init__(self, recipe: BenchRecipe) -> None:
-        self._recipe = recipe
         self._arms = resolve_arms(recipe.arms, recipe.own_arms)
-        self._rows: dict[str, RowContent] = {}
-        self._corpora: dict[str | None, str] = {}
+        self._recipe = recipe
+        # None for what cannot be read.
+        self._rows: dict[str, RowContent | None] = {}
+        self._drawn: dict[tuple[str, int], str | None] = {}
+        self._corpora: dict[str | None, str | None] = {}
 
     def current(self, cell: Cell, finished: _Finished) -> bool:
         """Its settings are looked at elsewhere. Where the data cannot be read now, nothing says that the figure is of
         other data."""
         config = run_config(self._recipe, self._arms, cell)
-        try:
-            content = _cell_content(finished.result.recipe, config, self._rows_of(config), self._corpus_of(config))
-        except DataError:
+        retrieves = "retrieval" in config.train.arms
+        drawn, corpus = self._drawn_of(config), self._corpus_of(config) if retrieves else None
+        if drawn is None or (retrieves and corpus is None):
             return True
-        return finished.content == content
+        return finished.content == _cell_content(finished.result.recipe, config, drawn, corpus)
 
-    def _rows_of(self, config: RunConfig) -> RowContent:
-        known = config.data.model_copy(update={"sample": SampleConfig()}).model_dump_json()
-        if known not in self._rows:
-            self._rows[known] = row_content(config)
-        return self._rows[known]
+    def _drawn_of(self, config: RunConfig) -> str | None:
+        draw = config.data.model_dump_json(), config.seed
+        if draw not in self._drawn:
+            rows = self._rows_of(config)
+            self._drawn[draw] = None if rows is None else drawn_fingerprint(config, rows)
+        return self._drawn[draw]
+
+    def _rows_of(self, config: RunConfig) -> RowContent | None:
+        whole = config.data.model_copy(update={"sample": SampleConfig()}).model_dump_json()
+        if whole not in self._rows:
+            self._rows[whole] = _or_none(_there, config)
+        return self._rows[whole]
 
     def _corpus_of(self, config: RunConfig) -> str | None:
-        if "retrieval" not in config.train.arms:
-            return None
         corpus = config.retrieve.corpus
         if corpus not in self._corpora:
-            self._corpora[corpus] = corpus_digest(config)
+            self._corpora[corpus] = _or_none(corpus_digest, config)
         return self._corpora[corpus]
+
+
+def _or_none(read: Callable[[RunConfig], Read], config: RunConfig) -> Read | None:
+    try:
+        return read(config)
+    except DataError:
+        return None
 
 
 def drawn_test(config: RunConfig) -> float:
@@ -355,7 +379,7 @@ def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:
 def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
     """Results of the recipe's cells that are in its folder, made there or given (`keep_given`), and how many cells were
     left out because what is there is of other settings or models, or, where it was made there, of other data or another
-    corpus than are there now; nothing is loaded here.
+    corpus than are there now, or of data that was read or compared otherwise; nothing is loaded here.
 
     Raises: `DataError` when the given results cannot be read.
     """

@@ -28,8 +28,8 @@ class Shown:
     markdown: str
     files: tuple[Path, ...]
     stale: int
-    """Finished cells that were left out: made with other settings or models than the recipe's and today's, or of other
-    data than is there now."""
+    """Finished cells that were left out: made with other settings or models than the recipe's and today's, or of
+    other data than is there now, or read or compared otherwise."""
 
 
 def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:

@@ -385,11 +385,11 @@ def _audacity(text: str, table: Path) -> Iterator[TableRow]:
     lines = [line for line in text.split("\n") if line.strip() and not line.startswith("\\")]
     if lines and not any(math.isnan(_number(cell)) for cell in [*lines[0].split("\t"), "", ""][:2]):
         for line in lines:
-            cells = line.rstrip("\r").split("\t")
+            cells = line.rstrip().split("\t")
             if len(cells) > len(_AUDACITY):
                 raise DataError(
-                    f"{table}: has {len(cells)} cells in a line and no header; Audacity's label files have "
-                    f"{len(_AUDACITY)} (start, end, label), {_NO_HEADER}, one of them label"
+                    f"{table}: has {len(cells)} cells in the line {line.strip()!r} and no header; Audacity's label "
+                    f"files have {len(_AUDACITY)} (start, end, label); {_NO_HEADER}, one of them label"
                 )
             yield dict(zip_longest(_AUDACITY, cells, fillvalue=""))
 

@@ -285,10 +285,11 @@ def file_name_warnings(clips: Sequence[Clip]) -> list[str]:
     if 2 * several < len(clips) or 2 * numbered < len(begins) or len(begins) <= len(classes):
         return []
     shown = some(f"{begin!r} ({count})" for begin, count in begins.most_common(3))
-    sign = Counter(match[2] for match in found).most_common(1)[0][0]
+    # A hyphen stands last, else it would be a range.
+    signs = "".join(sorted({match[2] for match in found}, key=lambda sign: (sign == "-", sign)))
     return [
         f"no clip has a group, and file names begin alike: {shown}; if that is the recording, site, machine or patient "
-        f"that clips are of, set data.group_pattern='^([^{sign}]+)[{sign}]' (what the parentheses hold is the group): "
+        f"that clips are of, set data.group_pattern='^(.+?)[{signs}]' (what the parentheses hold is the group): "
         "else the scores flatter"
     ]
 
@@ -421,13 +422,14 @@ def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> li
 
 
 def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
-    """Most training clips of low rates beside some of higher ones: generated clips have sound as high as the latter."""
-    narrow = [rate for rate in rates_hz if rate < _HEARD_RATE_HZ]
-    if len(narrow) == len(rates_hz) or 2 * len(narrow) < len(rates_hz):
+    """Most training clips of lower rates than some: generated clips have sound as high as the latter."""
+    top_hz = min(max(rates_hz), _HEARD_RATE_HZ)
+    narrow = [rate for rate in rates_hz if rate < top_hz]
+    if 2 * len(narrow) <= len(rates_hz):
         return []
     return [
-        f"{len(narrow)} of {len(rates_hz)} training clips have no sound above {max(narrow) // 2} Hz (their rate is "
-        f"{max(narrow)} Hz or less), and generated ones have, as the others, so that it tells them apart; bring all to "
+        f"{len(narrow)} of {len(rates_hz)} training clips, of rates of at most {max(narrow)} Hz, have no sound above "
+        f"{max(narrow) // 2} Hz, and generated ones have, as the others, so that it tells them apart; resample all to "
         "one rate"
     ]
 

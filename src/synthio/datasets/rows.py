@@ -88,12 +88,15 @@ def grouped(rows: Iterable[Row], pattern: str) -> list[Row]:
     """
     rows = list(rows)
     bare = [row for row in rows if row.group is None]
+    if not rows:
+        return rows
     if not bare:
         raise DataError("data.group_pattern is for clips without a group, and all have one; remove it")
-    found = {row.name: match[1] for row in bare if (match := re.search(pattern, clean(row.path.name)))}
-    if not found:
-        raise DataError(f"data.group_pattern: {pattern!r} is in no file name; found {bare[0].path.name!r}")
-    return [row if row.group is not None else replace(row, group=found.get(row.name) or None) for row in rows]
+    matches = {row.name: re.search(pattern, clean(row.path.name)) for row in bare}
+    found = {name: group_of(match[1] or "") for name, match in matches.items() if match}
+    if not any(found.values()):
+        raise DataError(f"data.group_pattern: {pattern!r} finds a group in no file name; found {bare[0].path.name!r}")
+    return [row if row.group is not None else replace(row, group=found.get(row.name)) for row in rows]
 
 
 def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:

@@ -33,7 +33,8 @@ from synthio.records import Clip, RejectedClip, Split
 from synthio.store import StageFolder, fingerprint, write_text
 
 RowContent = list[tuple[object, ...]]
-"""Per row, all that says whether it is still the same."""
+"""Per row, all that says whether it is still the same; the last of it is its file's size and time, or `NO_FILE`."""
+NO_FILE = (0, 0)
 _SILENT = Reporter()
 _POCKET_RATE_HZ = 16_000
 _SAME_AUDIO = "holds the same audio"
@@ -482,9 +483,9 @@ def _id_problems(rows: Sequence[Row]) -> list[str]:
 
 
 def _stat(row: Row) -> tuple[int, int]:
-    """Size in bytes and time of change in ns; zeros for a file that is not there."""
+    """Size in bytes and time of change in ns; `NO_FILE` for one that is not there."""
     try:
         status = row.path.stat()
     except (OSError, ValueError):
-        return 0, 0
+        return NO_FILE
     return status.st_size, status.st_mtime_ns

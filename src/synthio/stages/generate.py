@@ -28,6 +28,7 @@ def generate_candidates(
 
     Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
     """
+    recorded_hz = recorded_rate_hz(clips)
     wanted = [
         Wanted(
             prompt.id,
@@ -35,7 +36,7 @@ def generate_candidates(
             prompt.duration_s,
             derive_seed(config.seed, "generate", prompt.id),
             f"audio/{prompt.id}.flac",
-            recorded_rate_hz(clips),
+            recorded_hz,
         )
         for prompt in prompts
     ]

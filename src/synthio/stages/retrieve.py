@@ -47,7 +47,7 @@ def retrieve_clips(
     training = [clip for clip in clips if clip.split == "train"]
     files = corpus_files(config)
     rows, digests, unreadable = _embed_corpus(config, files, clap, clap_identity, folder, reporter)
-    own = _own_audio(config, clips, files, digests)
+    own = _own_audio(config, clips, files, digests, reporter)
     usable = np.array([index for index in range(len(files)) if index not in own], dtype=np.int64)
     wanted = config.imagine.captions_per_clip
     if len(usable) < wanted * len(training):
@@ -74,24 +74,36 @@ def retrieve_clips(
     return retrieved
 
 
-def _own_audio(config: RunConfig, clips: Sequence[Clip], files: Sequence[Path], digests: Sequence[bytes]) -> set[int]:
+def _own_audio(
+    config: RunConfig, clips: Sequence[Clip], files: Sequence[Path], digests: Sequence[bytes], reporter: Reporter
+) -> set[int]:
     """Which of the corpus' ``files`` are audio of the data. Of clips that were not drawn, and so not opened, only those
-    called or as large as a file of the corpus are."""
-    known = {bytes.fromhex(clip.sha256) for clip in clips}
+    called or as large as a file of the corpus are opened now."""
+    corpus = [path.resolve() for path in files]
+    sizes, names = {path.stat().st_size for path in files}, {path.stem for path in files}
     opened = {Path(clip.path).resolve() for clip in clips}
-    corpus = {path.resolve() for path in files}
-    alike = {path.stat().st_size for path in files} | {path.stem for path in files}
-    data = {row.path.resolve() for row in read_rows(config.data) if row.path.is_file()} - opened
-    for path in sorted(data - corpus):
-        if path.stem in alike or path.stat().st_size in alike:
+    others = {row.path.resolve() for row in read_rows(config.data) if _is_file(row.path)} - opened
+    unheard = sorted(others.difference(corpus))
+    alike = [path for path in unheard if path.stem in names or path.stat().st_size in sizes]
+    known = {bytes.fromhex(clip.sha256) for clip in clips}
+    with reporter.task("retrieve: the data's own", len(alike)) as advance:
+        for path in alike:
             with suppress(DataError):
                 known.add(bytes.fromhex(audio.measure(path, 0.0).sha256))
-    mine = data | opened
+            advance(1)
     return {
         index
-        for index, (path, digest) in enumerate(zip(files, digests, strict=True))
-        if digest in known or path.resolve() in mine
+        for index, (path, digest) in enumerate(zip(corpus, digests, strict=True))
+        if digest in known or path in opened or path in others
     }
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # Too long for a name: a row that is rejected.
+        return False
 
 
 def corpus_files(config: RunConfig) -> list[Path]:
