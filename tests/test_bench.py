@@ -339,6 +339,12 @@ def test_data_that_cannot_be_read_now_costs_no_finished_cell(recipe: Path, small
     before = rows(tmp_path / "out")
     (tmp_path / "data").rename(tmp_path / "unmounted")
     assert synthio("bench", *options, "--quiet").returncode == 8
+    # What is left of a mount.
+    (tmp_path / "data").mkdir()
+    assert synthio("bench", *options, "--quiet").returncode == 8
+    shown = synthio("bench", "show", *options, "--json")
+    assert json.loads(shown.stdout)["stale"] == 0 and rows(tmp_path / "out") == before
+    (tmp_path / "data").rmdir()
     (tmp_path / "unmounted").rename(tmp_path / "data")
     again = synthio("bench", "show", *options)
     assert again.returncode == 0 and rows(tmp_path / "out") == before
