@@ -149,15 +149,5 @@ def _seeded(family: type, config: object, folder: Path) -> Path:
 
 
 def _llama_config(vocabulary: int, initializer_range: float) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=initializer_range,
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=2,
-    )
+    sizes = _SIZES | {"vocab_size": vocabulary, "initializer_range": initializer_range}
+    return LlamaConfig(**sizes, intermediate_size=64, num_attention_heads=2, max_position_embeddings=1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from synthio import audio
@@ -31,6 +32,12 @@ class Wanted:
     seed: int
     path: str
     recorded_rate_hz: int | None = None
+
+
+def write_generated(path: Path, samples: audio.Waveform, rate_hz: int, recorded_rate_hz: int) -> None:
+    """A whole FLAC or none, without what recordings at ``recorded_rate_hz`` cannot hold."""
+    with replacing(path) as partial:
+        audio.write_flac(partial, audio.within_band(samples, rate_hz, recorded_rate_hz), rate_hz)
 
 
 def generate_wanted(
@@ -81,7 +88,6 @@ def _write_batch(batch: Sequence[Wanted], generator: TextToAudio, folder: StageF
             continue
         rate_hz = generator.sample_rate_hz
         cut = audio.fit(made, max(1, round(one.duration_s * rate_hz)))
-        with replacing(folder.path / one.path) as partial:
-            audio.write_flac(partial, audio.within_band(cut, rate_hz, one.recorded_rate_hz or rate_hz), rate_hz)
+        write_generated(folder.path / one.path, cut, rate_hz, one.recorded_rate_hz or rate_hz)
         refused.append(None)
     return refused

@@ -48,7 +48,7 @@ S = TypeVar("S", bound=Section)
 
 _DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
 _INCLUDE = "include"
-_TEXT_TAG, _MERGE_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_TEXT_TAG = "tag:yaml.org,2002:str"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
 
@@ -123,29 +123,27 @@ def _not_there(path: Path, included_by: Sequence[Path]) -> str:
     return f"{path}: no such recipe below the current folder; a clone's recipes/ has ones to start from"
 
 
-def _content(node: yaml.Node | None) -> Any:
+class _Constructor(yaml.constructor.SafeConstructor):
     """As `yaml.safe_load`, but for keys, which are text as it was written: YAML would take ``001`` and ``1`` for one
     number, and ``yes`` for the same key as these."""
-    if node is None:
-        return None
-    _keys_as_written(node)
-    return yaml.constructor.SafeConstructor().construct_document(node)
 
-
-def _keys_as_written(node: yaml.Node) -> None:
-    children = node.value if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        children = [child for _, child in node.value]
-        node.value = [(_as_written(key), child) for key, child in node.value]
-    for child in children:
-        _keys_as_written(child)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if isinstance(node, yaml.MappingNode):
+            # After that no key is YAML's own `<<`.
+            self.flatten_mapping(node)
+            node.value = [(_as_written(key), child) for key, child in node.value]
+        return super().construct_mapping(node, deep=deep)
 
 
 def _as_written(key: yaml.Node) -> yaml.Node:
     """Another node: as an alias the key may be a value elsewhere."""
-    if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE_TAG:
+    if not isinstance(key, yaml.ScalarNode):
         return key
     return yaml.ScalarNode(_TEXT_TAG, key.value, key.start_mark, key.end_mark)
+
+
+def _content(node: yaml.Node | None) -> Any:
+    return None if node is None else _Constructor().construct_document(node)
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:

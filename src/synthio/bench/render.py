@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from synthio import pages
@@ -153,15 +153,26 @@ def _difference_grids(table: BenchTable, reference_title: str) -> list[Grid]:
     grids = []
     if table.pooled:
         caption = f"Mean difference from {reference_title} over datasets, n = {table.n}"
-        grids.append(_difference_grid(table, table.pooled, caption, ("datasets", "fewest seeds")))
+        counts = {"datasets": lambda c: f"{len(c.datasets)} of {len(table.columns)}", "fewest seeds": _seeds_of}
+        grids.append(_difference_grid(table, table.pooled, caption, counts))
     for column in table.columns:
         if own := [c for c in table.comparisons if c.datasets == (column.dataset,)]:
             caption = f"Difference from {reference_title} on {column.dataset}, n = {table.n}"
-            grids.append(_difference_grid(table, own, caption, ("seeds",)))
+            grids.append(_difference_grid(table, own, caption, {"seeds": _seeds_of}))
     return grids
 
 
-def _difference_grid(table: BenchTable, comparisons: Iterable[Comparison], caption: str, counts: Sequence[str]) -> Grid:
+def _seeds_of(comparison: Comparison) -> str:
+    return str(comparison.seeds)
+
+
+def _difference_grid(
+    table: BenchTable,
+    comparisons: Iterable[Comparison],
+    caption: str,
+    counts: Mapping[str, Callable[[Comparison], str]],
+) -> Grid:
+    """``counts``: further columns, and what they say of each comparison."""
     interval = f"{100 * CONFIDENCE:.0f}% interval"
     titles = {row.arm: row.title for row in table.rows}
     rows = []
@@ -170,8 +181,7 @@ def _difference_grid(table: BenchTable, comparisons: Iterable[Comparison], capti
         tested = [MISSING] * 3
         if c.adjusted_p is not None and low is not None and high is not None and p is not None:
             tested = [f"{in_points(low)} to {in_points(high)}", _p(p), _p(c.adjusted_p)]
-        of = [f"{len(c.datasets)} of {len(table.columns)}"] if "datasets" in counts else []
-        words = (titles[c.arm], in_points(c.difference.mean), *tested, *of, str(c.seeds))
+        words = (titles[c.arm], in_points(c.difference.mean), *tested, *(count(c) for count in counts.values()))
         rows.append(tuple(Entry(word) for word in words))
     return Grid(caption, ("arm", "difference (points)", interval, "p", "p after Holm", *counts), tuple(rows))
 

@@ -225,7 +225,12 @@ class _Header:
 
     def of_cells(self, cells: AbstractSet[str]) -> list[str]:
         """Those that hold each of ``cells``, and nothing else."""
-        return [column for column in self.every if {_raw(row, column) for row in self._rows} == cells]
+        return [column for column in self.every if self._are(column, cells)]
+
+    def _are(self, column: str, cells: AbstractSet[str]) -> bool:
+        # Most columns are known not to be by their first cell.
+        inside = all(_raw(row, column) in cells for row in self._rows)
+        return inside and {_raw(row, column) for row in self._rows} == cells
 
     def find(self, spellings: Sequence[str]) -> str | None:
         """The best one that is not empty throughout."""

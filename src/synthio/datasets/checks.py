@@ -27,8 +27,8 @@ _HEARABLE_RATE_HZ = 48_000
 TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
 #: What may be a class and is more often an empty cell.
 _NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
-#: The lowest rate of a generator, and at which a classifier hears.
-_HEARD_RATE_HZ = 16_000
+#: The lowest rate of a generator, and at which a stage hears a clip.
+LEAST_RATE_HZ = 16_000
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -423,7 +423,7 @@ def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> li
 
 def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
     """Most training clips of lower rates than some: generated clips have sound as high as the latter."""
-    top_hz = min(max(rates_hz), _HEARD_RATE_HZ)
+    top_hz = min(max(rates_hz), LEAST_RATE_HZ)
     narrow = [rate for rate in rates_hz if rate < top_hz]
     if 2 * len(narrow) <= len(rates_hz):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from synthio import audio
 from synthio.datasets.musdb18 import PARTS, STEMS, excerpts_of, tracks
 from synthio.errors import DataError
 from synthio.progress import Reporter
+from synthio.store import replacing, write_text
 
 EXCERPT_S, PER_STEM = 10, 3
 #: An excerpt quieter than this (RMS) is called silent.
@@ -19,63 +19,48 @@ QUIET_DB = -50.0
 
 
 def cut_excerpts(root: Path, reporter: Reporter) -> None:
-    """Write ``excerpts/`` under a MUSDB18-HQ root; what is there is kept, so it can be run again."""
-    due = {track: _due(track) for part in PARTS for track in tracks(root / part)}
-    with reporter.task("excerpts", len(due), sum(not stems for stems in due.values())) as advance:
-        for track, stems in due.items():
-            if stems:
-                _cut_track(track, stems)
-                advance(1)
+    """Write ``excerpts/`` under a MUSDB18-HQ root; what is there is kept, so it can be run again. Stems that were
+    refused are tried again."""
+    every = [track for part in PARTS for track in tracks(root / part)]
+    with reporter.task("excerpts", len(every)) as advance:
+        for track in every:
+            _cut_track(track)
+            advance(1)
 
 
-def _due(track: Path) -> list[str]:
-    """All stems of a track without excerpts; later those that were refused and are another file by now."""
-    folder = excerpts_of(track)
-    if not folder.is_dir():
-        return list(STEMS)
-    return [stem for stem in STEMS if _is_outdated(folder / f"{stem}.txt", track / f"{stem}.wav")]
-
-
-def _is_outdated(note: Path, stem: Path) -> bool:
-    return note.is_file() and stem.is_file() and _cut(stem)[2] != note.read_text(encoding="utf-8")
-
-
-def _cut_track(track: Path, stems: Sequence[str]) -> None:
-    """Written elsewhere first: a new folder of excerpts is always whole."""
+def _cut_track(track: Path) -> None:
+    """A new folder of excerpts is written elsewhere first, so that it is always whole."""
     target = excerpts_of(track)
+    if target.is_dir():
+        for stem in STEMS:
+            if (target / f"{stem}.txt").is_file() and (track / f"{stem}.wav").is_file():
+                _cut_stem(track / f"{stem}.wav", target)
+        return
     partial = target.with_name(f".{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for stem in stems:
-        cut, rate_hz, why = _cut(track / f"{stem}.wav")
-        for number, excerpt in enumerate(cut):
-            audio.write_flac(partial / f"{stem}-{number}.flac", excerpt, rate_hz)
-        if why:
-            (partial / f"{stem}.txt").write_text(why, encoding="utf-8")
-    if target.is_dir():
-        _join(partial, target, stems)
-    else:
-        partial.replace(target)
+    for stem in STEMS:
+        _cut_stem(track / f"{stem}.wav", partial)
+    partial.replace(target)
 
 
-def _join(partial: Path, target: Path, stems: Sequence[str]) -> None:
-    """The old notes go last: after a kill before that, they have their stems cut again."""
-    outdated = [f"{stem}.txt" for stem in stems if not (partial / f"{stem}.txt").is_file()]
-    for path in sorted(partial.iterdir()):
-        path.replace(target / path.name)
-    for name in outdated:
-        (target / name).unlink()
-    partial.rmdir()
-
-
-def _cut(stem: Path) -> tuple[list[audio.Waveform], int, str]:
-    """A stem's excerpts and their rate in Hz, or why there are none."""
+def _cut_stem(stem: Path, folder: Path) -> None:
+    """Its excerpts, or a note that says why there are none. An old note goes last: after a kill before that, the stem
+    is cut again."""
+    note = folder / f"{stem.stem}.txt"
     try:
         samples, rate_hz = audio.decode(stem)
+        starts = loudest_starts(samples, rate_hz)
+        why = "" if starts else f"is under {QUIET_DB:g} dBFS throughout"
     except DataError as error:
-        return [], 0, str(error).removeprefix(f"{stem}: ")
-    cut = [samples[start : start + EXCERPT_S * rate_hz] for start in loudest_starts(samples, rate_hz)]
-    return cut, rate_hz, "" if cut else f"is under {QUIET_DB:g} dBFS throughout"
+        starts, why = [], str(error).removeprefix(f"{stem}: ")
+    for number, start in enumerate(starts):
+        with replacing(folder / f"{stem.stem}-{number}.flac") as partial:
+            audio.write_flac(partial, samples[start : start + EXCERPT_S * rate_hz], rate_hz)
+    if not why:
+        note.unlink(missing_ok=True)
+    elif not note.is_file() or note.read_text(encoding="utf-8") != why:
+        write_text(note, why)
 
 
 def loudest_starts(samples: audio.Waveform, rate_hz: int) -> list[int]:

@@ -24,6 +24,7 @@ SPLIT_SPELLINGS = tuple(_SPLITS)
 #: What R and pandas write into empty cells. A label may well be the word `none`.
 NO_LABEL = frozenset({"NA", "N/A", "nan", "NaN"})
 _NO_GROUP = frozenset({"", "na", "n/a", "nan", "none", "null"})
+NO_FILE = (0, 0)
 _SHOWN = 5
 
 
@@ -46,6 +47,15 @@ class Row:
 def data_path(path: str) -> Path:
     """``data.path``, absolute and without ``..``, as every reader compares paths with it; links are kept."""
     return Path(os.path.normpath(user_path(path).absolute()))
+
+
+def file_stat(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns; `NO_FILE` for one that is not there, or whose name cannot be one."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return NO_FILE
+    return status.st_size, status.st_mtime_ns
 
 
 def own_settings(config: DataConfig) -> list[str]:

@@ -20,11 +20,12 @@ from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_dura
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError, DataError
+from synthio.generation import write_generated
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, label_template, recorded_rate_hz
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
-from synthio.store import StageFolder, replacing, write_text
+from synthio.store import StageFolder, write_text
 
 #: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
 _DRAWS = 4
@@ -56,7 +57,7 @@ def align(
     for warning in warnings:
         reporter.warn(warning)
     write_text(folder.path / "curve.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in curve))
-    compared = _generate_after(config, pairs, generator, folder, reporter) if chosen > 0 else []
+    compared = _generate_after(config, clips, pairs, generator, folder, reporter) if chosen > 0 else []
     folder.finish(
         pairs,
         {
@@ -100,9 +101,7 @@ def make_pairs(
                 if isinstance(samples, str):
                     refused[pair.id] = samples
                     continue
-                with replacing(folder.path / pair.loser_path) as partial:
-                    heard = audio.within_band(samples, generator.sample_rate_hz, limit_hz)
-                    audio.write_flac(partial, heard, generator.sample_rate_hz)
+                write_generated(folder.path / pair.loser_path, samples, generator.sample_rate_hz, limit_hz)
             folder.append(pair for pair in batch if pair.id not in refused)
             advance(len(batch))
             return batch
@@ -165,6 +164,7 @@ def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[Preference
 
 def _generate_after(
     config: RunConfig,
+    clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
     generator: TextToAudio,
     folder: StageFolder,
@@ -181,8 +181,9 @@ def _generate_after(
             reporter.warn(f"align: the aligned model refused {pair.prompt!r}: {samples}")
             continue
         made.append(pair.id)
-        with replacing(folder.path / f"after/{pair.id}.flac") as partial:
-            audio.write_flac(partial, samples, generator.sample_rate_hz)
+        # As the loser that it is heard beside.
+        path = folder.path / f"after/{pair.id}.flac"
+        write_generated(path, samples, generator.sample_rate_hz, recorded_rate_hz(clips))
     return made
 
 

@@ -21,8 +21,9 @@ from synthio import audio
 from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
+from synthio.datasets.checks import LEAST_RATE_HZ
 from synthio.datasets.folder import unread_metadata, unread_subfolders
-from synthio.datasets.rows import clean, data_path
+from synthio.datasets.rows import clean, data_path, file_stat
 from synthio.datasets.sampling import sample
 from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.datasets.table import ELSEWHERE, unread_columns
@@ -33,13 +34,10 @@ from synthio.records import Clip, RejectedClip, Split
 from synthio.store import StageFolder, fingerprint, write_text
 
 RowContent = list[tuple[object, ...]]
-"""Per row, all that says whether it is still the same; the last of it is its file's size and time, or `NO_FILE`."""
-NO_FILE = (0, 0)
+"""Per row, all that says whether it is still the same; the last of it is of its file, as `file_stat`."""
 _SILENT = Reporter()
 _POCKET_RATE_HZ = 16_000
 _SAME_AUDIO = "holds the same audio"
-#: The lowest rate at which a stage hears a clip.
-_LEAST_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,9 @@ def data_fingerprint(config: RunConfig) -> str:
 def row_content(config: RunConfig) -> RowContent:
     """What the reader returns, and of the files: the same for every seed and `data.sample`. Raises: as
     `data_fingerprint`."""
-    return [(r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, _stat(r)) for r in _read(config)]
+    return [
+        (r.name, clean(str(r.path)), r.labels, r.split, r.group, r.rejected, file_stat(r.path)) for r in _read(config)
+    ]
 
 
 def drawn_fingerprint(config: RunConfig, rows: RowContent) -> str:
@@ -181,7 +181,7 @@ class _Opened:
     swing: float
     """The same without its mean: an offset makes a quiet clip no louder."""
     audible: float
-    """Share of its energy that is left at `_LEAST_RATE_HZ`."""
+    """Share of its energy that is left at `LEAST_RATE_HZ`."""
     sha256: str
 
 
@@ -290,9 +290,9 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
-    rates_hz = [clip.sample_rate_hz for clip in clips if clip.split == "train"]
-    if config.train.adds_synthetic and rates_hz:
-        warnings += checks.narrow_band_warnings(rates_hz)
+    training = [clip for clip in clips if clip.split == "train"]
+    if config.train.adds_synthetic and training:
+        warnings += checks.narrow_band_warnings([clip.sample_rate_hz for clip in training])
     tested = [clip for clip in clips if clip.split == "test"]
     if config.train.metric == "balanced accuracy":
         by_class = checks.by_class(tested)
@@ -300,7 +300,7 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     else:
         warnings += checks.test_size_warnings([tested])
     if config.train.asks_gate:
-        warnings += checks.gate_warnings([clip for clip in clips if clip.split == "train"])
+        warnings += checks.gate_warnings(training)
     if config.train.metric == "accuracy" and not _several_labels(config, clips):
         warnings += checks.imbalance_warnings(clips)
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
@@ -376,13 +376,13 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
     except DataError as error:
         return str(error).removeprefix(f"{row.path}: ")
     rate_hz = found.sample_rate_hz
-    if found.samples * _LEAST_RATE_HZ < rate_hz:
-        return f"is shorter than one sample at {_LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
+    if found.samples * LEAST_RATE_HZ < rate_hz:
+        return f"is shorter than one sample at {LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
     if audio.is_silent(found.start):
         return f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
-    heard = found.start if rate_hz <= _LEAST_RATE_HZ else audio.resample(found.start, rate_hz, _LEAST_RATE_HZ)
+    heard = found.start if rate_hz <= LEAST_RATE_HZ else audio.resample(found.start, rate_hz, LEAST_RATE_HZ)
     if audio.is_silent(heard):
-        return f"is silent at {_LEAST_RATE_HZ} Hz: all its sound is above 8 kHz ({checks.TIME_EXPANSION})"
+        return f"is silent at {LEAST_RATE_HZ} Hz: all its sound is above 8 kHz ({checks.TIME_EXPANSION})"
     peak, swing = (float(np.abs(found.start - middle).max()) for middle in (0.0, found.start.mean()))
     audible = float(heard.var() / found.start.var())
     return _Opened(row, found.samples / rate_hz, rate_hz, peak, swing, audible, found.sha256)
@@ -480,12 +480,3 @@ def _id_problems(rows: Sequence[Row]) -> list[str]:
     return [
         f"names with the same id {id_}: {', '.join(same)}; rename one" for id_, same in names.items() if len(same) > 1
     ]
-
-
-def _stat(row: Row) -> tuple[int, int]:
-    """Size in bytes and time of change in ns; `NO_FILE` for one that is not there."""
-    try:
-        status = row.path.stat()
-    except (OSError, ValueError):
-        return NO_FILE
-    return status.st_size, status.st_mtime_ns

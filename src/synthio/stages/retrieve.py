@@ -20,6 +20,7 @@ from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
 from synthio.datasets import read_rows
 from synthio.datasets.demo import demo_folder
+from synthio.datasets.rows import NO_FILE, file_stat
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.recipes import user_path
@@ -82,7 +83,7 @@ def _own_audio(
     corpus = [path.resolve() for path in files]
     sizes, names = {path.stat().st_size for path in files}, {path.stem for path in files}
     opened = {Path(clip.path).resolve() for clip in clips}
-    others = {row.path.resolve() for row in read_rows(config.data) if _is_file(row.path)} - opened
+    others = {row.path.resolve() for row in read_rows(config.data) if file_stat(row.path) != NO_FILE} - opened
     unheard = sorted(others.difference(corpus))
     alike = [path for path in unheard if path.stem in names or path.stat().st_size in sizes]
     known = {bytes.fromhex(clip.sha256) for clip in clips}
@@ -96,14 +97,6 @@ def _own_audio(
         for index, (path, digest) in enumerate(zip(corpus, digests, strict=True))
         if digest in known or path in opened or path in others
     }
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # Too long for a name: a row that is rejected.
-        return False
 
 
 def corpus_files(config: RunConfig) -> list[Path]:
