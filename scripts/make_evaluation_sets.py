@@ -3,11 +3,14 @@
     python scripts/make_evaluation_sets.py work/pretrain work/evaluation
 
 The first folder is what `synthio pretrain recordings` made, and the corpus if there is one; with
-recipes/pretrain/timgm6mb.yaml (6 MB instead of 1.1 GB) it has the instruments only.
+recipes/pretrain/timgm6mb.yaml (6 MB instead of 1.1 GB) it has the instruments only, with
+recipes/pretrain/soundfonts.yaml those of other SoundFonts only.
 Neither the GPL SoundFont's notes nor the GPL and CC-BY-SA recordings may be shipped or train what ships: they stay in
 the ignored folder. Writes:
 
     instruments.csv   11 families from TimGM6mb; a group is a program
+    generaluser.csv, sonivox.csv, opl3.csv
+                      the same from three other SoundFonts; a group is a program, or those that share samples
     percussion.csv    13 classes, the rows with permissive=0; a group is a drum kit or its maker
     effects.csv       19 classes of everyday sounds, the rows with permissive=0; a group is a package (only when
                       `synthio pretrain recordings` was asked for them: 'sets=[pretraining,percussion,effects]')
@@ -15,7 +18,7 @@ the ignored folder. Writes:
                       permissive kits): `synthio evaluate t2a` then judges the generator with a judge of other groups;
                       only when the corpus is there
 
-The first three have no splits: `data.group_column` keeps groups whole, `data.sample` draws n clips (recipes/bench).
+All but the last have no splits: `data.group_column` keeps groups whole, `data.sample` draws n clips (recipes/bench).
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import typer
+from scipy import signal
+from scipy.sparse import csgraph
 
 from synthio import audio
 from synthio.pretrain import general_midi as gm
@@ -38,6 +43,10 @@ from synthio.seeds import numpy_generator
 
 RATE_HZ = 16_000
 NOTES_PER_PROGRAM = 24
+#: Tables and the file of their SoundFont.
+FURTHER_SOUNDFONTS = {"generaluser": "GeneralUser.sf2", "sonivox": "sonivox.sf2", "opl3": "OPL-3_FM_128M.sf2"}
+#: Correlation of two programs' notes above which they are the same samples.
+SAME_SAMPLES = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,19 @@ class Row:
 def main(made: Path, folder: Path) -> None:
     """Render, list and split what MADE, the output of `synthio pretrain recordings`, holds, into FOLDER."""
     soundfont, clips_csv, corpus = made / "TimGM6mb.sf2", made / "clips" / "clips.csv", made / "corpus"
-    for needed in (soundfont, clips_csv):
+    further = {name: made / file for name, file in FURTHER_SOUNDFONTS.items() if (made / file).is_file()}
+    for needed in (clips_csv,) if further else (soundfont, clips_csv):
         if not needed.is_file():
             raise SystemExit(f"{needed}: no such file; synthio pretrain recordings recipes/pretrain/recordings.yaml")
     folder.mkdir(parents=True, exist_ok=True)
-    sets = {"instruments": instruments(soundfont, folder), "percussion": recordings(clips_csv, "percussion")}
+    for name, file in further.items():
+        write(folder / f"{name}.csv", [(row, "") for row in further_instruments(name, file, folder)])
+    if not soundfont.is_file():
+        return
+    sets = {
+        "instruments": instruments("timgm6mb", gm.SoundFont(soundfont, RATE_HZ), folder / "notes"),
+        "percussion": recordings(clips_csv, "percussion"),
+    }
     for name, rows in {**sets, "effects": recordings(clips_csv, "effects")}.items():
         if rows:
             write(folder / f"{name}.csv", [(row, "") for row in rows])
@@ -71,24 +88,44 @@ def main(made: Path, folder: Path) -> None:
     write(folder / "generator.csv", [(row, "train") for row in heard] + unheard)
 
 
-def instruments(soundfont: Path, folder: Path) -> list[Row]:
-    """Notes of every program of the 11 families."""
-    font = gm.SoundFont(soundfont, RATE_HZ)
+def instruments(name: str, font: gm.SoundFont, notes: Path) -> list[Row]:
+    """Notes of every program of the 11 families, rendered into ``notes``."""
     rows = []
-    (folder / "notes").mkdir(exist_ok=True)
+    notes.mkdir(exist_ok=True)
     for family, programs in gm.FAMILIES.items():
         for program in programs:
             generator = numpy_generator(0, "evaluation", program)
             low, high = gm.pitch_range(program)
             for pitch in sorted(map(int, generator.permutation(np.arange(low, high + 1))[:NOTES_PER_PROGRAM])):
                 velocity, share = int(generator.choice([45, 70, 95, 120])), float(generator.choice([0.4, 0.7, 1.0]))
-                path = folder / "notes" / f"{program:03d}_{pitch:03d}_{velocity:03d}.flac"
+                path = notes / f"{program:03d}_{pitch:03d}_{velocity:03d}.flac"
                 samples = font.note(program, pitch, velocity, 1.5 * share, 1.5)
                 if np.abs(samples).max() < 1e-3:
                     continue
                 audio.write_flac(path, audio.peak_normalise(samples), RATE_HZ)
-                rows.append(Row(str(path.relative_to(folder)), family.replace(" ", "_"), f"timgm6mb_{program:03d}"))
+                rows.append(Row(str(path.relative_to(notes.parent)), family.replace(" ", "_"), f"{name}_{program:03d}"))
     return rows
+
+
+def further_instruments(name: str, soundfont: Path, folder: Path) -> list[Row]:
+    """The same of another SoundFont; programs that share samples are one group, the lowest one's."""
+    font = gm.SoundFont(soundfont, RATE_HZ)
+    rows = instruments(name, font, folder / f"notes-{name}")
+    groups = sorted({row.group for row in rows})
+    first = dict(zip(groups, (groups[i] for i in sharing([_middle_c(font, group) for group in groups])), strict=True))
+    return [replace(row, group=first[row.group]) for row in rows]
+
+
+def sharing(notes: Sequence[audio.Waveform]) -> list[int]:
+    """Of each note the first one that it is the same as, directly or through others, at any delay and level."""
+    scaled = [note / np.linalg.norm(note) for note in notes]
+    same = [[np.abs(signal.correlate(a, b)).max() > SAME_SAMPLES for b in scaled] for a in scaled]
+    _, component = csgraph.connected_components(np.array(same), directed=False)
+    return [list(component).index(number) for number in component]
+
+
+def _middle_c(font: gm.SoundFont, group: str) -> audio.Waveform:
+    return font.note(int(group[-3:]), 60, 95, 0.7, 1.5)
 
 
 def recordings(clips_csv: Path, dataset: str) -> list[Row]:

@@ -43,7 +43,7 @@ def test_every_pretraining_recipe_is_valid() -> None:
         AutoencoderRecipe: ("autoencoder",),
         ClapRecipe: ("clap", "clap-more", "clap-sizes"),
         ClassifierRecipe: ("classifier",),
-        RecordingsRecipe: ("recordings", "timgm6mb"),
+        RecordingsRecipe: ("recordings", "soundfonts", "timgm6mb"),
         T2ARecipe: ("t2a", "t2a-more"),
     }
     folder = ROOT / "recipes" / "pretrain"
