@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import re
+import runpy
 import tarfile
 import threading
 import zipfile
@@ -418,3 +419,13 @@ def test_the_projects_own_table_is_whole() -> None:
     assert not [row["licence"] for row in permissive if "GPL" in row["licence"] or "-SA" in row["licence"]]
     evaluated = [row for row in rows if row["permissive"] == "0" and row["dataset"] == "percussion"]
     assert len(evaluated) == 686 and len({row["cls"] for row in evaluated}) == 13
+
+
+def test_programs_of_the_same_samples_are_one_group_of_the_evaluation_sets() -> None:
+    sharing = runpy.run_path(str(ROOT / "scripts" / "make_evaluation_sets.py"))["sharing"]
+    noise = np.random.default_rng(0).normal(size=(2, RATE_HZ // 10)).astype(np.float32)
+    later_and_softer = -0.3 * np.roll(noise[0], 40)
+    # Through the third the last is the first's: it is nearer to that than SAME_SAMPLES allows to the first itself.
+    near, next_to_near = noise[0] + 0.3 * noise[1], noise[0] + 0.6 * noise[1]
+    assert sharing([noise[0], noise[1], later_and_softer, near, next_to_near]) == [0, 1, 0, 0, 0]
+    assert sharing([noise[0], next_to_near]) == [0, 1]
