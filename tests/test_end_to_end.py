@@ -22,7 +22,7 @@ import yaml
 from endpoint_server import EndpointServer, Response, chat
 
 from synthio import Pipeline, load_config, predict
-from synthio.errors import ConfigError, DataError, MissingArtefact
+from synthio.errors import ConfigError, DataError, MissingArtefact, StoreError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
@@ -686,6 +686,19 @@ def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:
         made.write_bytes(content)
         write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
         assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == content
+
+
+@pytest.mark.parametrize("link", ["dataset", "dataset/audio"])
+def test_the_dataset_is_not_written_through_a_link(link: str, tmp_path: Path) -> None:
+    """The files of the folder that it led to were deleted."""
+    own = tmp_path / "own" / "audio" / "mine.flac"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(own.parent if link.endswith("audio") else own.parent.parent)
+    with pytest.raises(StoreError, match=rf"{link}: is a link to .*own.*remove the link"):
+        write_dataset([], tmp_path / "dataset")
+    assert own.read_bytes() == b"mine"
 
 
 def test_a_dataset_of_clips_with_one_and_several_labels_loads(tmp_path: Path) -> None:

@@ -173,6 +173,15 @@ def store_error(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path}: cannot be written ({reason}); check the permissions of the folder")
 
 
+def check_no_link(path: Path) -> None:
+    """Raises: `StoreError` for a link: what lies behind it is not the run's own, to be changed or deleted."""
+    if path.is_symlink():
+        raise StoreError(
+            f"{path}: is a link to {path.readlink()}, and a run changes only what lies in its own folder; remove the "
+            "link, and run the same command again"
+        )
+
+
 def how_to_run(stage: str) -> str:
     """What to do about a stage that has not run."""
     if stage not in _COMMANDS:
