@@ -19,6 +19,7 @@ from synthio.errors import MissingArtefact, StoreError
 from synthio.records import Caption, RejectedClip
 from synthio.store import (
     StageFolder,
+    append_lines,
     check_run_folder,
     fingerprint,
     inside,
@@ -173,13 +174,19 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
-@needs_dev_full
 def test_a_full_disk_while_appending_says_so(tmp_path: Path) -> None:
     folder = stage(tmp_path)
-    folder.path.mkdir(parents=True)
-    (folder.path / "items.jsonl").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match="no space left"):
+    with no_file_above(3), pytest.raises(StoreError, match="items.jsonl: cannot be written"):
         folder.append(records())
+
+
+def test_lines_are_not_added_through_a_link(tmp_path: Path) -> None:
+    """A run folder from elsewhere, whose log of timings led to `~/.bashrc`, had a line written there."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "timings.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match=r"timings.jsonl: is a link to .*mine.*remove the link"):
+        append_lines(tmp_path / "timings.jsonl", ["{}"])
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 @needs_dev_full
@@ -294,6 +301,23 @@ def test_who_may_read_a_folder_may_read_what_is_shared_in_it(tmp_path: Path) -> 
     make_readable(folder)
     modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
     assert modes == {folder.stat().st_mode & 0o666}
+
+
+def test_a_model_folder_is_neither_shared_nor_published_through_its_links(tmp_path: Path) -> None:
+    """What a link led to was made readable for all, and copied into `model/`, which is there to be given away."""
+    (tmp_path / "key").touch(mode=0o600)
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "same.json").symlink_to(folder / "config.json")
+    publish(folder, tmp_path / "model")
+    assert (tmp_path / "model" / "same.json").read_text() == "{}"
+    (folder / "vocab.txt").symlink_to(tmp_path / "key")
+    make_readable(folder)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreError, match="'vocab.txt' leaves .*made"):
+        publish(folder, tmp_path / "model")
+    assert not (tmp_path / "model" / "vocab.txt").exists()
 
 
 def test_who_holds_a_run_folder_may_hold_it_again(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def make_readable(folder: Path) -> None:
     """Let who may read a folder read its files: safetensors writes weights for their maker alone."""
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             path.chmod(folder.stat().st_mode & 0o666)
 
 
@@ -100,7 +100,7 @@ def saving_model(folder: Path) -> Iterator[None]:
 def publish(source: Path, target: Path) -> None:
     """Put a copy of a folder of files in the place of ``target``, whole or not at all.
 
-    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    Raises: `StoreError` when the disk is full, the folder cannot be written, or a file is a link that leaves it.
     """
     # Of a process that was killed meanwhile; who publishes holds the run folder.
     for left in target.parent.glob(f".{target.name}.*.partial"):
@@ -111,7 +111,7 @@ def publish(source: Path, target: Path) -> None:
         partial.mkdir(parents=True)
         for path in source.iterdir():
             # `copytree` tells a full disk in words only.
-            shutil.copy2(path, partial)
+            shutil.copy2(inside(source, path.name), partial / path.name)
         if target.exists():
             target.rename(old)
         partial.rename(target)
@@ -252,9 +252,10 @@ class StageFolder:
 def append_lines(path: Path, lines: Iterable[str]) -> None:
     """Add lines and flush them to disk; one that a kill cut short before ends where it is.
 
-    Raises: `StoreError` when the disk is full or the folder cannot be written.
+    Raises: `StoreError` when the disk is full, the folder cannot be written, or the file is a link.
     """
     try:
+        check_no_link(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as log:
             if log.tell() and not _ends_with_newline(path):
