@@ -53,7 +53,22 @@ def test_a_run_never_goes_among_other_files(tmp_path: Path) -> None:
     (tmp_path / "dataset").mkdir()
     with pytest.raises(StoreError, match=r"holds other files \(dataset\).*set run_folder"):
         check_run_folder(tmp_path)
-    (tmp_path / "stages").mkdir()
+    for own in ("stages", "stages/v-1", ".lock", "recipe.yaml"):
+        (tmp_path / own).mkdir()
+        with pytest.raises(StoreError, match="holds other files"):
+            check_run_folder(tmp_path)
+    # A finished run, also of a version without a lock.
+    StageFolder(tmp_path, "generate-2", fingerprint("x")).finish([], {})
+    check_run_folder(tmp_path)
+
+
+def test_a_run_that_was_killed_or_lost_its_stages_goes_on_in_its_folder(tmp_path: Path) -> None:
+    with working_in(tmp_path):
+        check_run_folder(tmp_path)
+    for name in (".0123456789abcdef.partial", ".DS_Store", "recipe.yaml", "stages", "timings.jsonl", "dataset"):
+        (tmp_path / name).mkdir()
+        check_run_folder(tmp_path)
+    (tmp_path / "stages").rmdir()
     check_run_folder(tmp_path)
 
 

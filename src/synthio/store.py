@@ -18,6 +18,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ R = TypeVar("R", bound=Record)
 #: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
 _COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
 _COMMANDS |= dict.fromkeys(("samples", "evaluate"), "evaluate t2a")
+#: As `StageFolder` names them.
+_STAGE_FOLDER = re.compile(r"[a-z]+(-\d+)?-[0-9a-f]{12}")
 
 
 def fingerprint(value: Any) -> str:
@@ -154,9 +157,14 @@ def check_run_folder(folder: Path) -> None:
     """
     try:
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        made = any(_STAGE_FOLDER.fullmatch(path.name) for path in (folder / "stages").glob("*"))
     except OSError as error:
         raise store_error(folder, error) from error
-    if names and not names & {".lock", "stages"}:
+    # The stages may have been deleted, to be made again.
+    made |= "timings.jsonl" in names and not names.isdisjoint({".lock", "recipe.yaml"})
+    # As a kill leaves a first run, before it has a stage.
+    begun = ".lock" in names and {name for name in names if not name.startswith(".")} <= {"recipe.yaml", "stages"}
+    if names and not made and not begun:
         raise StoreError(
             f"{folder}: holds other files ({some(sorted(names), most=3)}), which a run may write over; set run_folder "
             "to a folder that is new or empty"
