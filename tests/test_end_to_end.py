@@ -701,6 +701,17 @@ def test_the_dataset_is_not_written_through_a_link(link: str, tmp_path: Path) ->
     assert own.read_bytes() == b"mine"
 
 
+def test_a_clip_whose_id_leads_outside_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "clip.flac").write_bytes(b"sound")
+    for name in (str(tmp_path / "mine"), "../../mine"):
+        prompt = Prompt(id=name, clip_id="c", labels=("a",), text="a", duration_s=1.0)
+        candidate = Candidate(id=name, prompt_id=name, path="clip.flac", seed=1, sample_rate_hz=16_000)
+        verdict = Verdict(id=name, similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
+        with pytest.raises(StoreError, match="leaves"):
+            write_dataset([Accepted(prompt, candidate, verdict, tmp_path / "clip.flac")], tmp_path / "dataset")
+    assert [path.name for path in tmp_path.rglob("*.flac")] == ["clip.flac"]
+
+
 def test_a_dataset_of_clips_with_one_and_several_labels_loads(tmp_path: Path) -> None:
     """A text in one row and a list in the next was no column that any reader takes."""
     from datasets import load_dataset

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from synthio.api import generate_clip
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import RunConfig, T2AConfig
-from synthio.errors import BackendError
+from synthio.errors import BackendError, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
@@ -109,6 +109,12 @@ def test_finished_clips_are_not_made_again(flow_model: Path, tmp_path: Path) -> 
     candidates, _ = generate(settings, tmp_path, PROMPTS)
     assert len(candidates) == len(PROMPTS)
     assert {name: (folder.path / "audio" / name).stat().st_mtime_ns for name in stamp} == stamp
+
+
+def test_a_prompt_whose_id_leads_outside_is_refused(flow_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="leaves"):
+        generate(config(flow_model, tmp_path, 2), tmp_path, [PROMPTS[0].model_copy(update={"id": "../../../x"})])
+    assert not list(tmp_path.rglob("x.flac"))
 
 
 def test_what_the_model_refuses_is_recorded(v_model: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from PIL import Image
 from synthio import charts, formats, pages, results
 from synthio.config import CaptionConfig, RunConfig
 from synthio.errors import StoreError
+from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
 from synthio.records import (
     Candidate,
@@ -1078,3 +1079,19 @@ def test_before_is_the_loser_and_after_what_the_aligned_model_made(tmp_path: Pat
     (shown,) = results._before_after(run, {"c": Path("c.wav")})
     assert shown.base_audio == losers.path / "losers" / "c-0.flac"
     assert (shown.aligned_audio, shown.real_audio) == (aligned.path / "after" / "c-0.flac", Path("c.wav"))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../key"])
+def test_a_record_that_names_a_file_outside_its_stage_is_refused(path: str, tmp_path: Path) -> None:
+    """Any file was copied into the dataset and the report of a run folder that came from elsewhere."""
+    judged = judged_round(tmp_path, {"bell": ["accepted"]})
+    judged = dataclasses.replace(judged, candidates=(judged.candidates[0].model_copy(update={"path": path}),))
+    with pytest.raises(StoreError, match="leaves"):
+        synthetic_clips([judged])
+    with pytest.raises(StoreError, match="leaves"):
+        results._sample(judged, 0, {"c": Path("c.wav")})
+    stage = StageFolder(tmp_path, "align", "k")
+    pair = PreferencePair(id="p", clip_id="c", prompt="", loser_path=path, duration_s=1, held_out=True)
+    stage.finish([pair], {"after": ["p"]})
+    with pytest.raises(StoreError, match="leaves"):
+        results._before_after(finished_run(tmp_path, align_folder=stage, losers_folder=stage), {"c": Path("c.wav")})

@@ -243,6 +243,15 @@ def test_inside_refuses_links_that_leave_the_folder(tmp_path: Path) -> None:
         inside(folder, "out/x")
 
 
+def test_a_file_of_a_stage_is_named_as_the_run_folder_was(tmp_path: Path) -> None:
+    """The report keeps what it measured by the path below the run folder, which may be reached by a link."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    assert stage(tmp_path / "link").file("audio/x.flac") == tmp_path / "link/stages/caption-abc/audio/x.flac"
+    with pytest.raises(StoreError, match="leaves"):
+        stage(tmp_path / "link").file("../x")
+
+
 @unhurried
 @given(st.lists(st.text(string.ascii_letters + " .-é", min_size=1, max_size=8), min_size=1, max_size=4))
 def test_inside_is_what_it_says(parts: list[str]) -> None:

@@ -88,6 +88,6 @@ def _write_batch(batch: Sequence[Wanted], generator: TextToAudio, folder: StageF
             continue
         rate_hz = generator.sample_rate_hz
         cut = audio.fit(made, max(1, round(one.duration_s * rate_hz)))
-        write_generated(folder.path / one.path, cut, rate_hz, one.recorded_rate_hz or rate_hz)
+        write_generated(folder.file(one.path), cut, rate_hz, one.recorded_rate_hz or rate_hz)
         refused.append(None)
     return refused

@@ -534,7 +534,7 @@ def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
     from synthio.stages.dataset import Accepted
 
     return [
-        Accepted(prompt, candidate, verdict, r.generated.path / candidate.path)
+        Accepted(prompt, candidate, verdict, r.generated.file(candidate.path))
         for r in rounds
         for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
         if verdict.accepted and candidate.path is not None

@@ -213,7 +213,7 @@ def _gate(run: FinishedRun) -> report.Gate | None:
 def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleClip:
     prompt, candidate, verdict = r.prompts[index], r.candidates[index], r.verdicts[index]
     return report.SampleClip(
-        audio=None if candidate.path is None else r.generated.path / candidate.path,
+        audio=None if candidate.path is None else r.generated.file(candidate.path),
         labels=prompt.labels,
         caption=prompt.text,
         similarity=verdict.similarity,
@@ -251,8 +251,8 @@ def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[report.
     return [
         report.BeforeAfter(
             prompt=pairs[name].prompt,
-            base_audio=run.losers_folder.path / pairs[name].loser_path,
-            aligned_audio=folder.path / f"after/{name}.flac",
+            base_audio=run.losers_folder.file(pairs[name].loser_path),
+            aligned_audio=folder.file(f"after/{name}.flac"),
             real_audio=sources[pairs[name].clip_id],
             seed=derive_seed(run.config.seed, "loser", name),
         )

@@ -204,6 +204,12 @@ class StageFolder:
         self.stage, self.key = stage, key
         self.path = root / "stages" / f"{stage}-{key}"
 
+    def file(self, name: str) -> Path:
+        """A file of the stage, by the name that a record gives it. Raises: `StoreError` for one that lies elsewhere."""
+        # Not what `inside` returns: whoever reaches the run folder by a link goes on doing so.
+        inside(self.path, name)
+        return self.path / name
+
     @property
     def done(self) -> bool:
         """Whether the stage is complete."""

@@ -101,7 +101,7 @@ def make_pairs(
                 if isinstance(samples, str):
                     refused[pair.id] = samples
                     continue
-                write_generated(folder.path / pair.loser_path, samples, generator.sample_rate_hz, limit_hz)
+                write_generated(folder.file(pair.loser_path), samples, generator.sample_rate_hz, limit_hz)
             folder.append(pair for pair in batch if pair.id not in refused)
             advance(len(batch))
             return batch
@@ -182,7 +182,7 @@ def _generate_after(
             continue
         made.append(pair.id)
         # As the loser that it is heard beside.
-        path = folder.path / f"after/{pair.id}.flac"
+        path = folder.file(f"after/{pair.id}.flac")
         write_generated(path, samples, generator.sample_rate_hz, recorded_rate_hz(clips))
     return made
 
@@ -246,7 +246,7 @@ def _encode_all(
             if name in winners:
                 heard = audio.load_start(Path(clip.path), clip.duration_s, rate_hz)
             else:
-                loser = audio.load_generated(folder.path / pair.loser_path, rate_hz)
+                loser = audio.load_generated(folder.file(pair.loser_path), rate_hz)
                 heard = audio.crop(loser, clip.duration_s, rate_hz)
             latents = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)

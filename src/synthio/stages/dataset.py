@@ -11,7 +11,7 @@ from pathlib import Path
 
 from synthio.errors import StoreError
 from synthio.records import Candidate, Prompt, Verdict
-from synthio.store import check_no_link, replacing, write_text
+from synthio.store import check_no_link, inside, replacing, write_text
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Accepted:
 def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
     """Make ``folder`` hold exactly the accepted clips; `load_dataset("audiofolder", data_dir=...)` reads it.
 
-    Raises: `StoreError` when the folder cannot be written, or is a link.
+    Raises: `StoreError` when the folder cannot be written, or is a link, and for a clip whose id leads out of it.
     """
     wanted = {f"{item.candidate.id}.flac": item for item in accepted}
     audio = folder / "audio"
+    for name in wanted:
+        inside(audio, name)
     try:
         check_no_link(folder)
         check_no_link(audio)
