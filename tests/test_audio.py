@@ -288,6 +288,27 @@ def test_a_header_with_an_absurd_length_is_refused_at_no_cost(tmp_path: Path, le
         audio.load(write_bytes(path, bytes(content)), RATE_HZ)
 
 
+def test_a_header_with_an_absurd_rate_is_refused_at_no_cost(tmp_path: Path) -> None:
+    """100 million frames were taken for 0.1 s."""
+    path = wav(tmp_path / "x.wav", tone())
+    content = path.read_bytes().replace(RATE_HZ.to_bytes(4, "little"), (10**9).to_bytes(4, "little"))
+    for read in (lambda: audio.load(path, RATE_HZ), lambda: audio.measure(path, 1.0), lambda: audio.duration_s(path)):
+        write_bytes(path, content)
+        with pytest.raises(DataError, match="says 1000000000 Hz; expected at most 4000000; encode it again"):
+            read()
+
+
+def test_many_channels_need_little_more_memory_than_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    sf.write(str(path), np.broadcast_to(noise(60.0)[:, None], (60 * RATE_HZ, 16)), RATE_HZ, subtype="PCM_16")
+    tracemalloc.start()
+    mono, _ = audio.decode(path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.allclose(mono, noise(60.0), atol=1e-4)
+    assert peak_bytes < 4 * mono.nbytes
+
+
 def test_files_below_a_folder(tmp_path: Path) -> None:
     for name in ("b/c.wav", "b/._c.wav", "b/__MACOSX/d.wav", "a.FLAC", "notes.txt"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,8 @@ _CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should b
 _OGG_CUT = "Junk after the last page"
 #: No codec packs more into a byte: FLAC's silence is about 6 000 frames.
 _MOST_FRAMES_PER_BYTE = 10_000
+#: Bat detectors and hydrophones stay below. A header that says more would make a few seconds of any length.
+_MOST_RATE_HZ = 4_000_000
 _BLOCK_FRAMES = 1 << 18
 #: Resampling looks ahead: with this much more of a file, the result is that of the whole to the last bit.
 _AHEAD_S = 2.0
@@ -215,6 +217,8 @@ def _opened(path: Path) -> Iterator[_Forward]:
         with _Forward(str(path)) as file:
             if not sf.SoundFile.seekable(file) or file.frames > _MOST_FRAMES_PER_BYTE * path.stat().st_size:
                 raise OverflowError
+            if file.samplerate > _MOST_RATE_HZ:
+                raise DataError(f"{path}: says {file.samplerate} Hz; expected at most {_MOST_RATE_HZ}; encode it again")
             yield file
     except (MemoryError, OverflowError, ValueError) as error:
         raise DataError(f"{path}: promises more audio than memory holds, or no length; encode it again") from error
@@ -231,10 +235,14 @@ def _why(error: Exception) -> str:
 
 
 def _mono(file: _Forward, frames: int) -> Waveform:
-    """The next ``frames`` at most, ``(samples,)``."""
+    """The next ``frames`` at most, ``(samples,)``; mixed piece by piece, whatever the number of channels."""
+    wanted, pieces = max(1, _BLOCK_FRAMES // file.channels), [np.zeros(0, np.float32)]
     with np.errstate(invalid="ignore", over="ignore"):
-        mixed: Waveform = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
-    return mixed
+        while frames and (len(pieces) == 1 or pieces[-1].size == wanted):
+            wanted = min(wanted, frames)
+            frames -= wanted
+            pieces.append(file.read(wanted, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32))
+    return np.concatenate(pieces)
 
 
 def _blocks(file: _Forward, first: int) -> Iterator[Waveform]:
