@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import unicodedata
 from collections import Counter
@@ -557,6 +558,13 @@ def test_a_table_beside_one_folder_of_audio_is_named(tmp_path: Path) -> None:
     table(root / "labels.csv", "path,label\naudio/a.wav,dog\naudio/b.wav,cat\n")
     with pytest.raises(DataError, match=r"one class 'audio'.*did you mean data.path=.*labels.csv"):
         read(root)
+
+
+def test_a_pipe_beside_one_folder_of_audio_is_no_table(tmp_path: Path) -> None:
+    """Nobody writes into it: reading never ended."""
+    root = files(tmp_path / "flat", "audio/a.wav", "audio/b.wav")
+    os.mkfifo(root / "labels.csv")
+    assert len(read(root)) == 2
 
 
 def test_tables_as_programs_write_them(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> N
 def _is_table(path: Path, config: DataConfig) -> bool:
     """Whether it is a table of clips."""
     try:
-        return path.suffix.lower() in _TABLES and any(config.path_column in row for row in parse(path))
+        return (
+            path.suffix.lower() in _TABLES and path.is_file() and any(config.path_column in row for row in parse(path))
+        )
     except DataError:
         return False
 
