@@ -320,6 +320,9 @@ def damaged(path: Path, **changes: str) -> Path:
         ({"value": "nan"}, "line 2: value"),
         ({"value": ""}, "line 2: value is None"),
         ({"metric": "F2"}, "metric is 'F2'"),
+        # Too large for a median, and for a sum.
+        ({"n_added": "1" + 400 * "0"}, r"n_added is '10+': Input should be less than or equal to 1000000000000"),
+        ({"train_s": "1e308"}, "train_s is '1e308'"),
         ({"extra": "1"}, r"unknown: \['extra'\]"),
     ],
 )

@@ -16,8 +16,10 @@ from synthio.store import write_text
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 # A mean of ones can exceed 1 by rounding, and hours of training must not be lost to that.
 _Fraction = Annotated[float, Field(ge=0, le=1 + 1e-9)]
-_Count = Annotated[int, Field(ge=0)]
-_Seconds = Annotated[float, Field(ge=0)]
+# Above any bench, and small enough to be computed with.
+_MOST = 10**12
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Seconds = Annotated[float, Field(ge=0, le=_MOST)]
 
 
 class Result(BaseModel):
@@ -26,7 +28,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: _Name
-    n: Annotated[int, Field(ge=1)]
+    n: Annotated[int, Field(ge=1, le=_MOST)]
     """Real training clips that the arms may use."""
     arm: _Name
     seed: int
