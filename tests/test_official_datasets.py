@@ -674,6 +674,25 @@ class TestUnpacking:
         assert unpack(tmp_path / name, out) == 4
         assert {path.name: path.read_bytes() for path in out.iterdir()} == contents
 
+    @pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz", "link in a.tar.gz"])
+    def test_a_damaged_archive_leaves_what_stood_there(self, kind: str, tmp_path: Path) -> None:
+        """A README of the user's was written over, and then removed with the rest."""
+        content, name = np.random.default_rng(0).bytes(50_000), kind.rpartition(" ")[2]
+        write(tmp_path / "x" / "README.md", "theirs, which is longer")
+        if kind.startswith("link"):
+            (tmp_path / "x" / "README.md").unlink()
+            (tmp_path / "x" / "README.md").symlink_to("z.bin")
+        (tmp_path / "x" / "z.bin").write_bytes(content)
+        archive = pack(tmp_path / "x", tmp_path / name, top=False)
+        damaged = bytearray(archive.read_bytes())
+        damaged[len(damaged) // 2] ^= 4
+        archive.write_bytes(damaged)
+        mine = write(tmp_path / "out" / "README.md", "mine")
+        with pytest.raises(DataError, match="cannot be unpacked"):
+            unpack(archive, tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["README.md"]
+        assert mine.read_text() == "mine" and not mine.is_symlink()
+
     @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
     def test_unpacking_again_writes_only_what_is_missing(self, name: str, tmp_path: Path) -> None:
         write(tmp_path / "x" / "a.txt", "aaa")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from synthio.config import DataConfig
 from synthio.datasets import read_rows
@@ -110,13 +111,16 @@ def unpack(path: Path, target: Path) -> int:
     """Unpack a tar or zip into ``target``; nothing is ever written outside. Returns: how many files were written.
 
     Raises: `DataError` for a damaged archive, one with a password, or one with a member that leaves ``target``; what
-    was written of it is removed, since a file of the right size is taken for whole the next time.
+    was written of it is removed, since a file of the right size is taken for whole the next time, and what stood there
+    before (a file of another size is replaced) is put back.
     """
     target.mkdir(parents=True, exist_ok=True)
     count = 0
     try:
-        with ExitStack() as undo:
+        with TemporaryDirectory(prefix=".", dir=target) as aside, ExitStack() as undo:
             for file in _unzip(path, target) if path.suffix.lower() == ".zip" else _untar(path, target):
+                if file.is_file():
+                    undo.callback(file.rename(Path(aside) / str(count)).rename, file)
                 undo.callback(file.unlink, missing_ok=True)
                 count += 1
             undo.pop_all()
@@ -149,7 +153,7 @@ def _untar(path: Path, target: Path) -> Iterator[Path]:
             safe = tarfile.data_filter(member, str(target))
             if safe.isfile() and _is_there(target / safe.name, safe.size):
                 continue
-            if safe.isfile():
+            if not safe.isdir():
                 yield target / safe.name
             archive.extract(member, target, filter="data")
         # Its end mark comes before the checksum of what it is packed with.
