@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,14 @@ from pathlib import Path
 import pytest
 
 from synthio.backends import pocket
+from synthio.backends.audio_llm import TransformersCaptioner
+from synthio.backends.clap import load_clap
+from synthio.backends.classifier import find_classifier
 from synthio.backends.identity import check_model, local_folder, model_content, model_identity
+from synthio.backends.local_llm import LocalLanguageModel
+from synthio.config import ClapConfig
 from synthio.errors import ModelError
+from synthio.progress import Reporter
 
 
 def model(folder: Path, weights: bytes = b"weights") -> Path:
@@ -157,6 +164,32 @@ def test_a_gated_model_is_told_from_a_wrong_name(gated_hub: str, tmp_path: Path)
     advice = "it is gated: accept its licence at https://huggingface.co/owner/name, then `hf auth login`"
     assert [advice in line for line in told] == [True] * 5
     assert not any("the name and the network" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda model: load_clap(ClapConfig(model=model, device="cpu"), Reporter()),
+        find_classifier,
+        lambda model: LocalLanguageModel(model, None, "cpu", 1, Reporter()),
+        lambda model: TransformersCaptioner(model, None, "cpu", 1, Reporter()),
+    ],
+    ids=["clap", "classifier", "language model", "captioner"],
+)
+def test_code_of_a_model_is_neither_run_nor_asked_about(
+    load: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers asked on the terminal, in the midst of a progress bar, and advised a setting that is not here."""
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
+    kinds = ("Config", "Model", "ModelForCausalLM", "ModelForAudioClassification")
+    auto_map = {f"Auto{kind}": f"own.{kind}" for kind in kinds}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto_map}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelError, match="never runs.* choose a model of a family that is in transformers") as caught:
+        load(str(tmp_path))
+    assert "trust_remote_code" not in str(caught.value)
+    assert not asked and not (tmp_path / "ran").exists()
 
 
 def build(built: list[Path], folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package
 from synthio.calls import Answer
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -81,22 +81,24 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
 
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
         kinds = [k for k in (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM) if type(config) in k._model_mapping]
-        processor = AutoProcessor.from_pretrained(source, revision=revision) if kinds else None
+        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False) if kinds else None
         if processor is None or not hasattr(processor, "feature_extractor"):
             raise ModelError(
                 f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
-        model = kinds[0].from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+        model = kinds[0].from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
     except ImportError as error:
         cure = "install it, or use caption.kind=clap"
         raise missing_package(f"caption.model {source!r}", error, cure) from error
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"caption.model {source!r} cannot be loaded ({error}); {loading_advice('caption', source, error)}, "
-            "or use caption.kind=clap"
+            f"caption.model {source!r} cannot be loaded ({loading_reason(error)}); "
+            f"{loading_advice('caption', source, error)}, or use caption.kind=clap"
         ) from error
     return processor, model.to(device).eval()

@@ -14,7 +14,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason
 from synthio.calls import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
@@ -103,17 +103,17 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
     device = resolve_device(config.device)
     source = str(pocket.clap_folder()) if config.model == "pocket" else config.model
     try:
-        kind = AutoConfig.from_pretrained(source, revision=config.revision).model_type
+        kind = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False).model_type
         if kind != "clap":
             raise ModelError(
                 f"clap.model {source!r} is a {kind!r} model; expected `clap`, such as laion/clap-htsat-unfused"
             )
         model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
-        extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision)
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
+        extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"clap.model {source!r} cannot be loaded ({error}); {loading_advice('clap', source, error)}, "
-            "or use clap.model=pocket"
+            f"clap.model {source!r} cannot be loaded ({loading_reason(error)}); "
+            f"{loading_advice('clap', source, error)}, or use clap.model=pocket"
         ) from error
     return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

@@ -29,7 +29,16 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import LOADING_ERRORS, check_model, gated_advice, is_gated, local_folder
+from synthio.backends.identity import (
+    LOADING_ERRORS,
+    check_model,
+    gated_advice,
+    is_gated,
+    loading_advice,
+    loading_reason,
+    local_folder,
+    needs_code,
+)
 from synthio.backends.quiet import quiet
 from synthio.errors import DataError, ModelError
 from synthio.recipes import user_path
@@ -80,7 +89,7 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
     """
     location = _locate(model)
     try:
-        config = AutoConfig.from_pretrained(location, revision=revision)
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise _unreadable(model, location, error) from error
     if type(config) not in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
@@ -90,10 +99,11 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
             "choose another train.model"
         )
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision)
+        extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"{model}: has no usable feature extractor; expected preprocessor_config.json beside config.json: {error}"
+            f"{model}: has no usable feature extractor; expected preprocessor_config.json beside config.json: "
+            f"{loading_reason(error)}"
         ) from error
     bins, expected = getattr(extractor, "num_mel_bins", None), getattr(config, "num_mel_bins", None)
     if _is_ast(config) and bins != expected:
@@ -117,6 +127,8 @@ def _locate(model: str) -> str:
 
 
 def _unreadable(model: str, location: str, error: Exception) -> ModelError:
+    if needs_code(error):
+        return ModelError(f"{model}: {loading_reason(error)}; {loading_advice('train', model, error)}")
     if Path(location).is_dir():
         return ModelError(f"{model}: config.json cannot be used: {error}")
     if is_gated(error):
@@ -227,6 +239,7 @@ def load_classifier(
                 output_loading_info=True,
                 use_safetensors=True,
                 dtype=torch.float32,
+                trust_remote_code=False,
             )
         except LOADING_ERRORS as error:
             raise ModelError(f"{source.location}: weights cannot be loaded (expected safetensors): {error}") from error
@@ -329,7 +342,7 @@ def load_trained(folder: str) -> TrainedClassifier:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
         with quiet("transformers"):
             model = AutoModelForAudioClassification.from_pretrained(
-                source.location, use_safetensors=True, dtype=torch.float32
+                source.location, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
             )
     except LOADING_ERRORS as error:
         raise ModelError(f"{folder}: cannot be loaded: {error}") from error

@@ -64,10 +64,22 @@ def loading_advice(key: str, model: str, error: Exception) -> str:
 
     if is_gated(error):
         return gated_advice(model)
+    if needs_code(error):
+        return "choose a model of a family that is in transformers"
     no_weights = SAFE_WEIGHTS_NAME in str(error)
     if local_folder(model) is not None:
         return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
     return missing_weights_advice(key) if no_weights else "check the name and the network"
+
+
+def needs_code(error: Exception) -> bool:
+    """Whether a model is no family of transformers: it comes with code, which is never run or asked about."""
+    return "trust_remote_code" in str(error)
+
+
+def loading_reason(error: Exception) -> str:
+    """Why a model cannot be loaded; where it `needs_code`, transformers would advise a setting that is not here."""
+    return "it needs code that comes with it, which Synthio never runs" if needs_code(error) else str(error)
 
 
 def is_gated(error: BaseException) -> bool:

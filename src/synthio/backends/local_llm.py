@@ -18,7 +18,7 @@ import torch
 
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package, model_identity
+from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
 from synthio.backends.llm import Reply, Request, finished_object
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -238,7 +238,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
     # Half precision is slow or inexact on CPUs; accelerators run the checkpoint's own type.
     dtype = torch.float32 if device.type == "cpu" else "auto"
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         if type(config) not in AutoModelForCausalLM._model_mapping:
             raise ValueError(f"a {config.model_type!r} model does not continue text")
         if config.model_type in _HEARS_PADDING:
@@ -246,15 +246,17 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 f"language model {source!r}: replies of a {config.model_type!r} model depend on what else is asked in "
                 "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
     except ImportError as error:
         cure = "install it, or choose another imagine.model"
         raise missing_package(f"language model {source!r}", error, cure) from error
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"language model {source!r} cannot be loaded: {error}. Expected `pocket`, or a folder or hub id of a "
-            "transformers causal language model with safetensors weights and a tokenizer; "
+            f"language model {source!r} cannot be loaded: {loading_reason(error)}. Expected `pocket`, or a folder "
+            "or hub id of a transformers causal language model with safetensors weights and a tokenizer; "
             f"{loading_advice('imagine', source, error)}"
         ) from error
     return tokenizer, model.to(device).eval()
