@@ -148,12 +148,12 @@ def endpoint(server: EndpointServer, **changes: Any) -> EndpointConfig:
 
 
 def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
-    with EndpointServer(lambda body, earlier: chat(" A flute\n plays. ", 7, 3)) as server:
+    with EndpointServer(lambda body, earlier: chat(" A b, the flute\n plays. ", 7, 3)) as server:
         captioner = EndpointCaptioner(endpoint(server, price_per_million_output_tokens=1e6), Reporter())
-        found = captioner.caption([tone(), tone(0.2)], [('the "flute"',), ("a_b",)])
-    assert found == [ChatAnswer("A flute plays.", None, 7, 3, 3.0)] * 2
+        found = captioner.caption([tone(), tone(0.2)], [('the "flute"', "flute"), ("a_b",)])
+    assert found == [ChatAnswer("A b, the flute plays.", None, 7, 3, 3.0)] * 2
     by_text = {seen.text: seen for seen in server.seen}
-    assert any('"the \\"flute\\""' in text for text in by_text)
+    assert any('"the \\"flute\\" and flute"' in text for text in by_text)
     lengths = []
     for seen in server.seen:
         part = next(p for p in seen.body["messages"][0]["content"] if p["type"] == "input_audio")
@@ -162,6 +162,22 @@ def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
         assert np.abs(samples).max() == pytest.approx(0.9, abs=0.01)
         lengths.append(len(samples))
     assert sorted(lengths) == [3200, 8000]
+
+
+@pytest.mark.parametrize(
+    ("said", "ends", "why"),
+    [
+        ("I'm sorry, but I can't listen to audio.", "stop", "it names no label: I'm sorry, but I can't listen"),
+        ("A flute plays a long and", "length", "cut after 5 tokens"),
+        ("<think>A flute? The user wants one sentence.", "length", "before the answer began"),
+    ],
+)
+def test_a_refusal_and_half_a_sentence_are_no_captions(said: str, ends: str, why: str) -> None:
+    message = {"role": "assistant", "content": said}
+    body = {**json.loads(chat("").body), "choices": [{"index": 0, "finish_reason": ends, "message": message}]}
+    with EndpointServer(lambda body_, earlier: Response(body=json.dumps(body).encode())) as server:
+        (found,) = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])
+    assert found.text is None and why in str(found.failed)
 
 
 def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:

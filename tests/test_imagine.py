@@ -104,6 +104,8 @@ def components(clips: Sequence[Clip]) -> list[Components]:
         ("笛", "高い笛の音", True),
         ('say "hi"', 'they say "hi" twice', True),
         ("c++", "a c++ sound", True),
+        ("crow's caw", "a crow\u2019s caw", True),
+        ("hi-hat", "a crisp hi\u2011hat", True),
         ("_", "anything", False),
     ],
 )

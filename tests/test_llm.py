@@ -306,6 +306,7 @@ def test_objects_are_found_inside_prose_and_fences() -> None:
     assert json_object('{"a": "{}\\u12') is None
     assert json_object("{'a': 1} and {\"a\": 2}") == {"a": 2}
     assert json_object("no object") is None
+    assert json_object(f'{{"caption": {"9" * 5_000}}}') is None
     assert json_object("[1, 2]") is None
     assert json_object("{" * 100_000) is None
     assert finished_object('{"caption": null} and more', ["caption"]) is not None
@@ -422,7 +423,8 @@ def test_a_wrong_key_stops_and_names_the_variable_and_the_reason() -> None:
 
 
 def test_a_wrong_model_stops_and_names_it() -> None:
-    with EndpointServer(always(error(404))) as server, pytest.raises(BackendError, match=r"'m'.*endpoint\.model"):
+    wrong = pytest.raises(BackendError, match=r"'m'.*no endpoints found.*endpoint\.model")
+    with EndpointServer(always(error(404, "no endpoints found"))) as server, wrong:
         EndpointLanguageModel(config(server), Reporter()).complete([request()])
 
 
@@ -450,7 +452,6 @@ def message(content: Any) -> Response:
         completion(choices=["x"]),
         completion(choices={"0": "x"}),
         completion(choices=7),
-        completion(usage={"prompt_tokens": {"of": 1}}),
         message(7),
         message(["x"]),
         message([None]),
@@ -464,6 +465,55 @@ def test_completions_of_another_shape_are_recorded_and_stop_nothing(odd: Respons
         replies = model.complete([request(0), request(1)])
     assert "no chat completion" in (replies[0].failed or "")
     assert replies[1].text == "{}"
+
+
+@pytest.mark.parametrize("tokens", ["n/a", {"of": 1}, -1, True, None, 2**60], ids=str)
+def test_an_odd_count_of_tokens_costs_no_answer(tokens: Any) -> None:
+    odd = completion(usage={"prompt_tokens": tokens, "completion_tokens": 3})
+    with EndpointServer(always(odd)) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert (reply.text, reply.input_tokens, reply.output_tokens) == ("{}", int(tokens is True), 3)
+
+
+@pytest.mark.parametrize("number", ["1e999", "9" * 5_000, "[" * 200_000], ids=["infinite", "long", "deep"])
+def test_what_no_json_reader_reads_costs_one_answer(number: str) -> None:
+    bad = Response(body=chat("{}").body.replace(b'"prompt_tokens": 10', b'"prompt_tokens": ' + number.encode()))
+    with EndpointServer(lambda body, earlier: bad if earlier == 0 else chat("{}")) as server:
+        replies = EndpointLanguageModel(config(server, concurrency=1), Reporter()).complete([request(0), request(1)])
+    assert replies[0].text == "{}" if number == "1e999" else replies[0].failed
+    assert replies[1].text == "{}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '<think>They want {"caption": "..."}. A draft: {"caption": "a loud dog"}.</think>{"caption": "a dog"}',
+        'They want {"caption": <text>}.</think>\n{"caption": "a dog"}',
+        '{"caption": "a cat"} - no, that is no dog. {"caption": "a dog"}',
+        '{"caption": "a dog", "reason": "as asked"}',
+        'So:\n```json\n{\n  "caption": "a dog",\n}\n```',
+        '{"caption": {"caption": "..."',
+    ],
+    ids=["thoughts", "thoughts without a beginning", "draft", "more keys", "comma", "broken"],
+)
+def test_of_an_answer_the_last_object_with_the_keys_is_taken(written: str) -> None:
+    with EndpointServer(always(chat(written))) as server:
+        text = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0].text
+    assert text == ('{"caption": "a dog"}' if "dog" in written else written)
+
+
+def test_thoughts_that_never_end_are_no_answer() -> None:
+    with EndpointServer(always(chat('<think>{"caption": "a dog"}'))) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert (reply.text, reply.failed) == (None, "the answer is empty: no text")
+
+
+def test_an_answer_may_be_the_arguments_of_a_tool() -> None:
+    function = {"name": "answer", "arguments": '{"caption": "a dog"}'}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+    with EndpointServer(always(completion(choices=[{"index": 0, "message": said}]))) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert reply.text == '{"caption": "a dog"}'
 
 
 def test_text_comes_in_parts_and_with_halved_characters(tmp_path: Path) -> None:
@@ -621,6 +671,30 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "***" in str(reply.failed)
 
 
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("http://gpu-box:8000/v1", True),
+        ("http://gpu.local:8000/v1", True),
+        ("http://192.168.1.7:8000/v1", True),
+        ("http://[fd00::1]/v1", True),
+        ("https://api.example.org/v1", True),
+        ("http://api.example.org/v1", False),
+        ("http://8.8.8.8/v1", False),
+    ],
+)
+def test_a_key_goes_unencrypted_only_where_one_is_at_home(
+    address: str, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-secret")
+    asked = EndpointConfig(base_url=address, api_key_variable=KEY_VARIABLE)
+    if sent:
+        check_key(asked)
+    else:
+        with pytest.raises(ConfigError, match=f"{KEY_VARIABLE}.*unencrypted.*https"):
+            check_key(asked)
+
+
 def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(ConfigError, match=KEY_VARIABLE):
@@ -701,6 +775,8 @@ def test_a_key_that_cannot_be_one_stops_a_run_before_it_starts(small_data: Path,
         ("http://local\nhost/v1", "line break"),
         ("http://local\x00host/v1", "line break"),
         ("http://local host/v1", "line break"),
+        ("http://user:sk-secret@h.example:1/v1", "api_key_variable"),
+        ("https://h/v1?api_key=sk-secret", "api_key_variable"),
     ],
     ids=ascii,
 )
@@ -709,7 +785,7 @@ def test_an_address_that_cannot_be_one_is_a_problem_of_the_recipe(address: str, 
         validate({"data": {"path": "x"}, "imagine": {"endpoint": {"base_url": address}}}, RunConfig, "recipe")
 
 
-@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://user:pass@h.example:1/v1?a=b"])
+@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://h.example:1/v1/"])
 def test_an_address_stays_as_it_was_written(address: str) -> None:
     assert EndpointConfig(base_url=address).base_url == address
 

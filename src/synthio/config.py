@@ -207,6 +207,9 @@ def _address(url: str) -> str:
         raise ValueError(f"{error}; {example}") from error
     if not host:
         raise ValueError(f"has no host; {example}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # The client would put the path behind them, and an address is shown and kept.
+        raise ValueError(f"has a user, a ? or a #; put a key into the variable that api_key_variable names; {example}")
     return url
 
 

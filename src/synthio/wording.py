@@ -15,6 +15,10 @@ MAX_PHRASE_WORDS = 10
 _AROUND = " in the background"
 
 
+#: Typographic apostrophes and hyphens, as chat models write them, that NFKC leaves as they are.
+_PLAIN = str.maketrans({**dict.fromkeys("\u2018\u2019", "'"), **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-")})
+
+
 class AnswerError(ValueError):
     """An answer of a language model that does not do; the message tells the model what to change."""
 
@@ -26,8 +30,8 @@ def clean(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """For comparing texts: compatibility form, case, hyphens and underscores do not count."""
-    return unicodedata.normalize("NFKC", clean(readable(text))).casefold()
+    """For comparing texts: compatibility form, case, hyphens, underscores and the form of apostrophes do not count."""
+    return unicodedata.normalize("NFKC", clean(readable(text.translate(_PLAIN)))).casefold()
 
 
 def article(noun: str) -> str:

@@ -7,6 +7,7 @@ and waits as long as ``Retry-After`` says.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import re
 from collections.abc import Coroutine, Iterator, Sequence
@@ -39,6 +40,10 @@ _NAMES = {
 }
 #: Parts of an error's body that repeat what was sent, where any word may stand.
 _ECHOES = frozenset({"input", "ctx"})
+#: What a model that thinks aloud writes before its answer, to its end where there is one.
+_THOUGHTS = re.compile(
+    r"\A.*</(think|thinking|thought|reasoning)>|\A\s*<(think|thinking|thought|reasoning)>.*", re.DOTALL
+)
 #: Codes of a refusal that is of this one request's text.
 _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "data_inspection_failed"})
 
@@ -122,7 +127,7 @@ class ChatEndpoint:
                 return ChatAnswer(None, self._reason(error), fault="either")
             except openai.APIStatusError as error:
                 return ChatAnswer(None, self._reason(error), fault=_fault(error))
-            except (openai.OpenAIError, ValueError) as error:
+            except (openai.OpenAIError, ValueError, RecursionError) as error:
                 return ChatAnswer(None, self._reason(error))
             except (AttributeError, KeyError, IndexError, TypeError) as error:
                 # The client hands on what a server sends without checking that it is a completion.
@@ -159,8 +164,7 @@ class ChatEndpoint:
 
     def _answer(self, completion: Any) -> ChatAnswer:
         usage = getattr(completion, "usage", None)
-        input_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
-        output_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
+        input_tokens, output_tokens = (_count(getattr(usage, f"{of}_tokens", 0)) for of in ("prompt", "completion"))
         cost = (
             input_tokens * self._config.price_per_million_input_tokens
             + output_tokens * self._config.price_per_million_output_tokens
@@ -168,8 +172,9 @@ class ChatEndpoint:
         if not (choices := getattr(completion, "choices", None)):
             raise TypeError(f"it has no choices: {getattr(completion, 'error', None) or completion!r}")
         message = choices[0].message
-        text = _text(getattr(message, "content", None))
-        failed = None if text else _writable(f"the answer is empty: {getattr(message, 'refusal', None) or 'no text'}")
+        text = _text(getattr(message, "content", None)) or _arguments(message)
+        said = self._shown(str(getattr(message, "refusal", None) or "no text"))
+        failed = None if text else f"the answer is empty: {said}"
         cut = None
         if choices[0].finish_reason == "length":
             allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
@@ -180,27 +185,46 @@ class ChatEndpoint:
     def _advice(self, error: Any) -> str:
         where = f"{self._config.base_url} answered {error.status_code}"
         if error.status_code == 404:
-            return f"{where} for model {self._config.model!r}: set endpoint.model to one that it serves; check base_url"
+            cure = "set endpoint.model to one that it serves; check base_url"
+            return f"{where} for model {self._config.model!r} ({self._reason(error)}): {cure}"
         variable = self._config.api_key_variable
         return f"{where} ({self._reason(error)}): put a valid key into the environment variable {variable}"
 
     def _reason(self, error: BaseException) -> str:
-        """One line; a server that repeats the key back must not get it into a manifest."""
+        """See `_shown`."""
         body = getattr(error, "body", None)
         # The client quotes OpenAI's form of an error only.
         said = [] if isinstance(body, dict) and isinstance(body.get("message"), str) else list(_strings(body))
-        text = " ".join(f"{type(error).__name__}: {'; '.join([str(error), *said])}".split())
-        shown = text if self._key == _NO_KEY else text.replace(self._key, "***")
+        return self._shown(f"{type(error).__name__}: {'; '.join([str(error), *said])}")
+
+    def _shown(self, text: str) -> str:
+        """One line; a server that repeats the key back must not get it into a manifest."""
+        line = " ".join(text.split())
+        shown = line if self._key == _NO_KEY else line.replace(self._key, "***")
         return _writable(shown)[:_MAX_REASON_CHARACTERS]
 
 
+def _count(tokens: object) -> int:
+    """What is counted for the costs alone, and must not cost an answer."""
+    return tokens if isinstance(tokens, int) and 0 <= tokens < 2**53 else 0
+
+
+def _arguments(message: Any) -> str:
+    """What some models answer a JSON schema with instead: the arguments of a call of a function."""
+    calls = getattr(message, "tool_calls", None) or []
+    return _text(calls[0].function.arguments) if calls else ""
+
+
 def _text(content: Any) -> str:
-    """The text of a message: a string, or that of its parts, as some servers send it. Raises: `TypeError`."""
+    """The text of a message, less thoughts before it: a string, or that of its parts, as some servers send it.
+
+    Raises: `TypeError`.
+    """
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if part.get("type", "text") == "text")
     if content is not None and not isinstance(content, str):
         raise TypeError(f"content is {type(content).__name__}; expected text")
-    return _writable(content or "")
+    return _THOUGHTS.sub("", _writable(content or ""), count=1).strip()
 
 
 def _writable(text: str) -> str:
@@ -220,6 +244,11 @@ def _key(config: EndpointConfig) -> str:
             f"the environment variable {config.api_key_variable} holds characters that no key has (a line break, or "
             "quotes of a word processor); set it again, plain"
         )
+    if key and not (config.base_url.startswith("https:") or _is_at_home(config)):
+        raise ConfigError(
+            f"the key in the environment variable {config.api_key_variable} would go to {config.base_url} unencrypted; "
+            "use its https:// address, or unset the variable"
+        )
     if key:
         return key
     if _is_local(config):
@@ -232,6 +261,15 @@ def _key(config: EndpointConfig) -> str:
 
 def _is_local(config: EndpointConfig) -> bool:
     return urlsplit(config.base_url).hostname in _LOCAL_HOSTS
+
+
+def _is_at_home(config: EndpointConfig) -> bool:
+    """On this machine or in its network, by the address alone."""
+    host = urlsplit(config.base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".lan", ".internal", ".localhost"))
 
 
 def _fault(error: APIStatusError) -> Literal["call", "refused", "server"]:

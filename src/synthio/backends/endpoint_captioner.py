@@ -10,11 +10,13 @@ from typing import Any
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
-from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint
 from synthio.calls import Answer
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
-from synthio.wording import clean
+from synthio.wording import clean, mentions
+
+_SHOWN_CHARACTERS = 100
 
 
 class EndpointCaptioner:
@@ -33,7 +35,16 @@ class EndpointCaptioner:
             _audio_call(waveform, self.sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)
         ]
-        return [replace(answer, text=clean(answer.text or "") or None) for answer in self._endpoint.chat(calls)]
+        return [_checked(answer, own) for answer, own in zip(self._endpoint.chat(calls), labels, strict=True)]
+
+
+def _checked(answer: ChatAnswer, labels: tuple[str, ...]) -> ChatAnswer:
+    """A sentence that was cut, or names no label as it was told to, as a refusal does, is no caption."""
+    text = clean(answer.text or "")
+    failed = answer.failed or answer.cut
+    if failed is None and not any(mentions(label, text) for label in labels):
+        failed = f"it names no label: {text[:_SHOWN_CHARACTERS]}"
+    return replace(answer, text=None if failed else text, failed=failed)
 
 
 def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...], max_tokens: int) -> ChatCall:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.backends.llm import Reply, Request
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
+
+_COMMA_BEFORE_END = re.compile(r",(?=\s*[}\]])")
+#: Braces in an answer that are looked at.
+_MOST_OBJECTS = 100
 
 
 class EndpointLanguageModel:
@@ -25,7 +33,36 @@ class EndpointLanguageModel:
 
         Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
         """
-        return list(self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests]))
+        answers = self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests])
+        return [
+            replace(answer, text=tidied(answer.text, request.schema)) if answer.text else answer
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+def tidied(text: str, schema: dict[str, Any]) -> str:
+    """The last JSON object that has all that ``schema`` requires, less what it does not know; else the text as it is.
+
+    Not every server holds a model to the schema: it drafts, adds a ``reason``, leaves a comma before the last brace.
+    """
+    required, known = set(schema.get("required", ())), schema.get("properties", {}).keys()
+    for form in (text, _COMMA_BEFORE_END.sub("", text)):
+        if whole := [found for found in _objects(form) if required and required <= found.keys()]:
+            return json.dumps({name: value for name, value in whole[-1].items() if name in known}, ensure_ascii=False)
+    return text
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Those that are in no other one, in order."""
+    decoder, end = json.JSONDecoder(strict=False), 0
+    for _ in range(_MOST_OBJECTS):
+        if (start := text.find("{", end)) < 0:
+            return
+        try:
+            found, end = decoder.raw_decode(text, start)
+            yield found
+        except (ValueError, RecursionError):
+            end = start + 1
 
 
 def _allowance(config: EndpointConfig) -> list[int]:

@@ -128,6 +128,9 @@ def json_object(text: str) -> dict[str, Any] | None:
             if not error.msg.startswith("Expecting property name") or text[start + 1 : error.pos].strip():
                 # It is an object, which goes on or is broken; what it holds is no answer.
                 return None
+        except ValueError:
+            # A number of more digits than Python reads.
+            return None
     return None
 
 
