@@ -372,6 +372,17 @@ def test_failed_requests_are_recorded_as_the_reason(tmp_path: Path) -> None:
     assert folder(tmp_path).summary()["usage"]["failed_requests"] == 2
 
 
+def test_a_model_is_told_of_its_own_answers_only(tmp_path: Path) -> None:
+    """What became of a request was put before it as the reason why its answer was refused."""
+    answers = iter(["", '{"caption": "an oboe"}', '{"caption": "a flute"}'])
+    with serve(lambda name, asked, seed: next(answers)) as server:
+        prompts = imagine(recipe(tmp_path, captions_per_clip=1), [clip(0)], model(server), folder(tmp_path))
+    assert [p.text for p in prompts] == ["a flute"]
+    assert ["refused" in seen.text for seen in server.seen] == [False, False, True]
+    assert "is empty" not in server.seen[1].text + server.seen[2].text
+    assert len({seen.body["seed"] for seen in server.seen}) == 3
+
+
 def test_synthetic_clips_have_label_sets_that_training_clips_have(tmp_path: Path) -> None:
     """Of heart sounds, 29 of 34 synthetic clips were labelled normal and with a disease."""
     sets = [("normal",)] * 6 + [("murmur",)] * 3 + [("murmur", "gallop")] * 3

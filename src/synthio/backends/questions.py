@@ -126,7 +126,8 @@ def ask(questions: Sequence[Question[A]], llm: LanguageModel, max_tries: int) ->
         spent += replies
         for index, reply in zip(list(refusals), replies, strict=True):
             outcomes[index] = _outcome(questions[index], reply, attempt)
-            refusals[index] = outcomes[index].failed
+            # Where nothing came back there is no answer to speak of.
+            refusals[index] = None if reply.text is None else outcomes[index].failed
             if outcomes[index].failed is None:
                 del refusals[index]
     return outcomes, spent
