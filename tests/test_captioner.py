@@ -433,6 +433,17 @@ def test_a_clip_that_failed_as_the_endpoint_went_down_is_asked_about_again(tmp_p
     assert not any(c.failed for c in captions)
 
 
+def test_an_outage_costs_no_clip_its_caption(tmp_path: Path) -> None:
+    """18 of 20 clips kept the label template for good, and the run went on."""
+    found = clips(tmp_path, 5)
+    limited = EndpointServer(lambda body, earlier: chat("a flute before") if earlier == 0 else error(429, "slow down"))
+    with limited as server, pytest.raises(BackendError, match=r"slow down.*resumes"):
+        run(tmp_path, found, EndpointCaptioner(endpoint(server, concurrency=1, max_retries=0), Reporter()))
+    with EndpointServer(lambda body, earlier: chat("a flute after")) as server:
+        captions, _ = run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter()))
+    assert not any(c.failed for c in captions)
+
+
 def test_tokens_that_an_earlier_version_counted_count(tmp_path: Path) -> None:
     """It noted seconds beside them."""
     found = clips(tmp_path, 1)

@@ -383,6 +383,18 @@ def test_a_model_is_told_of_its_own_answers_only(tmp_path: Path) -> None:
     assert len({seen.body["seed"] for seen in server.seen}) == 3
 
 
+def test_what_a_server_never_answers_is_asked_once_and_recorded(tmp_path: Path) -> None:
+    def script(body: Body, earlier: int) -> Response:
+        return error(400, "flagged") if "oboe" in str(body) else chat(plain(*read(body), body["seed"]))
+
+    with EndpointServer(script) as server:
+        clips = [clip(0), clip(1, ("oboe",))]
+        prompts = imagine(recipe(tmp_path, captions_per_clip=1), clips, model(server), folder(tmp_path))
+    assert [p.source for p in prompts] == ["llm", "top-up"]
+    assert "flagged" in str(prompts[1].failed)
+    assert len(server.seen) == 2
+
+
 def test_synthetic_clips_have_label_sets_that_training_clips_have(tmp_path: Path) -> None:
     """Of heart sounds, 29 of 34 synthetic clips were labelled normal and with a disease."""
     sets = [("normal",)] * 6 + [("murmur",)] * 3 + [("murmur", "gallop")] * 3

@@ -349,12 +349,51 @@ def test_429_waits_as_long_as_retry_after_says() -> None:
 def test_500_is_retried_and_then_recorded() -> None:
     with EndpointServer(lambda body, earlier: error(500) if earlier == 0 else chat("{}")) as server:
         assert EndpointLanguageModel(config(server), Reporter()).complete([request()])[0].text == "{}"
-    with EndpointServer(always(error(500, "it burns"))) as server:
-        reply = EndpointLanguageModel(config(server, max_retries=2), Reporter()).complete([request()])[0]
-    assert len(server.seen) == 3
-    assert reply.text is None
+    poison = "flute" * 2
+    with EndpointServer(lambda body, earlier: error(500, "it burns") if poison in str(body) else chat("{}")) as server:
+        reply = EndpointLanguageModel(config(server, max_retries=2), Reporter()).complete([request(1)])[0]
+    # Then something else, to see whether the server answers at all.
+    assert [poison in seen.text for seen in server.seen] == [True] * 3 + [False]
+    assert reply.text is None and reply.lost
     assert reply.failed is not None
     assert "it burns" in reply.failed
+
+
+@pytest.mark.parametrize("response", [error(500, "it burns"), error(503), HANG], ids=["500", "503", "hang"])
+@pytest.mark.parametrize("answered", [0, 2])
+def test_an_outage_stops_also_after_answers_and_for_the_last_request(response: Response, answered: int) -> None:
+    """A failure of many would become templates for good."""
+    with EndpointServer(lambda body, earlier: chat("{}") if earlier < answered else response) as server:
+        model = EndpointLanguageModel(config(server, concurrency=1, timeout_s=0.3, max_retries=0), Reporter())
+        with pytest.raises(BackendError, match=r"does not answer.*resumes"):
+            model.complete([request(i) for i in range(answered + 1)])
+
+
+@pytest.mark.parametrize("code", [429, 402])
+def test_a_limit_or_an_empty_account_stops_also_after_answers(code: int) -> None:
+    with EndpointServer(lambda body, earlier: chat("{}") if earlier < 2 else error(code, "no more")) as server:
+        model = EndpointLanguageModel(config(server, concurrency=1, max_retries=1), Reporter())
+        with pytest.raises(BackendError, match=r"no more.*endpoint\.max_retries.*resumes"):
+            model.complete([request(i) for i in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("inside", "retried"),
+    [
+        ({"message": "Provider returned error", "code": 502}, True),
+        ({"message": "rate-limited upstream", "code": 429}, True),
+        ("an error of some other form", True),
+        ({"message": "too long", "code": 400}, False),
+    ],
+    ids=str,
+)
+def test_an_error_that_is_sent_as_200_is_an_error(inside: Any, retried: bool) -> None:
+    """As OpenRouter does; it was no chat completion, and cost one of the tries."""
+    broken = Response(body=json.dumps({"error": inside}).encode(), headers={"Retry-After-Ms": "10"})
+    with EndpointServer(lambda body, earlier: broken if earlier == 0 else chat("{}")) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert (reply.text == "{}") == retried
+    assert len(server.seen) == 1 + retried
 
 
 def test_a_request_that_is_never_answered_is_a_recorded_timeout() -> None:
@@ -430,11 +469,12 @@ def test_a_wrong_model_stops_and_names_it() -> None:
 
 def test_bodies_that_are_no_answer_are_recorded() -> None:
     odd = [Response(body=b"<html>not json"), Response(body=b"{}"), chat(None), chat("")]
-    with EndpointServer(lambda body, earlier: odd[earlier]) as server:
+    with EndpointServer(lambda body, earlier: [*odd, chat("yes")][earlier]) as server:
         model = EndpointLanguageModel(config(server, concurrency=1, max_retries=0), Reporter())
         replies = model.complete([request(i) for i in range(4)])
     assert [reply.text for reply in replies] == [None] * 4
     assert all(reply.failed for reply in replies)
+    assert [reply.lost for reply in replies] == [True, True, False, False]
 
 
 def completion(**changes: Any) -> Response:

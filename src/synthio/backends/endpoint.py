@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Coroutine, Iterator, Sequence
@@ -44,6 +45,8 @@ _ECHOES = frozenset({"input", "ctx"})
 _THOUGHTS = re.compile(
     r"\A.*</(think|thinking|thought|reasoning)>|\A\s*<(think|thinking|thought|reasoning)>.*", re.DOTALL
 )
+#: What any model answers, asked where a call that failed may have found the server down.
+_PROBE = "Answer with the word yes."
 #: Codes of a refusal that is of this one request's text.
 _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "data_inspection_failed"})
 
@@ -60,9 +63,13 @@ class ChatCall:
 class ChatAnswer(Reply):
     """The message that came back, or why none did."""
 
-    fault: Literal["call", "refused", "either", "server"] = "call"
-    """Whose fault a failure is: a time-out or an error of the server may come of the call, no connection cannot; a
-    request that is refused may be one that this server refuses always."""
+    fault: Literal["call", "refused", "either"] | None = None
+    """Whose fault it is that nothing came back: a time-out or an error of the server may come of the call; a request
+    that is refused may be one that this server refuses always. None where the model answered, be it with nothing."""
+
+    @property
+    def lost(self) -> bool:
+        return self.fault is not None
 
 
 class ChatEndpoint:
@@ -77,61 +84,78 @@ class ChatEndpoint:
         self._has_answered = False
 
     def chat(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
-        """Answers in order; at most ``concurrency`` calls in flight.
+        """Answers in order; at most ``concurrency`` calls in flight. A call that this server never answers is told in
+        its answer.
 
-        Raises: `BackendError` when the key or the model name is wrong, or ``base_url`` answers none of the calls.
+        Raises: `BackendError` when the key or the model name is wrong, or the server answers no more, after the
+        client's retries.
         """
-        answers = _run(self._all(calls))
-        faults = {answer.fault for answer in answers}
-        self._has_answered |= any(answer.failed is None for answer in answers)
-        # Once a server has answered, what it refuses is of the request.
-        lost = {"server", "either"} if self._has_answered else {"server", "either", "refused"}
-        if faults == {"server"} or (len(answers) > 1 and faults <= lost):
-            raise BackendError(
-                f"{self._config.base_url} answers nothing: {answers[0].failed}. Mend that (the server, "
-                "endpoint.base_url, endpoint.model, your quota), then run the same command again: it resumes"
-            )
-        return answers
+        return _run(self._all(calls))
 
     async def _all(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI
 
-        # A proxy that is set for the outside world must not see requests to this machine.
-        http_client = DefaultAsyncHttpxClient(trust_env=False) if _is_local(self._config) else None
         client = AsyncOpenAI(
             base_url=self._config.base_url,
             api_key=self._key,
             timeout=self._config.timeout_s,
             max_retries=self._config.max_retries,
-            http_client=http_client,
+            http_client=_http_client(self._config),
         )
         limit = asyncio.Semaphore(self._config.concurrency)
         async with client:
-            return list(await asyncio.gather(*(self._one(client, limit, call) for call in calls)))
+            answers = list(await asyncio.gather(*(self._one(client, limit, call) for call in calls)))
+            await self._check(client, answers)
+        return answers
+
+    async def _check(self, client: AsyncOpenAI, answers: Sequence[ChatAnswer]) -> None:
+        """Raises: `BackendError` when what was not answered is not the calls' fault."""
+        faults = {answer.fault for answer in answers}
+        self._has_answered |= None in faults
+        failed = next((answer.failed for answer in answers if answer.lost), None)
+        # Once a server has answered, what it refuses is of the request.
+        if len(answers) > 1 and not self._has_answered and faults <= {"either", "refused"}:
+            raise self._outage(failed)
+        # A call that a server breaks on, or that it is too slow for, is given up; an outage must cost no call.
+        if "either" in faults and (await self._ask(client, ChatCall(_PROBE, {}))).fault == "either":
+            raise self._outage(failed)
 
     async def _one(self, client: AsyncOpenAI, limit: asyncio.Semaphore, call: ChatCall) -> ChatAnswer:
+        async with limit:
+            return await self._ask(client, call)
+
+    async def _ask(self, client: AsyncOpenAI, call: ChatCall) -> ChatAnswer:
         import openai
 
-        async with limit:
-            try:
-                return self._answer(await self._send(client, call))
-            except (openai.AuthenticationError, openai.NotFoundError) as error:
-                raise BackendError(self._advice(error)) from error
-            except openai.APITimeoutError:
-                return ChatAnswer(None, f"no answer within {self._config.timeout_s:g} s", fault="either")
-            except openai.APIConnectionError as error:
-                return ChatAnswer(None, f"no connection ({self._reason(error.__cause__ or error)})", fault="server")
-            except openai.RateLimitError as error:
-                return ChatAnswer(None, self._reason(error), fault="server")
-            except (openai.InternalServerError, openai.PermissionDeniedError) as error:
-                return ChatAnswer(None, self._reason(error), fault="either")
-            except openai.APIStatusError as error:
-                return ChatAnswer(None, self._reason(error), fault=_fault(error))
-            except (openai.OpenAIError, ValueError, RecursionError) as error:
-                return ChatAnswer(None, self._reason(error))
-            except (AttributeError, KeyError, IndexError, TypeError) as error:
-                # The client hands on what a server sends without checking that it is a completion.
-                return ChatAnswer(None, f"the answer is no chat completion: {self._reason(error)}", fault="either")
+        try:
+            return self._answer(await self._send(client, call))
+        except (openai.AuthenticationError, openai.NotFoundError) as error:
+            raise BackendError(self._advice(error)) from error
+        except openai.APITimeoutError:
+            return ChatAnswer(None, f"no answer within {self._config.timeout_s:g} s", fault="either")
+        except openai.APIConnectionError as error:
+            raise self._outage(f"no connection ({self._reason(error.__cause__ or error)})") from error
+        except openai.RateLimitError as error:
+            raise self._outage(self._reason(error)) from error
+        except (openai.InternalServerError, openai.PermissionDeniedError) as error:
+            return ChatAnswer(None, self._reason(error), fault="either")
+        except openai.APIStatusError as error:
+            # An empty account (DeepSeek), which no other request would find filled.
+            if error.status_code == 402:
+                raise self._outage(self._reason(error)) from error
+            return ChatAnswer(None, self._reason(error), fault=_fault(error))
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
+            return ChatAnswer(None, self._reason(error), fault="either")
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            # The client hands on what a server sends without checking that it is a completion.
+            return ChatAnswer(None, f"the answer is no chat completion: {self._reason(error)}", fault="either")
+
+    def _outage(self, reason: str | None) -> BackendError:
+        return BackendError(
+            f"{self._config.base_url} does not answer: {reason}. Mend that (the server, endpoint.base_url, "
+            "endpoint.model, your quota; where it is asked too fast, lower endpoint.concurrency or raise "
+            "endpoint.max_retries), then run the same command again: it resumes"
+        )
 
     async def _send(self, client: AsyncOpenAI, call: ChatCall) -> Any:
         import openai
@@ -272,10 +296,35 @@ def _is_at_home(config: EndpointConfig) -> bool:
         return "." not in host or host.endswith((".local", ".lan", ".internal", ".localhost"))
 
 
-def _fault(error: APIStatusError) -> Literal["call", "refused", "server"]:
-    """402 is an empty account (DeepSeek), which no other request would find filled."""
-    if error.status_code == 402:
-        return "server"
+def _http_client(config: EndpointConfig) -> Any:
+    """The one that the client would make, which tells errors for what they are."""
+    from openai import DefaultAsyncHttpxClient
+
+    class Client(DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **options: Any) -> Any:
+            response = await super().send(request, **options)
+            response.status_code = _true_status(response.status_code, response.content)
+            return response
+
+    # A proxy that is set for the outside world must not see requests to this machine.
+    return Client(trust_env=not _is_local(config))
+
+
+def _true_status(status: int, content: bytes) -> int:
+    """OpenRouter sends its providers' errors as 200, which nobody would retry."""
+    if status != 200:
+        return status
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return status
+    if not isinstance(body, dict) or not body.get("error") or body.get("choices"):
+        return status
+    code = body["error"].get("code") if isinstance(body["error"], dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+
+def _fault(error: APIStatusError) -> Literal["call", "refused"]:
     return "call" if error.code in _CONTENT_CODES else "refused"
 
 

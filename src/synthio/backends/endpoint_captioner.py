@@ -30,7 +30,7 @@ class EndpointCaptioner:
         self.clips_per_call = 4 * config.concurrency
 
     def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
-        """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or when nothing can be reached."""
+        """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or an outage."""
         calls = [
             _audio_call(waveform, self.sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)

@@ -29,9 +29,9 @@ class EndpointLanguageModel:
         self.requests_per_call = 4 * config.concurrency
 
     def complete(self, requests: Sequence[Request]) -> list[Reply]:
-        """Concurrent and bounded; a request that still fails after its retries becomes a reply with the reason.
+        """Concurrent and bounded; a request that this server never answers becomes a reply with the reason.
 
-        Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that cannot be reached.
+        Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that answers no more.
         """
         answers = self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests])
         return [

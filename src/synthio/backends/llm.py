@@ -45,6 +45,11 @@ class Reply(Answer):
     cut: str | None = None
     """That the text stops where the allowance was used up, with what would raise it; None when it does not."""
 
+    @property
+    def lost(self) -> bool:
+        """That this request gets no answer, however often it is sent."""
+        return False
+
 
 #: Earlier versions kept an id too, which is not read.
 _REPLY_FILE = TypeAdapter(Reply)

@@ -116,6 +116,7 @@ class Outcome(Generic[A]):
 def ask(questions: Sequence[Question[A]], llm: LanguageModel, max_tries: int) -> tuple[list[Outcome[A]], list[Reply]]:
     """Ask all, then again those whose answer was refused, at most ``max_tries`` times.
 
+    What a server never answers is not asked again.
     Returns: outcomes in order, and every reply that came (for the count of tokens and cost).
     """
     outcomes: list[Outcome[A]] = [Outcome(None, 0, "not asked")] * len(questions)
@@ -128,7 +129,7 @@ def ask(questions: Sequence[Question[A]], llm: LanguageModel, max_tries: int) ->
             outcomes[index] = _outcome(questions[index], reply, attempt)
             # Where nothing came back there is no answer to speak of.
             refusals[index] = None if reply.text is None else outcomes[index].failed
-            if outcomes[index].failed is None:
+            if outcomes[index].failed is None or reply.lost:
                 del refusals[index]
     return outcomes, spent
 
