@@ -168,6 +168,21 @@ def test_a_damaged_finished_stage_is_a_store_error(tmp_path: Path, damage: str) 
         folder.manifest(Caption)
 
 
+def test_a_manifest_cut_between_two_lines_is_damaged(tmp_path: Path) -> None:
+    """As an interrupted copy of a run folder leaves it: there were silently fewer clips, or a traceback."""
+    folder = stage(tmp_path)
+    folder.finish(records(3), {"captions": 3})
+    manifest, done = folder.path / "manifest.jsonl", folder.path / "done.json"
+    whole = manifest.read_text()
+    for left in (0, 1, 2):
+        manifest.write_text("".join(line + "\n" for line in whole.split("\n")[:left]))
+        with pytest.raises(StoreError, match=rf"manifest.jsonl: is damaged \({left} records; 3 were written\); delete"):
+            folder.manifest(Caption)
+    # What an earlier version finished does not say how many there are.
+    done.write_text('{"captions": 3}')
+    assert len(folder.manifest(Caption)) == 2
+
+
 def test_a_deleted_manifest_is_a_store_error(tmp_path: Path) -> None:
     folder = stage(tmp_path)
     folder.finish(records(), {})

@@ -39,6 +39,8 @@ R = TypeVar("R", bound=Record)
 #: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
 _COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
 _COMMANDS |= dict.fromkeys(("samples", "evaluate"), "evaluate t2a")
+#: In the done-marker, beside what the stage wrote there: how many lines the manifest has.
+_RECORDS = "records"
 #: As `StageFolder` names them.
 _STAGE_FOLDER = re.compile(r"[a-z]+(-\d+)?-[0-9a-f]{12}")
 
@@ -217,6 +219,9 @@ class StageFolder:
 
     def summary(self) -> dict[str, Any]:
         """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
+        return {name: value for name, value in self._marker().items() if name != _RECORDS}
+
+    def _marker(self) -> dict[str, Any]:
         if not self.done:
             raise MissingArtefact(f"the results of stage `{self.stage}` are not there; {how_to_run(self.stage)}")
         try:
@@ -245,13 +250,17 @@ class StageFolder:
     def finish(self, records: Sequence[Record], summary: Mapping[str, Any]) -> None:
         """Write the manifest in the given order, then the done-marker."""
         write_text(self.path / "manifest.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
-        write_text(self.path / "done.json", json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False))
+        marker = {**summary, _RECORDS: len(records)}
+        write_text(self.path / "done.json", json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False))
 
     def manifest(self, kind: type[R]) -> list[R]:
         """The finished records. Raises `MissingArtefact` before the stage is done."""
-        self.summary()
+        marker = self._marker()
         try:
             lines = json_lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
+            # Earlier versions did not say.
+            if len(lines) != (wanted := marker.get(_RECORDS, len(lines))):
+                raise ValueError(f"{len(lines)} records; {wanted} were written")
             return [kind.model_validate_json(line) for line in lines]
         except (OSError, ValueError) as error:
             raise self.damaged("manifest.jsonl", error) from error
