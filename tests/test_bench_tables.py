@@ -436,6 +436,7 @@ def test_html_is_well_formed_self_contained_and_escaped() -> None:
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
+    assert "main" in tags.seen
     assert not tags.seen & {"b", "i", "script", "link", "img"}
     assert "&lt;b&gt;&amp;_x (accuracy, 4 seeds)" in text and "http:" not in text and "url(" not in text
     assert "&lt;i&gt;gold&lt;/i&gt; &amp; *co*" in text and "&amp;lt;" not in text

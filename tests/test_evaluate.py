@@ -139,6 +139,10 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
     made = {"aligned": Samples(tmp_path / "after", aligned), "base": Samples(tmp_path / "before", base)}
     text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()
     assert text.index("before/audio/") < text.index("after/audio/")
+    names = re.findall(r'<audio [^>]*aria-label="([^"]+)"', text)
+    assert len(set(names)) == text.count("<audio") == 4
+    assert names[:2] == ["&lt;b&gt;bell&lt;/b&gt;, clip 1, base", "&lt;b&gt;bell&lt;/b&gt;, clip 1, aligned"]
+    assert not re.findall(r"<th(?! scope=)[ >]", text) and "<main>" in text
     refused = tuple(clip.model_copy(update={"failed": "NaN"}) for clip in base)
     made["base"] = Samples(tmp_path / "before", refused)
     text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()

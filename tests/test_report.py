@@ -406,6 +406,38 @@ def test_figures_and_players_have_names(tmp_path: Path) -> None:
     assert [name for name, _ in page.tags].count("h1") == 1
 
 
+def test_players_of_one_label_have_names_of_their_own(tmp_path: Path) -> None:
+    accepted = [sample(tone(tmp_path / "run" / f"{i}.flac", 300.0 + i)) for i in range(2)]
+    data = full_data(tmp_path / "run", "bell", "bell")
+    data = dataclasses.replace(data, accepted=accepted, before_after=[*data.before_after] * 2)
+    page = write(data, tmp_path / "report")
+    names = [player["aria-label"] for player in page.all("audio")]
+    assert len(names) > 8 and len(set(names)) == len(names)
+    assert "accepted clip 2, bell" in names
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG 2, as is the ratio of 4.5 below."""
+    digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("name", ["report", "bench", "evaluation"])
+def test_small_text_stands_out_from_its_page(name: str) -> None:
+    template = (Path(pages.__file__).parent / "templates" / f"{name}.html.j2").read_text(encoding="utf-8")
+    light, _, dark = template.partition("prefers-color-scheme: dark")
+    # Where a template names none, the browser's own.
+    for style, default in ((light, "ffffff"), (dark or light, "121212")):
+        colours = {"page": default, **dict(re.findall(r"--([\w-]+): #([0-9a-f]+);", style))}
+        for ground in {"page", "raised"} & colours.keys():
+            for text in {"text", "muted", "c1", "good", "bad", "unsure"} & colours.keys():
+                ratio = (luminance(colours[text]) + 0.05) / (luminance(colours[ground]) + 0.05)
+                assert max(ratio, 1 / ratio) >= 4.5, (text, ground)
+        assert "muted" in colours
+
+
 def test_no_number_has_absurd_precision(tmp_path: Path) -> None:
     page = write(full_data(tmp_path / "run"), tmp_path / "report")
     numbers = re.findall(r"(?<![\w.])\d[\d,]*\.\d+(?![\w.]*\.)", page.text)

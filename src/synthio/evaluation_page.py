@@ -72,9 +72,12 @@ def write_page(evaluation: Evaluation, made: Mapping[GeneratorState, Samples], p
     for label in evaluation.real.per_class:
         for number in range(_SAMPLES_PER_CLASS):
             # In the order of the table's columns; a model that refused its clip has none.
-            paths = [of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated]
-            sources = [Path(os.path.relpath(p, page.parent.resolve())).as_posix() if p else None for p in paths]
-            samples.append({"label": label, "sources": sources})
+            paths = {model: of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated}
+            sources = {
+                model: Path(os.path.relpath(path, page.parent.resolve())).as_posix() if path else None
+                for model, path in paths.items()
+            }
+            samples.append({"label": label, "number": number + 1, "sources": sources})
     view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}
     write_text(page, pages.render("evaluation", **view))
     return page
