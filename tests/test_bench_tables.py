@@ -21,6 +21,7 @@ from synthio.bench.results import Result, write_results
 from synthio.bench.tables import BenchTables, Comparison, make_tables
 from synthio.cli import app
 from synthio.errors import DataError
+from synthio.formats import printable
 
 TITLES = {"gold": "Gold-only", "noise": "Noise", "synthio": "Synthio", "erm": "ERM"}
 RENDERERS = [to_markdown, to_latex, to_html]
@@ -454,6 +455,13 @@ def test_latex_is_escaped() -> None:
     assert r"{[}x{]} \$|\$\textasciicircum{}\textasciitilde{}\textbackslash{}end\{x\}\#\% &" in text
     plain = re.sub(r"\\[{}]", "", text)
     assert plain.count("{") == plain.count("}")
+
+
+@pytest.mark.parametrize("render", RENDERERS)
+def test_titles_are_no_commands_to_a_terminal(render: Any) -> None:
+    """`own_arms` of someone else's recipe, which `bench show` prints."""
+    text = render(tables_of(results({"a": {"gold": GOLD}}), {"gold": "Gold\x1b]0;x\x07 and\x9b2J"}))
+    assert "Gold\ufffd" in text and printable(text) == text
 
 
 @pytest.mark.parametrize("render", RENDERERS)

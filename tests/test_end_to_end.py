@@ -22,7 +22,9 @@ import yaml
 from endpoint_server import EndpointServer, Response, chat
 
 from synthio import Pipeline, load_config, predict
+from synthio.cli.common import print_data
 from synthio.errors import ConfigError, DataError, MissingArtefact, StoreError
+from synthio.formats import printable
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
@@ -741,6 +743,30 @@ def test_a_file_name_with_any_character_is_reported(tmp_path: Path, small_data: 
     result = synthio("run", recipe, *options, "--quiet")
     assert result.returncode == 0, result.stderr
     assert "take" in (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_names_of_files_and_labels_are_no_commands_to_a_terminal(tmp_path: Path, small_data: Path) -> None:
+    shutil.copytree(small_data, tmp_path / "data")
+    for split in ("train", "valid", "test"):
+        (tmp_path / "data" / split / "hiss").rename(tmp_path / "data" / split / "hi\x1b[2Jss")
+    (tmp_path / "data" / "train" / "low_tone" / "no\x9b2J.wav").write_bytes(b"not audio")
+    (tmp_path / "recipe.yaml").write_text(f"data: {{path: {tmp_path / 'data'}}}\nrun_folder: {tmp_path / 'run'}\n")
+    checked = synthio("data", "check", tmp_path / "recipe.yaml")
+    assert checked.returncode == 0, checked.stderr
+    assert "hi\ufffd[2Jss" in checked.stdout and "no\ufffd2J.wav" in checked.stdout
+    missing = synthio("data", "check", tmp_path / "no\x1b[2J.yaml")
+    assert missing.returncode == ConfigError.exit_code and "no\ufffd[2J.yaml" in missing.stderr
+    for told in (checked.stdout, checked.stderr, missing.stderr):
+        assert printable(told) == told
+
+
+def test_what_programs_read_is_cleaned_for_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_data("a\x9b2J.wav,hiss")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_data("a\x9b2J.wav,hiss")
+    assert capsys.readouterr().out.splitlines() == ["a\x9b2J.wav,hiss", "a\ufffd2J.wav,hiss"]
 
 
 def test_doctor_knows_what_is_no_model_and_what_is_an_endpoint(recipe: Path) -> None:

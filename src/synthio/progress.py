@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from synthio.formats import printable
 
 Advance = Callable[[int], None]
 """Reports that this many more items are finished."""
@@ -27,11 +31,19 @@ class Reporter:
         """Something that the user should look at."""
 
 
+class PlainConsole(Console):
+    """Terminals obey control characters: what stands in a label, a file name or a server's answer is no command."""
+
+    def render_str(self, text: str, *args: Any, **kwargs: Any) -> Text:
+        """What every text that is printed goes through, on its own or in a table."""
+        return super().render_str(printable(text), *args, **kwargs)
+
+
 class ConsoleReporter(Reporter):
     """Bars, notes and warnings on standard error."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, emoji=False)
+        self._console = PlainConsole(stderr=True, emoji=False)
         self._told: set[str] = set()
 
     @contextmanager
@@ -40,7 +52,7 @@ class ConsoleReporter(Reporter):
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *times, console=self._console) as progress:
-            bar = progress.add_task(name, total=total, completed=completed)
+            bar = progress.add_task(printable(name), total=total, completed=completed)
             yield lambda count: progress.advance(bar, count)
             # A part of a larger work, whose next part has the next bar.
             progress.update(bar, visible=progress.finished)

@@ -24,7 +24,7 @@ from synthio.bench.tables import (
     Row,
     in_paper,
 )
-from synthio.formats import in_percent, in_points
+from synthio.formats import in_percent, in_points, printable
 
 MISSING = "."
 _VERDICT_ARM = "synthio"
@@ -317,7 +317,7 @@ _LATEX = str.maketrans(
 
 
 def to_markdown(tables: BenchTables) -> str:
-    """For GitHub; names are escaped."""
+    """For GitHub, and for a terminal; names are escaped."""
     blocks = ["# Benchmark", _progress(tables)]
     for section in (_section(table, tables.reference_title) for table in tables.tables):
         blocks.append(f"## {section.heading}")
@@ -330,7 +330,7 @@ def to_markdown(tables: BenchTables) -> str:
 
 
 def _markdown(text: str) -> str:
-    return text.translate(_MARKDOWN)
+    return printable(text.translate(_MARKDOWN))
 
 
 def _markdown_grid(grid: Grid) -> str:
@@ -357,7 +357,7 @@ def to_latex(tables: BenchTables) -> str:
 
 def _latex(text: str) -> str:
     signed = re.sub(r"(?<![\w$])-(?=\d)", "−", text).translate(_LATEX)
-    return signed.replace("−", "$-$")
+    return printable(signed).replace("−", "$-$")
 
 
 def _latex_list(sentences: Sequence[str]) -> str:

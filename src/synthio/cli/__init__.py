@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from synthio.cli import bench, data, evaluate, machine, predict, pretrain, run
-from synthio.cli.common import console_of
+from synthio.cli.common import console_of, print_data
 from synthio.errors import StoreError, SynthioError
 
 app = typer.Typer(
@@ -86,6 +86,6 @@ def _tell_interrupted() -> None:
 
 def _fail(error: SynthioError) -> NoReturn:
     if "--json" in sys.argv:
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+        print_data(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
     console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
     raise SystemExit(error.exit_code) from None

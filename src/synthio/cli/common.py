@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console
+
+from synthio.formats import printable
+from synthio.progress import ConsoleReporter, PlainConsole, Reporter
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from synthio.config import RunConfig
     from synthio.pipeline import Pipeline
-    from synthio.progress import Reporter
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for any key of the recipe")]
@@ -31,8 +35,6 @@ def config_of(recipe: Path, overrides: list[str] | None) -> RunConfig:
 
 def reporter_of(quiet: bool) -> Reporter:
     """What tells of progress: nothing when quiet."""
-    from synthio.progress import ConsoleReporter, Reporter
-
     return Reporter() if quiet else ConsoleReporter()
 
 
@@ -43,13 +45,18 @@ def as_given(path: Path, pipeline: Pipeline) -> Path:
 
 def console_of(stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Labels and file names are not to become emoji. Wrapped softly, a path stays whole; tables need the hard wrap."""
-    return Console(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
+    return PlainConsole(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
 
 
 def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:
     """On standard output: one JSON document of ``value``, or what ``text`` prints for people."""
     if as_json:
         # JSON has no NaN: null.
-        print(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
+        print_data(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
     else:
         text()
+
+
+def print_data(text: str) -> None:
+    """What programs read stays as it is; a terminal would obey the control characters in it."""
+    print(printable(text) if sys.stdout.isatty() else text)

@@ -11,6 +11,7 @@ from synthio.cli.common import (
     Json,
     Overrides,
     config_of,
+    print_data,
     print_result,
 )
 
@@ -31,9 +32,9 @@ def doctor(
     def text() -> None:
         for name, value in found.items():
             rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-            print(f"{name}:" if rows is not None else f"{name}: {value}")
+            print_data(f"{name}:" if rows is not None else f"{name}: {value}")
             for key, row in rows or ():
-                print(f"  {key}: {row}")
+                print_data(f"  {key}: {row}")
 
     print_result(found, as_json, text)
 
@@ -44,4 +45,5 @@ def prepare(as_json: Json = False) -> None:
     from synthio.doctor import prepare as prepare_models
 
     folders = prepare_models()
-    print_result(folders, as_json, lambda: print("\n".join(f"{part}: {folder}" for part, folder in folders.items())))
+    told = "\n".join(f"{part}: {folder}" for part, folder in folders.items())
+    print_result(folders, as_json, lambda: print_data(told))

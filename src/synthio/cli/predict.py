@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from synthio.cli.common import (
     Json,
     Quiet,
     console_of,
+    print_data,
     print_result,
     reporter_of,
 )
@@ -75,12 +76,14 @@ def _print_lines(found: Rows) -> None:
 
 def _print_csv(found: Rows) -> None:
     classes = next((list(row["scores"]) for row in found if row["scores"]), [])
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "start_s", "end_s", "labels", "failed", *classes])
     for row in found:
         scores = (f"{row['scores'][name]:.6f}" if row["scores"] else "" for name in classes)
         span = (f"{row[name]:.3f}" for name in ("start_s", "end_s"))
         writer.writerow([row["path"], *span, "|".join(row["labels"]), row["failed"], *scores])
+    print_data(table.getvalue().removesuffix("\n"))
 
 
 def _tell(found: Rows, failed: Rows) -> None:

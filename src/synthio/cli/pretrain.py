@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synthio.cli.common import Overrides, Quiet, reporter_of
+from synthio.cli.common import Overrides, Quiet, print_data, reporter_of
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML), as in recipes/pretrain/.")]
 
@@ -19,7 +19,7 @@ def _part_command(part: str, help_text: str) -> None:
     def command(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
         from synthio.pretrain import make_part
 
-        print(make_part(part, recipe, overrides or [], reporter_of(quiet)))
+        print_data(str(make_part(part, recipe, overrides or [], reporter_of(quiet))))
 
 
 _part_command("recordings", "Fetch what the corpus and the evaluation sets are made of.")

@@ -17,6 +17,7 @@ from synthio.cli.common import (
     as_given,
     config_of,
     console_of,
+    print_data,
     print_result,
     reporter_of,
 )
@@ -118,7 +119,7 @@ def _stage(stage: str, recipe: Path, overrides: list[str] | None, quiet: bool, a
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", stage))
     result = as_given(pipeline.run_stage(stage), pipeline)
-    print_result({"stage": stage, "result": str(result)}, as_json, lambda: print(result))
+    print_result({"stage": stage, "result": str(result)}, as_json, lambda: print_data(str(result)))
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -162,7 +163,7 @@ def generate(
     duration_s = 2.0 if duration_s is None else duration_s
     clip = generate_clip(prompt, output, duration_s=duration_s, seed=seed, config=config, reporter=reporter)
     value = {"prompt": prompt, "seed": seed, "output": str(clip.path), "model": clip.model}
-    print_result(value, as_json, lambda: print(clip.path))
+    print_result(value, as_json, lambda: print_data(str(clip.path)))
 
 
 _stage_command("filter", "Judge the generated clips, and send rejected captions back, for a few rounds.")
