@@ -21,7 +21,7 @@ import soundfile as sf
 import yaml
 from endpoint_server import EndpointServer, Response, chat
 
-from synthio import Pipeline, load_config, predict
+from synthio import Pipeline, audio, load_config, predict
 from synthio.cli.common import print_data
 from synthio.errors import ConfigError, DataError, MissingArtefact, StoreError
 from synthio.formats import printable
@@ -581,6 +581,47 @@ def test_weights_that_are_gone_are_told_with_what_makes_them_anew(
     assert result.returncode == 0, result.stderr
 
 
+def test_damage_in_a_stage_does_not_take_the_place_of_what_is_whole(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(finished[0], root)
+    whole = (root / "model" / "model.safetensors").read_bytes()
+    for weights in root.glob("stages/*/model-*/model.safetensors"):
+        weights.write_bytes(whole[: len(whole) // 2])
+    result = synthio("run", recipe, f"run_folder={root}", "--quiet")
+    assert result.returncode == 6 and "was made by this run and is damaged" in result.stderr
+    assert (root / "model" / "model.safetensors").read_bytes() == whole
+    shutil.rmtree(re.search(r"delete (\S+)", result.stderr)[1])  # type: ignore[index]
+    result = synthio("run", recipe, f"run_folder={root}", "--quiet")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_report_of_a_recipe_brings_its_own_clips(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The page was of one recipe, the dataset beside it of another."""
+    root = tmp_path / "run"
+    shutil.copytree(finished[0], root)
+    metadata = root / "dataset" / "metadata.jsonl"
+    own = metadata.read_text(encoding="utf-8")
+    metadata.write_text("", encoding="utf-8")
+    result = synthio("report", recipe, f"run_folder={root}", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert metadata.read_text(encoding="utf-8") == own
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_an_output_that_has_not_all_characters_shows_escapes(encoding: str, tmp_path: Path) -> None:
+    name = "\u043d\u0435\u0442 \xfc \U0001f600.yaml"
+    command = [sys.executable, "-m", "synthio", "run", str(tmp_path / name), "--json"]
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": encoding}
+    result = subprocess.run(command, capture_output=True, encoding=encoding, env=environment, timeout=300)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "\\u043d" in result.stderr
+    assert name in json.loads(result.stdout)["message"]
+
+
 def test_options_of_one_prompt_are_not_ignored_by_the_stage(recipe: Path, tmp_path: Path) -> None:
     result = synthio("generate", recipe, f"run_folder={tmp_path}", "--duration-s", "3")
     assert result.returncode == 2 and "belong to --prompt" in result.stderr
@@ -684,10 +725,16 @@ def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:
     prompt = Prompt(id="p", clip_id="c", labels=("a",), text="a", duration_s=1.0)
     candidate = Candidate(id="p", prompt_id="p", path="clip.flac", seed=1, sample_rate_hz=16_000)
     verdict = Verdict(id="p", similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
-    for content in (b"first clip", b"other clip"):
-        made.write_bytes(content)
+    for sound in (np.full(800, 0.1, np.float32), np.full(800, 0.2, np.float32)):
+        audio.write_flac(made, sound, 16_000)
         write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
-        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == content
+        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == made.read_bytes()
+    whole = made.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", None):
+        made.unlink() if damaged is None else made.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"clip\.flac: was made by this run and is gone or damaged.*delete"):
+            write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
+        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == whole
 
 
 @pytest.mark.parametrize("link", ["dataset", "dataset/audio"])
@@ -721,7 +768,7 @@ def test_a_dataset_of_clips_with_one_and_several_labels_loads(tmp_path: Path) ->
     accepted = []
     for name, labels in (("p", ("a",)), ("q", ("a", "b"))):
         made = tmp_path / f"{name}.flac"
-        made.write_bytes(b"sound")
+        audio.write_flac(made, np.full(800, 0.1, np.float32), 16_000)
         prompt = Prompt(id=name, clip_id="c", labels=labels, text="a", duration_s=1.0)
         candidate = Candidate(id=name, prompt_id=name, path=made.name, seed=1, sample_rate_hz=16_000)
         verdict = Verdict(id=name, similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
-from synthio.errors import MissingArtefact, StoreError
+from synthio.errors import MissingArtefact, ModelError, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
@@ -225,11 +225,13 @@ class Pipeline:
 
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""
+        return self._write_dataset(self.rounds())
+
+    def _write_dataset(self, rounds: Sequence[Round]) -> Path:
         from synthio.stages.dataset import write_dataset
 
-        accepted = _accepted(self.rounds())
         with working_in(self.root):
-            write_dataset(accepted, self.root / "dataset")
+            write_dataset(_accepted(rounds), self.root / "dataset")
         return self.root / "dataset"
 
     def retrieved(self) -> list[RetrievedClip]:
@@ -350,8 +352,8 @@ class Pipeline:
         return Samples(folder.path, tuple(self._once(folder, "evaluate", EvaluatedClip, work)))
 
     def report(self) -> Path:
-        """Write the page, and put the predictions and the classifier to use beside it. Always anew: all their inputs
-        are on disk."""
+        """Write the page, and put the accepted clips, the predictions and the classifier to use beside it. Always anew:
+        all their inputs are on disk."""
         from synthio.results import collect_report
         from synthio.stages.predictions import write_predictions
         from synthio.stages.report import write_report
@@ -363,6 +365,10 @@ class Pipeline:
             page = write_report(collect_report(finished), self.root / "report", self.reporter)
             predictions = finished.train_folder.manifest(Prediction)
             write_predictions(predictions, finished.clips, self.root / "predictions.csv")
+            if self.config.train.adds_synthetic:
+                # Another recipe's may be there.
+                self._write_dataset(finished.rounds)
+            _check_trained(finished.model)
             publish(finished.model, self.root / "model")
         return page
 
@@ -527,6 +533,19 @@ def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
         AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
         for item in _accepted(rounds)
     ]
+
+
+def _check_trained(folder: Path) -> None:
+    """Raises: `StoreError` for a trained classifier that is damaged, before it takes the place of a good one."""
+    from synthio.backends.classifier import load_trained
+
+    try:
+        load_trained(str(folder))
+    except ModelError as error:
+        raise StoreError(
+            f"{folder}: was made by this run and is damaged ({error}); delete {folder.parent} and run the same command "
+            "again"
+        ) from error
 
 
 def _accepted(rounds: Sequence[Round]) -> list[Accepted]:

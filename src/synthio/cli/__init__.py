@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from synthio.cli import bench, data, evaluate, machine, predict, pretrain, run
-from synthio.cli.common import console_of, print_data
+from synthio.cli.common import console_of, print_json
 from synthio.errors import StoreError, SynthioError
 
 app = typer.Typer(
@@ -52,6 +53,10 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line; a `SynthioError` becomes one message and its exit code."""
     sys.unraisablehook = _heed_dropped
+    for stream in (sys.stdout, sys.stderr):
+        # A label or a file name that the terminal's encoding has not is shown in escapes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SynthioError as error:
@@ -86,6 +91,6 @@ def _tell_interrupted() -> None:
 
 def _fail(error: SynthioError) -> NoReturn:
     if "--json" in sys.argv:
-        print_data(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
+        print_json(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
     console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
     raise SystemExit(error.exit_code) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +53,18 @@ def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:
     """On standard output: one JSON document of ``value``, or what ``text`` prints for people."""
     if as_json:
         # JSON has no NaN: null.
-        print_data(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
+        print_json(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
     else:
         text()
+
+
+def print_json(text: str) -> None:
+    """JSON, in escapes where the output's encoding has not all characters: those that it lacks stand in strings."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = "".join(character if character.isascii() else json.dumps(character)[1:-1] for character in text)
+    print_data(text)
 
 
 def print_data(text: str) -> None:

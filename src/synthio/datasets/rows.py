@@ -58,6 +58,14 @@ def file_stat(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def changed_ns(path: Path) -> int:
+    """When the file, its name or its permissions were changed last, which nothing sets back; 0 as for `file_stat`."""
+    try:
+        return path.stat().st_ctime_ns
+    except (OSError, ValueError):
+        return 0
+
+
 def own_settings(config: DataConfig) -> list[str]:
     """Fields that are not the default. Which ones were written down does not count: a run folder's recipe has all."""
     return [name for name, field in DataConfig.model_fields.items() if getattr(config, name) != field.default]

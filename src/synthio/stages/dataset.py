@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthio import audio
 from synthio.errors import StoreError
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.store import check_no_link, inside, replacing, write_text
@@ -28,22 +29,26 @@ class Accepted:
 def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
     """Make ``folder`` hold exactly the accepted clips; `load_dataset("audiofolder", data_dir=...)` reads it.
 
-    Raises: `StoreError` when the folder cannot be written, or is a link, and for a clip whose id leads out of it.
+    Raises: `StoreError` when the folder cannot be written, or is a link, and for a clip that is gone or damaged, or
+        whose id leads out of the folder.
     """
     wanted = {f"{item.candidate.id}.flac": item for item in accepted}
-    audio = folder / "audio"
+    clips = folder / "audio"
     for name in wanted:
-        inside(audio, name)
+        inside(clips, name)
     try:
         check_no_link(folder)
-        check_no_link(audio)
-        for path in audio.glob("*"):
+        check_no_link(clips)
+        changed = [name for name, item in wanted.items() if not _is_there(clips / name, item.audio)]
+        for name in changed:
+            # Before a good copy of it is lost.
+            audio.load_generated(wanted[name].audio, wanted[name].candidate.sample_rate_hz)
+        for path in clips.glob("*"):
             if path.name not in wanted:
                 path.unlink()
-        for name, item in wanted.items():
-            if not (audio / name).is_file() or not filecmp.cmp(audio / name, item.audio, shallow=False):
-                with replacing(audio / name) as partial:
-                    shutil.copyfile(item.audio, partial)
+        for name in changed:
+            with replacing(clips / name) as partial:
+                shutil.copyfile(wanted[name].audio, partial)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror or error})") from error
     # A reader takes the column's type from the first row, so all rows have lists where any has several labels.
@@ -53,6 +58,10 @@ def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
         for name, item in wanted.items()
     ]
     write_text(folder / "metadata.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _is_there(copy: Path, made: Path) -> bool:
+    return copy.is_file() and made.is_file() and filecmp.cmp(copy, made, shallow=False)
 
 
 def _row(name: str, item: Accepted, label: str | list[str]) -> dict[str, object]:
