@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -854,6 +855,45 @@ def test_cached_replies_are_not_asked_again_and_failures_are(tmp_path: Path) -> 
     assert [reply.text for reply in second] == [first[2].text, None, first[0].text]
     assert (second[0].input_tokens, first[0].input_tokens) == (0, 10)
     assert len(list(tmp_path.rglob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("ends", [error(401), error(404), error(429)], ids=["401", "404", "429"])
+def test_what_was_answered_is_kept_when_another_request_stops_all(ends: Response, tmp_path: Path) -> None:
+    """Every answer of a call, up to four times the concurrency, was paid for again."""
+    failed = threading.Event()
+
+    def script(body: Body, earlier: int) -> Response:
+        if body["seed"] == 102:
+            failed.set()
+            return ends
+        if body["seed"] == 101:
+            assert failed.wait(10)
+        return chat(f'{{"caption": "{body["seed"]}"}}')
+
+    with EndpointServer(script) as server:
+        model = CachedLanguageModel(
+            EndpointLanguageModel(config(server, concurrency=2, max_retries=0), Reporter()), tmp_path
+        )
+        with pytest.raises(BackendError):
+            model.complete([request(i) for i in range(30)])
+        # The answer that was waited for may have been read before the failure.
+        assert len(server.seen) <= 4
+        paid = {json.loads(json.loads(path.read_text())["text"])["caption"] for path in tmp_path.rglob("*.json")}
+        assert paid - {"103"} == {"100", "101"}
+
+
+def test_what_was_answered_is_kept_before_the_others_are(tmp_path: Path) -> None:
+    """A kill lost it."""
+    kept: list[int] = []
+
+    def script(body: Body, earlier: int) -> Response:
+        kept.append(len(list(tmp_path.rglob("*.json"))))
+        return chat("{}")
+
+    with EndpointServer(script) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
+        model.complete([request(i) for i in range(4)])
+    assert kept == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from synthio.backends.llm import Reply
+from synthio.backends.llm import Keep, Reply, forget
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
 from synthio.progress import Reporter
@@ -83,16 +83,16 @@ class ChatEndpoint:
         self._refused: set[str] = set()
         self._has_answered = False
 
-    def chat(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
-        """Answers in order; at most ``concurrency`` calls in flight. A call that this server never answers is told in
-        its answer.
+    def chat(self, calls: Sequence[ChatCall], keep: Keep = forget) -> list[ChatAnswer]:
+        """Answers in order; at most ``concurrency`` calls in flight. ``keep`` has each as it comes. A call that this
+        server never answers is told in its answer.
 
         Raises: `BackendError` when the key or the model name is wrong, or the server answers no more, after the
-        client's retries.
+        client's retries; what is in flight then is waited for.
         """
-        return _run(self._all(calls))
+        return _run(self._all(calls, keep))
 
-    async def _all(self, calls: Sequence[ChatCall]) -> list[ChatAnswer]:
+    async def _all(self, calls: Sequence[ChatCall], keep: Keep) -> list[ChatAnswer]:
         from openai import AsyncOpenAI
 
         client = AsyncOpenAI(
@@ -102,11 +102,27 @@ class ChatEndpoint:
             max_retries=self._config.max_retries,
             http_client=_http_client(self._config),
         )
-        limit = asyncio.Semaphore(self._config.concurrency)
+        stopped, waiting = asyncio.Event(), iter(enumerate(calls))
+        answers: dict[int, ChatAnswer] = {}
+
+        async def work() -> None:
+            for number, call in waiting:
+                if stopped.is_set():
+                    return
+                try:
+                    answers[number] = await self._ask(client, call)
+                    keep({number: answers[number]})
+                except BaseException:
+                    stopped.set()
+                    raise
+
         async with client:
-            answers = list(await asyncio.gather(*(self._one(client, limit, call) for call in calls)))
-            await self._check(client, answers)
-        return answers
+            ends = await asyncio.gather(*(work() for _ in range(self._config.concurrency)), return_exceptions=True)
+            for end in ends:
+                if end is not None:
+                    raise end
+            await self._check(client, list(answers.values()))
+        return [answers[number] for number in range(len(calls))]
 
     async def _check(self, client: AsyncOpenAI, answers: Sequence[ChatAnswer]) -> None:
         """Raises: `BackendError` when what was not answered is not the calls' fault."""
@@ -119,10 +135,6 @@ class ChatEndpoint:
         # A call that a server breaks on, or that it is too slow for, is given up; an outage must cost no call.
         if "either" in faults and (await self._ask(client, ChatCall(_PROBE, {}))).fault == "either":
             raise self._outage(failed)
-
-    async def _one(self, client: AsyncOpenAI, limit: asyncio.Semaphore, call: ChatCall) -> ChatAnswer:
-        async with limit:
-            return await self._ask(client, call)
 
     async def _ask(self, client: AsyncOpenAI, call: ChatCall) -> ChatAnswer:
         import openai

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
-from synthio.backends.llm import Reply, Request
+from synthio.backends.llm import Keep, Reply, Request, forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 
@@ -28,16 +28,18 @@ class EndpointLanguageModel:
         self.name = " ".join(map(str, [config.base_url, config.model, *_allowance(config)]))
         self.requests_per_call = 4 * config.concurrency
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
         """Concurrent and bounded; a request that this server never answers becomes a reply with the reason.
 
         Raises: `BackendError` for a wrong key, a wrong model name or an endpoint that answers no more.
         """
-        answers = self._endpoint.chat([_chat_call(request, self._max_tokens) for request in requests])
-        return [
-            replace(answer, text=tidied(answer.text, request.schema)) if answer.text else answer
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        calls = [_chat_call(request, self._max_tokens) for request in requests]
+
+        def read(number: int, reply: Reply) -> Reply:
+            return replace(reply, text=tidied(reply.text, requests[number].schema)) if reply.text else reply
+
+        answers = self._endpoint.chat(calls, lambda arrived: keep({i: read(i, reply) for i, reply in arrived.items()}))
+        return [read(i, reply) for i, reply in enumerate(answers)]
 
 
 def tidied(text: str, schema: dict[str, Any]) -> str:

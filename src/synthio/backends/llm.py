@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,13 @@ class Reply(Answer):
 #: Earlier versions kept an id too, which is not read.
 _REPLY_FILE = TypeAdapter(Reply)
 
+#: Takes what came back, by the number of its request, at once: a kill, or a failure of another, must not cost it.
+Keep = Callable[[Mapping[int, Reply]], None]
+
+
+def forget(arrived: Mapping[int, Reply]) -> None:
+    """A `Keep` for those who wait for the end."""
+
 
 class LanguageModel(Protocol):
     """Anything that answers requests."""
@@ -63,8 +70,11 @@ class LanguageModel(Protocol):
     requests_per_call: int
     """How many requests keep it busy; callers save their results between calls."""
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
-        """One reply per request, in order. Raises: `BackendError` when no request can ever succeed."""
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
+        """One reply per request, in order; ``keep`` has had each that was made now.
+
+        Raises: `BackendError` when no request can ever succeed, or a server is down.
+        """
         ...
 
 
@@ -74,7 +84,7 @@ class NoLanguageModel:
     name = "none"
     requests_per_call = 1
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
         """Raises: `BackendError` for any request."""
         if requests:
             raise BackendError("imagine.mode is template, which loads no language model; set it to mixcap or llm")
@@ -88,15 +98,20 @@ class CachedLanguageModel:
         self._inner, self._folder = inner, folder
         self.name, self.requests_per_call = inner.name, inner.requests_per_call
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
         """Cached replies cost nothing: their token counts are 0. Raises what the inner model raises."""
         replies = {index: reply for index, request in enumerate(requests) if (reply := self._read(request))}
         missing = [index for index in range(len(requests)) if index not in replies]
-        answers = self._inner.complete([requests[index] for index in missing]) if missing else []
-        for index, reply in zip(missing, answers, strict=True):
-            replies[index] = reply
-            if reply.failed is None:
-                write_text(self._path(requests[index]), _REPLY_FILE.dump_json(reply).decode())
+
+        def store(arrived: Mapping[int, Reply]) -> None:
+            made = {missing[number]: reply for number, reply in arrived.items()}
+            for index, reply in made.items():
+                if reply.failed is None:
+                    write_text(self._path(requests[index]), _REPLY_FILE.dump_json(reply).decode())
+            keep(made)
+
+        answers = self._inner.complete([requests[index] for index in missing], store) if missing else []
+        replies.update(zip(missing, answers, strict=True))
         return [replies[index] for index in range(len(requests))]
 
     def _path(self, request: Request) -> Path:

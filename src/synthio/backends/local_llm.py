@@ -19,7 +19,7 @@ import torch
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
-from synthio.backends.llm import Reply, Request, finished_object
+from synthio.backends.llm import Keep, Reply, Request, finished_object, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 
@@ -52,7 +52,7 @@ class LocalLanguageModel:
         self.name = f"{identity} {_CHAT_TOKENS}" if self._is_chat else identity
         self.requests_per_call = 4 * batch_size
 
-    def complete(self, requests: Sequence[Request]) -> list[Reply]:
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
         """Replies in order. A prompt longer than the model's context fails with that reason.
 
         Equal to one request at a time up to float rounding: on a GPU in half precision a near tie may fall otherwise.
@@ -69,7 +69,9 @@ class LocalLanguageModel:
                 order, lambda batch: self._generate([requests[i] for i in batch], [prompts[i] for i in batch], prefix)
             )
         replies.update(zip(order, answers, strict=True))
-        return [reply for _, reply in sorted(replies.items()) if reply is not None]
+        made = [reply for _, reply in sorted(replies.items()) if reply is not None]
+        keep(dict(enumerate(made)))
+        return made
 
     def _encode(self, request: Request) -> list[int]:
         if not self._is_chat:
