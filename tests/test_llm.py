@@ -37,6 +37,7 @@ from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, check_
 from synthio.backends.endpoint_llm import EndpointLanguageModel
 from synthio.backends.llm import (
     CachedLanguageModel,
+    LanguageModel,
     NoLanguageModel,
     Reply,
     Request,
@@ -440,20 +441,40 @@ def test_an_answer_that_is_cut_before_it_begins_says_so() -> None:
     with EndpointServer(always(completion(choices=[choice]))) as server:
         reply = EndpointLanguageModel(config(server, max_tokens=2000), Reporter()).complete([request()])[0]
     assert server.seen[0].body["max_tokens"] == 2000
-    assert (
-        EndpointLanguageModel(config(server), Reporter()).name
-        != EndpointLanguageModel(config(server, max_tokens=2000), Reporter()).name
-    )
     assert reply.failed == "cut after 5 tokens, before the answer began: raise endpoint.max_tokens (2000)"
 
 
 def test_an_answer_that_is_cut_after_it_began_says_so(tmp_path: Path) -> None:
     choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": '{"caption": "a fl'}}
     with EndpointServer(always(completion(choices=[choice]))) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
+        model = remote(server, tmp_path)
         first, again = model.complete([request()])[0], model.complete([request()])[0]
     assert first.cut == again.cut == "cut after 5 tokens: raise endpoint.max_tokens (1024)"
     assert len(server.seen) == 1
+
+
+def remote(server: EndpointServer, cache: Path, **changes: Any) -> LanguageModel:
+    asked = config(server, **changes)
+    return load_language_model(ImagineConfig(mode="llm", kind="endpoint", endpoint=asked), cache, Reporter())
+
+
+def test_a_larger_allowance_asks_again_for_what_was_cut_alone(tmp_path: Path) -> None:
+    """To follow the advice was to pay for every answer again."""
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": '{"caption": "a fl'}}
+    cut = completion(choices=[choice])
+    asked = [request(0), request(1)]
+
+    def script(body: Body, earlier: int) -> Response:
+        return cut if body["seed"] == 101 and body["max_tokens"] < 2000 else chat("{}")
+
+    with EndpointServer(script) as server:
+        remote(server, tmp_path, max_tokens=1000).complete(asked)
+        replies = remote(server, tmp_path, max_tokens=2000).complete(asked)
+        assert [(reply.text, reply.cut) for reply in replies] == [("{}", None)] * 2
+        assert [seen.body["seed"] for seen in server.seen[2:]] == [101]
+        # Less is no reason to ask.
+        assert remote(server, tmp_path, max_tokens=900).complete(asked) == [Reply("{}")] * 2
+    assert len(server.seen) == 3
 
 
 def test_a_wrong_key_stops_and_names_the_variable_and_the_reason() -> None:

@@ -26,7 +26,8 @@ def load_language_model(config: ImagineConfig, cache_folder: Path, reporter: Rep
     if config.mode == "template":
         return NoLanguageModel()
     if config.kind == "endpoint":
-        return CachedLanguageModel(EndpointLanguageModel(config.endpoint, reporter), cache_folder)
+        remote = EndpointLanguageModel(config.endpoint, reporter)
+        return CachedLanguageModel(remote, cache_folder, config.endpoint.max_tokens)
     local = LocalLanguageModel(config.model, config.revision, config.device, config.batch_size, reporter)
     return CachedLanguageModel(local, cache_folder)
 

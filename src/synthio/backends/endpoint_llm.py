@@ -24,8 +24,7 @@ class EndpointLanguageModel:
     def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
         self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
-        # What a larger allowance completes is asked for again.
-        self.name = " ".join(map(str, [config.base_url, config.model, *_allowance(config)]))
+        self.name = f"{config.base_url} {config.model}"
         self.requests_per_call = 4 * config.concurrency
 
     def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
@@ -65,10 +64,6 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
             yield found
         except (ValueError, RecursionError):
             end = start + 1
-
-
-def _allowance(config: EndpointConfig) -> list[int]:
-    return [config.max_tokens] if "max_tokens" in config.key_content() else []
 
 
 def _chat_call(request: Request, max_tokens: int) -> ChatCall:

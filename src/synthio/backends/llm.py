@@ -51,8 +51,15 @@ class Reply(Answer):
         return False
 
 
-#: Earlier versions kept an id too, which is not read.
-_REPLY_FILE = TypeAdapter(Reply)
+@dataclass(frozen=True)
+class _KeptReply(Reply):
+    """As it lies on disk. Earlier versions kept an id too, which is not read."""
+
+    allowance: int = 0
+    """Tokens that it might have."""
+
+
+_REPLY_FILE = TypeAdapter(_KeptReply)
 
 #: Takes what came back, by the number of its request, at once: a kill, or a failure of another, must not cost it.
 Keep = Callable[[Mapping[int, Reply]], None]
@@ -94,8 +101,10 @@ class NoLanguageModel:
 class CachedLanguageModel:
     """Answers repeated requests from disk: one small JSON file per reply. Failures are not kept."""
 
-    def __init__(self, inner: LanguageModel, folder: Path) -> None:
-        self._inner, self._folder = inner, folder
+    def __init__(self, inner: LanguageModel, folder: Path, allowance: int = 0) -> None:
+        """``allowance``: tokens that a reply may have, beside what each request says; what less of them cut is asked
+        again."""
+        self._inner, self._folder, self._allowance = inner, folder, allowance
         self.name, self.requests_per_call = inner.name, inner.requests_per_call
 
     def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
@@ -107,7 +116,7 @@ class CachedLanguageModel:
             made = {missing[number]: reply for number, reply in arrived.items()}
             for index, reply in made.items():
                 if reply.failed is None:
-                    write_text(self._path(requests[index]), _REPLY_FILE.dump_json(reply).decode())
+                    self._write(requests[index], reply)
             keep(made)
 
         answers = self._inner.complete([requests[index] for index in missing], store) if missing else []
@@ -125,7 +134,12 @@ class CachedLanguageModel:
             kept = _REPLY_FILE.validate_json(self._path(request).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        return Reply(kept.text, cut=kept.cut)
+        return None if kept.cut and kept.allowance < self._allowance else Reply(kept.text, cut=kept.cut)
+
+    def _write(self, request: Request, reply: Reply) -> None:
+        used = (reply.input_tokens, reply.output_tokens, reply.cost)
+        kept = _KeptReply(reply.text, None, *used, cut=reply.cut, allowance=self._allowance)
+        write_text(self._path(request), _REPLY_FILE.dump_json(kept).decode())
 
 
 #: Braces in the prose before an answer that may be no answer.
