@@ -214,8 +214,9 @@ def test_chat_models_get_the_instruction_through_their_template(tmp_path: Path) 
         '{"caption": "a flute"}',
         '```json\n{\n    "caption": "a flute"\n}\n```',
         'Sure, here it is:\n{"caption": "a flute"}',
+        '<think>{"caption": "a draft"}</think>{"caption": "a flute"}',
     ],
-    ids=["plain", "fenced", "prose"],
+    ids=["plain", "fenced", "prose", "thoughts"],
 )
 def test_a_chat_model_may_fence_and_indent_its_answer(answer: str, tmp_path: Path) -> None:
     """A base model is shown where its answer begins; a chat model's answers were cut at the same count of tokens."""
@@ -551,12 +552,13 @@ def test_what_no_json_reader_reads_costs_one_answer(number: str) -> None:
     [
         '<think>They want {"caption": "..."}. A draft: {"caption": "a loud dog"}.</think>{"caption": "a dog"}',
         'They want {"caption": <text>}.</think>\n{"caption": "a dog"}',
+        '[THINK]{"caption": "a draft"}[/THINK]{"caption": "a dog"}',
         '{"caption": "a cat"} - no, that is no dog. {"caption": "a dog"}',
         '{"caption": "a dog", "reason": "as asked"}',
         'So:\n```json\n{\n  "caption": "a dog",\n}\n```',
         '{"caption": {"caption": "..."',
     ],
-    ids=["thoughts", "thoughts without a beginning", "draft", "more keys", "comma", "broken"],
+    ids=["thoughts", "thoughts without a beginning", "other marks", "draft", "more keys", "comma", "broken"],
 )
 def test_of_an_answer_the_last_object_with_the_keys_is_taken(written: str) -> None:
     with EndpointServer(always(chat(written))) as server:

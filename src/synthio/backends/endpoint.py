@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from synthio.backends.llm import Keep, Reply, forget
+from synthio.backends.llm import Keep, Reply, forget, without_thoughts
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
 from synthio.progress import Reporter
@@ -41,10 +41,6 @@ _NAMES = {
 }
 #: Parts of an error's body that repeat what was sent, where any word may stand.
 _ECHOES = frozenset({"input", "ctx"})
-#: What a model that thinks aloud writes before its answer, to its end where there is one.
-_THOUGHTS = re.compile(
-    r"\A.*</(think|thinking|thought|reasoning)>|\A\s*<(think|thinking|thought|reasoning)>.*", re.DOTALL
-)
 #: What any model answers, asked where a call that failed may have found the server down.
 _PROBE = "Answer with the word yes."
 #: Codes of a refusal that is of this one request's text.
@@ -208,7 +204,7 @@ class ChatEndpoint:
         if not (choices := getattr(completion, "choices", None)):
             raise TypeError(f"it has no choices: {getattr(completion, 'error', None) or completion!r}")
         message = choices[0].message
-        text = _text(getattr(message, "content", None)) or _arguments(message)
+        text = without_thoughts(_text(getattr(message, "content", None))) or _arguments(message)
         said = self._shown(str(getattr(message, "refusal", None) or "no text"))
         failed = None if text else f"the answer is empty: {said}"
         cut = None
@@ -252,15 +248,12 @@ def _arguments(message: Any) -> str:
 
 
 def _text(content: Any) -> str:
-    """The text of a message, less thoughts before it: a string, or that of its parts, as some servers send it.
-
-    Raises: `TypeError`.
-    """
+    """The text of a message: a string, or that of its parts, as some servers send it. Raises: `TypeError`."""
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if part.get("type", "text") == "text")
     if content is not None and not isinstance(content, str):
         raise TypeError(f"content is {type(content).__name__}; expected text")
-    return _THOUGHTS.sub("", _writable(content or ""), count=1).strip()
+    return _writable(content or "")
 
 
 def _writable(text: str) -> str:

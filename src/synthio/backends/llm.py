@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,6 +141,17 @@ class CachedLanguageModel:
         used = (reply.input_tokens, reply.output_tokens, reply.cost)
         kept = _KeptReply(reply.text, None, *used, cut=reply.cut, allowance=self._allowance)
         write_text(self._path(request), _REPLY_FILE.dump_json(kept).decode())
+
+
+#: How models mark thoughts that they write into their answer.
+_THOUGHTS = re.compile(r"\s*(?:<(?:seed:)?think(?:ing)?>|<thought>|<reasoning>|\[think\])", re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile(r"</(?:seed:)?think(?:ing)?>|</thought>|</reasoning>|\[/think\]", re.IGNORECASE)
+
+
+def without_thoughts(text: str) -> str:
+    """What a chat model says after its thoughts, whose beginning some servers leave out; nothing while it thinks."""
+    said = _END_OF_THOUGHTS.split(text)[-1]
+    return "" if _THOUGHTS.match(said) or not said.strip() else said
 
 
 #: Braces in the prose before an answer that may be no answer.

@@ -19,7 +19,7 @@ import torch
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
-from synthio.backends.llm import Keep, Reply, Request, finished_object, forget
+from synthio.backends.llm import Keep, Reply, Request, finished_object, forget, without_thoughts
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 
@@ -225,6 +225,8 @@ class _AnswerEnd:
     def _update(self, row: int, tokens: list[int]) -> bool:
         request = self._requests[row]
         text = self._starts[row] + self._tokenizer.decode(tokens, skip_special_tokens=True)
+        # A base model's answer is begun for it.
+        text = text if self._starts[row] else without_thoughts(text)
         answer = finished_object(text, request.schema.get("required", ()))
         self.texts[row], self.lengths[row] = answer or text, len(tokens)
         # A base model's examples have one answer per line; the next line would be an invented example.
