@@ -40,7 +40,7 @@ from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.endpoint import ChatAnswer
 from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
-from synthio.calls import Answer
+from synthio.calls import Answer, Calls
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
 from synthio.progress import Reporter
@@ -439,6 +439,8 @@ def test_an_outage_costs_no_clip_its_caption(tmp_path: Path) -> None:
     limited = EndpointServer(lambda body, earlier: chat("a flute before") if earlier == 0 else error(429, "slow down"))
     with limited as server, pytest.raises(BackendError, match=r"slow down.*resumes"):
         run(tmp_path, found, EndpointCaptioner(endpoint(server, concurrency=1, max_retries=0), Reporter()))
+    paid = StageFolder(tmp_path, "caption", "key").items(Calls).values()
+    assert sum(each.output_tokens for each in paid) == 5
     with EndpointServer(lambda body, earlier: chat("a flute after")) as server:
         captions, _ = run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter()))
     assert not any(c.failed for c in captions)

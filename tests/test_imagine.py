@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tiny_llm import tiny_gemma
 
 from synthio.backends.endpoint_llm import EndpointLanguageModel
-from synthio.backends.llm import NoLanguageModel
+from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.backends.questions import RequestOptions, lines, make_request, quote, quote_all, template
 from synthio.config import DataConfig, EndpointConfig, ImagineConfig, RunConfig
@@ -465,7 +465,25 @@ def test_a_killed_stage_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         with serve(plain) as server:
             assert imagine(config, clips, model(server), where) == undisturbed
         assert len(server.seen) == 12 - kept
-        assert where.summary()["usage"]["requests"] == 12
+        # Also those whose answers a kill lost.
+        assert where.summary()["usage"]["requests"] == 12 + dies_after % 2
+
+
+def test_what_was_paid_before_a_stop_is_counted_once(tmp_path: Path) -> None:
+    """Answers that lay in the cache when the stage went on had cost nothing."""
+    clips, config, where = [clip(i) for i in range(6)], recipe(tmp_path, captions_per_clip=1), folder(tmp_path)
+
+    def mortal(body: Body, earlier: int) -> Response:
+        return error(401) if earlier == 2 else chat(plain(*read(body), body["seed"]), 7, 3)
+
+    with EndpointServer(mortal) as server:
+        llm = CachedLanguageModel(model(server, concurrency=1), tmp_path / "cache")
+        with pytest.raises(BackendError):
+            imagine(config, clips, llm, where)
+        assert not where.items(Prompt)
+        imagine(config, clips, llm, where)
+    usage = where.summary()["usage"]
+    assert (usage["requests"], usage["input_tokens"], usage["output_tokens"]) == (6, 42, 18)
 
 
 def test_batch_size_and_clip_order_never_change_a_caption(tmp_path: Path) -> None:

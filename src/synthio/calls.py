@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,6 +28,14 @@ class Answer:
     """In the currency of the configured prices; 0 for local models and cached replies."""
 
 
+#: Takes what came back, by the number of its request, at once: a kill, or a failure of another, must not cost it.
+Count = Callable[[Mapping[int, Answer]], None]
+
+
+def forget(arrived: Mapping[int, Answer]) -> None:
+    """A `Count` for those who wait for the end."""
+
+
 class Calls(Record):
     """Some requests, made at once."""
 
@@ -41,8 +49,12 @@ class Calls(Record):
     cost: float
 
 
-def calls(answers: Sequence[Answer]) -> Calls:
-    """The record of ``answers``."""
+def counter(folder: StageFolder) -> Count:
+    """Notes answers among the items of ``folder``; those from a cache were noted when they were made."""
+    return lambda arrived: folder.append([_calls(list(arrived.values()))])
+
+
+def _calls(answers: Sequence[Answer]) -> Calls:
     return Calls(
         id=f"calls-{time.time_ns()}",
         requests=len(answers),

@@ -12,7 +12,7 @@ from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package
-from synthio.calls import Answer
+from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 from synthio.wording import clean
@@ -37,9 +37,13 @@ class TransformersCaptioner:
         self.sample_rate_hz = int(self._processor.feature_extractor.sampling_rate)
         self.clips_per_call = 4 * batch_size
 
-    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
+    def caption(
+        self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
+    ) -> list[Answer]:
         """One sentence per clip, or the failure that nothing was written."""
-        return self._batches.apply(list(zip(waveforms, labels, strict=True)), self._batch)
+        answers = self._batches.apply(list(zip(waveforms, labels, strict=True)), self._batch)
+        count(dict(enumerate(answers)))
+        return answers
 
     @torch.inference_mode()
     def _batch(self, clips: Sequence[tuple[Waveform, tuple[str, ...]]]) -> list[Answer]:

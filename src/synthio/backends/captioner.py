@@ -7,7 +7,7 @@ from typing import Protocol
 
 from synthio.audio import Waveform
 from synthio.backends.questions import quote, template
-from synthio.calls import Answer
+from synthio.calls import Answer, Count, forget
 from synthio.records import label_template
 from synthio.wording import joined
 
@@ -20,8 +20,13 @@ class Captioner(Protocol):
     clips_per_call: int
     """How many clips keep it busy; callers save their results between calls."""
 
-    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
-        """One result per clip, in order. Raises: `BackendError` when no clip can ever succeed."""
+    def caption(
+        self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
+    ) -> list[Answer]:
+        """One result per clip, in order; ``count`` has had each that was made now.
+
+        Raises: `BackendError` when no clip can ever succeed, or a server is down.
+        """
         ...
 
 
@@ -31,9 +36,13 @@ class TemplateCaptioner:
     sample_rate_hz = 16_000
     clips_per_call = 256
 
-    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
+    def caption(
+        self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
+    ) -> list[Answer]:
         """``Sound of a {label}`` for each clip."""
-        return [Answer(label_template(each)) for each in labels]
+        answers = [Answer(label_template(each)) for each in labels]
+        count(dict(enumerate(answers)))
+        return answers
 
 
 def instruction(labels: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from synthio.audio import Waveform
 from synthio.backends.clap import Clap
 from synthio.backends.questions import lines
-from synthio.calls import Answer
+from synthio.calls import Answer, Count, forget
 from synthio.records import label_template
 from synthio.wording import article, joined, mentions
 
@@ -32,7 +32,9 @@ class ClapTagger:
         self._quality_rows = _centred(clap.embed_text([f"a sound with {tag}" for tag in self._qualities]))
         self._sentence_rows: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
 
-    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
+    def caption(
+        self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
+    ) -> list[Answer]:
         """One sentence per clip; never fails."""
         if not waveforms:
             return []
@@ -43,9 +45,10 @@ class ClapTagger:
             scores = self._background_scores(clips[row], own)
             heard = [tag for tag, score in zip(self._backgrounds, scores, strict=True) if score > 0]
             backgrounds = _best(heard, scores[scores > 0], own, self._tags_per_clip // 2)
-            count = self._tags_per_clip - len(backgrounds)
-            qualities = _best(self._qualities, quality_scores[row], own, count)
+            left = self._tags_per_clip - len(backgrounds)
+            qualities = _best(self._qualities, quality_scores[row], own, left)
             sentences.append(Answer(_sentence(own, qualities, backgrounds)))
+        count(dict(enumerate(sentences)))
         return sentences
 
     def _background_scores(self, clip: npt.NDArray[np.float32], labels: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from synthio.backends.llm import Keep, Reply, forget, without_thoughts
+from synthio.backends.llm import Keep, Reply, without_thoughts
+from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
 from synthio.progress import Reporter

@@ -11,7 +11,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
 from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint
-from synthio.calls import Answer
+from synthio.calls import Answer, Count, forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 from synthio.wording import clean, mentions
@@ -29,13 +29,15 @@ class EndpointCaptioner:
         self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
         self.clips_per_call = 4 * config.concurrency
 
-    def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]]) -> list[Answer]:
+    def caption(
+        self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
+    ) -> list[Answer]:
         """Concurrent and bounded. Raises: `BackendError` for a wrong key or model, or an outage."""
         calls = [
             _audio_call(waveform, self.sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)
         ]
-        return [_checked(answer, own) for answer, own in zip(self._endpoint.chat(calls), labels, strict=True)]
+        return [_checked(answer, own) for answer, own in zip(self._endpoint.chat(calls, count), labels, strict=True)]
 
 
 def _checked(answer: ChatAnswer, labels: tuple[str, ...]) -> ChatAnswer:

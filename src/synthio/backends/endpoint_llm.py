@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
-from synthio.backends.llm import Keep, Reply, Request, forget
+from synthio.backends.llm import Keep, Reply, Request
+from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from synthio.calls import Answer
+from synthio.calls import Answer, forget
 from synthio.errors import BackendError
 from synthio.store import write_text
 
@@ -62,12 +62,8 @@ class _KeptReply(Reply):
 
 _REPLY_FILE = TypeAdapter(_KeptReply)
 
-#: Takes what came back, by the number of its request, at once: a kill, or a failure of another, must not cost it.
+#: As `Count`.
 Keep = Callable[[Mapping[int, Reply]], None]
-
-
-def forget(arrived: Mapping[int, Reply]) -> None:
-    """A `Keep` for those who wait for the end."""
 
 
 class LanguageModel(Protocol):

@@ -19,7 +19,8 @@ import torch
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
-from synthio.backends.llm import Keep, Reply, Request, finished_object, forget, without_thoughts
+from synthio.backends.llm import Keep, Reply, Request, finished_object, without_thoughts
+from synthio.calls import forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthio.backends.llm import LanguageModel, Reply, Request, json_object
+from synthio.backends.llm import Keep, LanguageModel, Reply, Request, json_object
+from synthio.calls import forget
 from synthio.wording import AnswerError
 
 A = TypeVar("A")
@@ -113,25 +114,25 @@ class Outcome(Generic[A]):
     failed: str | None
 
 
-def ask(questions: Sequence[Question[A]], llm: LanguageModel, max_tries: int) -> tuple[list[Outcome[A]], list[Reply]]:
+def ask(questions: Sequence[Question[A]], llm: LanguageModel, max_tries: int, keep: Keep = forget) -> list[Outcome[A]]:
     """Ask all, then again those whose answer was refused, at most ``max_tries`` times.
 
     What a server never answers is not asked again.
-    Returns: outcomes in order, and every reply that came (for the count of tokens and cost).
+    Returns: outcomes in order; ``keep`` has had every reply, as it came (for the count of tokens).
     """
     outcomes: list[Outcome[A]] = [Outcome(None, 0, "not asked")] * len(questions)
     refusals: dict[int, str | None] = dict.fromkeys(range(len(questions)))
-    spent: list[Reply] = []
     for attempt in range(1, max_tries + 1):
-        replies = llm.complete([questions[i].request(attempt, why) for i, why in refusals.items()]) if refusals else []
-        spent += replies
+        if not refusals:
+            break
+        replies = llm.complete([questions[i].request(attempt, why) for i, why in refusals.items()], keep)
         for index, reply in zip(list(refusals), replies, strict=True):
             outcomes[index] = _outcome(questions[index], reply, attempt)
             # Where nothing came back there is no answer to speak of.
             refusals[index] = None if reply.text is None else outcomes[index].failed
             if outcomes[index].failed is None or reply.lost:
                 del refusals[index]
-    return outcomes, spent
+    return outcomes
 
 
 def _outcome(question: Question[A], reply: Reply, attempt: int) -> Outcome[A]:

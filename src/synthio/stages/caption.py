@@ -8,7 +8,7 @@ from pathlib import Path
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioner
-from synthio.calls import Answer, calls, chunks, spent
+from synthio.calls import Answer, Count, chunks, counter, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -30,9 +30,9 @@ def caption_clips(
     todo = [clip for clip in train if clip.id not in finished]
     with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
         for part in chunks(todo, captioner.clips_per_call):
-            results, answers = _caption(config, part, captioner)
+            results = _caption(config, part, captioner, counter(folder))
             captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
-            folder.append([*captions, calls(answers)])
+            folder.append(captions)
             finished.update((caption.id, caption) for caption in captions)
             advance(len(part))
     captions = [finished[clip.id] for clip in train]
@@ -46,15 +46,15 @@ def caption_clips(
     return captions
 
 
-def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner) -> tuple[list[Answer], list[Answer]]:
-    """What became of every clip, and the captioner's own answers about those that could be read."""
+def _caption(config: RunConfig, clips: Sequence[Clip], captioner: Captioner, count: Count) -> list[Answer]:
+    """What became of every clip; ``count`` hears of the captioner's own answers about those that could be read."""
     loaded = [_load(config, clip, captioner.sample_rate_hz) for clip in clips]
     heard = [(index, samples) for index, samples in enumerate(loaded) if not isinstance(samples, str)]
-    answers = captioner.caption([samples for _, samples in heard], [clips[index].labels for index, _ in heard])
+    answers = captioner.caption([samples for _, samples in heard], [clips[index].labels for index, _ in heard], count)
     results = [Answer(None, samples if isinstance(samples, str) else None) for samples in loaded]
     for (index, _), answer in zip(heard, answers, strict=True):
         results[index] = answer
-    return results, answers
+    return results
 
 
 def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:

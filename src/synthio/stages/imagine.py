@@ -14,7 +14,7 @@ from string import Template
 
 import numpy as np
 
-from synthio.backends.llm import LanguageModel, Reply, Request
+from synthio.backends.llm import Keep, LanguageModel, Request
 from synthio.backends.questions import (
     AnswerSchema,
     Outcome,
@@ -27,7 +27,7 @@ from synthio.backends.questions import (
     quote,
     quote_all,
 )
-from synthio.calls import calls, chunks, spent
+from synthio.calls import chunks, counter, spent
 from synthio.config import RunConfig
 from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label
@@ -121,10 +121,10 @@ def extract_components(
         for part in chunks(todo, llm.requests_per_call):
             asked = [clip for clip in part if key(texts[clip.id]) != key(label_template(clip.labels))]
             questions = [_extract_question(config, clip, texts[clip.id]) for clip in asked]
-            outcomes, replies = ask(questions, llm, config.imagine.max_tries)
+            outcomes = ask(questions, llm, config.imagine.max_tries, counter(folder))
             answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
             made = [_components(clip, answers.get(clip.id)) for clip in part]
-            folder.append([*made, calls(replies)])
+            folder.append(made)
             finished.update((record.id, record) for record in made)
             advance(len(part))
     components = [finished[clip.id] for clip in train]
@@ -202,8 +202,8 @@ def imagine_prompts(
         for wave in wanted:
             todo = [slot for slot in wave if slot.id not in finished]
             for part in chunks(todo, llm.requests_per_call):
-                made, replies = _imagine(config, part, pools, _written(finished, part), llm)
-                folder.append([*made, calls(replies)])
+                made = _imagine(config, part, pools, _written(finished, part), llm, counter(folder))
+                folder.append(made)
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
     # Waves run across clips; the manifest goes clip by clip.
@@ -263,13 +263,14 @@ def _imagine(
     pools: Mapping[str, Pool],
     written: Mapping[str, Sequence[str]],
     llm: LanguageModel,
-) -> tuple[list[Prompt], list[Reply]]:
+    keep: Keep,
+) -> list[Prompt]:
     if config.imagine.mode == "template":
         templates = [slot.prompt(Outcome(label_template(slot.labels), 0, None)) for slot in slots]
-        return [prompt.model_copy(update={"source": "template"}) for prompt in templates], []
+        return [prompt.model_copy(update={"source": "template"}) for prompt in templates]
     questions = [_mix_question(config, slot, pools, written.get(slot.clip.id, ())) for slot in slots]
-    outcomes, replies = ask(questions, llm, config.imagine.max_tries)
-    return [slot.prompt(outcome) for slot, outcome in zip(slots, outcomes, strict=True)], replies
+    outcomes = ask(questions, llm, config.imagine.max_tries, keep)
+    return [slot.prompt(outcome) for slot, outcome in zip(slots, outcomes, strict=True)]
 
 
 def _mix_question(config: RunConfig, slot: _Slot, pools: Mapping[str, Pool], written: Sequence[str]) -> Question[str]:
@@ -314,8 +315,8 @@ def reflect_prompts(
     todo = [(new, old) for new, old in zip(ids, rejected, strict=True) if new not in finished]
     with reporter.task(f"reflect, round {round_number}", len(rejected), len(rejected) - len(todo)) as advance:
         for part in chunks(todo, llm.requests_per_call):
-            made, replies = _reflect(config, round_number, part, pools, llm)
-            folder.append([*made, calls(replies)])
+            made = _reflect(config, round_number, part, pools, llm, counter(folder))
+            folder.append(made)
             finished.update((record.id, record) for record in made)
             advance(len(part))
     records = [finished[new] for new in ids]
@@ -333,12 +334,13 @@ def _reflect(
     part: Sequence[tuple[str, Prompt]],
     pools: Mapping[str, Pool],
     llm: LanguageModel,
-) -> tuple[list[Prompt | GivenUp], list[Reply]]:
+    keep: Keep,
+) -> list[Prompt | GivenUp]:
     if config.imagine.mode == "template":
         same = {"round": round_number, "source": "template", "failed": None}
-        return [old.model_copy(update={**same, "id": new, "parent_id": old.id}) for new, old in part], []
+        return [old.model_copy(update={**same, "id": new, "parent_id": old.id}) for new, old in part]
     questions = [_reflect_question(config, new, old, pools) for new, old in part]
-    outcomes, replies = ask(questions, llm, config.imagine.max_tries)
+    outcomes = ask(questions, llm, config.imagine.max_tries, keep)
     made: list[Prompt | GivenUp] = []
     for (new, old), outcome in zip(part, outcomes, strict=True):
         if outcome.failed is None and outcome.answer is None:
@@ -353,7 +355,7 @@ def _reflect(
             "failed": outcome.failed,
         }
         made.append(old.model_copy(update=changed))
-    return made, replies
+    return made
 
 
 def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mapping[str, Pool]) -> Question[str | None]:
