@@ -341,14 +341,14 @@ def test_a_folder_with_half_a_file_says_so(file: str, qwen_audio: Path, tmp_path
 # The recipe picks -----------------------------------------------------------------------------------------------------
 
 
-def test_the_recipe_picks_the_captioner() -> None:
-    assert isinstance(load_captioner(CaptionConfig(kind="template"), None, Reporter()), TemplateCaptioner)
-    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap(), Reporter()), ClapTagger)
-    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None, Reporter()), EndpointCaptioner)
+def test_the_recipe_picks_the_captioner(tmp_path: Path) -> None:
+    assert isinstance(load_captioner(CaptionConfig(kind="template"), None, Reporter(), tmp_path), TemplateCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap(), Reporter(), tmp_path), ClapTagger)
+    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None, Reporter(), tmp_path), EndpointCaptioner)
     with pytest.raises(ConfigError, match="CLAP"):
-        load_captioner(CaptionConfig(kind="clap"), None, Reporter())
+        load_captioner(CaptionConfig(kind="clap"), None, Reporter(), tmp_path)
     with pytest.raises(ModelError, match="no pocket audio language model"):
-        load_captioner(CaptionConfig(kind="transformers"), None, Reporter())
+        load_captioner(CaptionConfig(kind="transformers"), None, Reporter(), tmp_path)
 
 
 # The stage ------------------------------------------------------------------------------------------------------------
@@ -444,6 +444,37 @@ def test_an_outage_costs_no_clip_its_caption(tmp_path: Path) -> None:
     with EndpointServer(lambda body, earlier: chat("a flute after")) as server:
         captions, _ = run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter()))
     assert not any(c.failed for c in captions)
+
+
+def test_a_clip_that_was_captioned_is_not_paid_for_again(tmp_path: Path) -> None:
+    """As by a draw of the same clips, or another seed."""
+    heard, labels = [tone(), tone(0.2), tone()], [("flute",), ("flute",), ("oboe",)]
+
+    def ears(**changes: Any) -> Captioner:
+        section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1, **changes))
+        return load_captioner(section, None, Reporter(), tmp_path)
+
+    with EndpointServer(lambda body, earlier: chat(f"flute or oboe {earlier}", 7, 3)) as server:
+        first = ears().caption(heard[:2], labels[:2])
+        again = ears(max_tokens=2000).caption(heard, labels)
+        assert [answer.text for answer in again] == [*(answer.text for answer in first), "flute or oboe 2"]
+        assert [answer.output_tokens for answer in again] == [0, 0, 3]
+        ears(model="another").caption(heard[:1], labels[:1])
+    assert len(server.seen) == 4
+
+
+def test_a_killed_captioner_keeps_what_was_answered(tmp_path: Path) -> None:
+    found = clips(tmp_path, 5)
+
+    def mortal(body: Body, earlier: int) -> Response:
+        return error(401) if earlier == 2 else chat("a flute")
+
+    with EndpointServer(mortal) as server:
+        section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1))
+        with pytest.raises(BackendError):
+            run(tmp_path, found, load_captioner(section, None, Reporter(), tmp_path / "cache"))
+        captions, folder = run(tmp_path, found, load_captioner(section, None, Reporter(), tmp_path / "cache"))
+    assert len(captions) == folder.summary()["usage"]["requests"] == len(server.seen) - 1 == 4
 
 
 def test_tokens_that_an_earlier_version_counted_count(tmp_path: Path) -> None:

@@ -438,7 +438,8 @@ class RetrieveConfig(Section):
         description="A folder, or `demo`; every audio file below it may be retrieved, but not the data's own clips, drawn or not, nor copies of them (of those not drawn: copies of the same name or size). `retrieval` cannot be an arm without it.",
     )
     cache: UserPath | None = Field(
-        None, description="Where embeddings of the corpus are kept for other runs; null means in the run folder."
+        None,
+        description="Where embeddings of the corpus, and captions from an endpoint, are kept for other runs; null means in the run folder.",
     )
 
 

@@ -111,7 +111,9 @@ class Models:
 
         self._make_room("captioner")
         clap = self.clap if self._config.caption.kind == "clap" else None
-        return load_captioner(self._config.caption, clap, self._reporter)
+        # A bench's draws hear many clips of each other.
+        cache = self._config.retrieve.cache or self._root / "cache"
+        return load_captioner(self._config.caption, clap, self._reporter, cache / "captions")
 
     @cached_property
     def language_model(self) -> LanguageModel:

@@ -32,8 +32,9 @@ def load_language_model(config: ImagineConfig, cache_folder: Path, reporter: Rep
     return CachedLanguageModel(local, cache_folder)
 
 
-def load_captioner(config: CaptionConfig, clap: Clap | None, reporter: Reporter) -> Captioner:
-    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only; ``reporter`` hears its warnings.
+def load_captioner(config: CaptionConfig, clap: Clap | None, reporter: Reporter, cache_folder: Path) -> Captioner:
+    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only; ``reporter`` hears its warnings; what an
+    endpoint answers is cached in ``cache_folder``.
 
     Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key, device
     or CLAP.
@@ -41,7 +42,7 @@ def load_captioner(config: CaptionConfig, clap: Clap | None, reporter: Reporter)
     if config.kind == "template":
         return TemplateCaptioner()
     if config.kind == "endpoint":
-        return EndpointCaptioner(config.endpoint, reporter)
+        return EndpointCaptioner(config.endpoint, reporter, cache_folder)
     if config.kind == "clap":
         if clap is None:
             raise ConfigError("caption.kind clap needs a CLAP model; load one first, or set caption.kind=template")

@@ -5,18 +5,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction
-from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.llm import Keep, Reply, ReplyCache
 from synthio.calls import Answer, Count, forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 from synthio.wording import clean, mentions
 
 _SHOWN_CHARACTERS = 100
+_TEMPERATURE = 0.0
 
 
 class EndpointCaptioner:
@@ -24,9 +27,14 @@ class EndpointCaptioner:
 
     sample_rate_hz = 16_000
 
-    def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
-        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
+    def __init__(self, config: EndpointConfig, reporter: Reporter, cache_folder: Path | None = None) -> None:
+        """``cache_folder``: where answers are kept, as they cost money; nowhere when None.
+
+        Raises: `ConfigError` when a remote endpoint's key is not in the environment.
+        """
         self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
+        self._name = [config.base_url, config.model]
+        self._cache = None if cache_folder is None else ReplyCache(cache_folder, config.max_tokens)
         self.clips_per_call = 4 * config.concurrency
 
     def caption(
@@ -37,10 +45,20 @@ class EndpointCaptioner:
             _audio_call(waveform, self.sample_rate_hz, own, self._max_tokens)
             for waveform, own in zip(waveforms, labels, strict=True)
         ]
-        return [_checked(answer, own) for answer, own in zip(self._endpoint.chat(calls, count), labels, strict=True)]
+        return [_checked(answer, own) for answer, own in zip(self._answers(calls, count), labels, strict=True)]
+
+    def _answers(self, calls: Sequence[ChatCall], count: Count) -> Sequence[Reply]:
+        if self._cache is None:
+            return self._endpoint.chat(calls, count)
+
+        def ask(numbers: Sequence[int], store: Keep) -> Sequence[Reply]:
+            return self._endpoint.chat([calls[number] for number in numbers], store)
+
+        # How long an answer may be changes none that was not cut.
+        return self._cache.complete([[*self._name, call.content, _TEMPERATURE] for call in calls], ask, count)
 
 
-def _checked(answer: ChatAnswer, labels: tuple[str, ...]) -> ChatAnswer:
+def _checked(answer: Reply, labels: tuple[str, ...]) -> Reply:
     """A sentence that was cut, or names no label as it was told to, as a refusal does, is no caption."""
     text = clean(answer.text or "")
     failed = answer.failed or answer.cut
@@ -56,4 +74,4 @@ def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...]
         {"type": "text", "text": instruction(labels)},
         {"type": "input_audio", "input_audio": {"data": encoded, "format": "wav"}},
     ]
-    return ChatCall(content, {"temperature": 0.0, "max_tokens": max_tokens})
+    return ChatCall(content, {"temperature": _TEMPERATURE, "max_tokens": max_tokens})

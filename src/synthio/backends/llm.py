@@ -95,48 +95,74 @@ class NoLanguageModel:
         return []
 
 
-class CachedLanguageModel:
-    """Answers repeated requests from disk: one small JSON file per reply. Failures are not kept."""
+class ReplyCache:
+    """One small JSON file per reply, by a digest of what was asked. Failures are not kept."""
 
-    def __init__(self, inner: LanguageModel, folder: Path, allowance: int = 0) -> None:
+    def __init__(self, folder: Path, allowance: int = 0) -> None:
         """``allowance``: tokens that a reply may have, beside what each request says; what less of them cut is asked
         again."""
-        self._inner, self._folder, self._allowance = inner, folder, allowance
-        self.name, self.requests_per_call = inner.name, inner.requests_per_call
+        self._folder, self._allowance = folder, allowance
 
-    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
-        """Cached replies cost nothing: their token counts are 0. Raises what the inner model raises."""
-        replies = {index: reply for index, request in enumerate(requests) if (reply := self._read(request))}
-        missing = [index for index in range(len(requests)) if index not in replies]
+    def complete(
+        self, questions: Sequence[object], ask: Callable[[Sequence[int], Keep], Sequence[Reply]], keep: Keep
+    ) -> list[Reply]:
+        """One reply per question; ``ask`` is for those that were not answered before, by their numbers.
+
+        Cached replies cost nothing: their token counts are 0, and ``keep`` does not hear of them.
+        """
+        replies = {number: reply for number, each in enumerate(questions) if (reply := self._read(each))}
+        missing = [number for number in range(len(questions)) if number not in replies]
 
         def store(arrived: Mapping[int, Reply]) -> None:
-            made = {missing[number]: reply for number, reply in arrived.items()}
-            for index, reply in made.items():
+            made = {missing[place]: reply for place, reply in arrived.items()}
+            for number, reply in made.items():
                 if reply.failed is None:
-                    self._write(requests[index], reply)
+                    self._write(questions[number], reply)
             keep(made)
 
-        answers = self._inner.complete([requests[index] for index in missing], store) if missing else []
-        replies.update(zip(missing, answers, strict=True))
-        return [replies[index] for index in range(len(requests))]
+        replies.update(zip(missing, ask(missing, store) if missing else (), strict=True))
+        return [replies[number] for number in range(len(questions))]
 
-    def _path(self, request: Request) -> Path:
-        question = [request.instruction, request.completion, request.answer_start, request.max_new_tokens]
-        key = [self.name, question, request.seed, request.temperature, request.schema]
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    def path(self, question: object) -> Path:
+        """Where the reply lies."""
+        digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
         return self._folder / digest[:2] / f"{digest[:32]}.json"
 
-    def _read(self, request: Request) -> Reply | None:
+    def _read(self, question: object) -> Reply | None:
         try:
-            kept = _REPLY_FILE.validate_json(self._path(request).read_bytes())
+            kept = _REPLY_FILE.validate_json(self.path(question).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
         return None if kept.cut and kept.allowance < self._allowance else Reply(kept.text, cut=kept.cut)
 
-    def _write(self, request: Request, reply: Reply) -> None:
+    def _write(self, question: object, reply: Reply) -> None:
         used = (reply.input_tokens, reply.output_tokens, reply.cost)
         kept = _KeptReply(reply.text, None, *used, cut=reply.cut, allowance=self._allowance)
-        write_text(self._path(request), _REPLY_FILE.dump_json(kept).decode())
+        write_text(self.path(question), _REPLY_FILE.dump_json(kept).decode())
+
+
+class CachedLanguageModel:
+    """Answers repeated requests from disk."""
+
+    def __init__(self, inner: LanguageModel, folder: Path, allowance: int = 0) -> None:
+        """``allowance``: as `ReplyCache`."""
+        self._inner, self._cache = inner, ReplyCache(folder, allowance)
+        self.name, self.requests_per_call = inner.name, inner.requests_per_call
+
+    def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
+        """Cached replies cost nothing: their token counts are 0. Raises what the inner model raises."""
+
+        def ask(numbers: Sequence[int], store: Keep) -> list[Reply]:
+            return self._inner.complete([requests[number] for number in numbers], store)
+
+        return self._cache.complete([self._question(request) for request in requests], ask, keep)
+
+    def _question(self, request: Request) -> list[object]:
+        asked = [request.instruction, request.completion, request.answer_start, request.max_new_tokens]
+        return [self.name, asked, request.seed, request.temperature, request.schema]
+
+    def _path(self, request: Request) -> Path:
+        return self._cache.path(self._question(request))
 
 
 #: How models mark thoughts that they write into their answer.
