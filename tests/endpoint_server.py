@@ -16,12 +16,14 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Response:
-    """What the server sends; ``hang`` sends nothing until the server closes."""
+    """What the server sends; ``hang`` sends nothing until the server closes, ``drip`` so many blanks one by one before
+    the body, 20 a second."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    drip: int = 0
 
 
 def chat(text: str | None, prompt_tokens: int = 10, completion_tokens: int = 5) -> Response:
@@ -132,8 +134,11 @@ class EndpointServer:
                 self.send_response(response.status)
                 for name, value in {"Content-Type": "application/json", **response.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(response.body)))
+                self.send_header("Content-Length", str(response.drip + len(response.body)))
                 self.end_headers()
+                for _ in range(response.drip):
+                    outer._closing.wait(0.05)
+                    self.wfile.write(b" ")
                 self.wfile.write(response.body)
 
             def log_message(self, format: str, *args: Any) -> None:

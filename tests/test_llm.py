@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -405,7 +406,19 @@ def test_a_request_that_is_never_answered_is_a_recorded_timeout() -> None:
         replies = model.complete([request(0), request(1)])
         alone = model.complete([request(1)])
     assert replies[0].text == "{}"
-    assert [(reply.text, reply.failed) for reply in [replies[1], *alone]] == [(None, "no answer within 0.5 s")] * 2
+    assert [(reply.text, reply.failed) for reply in [replies[1], *alone]] == [
+        (None, "no answer within 0.5 s (endpoint.timeout_s)")
+    ] * 2
+
+
+def test_an_answer_that_comes_byte_by_byte_is_waited_for_no_longer() -> None:
+    """Each byte was waited for as long."""
+    slow = replace(chat("{}"), drip=100)
+    with EndpointServer(lambda body, earlier: slow if earlier < 2 else chat("{}")) as server:
+        replies = EndpointLanguageModel(config(server, timeout_s=0.5, max_retries=1), Reporter()).complete([request()])
+    assert [(reply.text, reply.failed) for reply in replies] == [(None, "no answer within 0.5 s (endpoint.timeout_s)")]
+    # It was asked again, and then something else.
+    assert len(server.seen) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import ipaddress
 import json
 import os
 import re
+import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -141,7 +142,9 @@ class ChatEndpoint:
         except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise BackendError(self._advice(error)) from error
         except openai.APITimeoutError:
-            return ChatAnswer(None, f"no answer within {self._config.timeout_s:g} s", fault="either")
+            return ChatAnswer(
+                None, f"no answer within {self._config.timeout_s:g} s (endpoint.timeout_s)", fault="either"
+            )
         except openai.APIConnectionError as error:
             raise self._outage(f"no connection ({self._reason(error.__cause__ or error)})") from error
         except openai.RateLimitError as error:
@@ -303,12 +306,20 @@ def _is_at_home(config: EndpointConfig) -> bool:
 
 
 def _http_client(config: EndpointConfig) -> Any:
-    """The one that the client would make, which tells errors for what they are."""
+    """The one that the client would make, which takes its time for all of an answer, and errors for what they are."""
     from openai import DefaultAsyncHttpxClient
+
+    # `httpx`, or `httpx2` for a newer client.
+    library = sys.modules[DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
     class Client(DefaultAsyncHttpxClient):
         async def send(self, request: Any, **options: Any) -> Any:
-            response = await super().send(request, **options)
+            try:
+                # Its own limit is for each byte.
+                async with asyncio.timeout(config.timeout_s):
+                    response = await super().send(request, **options)
+            except TimeoutError as error:
+                raise library.ReadTimeout(f"longer than {config.timeout_s:g} s", request=request) from error
             response.status_code = _true_status(response.status_code, response.content)
             return response
 
