@@ -1022,15 +1022,17 @@ def test_damaged_features_are_measured_anew(tmp_path: Path) -> None:
         assert results.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
 
 
-@pytest.mark.parametrize(("price", "cost"), [(0.0, None), (2.0, 0.75)])
+@pytest.mark.parametrize(("prices", "cost"), [((0.0, 0.0), None), ((2.0, 4.0), 80e-6), ((0.0, 1.0), 10e-6)])
 def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
-    tmp_path: Path, price: float, cost: float | None
+    tmp_path: Path, prices: tuple[float, float], cost: float | None
 ) -> None:
+    """At the prices that the recipe has now: those that were added after a run came to 0.00."""
     folders = [StageFolder(tmp_path, "caption", key) for key in ("a", "b", "unfinished")]
-    for folder, spent in zip(folders, (0.25, 0.5), strict=False):
-        usage = {"requests": 2, "input_tokens": 10, "output_tokens": 5, "cost": spent}
+    for folder in folders[:2]:
+        usage = {"requests": 2, "input_tokens": 10, "output_tokens": 5, "cost": 0.0}
         folder.finish([], {"usage": usage})
-    endpoint = {"model": "ears", "price_per_million_input_tokens": price}
+    names = ("price_per_million_input_tokens", "price_per_million_output_tokens")
+    endpoint = {"model": "ears", **dict(zip(names, prices, strict=True))}
     section = CaptionConfig.model_validate({"kind": "endpoint", "endpoint": endpoint})
     use = results._use("captioner", section, folders)
     assert use == LanguageModelUse("captioner", "ears", 20, 10, cost, 4)

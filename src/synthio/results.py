@@ -20,7 +20,7 @@ from synthio.arms import model_folder, read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import SOURCES, used_models
 from synthio.comparison import read_comparison
-from synthio.config import CaptionConfig, ImagineConfig, RunConfig
+from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.datasets.checks import class_counts
 from synthio.errors import DataError, MissingArtefact
 from synthio.formats import some
@@ -377,15 +377,20 @@ def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[St
         return sum(int(row.get(name, 0)) for row in usage)
 
     endpoint = section.endpoint if SOURCES[section.kind] == "endpoint" else None
-    priced = endpoint and (endpoint.price_per_million_input_tokens or endpoint.price_per_million_output_tokens)
     return report.LanguageModelUse(
         part=part,
         model=endpoint.model if endpoint else section.model,
         input_tokens=total("input_tokens"),
         output_tokens=total("output_tokens"),
-        cost=sum(float(row.get("cost", 0.0)) for row in usage) if priced else None,
+        cost=_cost(endpoint, total("input_tokens"), total("output_tokens")) if endpoint else None,
         requests=total("requests"),
     )
+
+
+def _cost(endpoint: EndpointConfig, input_tokens: int, output_tokens: int) -> float | None:
+    """At the prices of today's recipe; None where it has none."""
+    read, written = endpoint.price_per_million_input_tokens, endpoint.price_per_million_output_tokens
+    return (input_tokens * read + output_tokens * written) / 1e6 if read or written else None
 
 
 def _peak_memory_bytes() -> int:
