@@ -562,6 +562,9 @@ def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
     assert (
         template["imagine"]["items"] == 0 and "at most" not in template["imagine"]["unit"] + template["filter"]["unit"]
     )
+    paid, most = planned("imagine.kind=endpoint", "imagine.max_tries=2"), clips + 4 * 5 * clips
+    assert paid["imagine"]["items"] == long["imagine"]["items"]
+    assert paid["imagine"]["unit"].endswith(f", at most {2 * most} with reflection and answers asked for again")
     shown = synthio("run", tmp_path / "recipe.yaml", "--dry-run").stdout
     assert "together" in shown
 

@@ -93,11 +93,21 @@ def _work(config: RunConfig, training_clips: int) -> dict[str, _Work]:
     return {
         "caption": _Work(extractions, extractions, extractions, "clips"),
         "align": _Work(losers, pair_passes, pair_passes, "preference pairs"),
-        "imagine": _Work(asks, asks, most_asks, f"requests to the language model{_at_most(most_asks, asks)}"),
+        "imagine": _Work(
+            asks, asks, most_asks, f"requests to the language model{_most_requests(config, most_asks, asks)}"
+        ),
         "generate": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
         "filter": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
         "train": _Work(trainings, steps, steps, f"trainings of {config.train.steps} steps"),
     }
+
+
+def _most_requests(config: RunConfig, most: int, first: int) -> str:
+    """Of those to an endpoint, which may cost money, also the tries that refused answers may take."""
+    if config.imagine.kind != "endpoint" or most == 0 or config.imagine.max_tries == 1:
+        return _at_most(most, first)
+    also = "reflection and " if most > first else ""
+    return f", at most {most * config.imagine.max_tries} with {also}answers asked for again"
 
 
 def _at_most(most: int, first: int) -> str:
