@@ -35,7 +35,7 @@ from transformers.utils import is_mistral_common_available
 
 from synthio.backends.choices import load_language_model
 from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, check_key
-from synthio.backends.endpoint_llm import EndpointLanguageModel
+from synthio.backends.endpoint_llm import EndpointLanguageModel, tidied
 from synthio.backends.llm import (
     CachedLanguageModel,
     LanguageModel,
@@ -600,6 +600,36 @@ def test_text_comes_in_parts_and_with_halved_characters(tmp_path: Path) -> None:
         model = CachedLanguageModel(EndpointLanguageModel(config(server, concurrency=1), Reporter()), tmp_path)
         replies = model.complete([request(0), request(1)])
     assert [reply.text for reply in replies] == ['{"caption": "a dog"}', "a dog ?"]
+
+
+def test_half_a_character_that_json_escapes_can_be_kept(tmp_path: Path) -> None:
+    """It was a traceback, of the answer that was to be kept."""
+    with EndpointServer(always(chat('{"caption": "a dog \\ud83d"}'))) as server:
+        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
+        replies = [model.complete([request()])[0] for _ in range(2)]
+    assert [json_object(str(reply.text)) for reply in replies] == [{"caption": "a dog \ud83d"}] * 2
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('{"drafts": [{"caption": "a dog"}', None),
+        ('Format {"caption": <text>}: {"caption": "a dog"}', {"caption": "a dog"}),
+        ('{"caption": "a dog, ]",}', {"caption": "a dog, ]"}),
+        ('A 6" bell: {"caption": "a dog",}', {"caption": "a dog"}),
+        ('{"caption": "a dog",\n "drafts": ["a", "b",],}', {"caption": "a dog"}),
+    ],
+    ids=ascii,
+)
+def test_a_draft_in_an_answer_that_was_cut_is_none(text: str, answer: dict[str, Any] | None) -> None:
+    assert json_object(tidied(text, SCHEMA)) == answer
+
+
+def test_a_text_without_an_end_is_looked_through_once() -> None:
+    """From each of its quotes it would take minutes."""
+    unclosed = "{" + '"\\' * 50_000
+    assert tidied(unclosed, SCHEMA) == unclosed
 
 
 def test_halved_characters_of_a_refusal_or_an_error_can_be_written() -> None:

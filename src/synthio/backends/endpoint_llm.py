@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,10 @@ from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 
-_COMMA_BEFORE_END = re.compile(r",(?=\s*[}\]])")
 #: Braces in an answer that are looked at.
 _MOST_OBJECTS = 100
+#: Texts, in which it may stand, are found first; they may go on to the end.
+_COMMA_BEFORE_END = re.compile(r'("(?:[^"\\]|\\.)*"?)|,(?=\s*[}\]])', re.DOTALL)
 
 
 class EndpointLanguageModel:
@@ -48,14 +50,16 @@ def tidied(text: str, schema: dict[str, Any]) -> str:
     Not every server holds a model to the schema: it drafts, adds a ``reason``, leaves a comma before the last brace.
     """
     required, known = set(schema.get("required", ())), schema.get("properties", {}).keys()
-    for form in (text, _COMMA_BEFORE_END.sub("", text)):
+    # Before the first brace a quote may be an inch.
+    for form in (text, _COMMA_BEFORE_END.sub(lambda found: found[1] or "", text[text.find("{") :])):
         if whole := [found for found in _objects(form) if required and required <= found.keys()]:
-            return json.dumps({name: value for name, value in whole[-1].items() if name in known}, ensure_ascii=False)
+            with suppress(RecursionError):
+                return json.dumps({name: value for name, value in whole[-1].items() if name in known})
     return text
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Those that are in no other one, in order."""
+    """Those that are in no other one, in order; none of what one holds that goes on where the text ends."""
     decoder, end = json.JSONDecoder(strict=False), 0
     for _ in range(_MOST_OBJECTS):
         if (start := text.find("{", end)) < 0:
@@ -63,7 +67,12 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         try:
             found, end = decoder.raw_decode(text, start)
             yield found
+        except json.JSONDecodeError as error:
+            if error.msg.startswith("Unterminated string") or not text[error.pos :].strip():
+                return
+            end = start + 1
         except (ValueError, RecursionError):
+            # A number of more digits than Python reads.
             end = start + 1
 
 
