@@ -785,6 +785,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
         ("http://gpu.local:8000/v1", True),
         ("http://192.168.1.7:8000/v1", True),
         ("http://[fd00::1]/v1", True),
+        ("http://100.64.0.7:8000/v1", True),
         ("https://api.example.org/v1", True),
         ("http://api.example.org/v1", False),
         ("http://8.8.8.8/v1", False),
@@ -798,8 +799,11 @@ def test_a_key_goes_unencrypted_only_where_one_is_at_home(
     if sent:
         check_key(asked)
     else:
-        with pytest.raises(ConfigError, match=f"{KEY_VARIABLE}.*unencrypted.*https"):
+        with pytest.raises(ConfigError, match=f"{KEY_VARIABLE}.*unencrypted.*https.*api_key_variable"):
             check_key(asked)
+        # One that asks for no key can be used without.
+        monkeypatch.delenv(KEY_VARIABLE)
+        check_key(asked)
 
 
 def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -892,7 +896,17 @@ def test_an_address_that_cannot_be_one_is_a_problem_of_the_recipe(address: str, 
         validate({"data": {"path": "x"}, "imagine": {"endpoint": {"base_url": address}}}, RunConfig, "recipe")
 
 
-@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://h.example:1/v1/"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://u:sk-secret@h/v1", "http://sk-secret@h:99999/v1", "https://h/v1?api_key=sk-secret", "http://h#sk-secret"],
+)
+def test_a_key_in_an_address_is_not_shown(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_url: .*api_key_variable") as caught:
+        validate({"data": {"path": "x"}, "imagine": {"endpoint": {"base_url": address}}}, RunConfig, "recipe")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://h.example:1/v1/@a"])
 def test_an_address_stays_as_it_was_written(address: str) -> None:
     assert EndpointConfig(base_url=address).base_url == address
 

@@ -10,8 +10,9 @@ from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from synthio.recipes import Section, UserPath
+from synthio.recipes import SECRET, Section, UserPath
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
 FINGERPRINT_VERSION = 2
@@ -195,9 +196,16 @@ class ClapConfig(Section):
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
+_MAY_HOLD_A_KEY = re.compile(r"https?://[^/]*@|.*[?#]", re.DOTALL)
+
+
 def _address(url: str) -> str:
-    """As it was written. Raises: `ValueError` for what is no address."""
+    """As it was written. Raises: `ValueError` for what is no address, or may hold a key."""
     example = "expected one such as http://localhost:8000/v1"
+    if _MAY_HOLD_A_KEY.match(url):
+        # The client would put the path behind them, and an address is shown and kept.
+        why = "has a user, a ? or a #; put a key into the variable that api_key_variable names; {example}"
+        raise PydanticCustomError(SECRET, why, {"example": example})
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError(f"has a space or a line break in it; {example}")
     try:
@@ -207,9 +215,6 @@ def _address(url: str) -> str:
         raise ValueError(f"{error}; {example}") from error
     if not host:
         raise ValueError(f"has no host; {example}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        # The client would put the path behind them, and an address is shown and kept.
-        raise ValueError(f"has a user, a ? or a #; put a key into the variable that api_key_variable names; {example}")
     return url
 
 

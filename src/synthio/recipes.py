@@ -49,6 +49,8 @@ S = TypeVar("S", bound=Section)
 
 _DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
 _INCLUDE = "include"
+#: The type of a problem with a value that must not be shown.
+SECRET = "secret"  # noqa: S105
 _TEXT_TAG = "tag:yaml.org,2002:str"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
@@ -263,8 +265,8 @@ def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location) or "(top level)"
     if problem["type"] != "extra_forbidden":
-        whole_section = problem["type"] == "missing" or isinstance(problem["input"], Mapping)
-        found = "" if whole_section else f" (found {problem['input']!r})"
+        hidden = problem["type"] in ("missing", SECRET) or isinstance(problem["input"], Mapping)
+        found = "" if hidden else f" (found {problem['input']!r})"
         return f"  {where}: {_said(problem, location, schema)}{found}"
     known = _known_keys(schema, location[:-1])
     if len(location) == 1 and location[0] in schema.foreign_keys:

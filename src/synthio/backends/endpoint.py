@@ -277,14 +277,16 @@ def _key(config: EndpointConfig) -> str:
             f"the environment variable {config.api_key_variable} holds characters that no key has (a line break, or "
             "quotes of a word processor); set it again, plain"
         )
-    if key and not (config.base_url.startswith("https:") or _is_at_home(config)):
+    keeps_secrets = config.base_url.startswith("https:") or _is_at_home(config)
+    if key and not keeps_secrets:
         raise ConfigError(
             f"the key in the environment variable {config.api_key_variable} would go to {config.base_url} unencrypted; "
-            "use its https:// address, or unset the variable"
+            "use its https:// address; for a server that needs no key, let endpoint.api_key_variable name a variable "
+            "that is not set"
         )
     if key:
         return key
-    if _is_local(config):
+    if _is_local(config) or not keeps_secrets:
         return _NO_KEY
     raise ConfigError(
         f"{config.base_url} needs a key: set the environment variable {config.api_key_variable} "
@@ -300,7 +302,7 @@ def _is_at_home(config: EndpointConfig) -> bool:
     """On this machine or in its network, by the address alone."""
     host = urlsplit(config.base_url).hostname or ""
     try:
-        return ipaddress.ip_address(host).is_private
+        return not ipaddress.ip_address(host).is_global
     except ValueError:
         return "." not in host or host.endswith((".local", ".lan", ".internal", ".localhost"))
 
