@@ -12,6 +12,7 @@ import torch
 from full_disk import no_file_above
 from tiny_models import with_half_of
 
+from synthio.backends import pocket
 from synthio.backends.text_to_audio import asked_duration_s, load_text_to_audio
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ConfigError, ModelError, StoreError
@@ -132,6 +133,15 @@ def test_half_precision_rounds_no_fixed_frequency(request: pytest.FixtureRequest
     for duration_s in (0.5, 3.3, 9.5):
         ours, exact = (model.pipeline.encode_duration(duration_s, model.device, 1, 1) for model in (half, whole))
         torch.testing.assert_close(ours.float(), exact, atol=0.02, rtol=0)
+
+
+def test_the_pocket_model_makes_no_longer_clips_than_it_learnt_from() -> None:
+    """Of 10 s, the default of data.max_duration_s, 99.8% of the samples were at full scale, and some were accepted."""
+    generator = load_text_to_audio(T2AConfig(num_inference_steps=4))
+    made = generator.generate(["Sound of a flute"], pocket.LONGEST_S, [0])[0]
+    assert np.mean(np.abs(made) > 0.99) < 0.2
+    with pytest.raises(BackendError, match=r"refused 10.00 s clips: it makes 5.00 s at most; set data.max_duration_s"):
+        generator.generate(["Sound of a flute"], 10.0, [0])
 
 
 def test_the_longest_clip_of_a_window_is_asked_for_and_longer_ones_refused(request: pytest.FixtureRequest) -> None:

