@@ -503,6 +503,16 @@ def test_a_wrong_model_stops_and_names_it() -> None:
         EndpointLanguageModel(config(server), Reporter()).complete([request()])
 
 
+@pytest.mark.parametrize("status", [301, 307, 308])
+def test_a_redirect_takes_nothing_along(status: int) -> None:
+    """Prompts and clips went to whatever address the server named, by 307 and 308."""
+    with EndpointServer(always(chat("{}"))) as other:
+        away = Response(status, headers={"Location": f"{other.base_url}/chat/completions"})
+        with EndpointServer(always(away)) as server, pytest.raises(BackendError, match=f"{other.base_url}.*base_url"):
+            EndpointLanguageModel(config(server), Reporter()).complete([request()])
+    assert (len(server.seen), len(other.seen)) == (1, 0)
+
+
 def test_bodies_that_are_no_answer_are_recorded() -> None:
     odd = [Response(body=b"<html>not json"), Response(body=b"{}"), chat(None), chat("")]
     with EndpointServer(lambda body, earlier: [*odd, chat("yes")][earlier]) as server:

@@ -155,6 +155,9 @@ class ChatEndpoint:
             # An empty account (DeepSeek), which no other request would find filled.
             if error.status_code == 402:
                 raise self._outage(self._reason(error)) from error
+            # It would take clips and prompts to an address that nobody chose.
+            if error.response.has_redirect_location:
+                raise BackendError(self._advice(error)) from error
             return ChatAnswer(None, self._reason(error), fault=_fault(error))
         except (openai.OpenAIError, ValueError, RecursionError) as error:
             return ChatAnswer(None, self._reason(error), fault="either")
@@ -223,6 +226,9 @@ class ChatEndpoint:
         if error.status_code == 404:
             cure = "set endpoint.model to one that it serves; check base_url"
             return f"{where} for model {self._config.model!r} ({self._reason(error)}): {cure}"
+        if error.response.has_redirect_location:
+            cure = "nothing is sent there; if you trust it, set endpoint.base_url to it, less /chat/completions"
+            return f"{where}, a redirect to {self._shown(error.response.headers['Location'])}: {cure}"
         variable = self._config.api_key_variable
         return f"{where} ({self._reason(error)}): put a valid key into the environment variable {variable}"
 
@@ -326,7 +332,7 @@ def _http_client(config: EndpointConfig) -> Any:
             return response
 
     # A proxy that is set for the outside world must not see requests to this machine.
-    return Client(trust_env=not _is_local(config))
+    return Client(trust_env=not _is_local(config), follow_redirects=False)
 
 
 def _true_status(status: int, content: bytes) -> int:
