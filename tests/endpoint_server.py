@@ -64,8 +64,14 @@ class Seen:
     """One request as it came in."""
 
     body: Body
-    authorization: str
+    headers: dict[str, str]
+    """Names in lower case."""
     at_s: float
+
+    @property
+    def authorization(self) -> str:
+        """The key as it was sent."""
+        return self.headers.get("authorization", "")
 
     @property
     def text(self) -> str:
@@ -103,12 +109,12 @@ class EndpointServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, body: Body, authorization: str) -> Response:
+    def _answer(self, body: Body, headers: dict[str, str]) -> Response:
         with self._lock:
             self._in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self._in_flight)
             earlier = len(self.seen)
-            self.seen.append(Seen(body, authorization, time.monotonic()))
+            self.seen.append(Seen(body, headers, time.monotonic()))
         response = self.script(body, earlier)
         if response.hang:
             self._closing.wait(10)
@@ -126,7 +132,8 @@ class EndpointServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                response = outer._answer(body, self.headers.get("Authorization", ""))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                response = outer._answer(body, headers)
                 outer._left()
                 if response.hang:
                     self.close_connection = True

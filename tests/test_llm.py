@@ -34,7 +34,7 @@ from tiny_models import with_half_of
 from transformers.utils import is_mistral_common_available
 
 from synthio.backends.choices import load_language_model
-from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, check_key
+from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, _headers, check_key
 from synthio.backends.endpoint_llm import EndpointLanguageModel, tidied
 from synthio.backends.llm import (
     CachedLanguageModel,
@@ -814,6 +814,23 @@ def test_a_key_goes_unencrypted_only_where_one_is_at_home(
         # One that asks for no key can be used without.
         monkeypatch.delenv(KEY_VARIABLE)
         check_key(asked)
+
+
+def test_what_the_environment_says_for_openai_is_not_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        KEY_VARIABLE: "sk-secret-123",
+        "OPENAI_ORG_ID": "org-secret",
+        "OPENAI_PROJECT_ID": "proj-secret",
+        "OPENAI_CUSTOM_HEADERS": "X-Team: secret\nauthorization: Bearer other-secret\nno header",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with EndpointServer(always(chat("{}"))) as server:
+        EndpointLanguageModel(config(server), Reporter()).complete([request()])
+    sent = server.seen[0].headers
+    assert sent.pop("authorization") == "Bearer sk-secret-123"
+    assert "secret" not in str(sent) and not {"openai-organization", "openai-project", "x-team"} & sent.keys()
+    for host, own in (("api.openai.com", True), ("openai.com.example.org", False), ("notopenai.com", False)):
+        assert bool(_headers(EndpointConfig(base_url=f"https://{host}/v1"), "sk-secret-123")) is not own
 
 
 def test_a_remote_endpoint_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,7 @@ class ChatEndpoint:
             timeout=self._config.timeout_s,
             max_retries=self._config.max_retries,
             http_client=_http_client(self._config),
+            default_headers=_headers(self._config, self._key),
         )
         stopped, waiting = asyncio.Event(), iter(enumerate(calls))
         answers: dict[int, ChatAnswer] = {}
@@ -311,6 +312,18 @@ def _is_at_home(config: EndpointConfig) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return "." not in host or host.endswith((".local", ".lan", ".internal", ".localhost"))
+
+
+def _headers(config: EndpointConfig, key: str) -> dict[str, Any]:
+    """Against what the client reads from the environment (``OPENAI_ORG_ID`` and others) and would send anywhere."""
+    from openai import Omit
+
+    if f".{urlsplit(config.base_url).hostname}".endswith(".openai.com"):
+        return {}
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    custom = {line.partition(":")[0].strip() for line in lines if ":" in line}
+    unsent = dict.fromkeys(["OpenAI-Organization", "OpenAI-Project", *custom], Omit())
+    return {name: f"Bearer {key}" if name.lower() == "authorization" else none for name, none in unsent.items()}
 
 
 def _http_client(config: EndpointConfig) -> Any:
