@@ -34,7 +34,7 @@ from transformers.utils import is_torchvision_available
 
 from synthio.audio import Waveform
 from synthio.backends.audio_llm import TransformersCaptioner, _text_only
-from synthio.backends.captioner import Captioner, TemplateCaptioner
+from synthio.backends.captioner import Captioner, TemplateCaptioner, read_caption
 from synthio.backends.choices import load_captioner
 from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.endpoint import ChatAnswer
@@ -167,7 +167,7 @@ def test_the_endpoint_hears_the_clip_and_reads_the_label() -> None:
 @pytest.mark.parametrize(
     ("said", "ends", "why"),
     [
-        ("I'm sorry, but I can't listen to audio.", "stop", "it names no label: I'm sorry, but I can't listen"),
+        ("I'm sorry, but I can't listen to audio.", "stop", "it is a refusal: I'm sorry, but I can't listen"),
         ("A flute plays a long and", "length", "cut after 5 tokens"),
         ("<think>A flute? The user wants one sentence.", "length", "before the answer began"),
     ],
@@ -187,6 +187,27 @@ def test_an_endpoint_failure_is_a_result_and_a_wrong_key_is_not() -> None:
     assert "too loud" in str(found[0].failed)
     with EndpointServer(lambda body, earlier: error(401)) as server, pytest.raises(BackendError, match="key"):
         EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])
+
+
+@pytest.mark.parametrize(
+    ("text", "caption"),
+    [
+        ("A violin's flutes\u2019 sound, ", "A violin's flutes\u2019 sound"),
+        ("<think>A flute, I hear.</think>\nA low flute", "A low flute"),
+        ("I can hear a flute", "I can hear a flute"),
+        ("I\u2019m sorry, but I can\u2019t hear the flute.", None),
+        ("Unfortunately, no flute was attached", None),
+        ("<think>A flute", None),
+        ("A trumpet plays", None),
+    ],
+    ids=ascii,
+)
+def test_what_does_not_describe_the_label_is_no_caption(text: str, caption: str | None) -> None:
+    """A refusal was the caption of every clip."""
+    with EndpointServer(lambda body, earlier: chat(text)) as server:
+        found = EndpointCaptioner(endpoint(server), Reporter()).caption([tone()], [("flute",)])[0]
+    assert (found.text, bool(found.failed)) == (caption, caption is None)
+    assert read_caption(text, ("flute",)).text == caption
 
 
 # transformers ---------------------------------------------------------------------------------------------------------

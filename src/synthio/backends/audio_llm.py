@@ -4,18 +4,18 @@ where torchvision is installed, which its processor needs."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from synthio.audio import Waveform
-from synthio.backends.captioner import instruction
+from synthio.backends.captioner import instruction, read_caption
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
-from synthio.wording import clean
 
 _CAPTION_TOKENS = 80
 
@@ -40,7 +40,7 @@ class TransformersCaptioner:
     def caption(
         self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
     ) -> list[Answer]:
-        """One sentence per clip, or the failure that nothing was written."""
+        """One sentence per clip, or the failure that what was written is no caption."""
         answers = self._batches.apply(list(zip(waveforms, labels, strict=True)), self._batch)
         count(dict(enumerate(answers)))
         return answers
@@ -63,8 +63,8 @@ class TransformersCaptioner:
         read = inputs["attention_mask"].sum(dim=1).tolist()
         wrote = (answers != tokenizer.pad_token_id).sum(dim=1).tolist()
         return [
-            Answer(clean(text) or None, None if clean(text) else "the model wrote nothing", *tokens)
-            for text, tokens in zip(texts, zip(read, wrote, strict=True), strict=True)
+            replace(read_caption(text, labels), input_tokens=heard, output_tokens=said)
+            for text, (_, labels), heard, said in zip(texts, clips, read, wrote, strict=True)
         ]
 
     def _chat(self, labels: tuple[str, ...]) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from synthio.audio import Waveform
+from synthio.backends.llm import without_thoughts
 from synthio.backends.questions import quote, template
 from synthio.calls import Answer, Count, forget
 from synthio.records import label_template
-from synthio.wording import joined
+from synthio.wording import clean, joined, key, mentions
+
+_SHOWN_CHARACTERS = 100
+#: How a model begins that will not, or cannot, describe a clip.
+_REFUSAL = re.compile(r"(i'm sorry|i am sorry|sorry|i can't|i cannot|i'm unable|i am unable|unfortunately|as an ai)\b")
 
 
 class Captioner(Protocol):
@@ -48,3 +54,16 @@ class TemplateCaptioner:
 def instruction(labels: tuple[str, ...]) -> str:
     """What an audio language model is asked."""
     return template("caption").substitute(label=quote(joined(labels)))
+
+
+def read_caption(text: str, labels: tuple[str, ...]) -> Answer:
+    """What an audio language model wrote, or the failure that it is no caption: a refusal, or a sentence that names no
+    label, as it was told to."""
+    caption = clean(without_thoughts(text))
+    if not caption:
+        return Answer(None, "the model wrote nothing")
+    if _REFUSAL.match(key(caption)):
+        return Answer(None, f"it is a refusal: {caption[:_SHOWN_CHARACTERS]}")
+    if not any(mentions(label, caption) for label in labels):
+        return Answer(None, f"it names no label: {caption[:_SHOWN_CHARACTERS]}")
+    return Answer(caption)

@@ -10,15 +10,13 @@ from typing import Any
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends.captioner import instruction
+from synthio.backends.captioner import instruction, read_caption
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.backends.llm import Keep, Reply, ReplyCache
 from synthio.calls import Answer, Count, forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
-from synthio.wording import clean, mentions
 
-_SHOWN_CHARACTERS = 100
 _TEMPERATURE = 0.0
 
 
@@ -59,12 +57,11 @@ class EndpointCaptioner:
 
 
 def _checked(answer: Reply, labels: tuple[str, ...]) -> Reply:
-    """A sentence that was cut, or names no label as it was told to, as a refusal does, is no caption."""
-    text = clean(answer.text or "")
-    failed = answer.failed or answer.cut
-    if failed is None and not any(mentions(label, text) for label in labels):
-        failed = f"it names no label: {text[:_SHOWN_CHARACTERS]}"
-    return replace(answer, text=None if failed else text, failed=failed)
+    """A sentence that was cut is no caption either."""
+    if failed := answer.failed or answer.cut:
+        return replace(answer, text=None, failed=failed)
+    caption = read_caption(answer.text or "", labels)
+    return replace(answer, text=caption.text, failed=caption.failed)
 
 
 def _audio_call(waveform: Waveform, sample_rate_hz: int, labels: tuple[str, ...], max_tokens: int) -> ChatCall:
