@@ -172,6 +172,17 @@ def test_an_endpoints_allowance_is_asked_anew_and_its_speed_is_not() -> None:
     assert keys(imagine=merge(remote, {"endpoint": {"max_tokens": 5000}}))["imagine"] != before["imagine"]
 
 
+def test_a_knob_of_another_kind_pays_for_no_caption_again() -> None:
+    """And all clips of these captions were made again."""
+    remote = {name: {"kind": "endpoint", "endpoint": {"model": "m"}} for name in ("caption", "imagine")}
+    before = keys(**remote)
+    other = {
+        "caption": {"model": "a/b", "revision": "c", "tags_per_clip": 4},
+        "imagine": {"model": "a/b", "revision": "c"},
+    }
+    assert keys(**merge(remote, other)) == before
+
+
 @pytest.mark.parametrize("section", [CaptionConfig, ImagineConfig])
 def test_captions_of_every_kind_depend_on_what_makes_them(
     section: type[CaptionConfig | ImagineConfig], monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ So running again resumes, a changed knob reruns its stage and what follows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ from synthio.config import (
     Arm,
     RunConfig,
 )
+from synthio.recipes import Section
 from synthio.records import Clip, GeneratorState
 from synthio.store import StageFolder, fingerprint
 
@@ -50,6 +51,8 @@ EXECUTION_FIELDS: dict[str, frozenset[str]] = {
         }
     ),
 }
+#: Fields that an endpoint's captions do not depend on. They have always been in the keys, and so at their defaults are.
+_OF_OTHER_KINDS = frozenset({"model", "revision", "tags_per_clip"})
 
 
 class StageFolders:
@@ -178,6 +181,8 @@ class StageFolders:
         """A section of the recipe without what only affects speed."""
         left_out = EXECUTION_FIELDS.get(name, ())
         section = getattr(self._config, name)
+        if getattr(section, "kind", None) == "endpoint":
+            section = _at_defaults(section, _OF_OTHER_KINDS)
         content = {k: v for k, v in section.key_content().items() if k not in left_out}
         if "endpoint" in content:
             endpoint = section.endpoint.key_content()
@@ -244,3 +249,8 @@ class StageFolders:
         keys = list(dict.fromkeys(folder.key for folder in judged))
         inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, keys]
         return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
+
+
+def _at_defaults(section: Section, names: Set[str]) -> Section:
+    fields = type(section).model_fields
+    return section.model_copy(update={name: fields[name].default for name in names & fields.keys()})
