@@ -561,6 +561,13 @@ def test_an_odd_count_of_tokens_costs_no_answer(tokens: Any) -> None:
     assert (reply.text, reply.input_tokens, reply.output_tokens) == ("{}", int(tokens is True), 3)
 
 
+def test_counts_of_tokens_with_a_decimal_point_are_counted() -> None:
+    """They became 0, and the cost with them."""
+    with EndpointServer(always(completion(usage={"prompt_tokens": 7.0, "completion_tokens": 2.5}))) as server:
+        reply = EndpointLanguageModel(config(server), Reporter()).complete([request()])[0]
+    assert (reply.input_tokens, reply.output_tokens) == (7, 2)
+
+
 @pytest.mark.parametrize("number", ["1e999", "9" * 5_000, "[" * 200_000], ids=["infinite", "long", "deep"])
 def test_what_no_json_reader_reads_costs_one_answer(number: str) -> None:
     bad = Response(body=chat("{}").body.replace(b'"prompt_tokens": 10', b'"prompt_tokens": ' + number.encode()))

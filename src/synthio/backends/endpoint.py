@@ -249,7 +249,7 @@ class ChatEndpoint:
 
 def _count(tokens: object) -> int:
     """What is counted for the costs alone, and must not cost an answer."""
-    return tokens if isinstance(tokens, int) and 0 <= tokens < 2**53 else 0
+    return int(tokens) if isinstance(tokens, int | float) and 0 <= tokens < 2**53 else 0
 
 
 def _arguments(message: Any) -> str:
