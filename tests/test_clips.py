@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from synthio.config import DataConfig, RunConfig, TrainConfig
+from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.datasets import read_rows
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
@@ -1041,3 +1041,22 @@ def test_the_resolved_recipe_reads_the_same_data(small_data: Path, tmp_path: Pat
     config = RunConfig.model_validate({"data": table})
     resolved = RunConfig.model_validate(config.model_dump(mode="json"))
     assert check_data(resolved) == check_data(config)
+
+
+def test_clips_longer_than_the_pocket_generator_makes_are_told_before_a_model_loads(tmp_path: Path) -> None:
+    """They were refused one by one, after captions were made."""
+    root = tmp_path / "data"
+    for number in range(12):
+        clip(root / "ab"[number % 2] / f"{number}.wav", sound(str(number), 5.5 if number < 9 else 1.0))
+    config = run_config(root).model_copy(update={"run_folder": tmp_path / "run"})
+    training = [clip for clip in Pipeline(config, Reporter()).clips() if clip.split == "train"]
+    longer = sum(clip.duration_s > 5 for clip in training)
+    told = f"{longer} training clip(s) are longer than 5 s, the most that the pocket generator makes: set data.max_dur"
+    assert 0 < longer < len(training)
+    assert [problem[: len(told)] for problem in check_data(config).problems] == [told]
+    with pytest.raises(DataError, match=re.escape(told)):
+        Pipeline(config, Reporter()).run()
+    assert {path.name.partition("-")[0] for path in (tmp_path / "run" / "stages").iterdir()} == {"clips"}
+    for update in ({"t2a": T2AConfig(model="owner/model")}, {"train": TrainConfig(arms=("gold",))}):
+        assert check_data(config.model_copy(update=update)).problems == ()
+    assert check_data(run_config(root, max_duration_s=5.0)).problems == ()

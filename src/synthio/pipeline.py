@@ -60,7 +60,7 @@ R = TypeVar("R", bound=Record)
 
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one), and the first,
 #: which is no command, with each.
-STAGES = ("clips", "caption", "align", "imagine", "generate", "filter", "retrieve", "train", "evaluate", "report")
+STAGES = ("clips", "caption", "imagine", "align", "generate", "filter", "retrieve", "train", "evaluate", "report")
 
 
 def check_recipe(config: RunConfig) -> None:
@@ -396,7 +396,12 @@ class Pipeline:
 
     @quiet("transformers", "diffusers")
     def run(self) -> Path:
-        """Every stage in order, those of synthetic clips where an arm adds them; returns the report page."""
+        """Every stage in order, those of synthetic clips where an arm adds them; returns the report page.
+
+        Raises: as `check_recipe` and `check_lengths`, before any model loads; what the stages raise.
+        """
+        from synthio.stages.clips import check_lengths
+
         check_recipe(self.config)
         if self.config.train.adds_synthetic and (warning := sampler_warning(self.config.t2a)):
             self.reporter.warn(warning)
@@ -404,13 +409,9 @@ class Pipeline:
         _ = self.folders.clips
         with working_in(self.root):
             self.write_recipe()
-            self.clips()
+            check_lengths(self.config, self.clips())
             if self.config.train.adds_synthetic:
-                if self.config.imagine.mode == "mixcap":
-                    self.captions()
-                self.alignment()
-                self.prompts()
-                self.rounds()
+                # Captions come before alignment: a model behind an endpoint that does not answer is seen at once.
                 self.dataset()
             self.predictions()
             return self.report()
@@ -421,8 +422,8 @@ class Pipeline:
         actions: dict[str, Callable[[], object]] = {
             "clips": self.clips,
             "caption": self.captions,
-            "align": self.alignment,
             "imagine": self.prompts,
+            "align": self.alignment,
             "generate": self.first_candidates,
             "filter": self.dataset,
             "retrieve": self.retrieved,

@@ -92,10 +92,10 @@ def _work(config: RunConfig, training_clips: int) -> dict[str, _Work]:
     steps = trainings * config.train.steps
     return {
         "caption": _Work(extractions, extractions, extractions, "clips"),
-        "align": _Work(losers, pair_passes, pair_passes, "preference pairs"),
         "imagine": _Work(
             asks, asks, most_asks, f"requests to the language model{_most_requests(config, most_asks, asks)}"
         ),
+        "align": _Work(losers, pair_passes, pair_passes, "preference pairs"),
         "generate": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
         "filter": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
         "train": _Work(trainings, steps, steps, f"trainings of {config.train.steps} steps"),

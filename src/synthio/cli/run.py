@@ -38,7 +38,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Every stage: caption, align, imagine, generate, filter, reflect, train, report. Resumes where it stopped."""
+    """Every stage: caption, imagine, align, generate, filter, reflect, train, report. Resumes where it stopped."""
     config = config_of(recipe, overrides)
     if dry_run:
         from synthio.plan import make_plan
@@ -129,8 +129,8 @@ def _stage_command(stage: str, help_text: str) -> None:
 
 
 _stage_command("caption", "Describe the real training clips.")
-_stage_command("align", "Align the generator with the training clips.")
 _stage_command("imagine", "Write new captions.")
+_stage_command("align", "Align the generator with the training clips.")
 
 
 @commands.command()

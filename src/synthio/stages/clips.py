@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from synthio import audio
+from synthio.backends import pocket
 from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, read_rows, reader_name
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
@@ -121,8 +122,26 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
         sample_rates_hz=dict(sorted(Counter(opened.sample_rate_hz for opened in found.opened).items())),
         rejected=tuple(found.rejected),
         warnings=(*found.warnings, *_recipe_warnings(config, found.clips)),
-        problems=tuple(found.problems),
+        problems=(*found.problems, *_length_problems(config, found.clips)),
     )
+
+
+def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
+    """Raises: `DataError` when the generator would refuse clips as long as the training clips."""
+    if problems := _length_problems(config, clips):
+        raise DataError(f"{config.data.path}: {problems[0]}")
+
+
+def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    """Of the pocket generator, whose longest clip is known before it loads."""
+    longer = sum(clip.split == "train" and clip.duration_s > pocket.LONGEST_S for clip in clips)
+    if not longer or config.t2a.model != "pocket" or not config.train.adds_synthetic:
+        return []
+    return [
+        f"{longer} training clip(s) are longer than {pocket.LONGEST_S:g} s, the most that the pocket generator makes: "
+        f"set data.max_duration_s={pocket.LONGEST_S:g}, so that every clip is heard no further, or t2a.model to "
+        "another (recipes/full-size.yaml)"
+    ]
 
 
 def data_fingerprint(config: RunConfig) -> str:
