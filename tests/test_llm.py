@@ -179,7 +179,7 @@ def test_rows_end_with_their_answer_line_or_allowance() -> None:
     tokenizer = byte_tokenizer()
     texts = ['low note") and so on', "low\nLabel: next", "low note that goes on for ever", "low note"]
     requests = [request(i, max_new_tokens=20) for i in range(4)]
-    end = _AnswerEnd(tokenizer, requests, ['{"caption": "'] * 4, [1, 4], width=3)
+    end = _AnswerEnd(tokenizer, requests, ['{"caption": "'] * 4, "", [1, 4], width=3)
     rows = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     rows[3] += [1] * 40
     finished: list[list[bool]] = []
@@ -228,6 +228,18 @@ def test_a_chat_model_may_fence_and_indent_its_answer(answer: str, tmp_path: Pat
     assert reply.cut is None
     # It ends with the object's last value: what a chat model may write more costs nothing.
     assert reply.output_tokens == answer.rindex('"') + 1
+
+
+def test_thoughts_that_the_chat_template_begins_are_no_answer(tmp_path: Path) -> None:
+    """DeepSeek-R1's template ends in ``<think>``, so that only the end of the thoughts is written."""
+    asked, answer = (
+        request(0, temperature=0.0, max_new_tokens=12),
+        '{"caption": "a draft"}</think>{"caption": "a flute"}',
+    )
+    template = f"{CHAT_TEMPLATE}{{% if add_generation_prompt %}}<think>\n{{% endif %}}"
+    folder = tiny_chat_llama(tmp_path, asked.instruction, answer, template)
+    reply = LocalLanguageModel(str(folder), None, "cpu", 2, Reporter()).complete([asked])[0]
+    assert json_object(str(reply.text)) == {"caption": "a flute"}
 
 
 def test_an_answer_that_is_cut_says_so(tmp_path: Path, gemma: Path) -> None:

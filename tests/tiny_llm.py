@@ -111,9 +111,9 @@ def tiny_rwkv(folder: Path) -> Path:
     return _seeded(RwkvForCausalLM, config, folder)
 
 
-def tiny_chat_llama(folder: Path, instruction: str, answer: str) -> Path:
+def tiny_chat_llama(folder: Path, instruction: str, answer: str, template: str = CHAT_TEMPLATE) -> Path:
     """A `LlamaForCausalLM` with a chat template that has learnt, in a second, to answer one instruction."""
-    tokenizer = byte_tokenizer(chat_template=CHAT_TEMPLATE)
+    tokenizer = byte_tokenizer(chat_template=template)
     chat = [{"role": "user", "content": instruction}]
     asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     text = tokenizer(f"{asked}{answer}<eos>", add_special_tokens=False, return_tensors="pt")["input_ids"]

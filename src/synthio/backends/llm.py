@@ -176,6 +176,11 @@ def without_thoughts(text: str) -> str:
     return "" if _THOUGHTS.match(said) or not said.strip() else said
 
 
+def begun_thoughts(prompt: str) -> str:
+    """The mark that a chat template ends in where it begins the thoughts itself (DeepSeek-R1); else nothing."""
+    return next((found[0] for found in _THOUGHTS.finditer(prompt) if not prompt[found.end() :].strip()), "")
+
+
 #: Braces in the prose before an answer that may be no answer.
 _MAX_OBJECT_STARTS = 20
 

@@ -19,7 +19,7 @@ import torch
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
-from synthio.backends.llm import Keep, Reply, Request, finished_object, without_thoughts
+from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
 from synthio.calls import forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -77,12 +77,18 @@ class LocalLanguageModel:
     def _encode(self, request: Request) -> list[int]:
         if not self._is_chat:
             return list(self._tokenizer(request.completion + request.answer_start)["input_ids"])
-        chat = [{"role": "user", "content": request.instruction}]
+        return list(self._tokenizer(self._rendered(request.instruction), add_special_tokens=False)["input_ids"])
+
+    def _rendered(self, instruction: str) -> str:
+        """The instruction in the chat template, up to where the model's turn begins."""
         # Templates ignore variables that they do not know; Qwen3's switches its reasoning off with this one.
-        text = self._tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        text: str = self._tokenizer.apply_chat_template(
+            [{"role": "user", "content": instruction}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
         )
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return text
 
     def _allowed(self, request: Request, prompt: Sequence[int]) -> Request:
         """A chat model may write more than the answer alone, up to the end of its context; it stops with the answer."""
@@ -129,7 +135,8 @@ class LocalLanguageModel:
         rows = [[self._pad_id] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         starts = ["" if self._is_chat else request.answer_start for request in requests]
-        end = _AnswerEnd(self._tokenizer, requests, starts, self._end_ids, width)
+        thoughts = begun_thoughts(self._rendered("")) if self._is_chat else ""
+        end = _AnswerEnd(self._tokenizer, requests, starts, thoughts, self._end_ids, width)
         self._model.generate(
             input_ids=torch.tensor(rows, device=self._device),
             attention_mask=torch.tensor(mask, device=self._device),
@@ -206,9 +213,17 @@ class _AnswerEnd:
     """
 
     def __init__(
-        self, tokenizer: Any, requests: Sequence[Request], starts: Sequence[str], end_ids: Sequence[int], width: int
+        self,
+        tokenizer: Any,
+        requests: Sequence[Request],
+        starts: Sequence[str],
+        thoughts: str,
+        end_ids: Sequence[int],
+        width: int,
     ) -> None:
-        self._tokenizer, self._requests, self._starts = tokenizer, requests, starts
+        """``starts``: what a base model's answers are begun with, else empty; ``thoughts``: as `begun_thoughts`;
+        ``width``: tokens of a prompt."""
+        self._tokenizer, self._requests, self._starts, self._thoughts = tokenizer, requests, starts, thoughts
         self._end_ids, self._prompt_width = frozenset(end_ids), width
         self._ended = [False] * len(requests)
         self.texts = list(starts)
@@ -227,7 +242,7 @@ class _AnswerEnd:
         request = self._requests[row]
         text = self._starts[row] + self._tokenizer.decode(tokens, skip_special_tokens=True)
         # A base model's answer is begun for it.
-        text = text if self._starts[row] else without_thoughts(text)
+        text = text if self._starts[row] else without_thoughts(self._thoughts + text)
         answer = finished_object(text, request.schema.get("required", ()))
         self.texts[row], self.lengths[row] = answer or text, len(tokens)
         # A base model's examples have one answer per line; the next line would be an invented example.
