@@ -463,6 +463,33 @@ def test_quiet_clips_are_told_of(tmp_path: Path) -> None:
     assert any("the clips are quiet" in warning for warning in check_data(run_config(root)).warnings)
 
 
+def test_quiet_background_beside_loud_events_is_no_reason_to_clip_these(tmp_path: Path) -> None:
+    """Four clips of five are of a quiet background, and every event reaches full scale."""
+    for number in range(40):
+        clip(tmp_path / "data" / "background" / f"{number}.wav", 0.01 * sound(f"background {number}"), subtype="FLOAT")
+    for number in range(10):
+        event = sound(f"event {number}")
+        clip(tmp_path / "data" / "knock" / f"{number}.wav", event / np.abs(event).max(), subtype="FLOAT")
+    assert not any("quiet" in warning for warning in check_data(run_config(tmp_path / "data")).warnings)
+
+
+@pytest.mark.parametrize(
+    ("loudest", "advice"),
+    [
+        (0.06, "multiply all clips, new ones too, by one number, at most 16.6"),
+        (0.9, "no one number mends that, as the loudest reach 0.9; where loudness is no part of what a class is"),
+    ],
+)
+def test_the_advice_for_quiet_clips_makes_none_go_beyond_full_scale(
+    tmp_path: Path, loudest: float, advice: str
+) -> None:
+    for number in range(20):
+        noise = sound(str(number)) / np.abs(sound(str(number))).max()
+        clip(tmp_path / "ab"[number % 2] / f"{number}.wav", (0.01 if number else loudest) * noise, subtype="FLOAT")
+    (told,) = [warning for warning in check_data(run_config(tmp_path)).warnings if "are quiet" in warning]
+    assert advice in told
+
+
 def test_classes_that_accuracy_hardly_sees_are_told_of(tmp_path: Path) -> None:
     root = dataset(tmp_path / "data")
     for index in range(20):

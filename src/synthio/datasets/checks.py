@@ -392,21 +392,37 @@ def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], ma
     return warnings
 
 
-def level_warnings(peaks: Sequence[float], swings: Sequence[float]) -> list[str]:
+def level_warnings(peaks: Sequence[float], swings: Sequence[float], labels: Sequence[Sequence[str]]) -> list[str]:
     """Clips in other units than full scale, or far below it: what hears them knows levels, and generated clips keep to
-    full scale. ``swings``: the peaks without the clip's mean."""
+    full scale. ``swings``: the peaks without the clip's mean; ``labels``: of each clip."""
     warnings = []
     if beyond := [peak for peak in peaks if peak > _FULL_SCALE]:
         warnings.append(
             f"{len(beyond)} clip(s) go beyond full scale (peak {max(beyond):.3g}, where 1 is full scale), which "
             "generated clips never do; divide all clips by one number"
         )
-    if swings and statistics.median(swings) < _QUIET:
+    of_class = defaultdict(list)
+    for swing, own in zip(swings, labels, strict=True):
+        for label in own:
+            of_class[label].append(swing)
+    # Every class counts alike: where most clips are background, that may well be quiet.
+    level = statistics.median(map(statistics.median, of_class.values())) if of_class else 1.0
+    if level < _QUIET:
         warnings.append(
-            f"the clips are quiet (median peak {statistics.median(swings):.2g}, where 1 is full scale), and generated "
-            "ones are not, so that their level tells them apart; multiply all clips by one number"
+            f"the clips are quiet (median peak of a class {level:.2g}, where 1 is full scale), and generated ones are "
+            f"not, so that their level tells them apart; {_louder(level, max(peaks))}"
         )
     return warnings
+
+
+def _louder(level: float, loudest: float) -> str:
+    """What makes quiet clips louder, and clips none of them."""
+    if level / loudest < _QUIET:
+        return (
+            f"no one number mends that, as the loudest reach {loudest:.2g}; where loudness is no part of what a class "
+            "is, bring every clip to the same peak, new ones too"
+        )
+    return f"multiply all clips, new ones too, by one number, at most {math.floor(10 / loudest) / 10:g}"
 
 
 def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> list[str]:

@@ -254,7 +254,9 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     if reader_name(config.data) == "table":
         warnings += annotation_warnings(config.data, durations_s)
     warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
-    warnings += checks.level_warnings([o.peak for o in opened], [o.swing for o in opened])
+    warnings += checks.level_warnings(
+        [o.peak for o in opened], [o.swing for o in opened], [o.row.labels for o in opened]
+    )
     warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
     return _Found(opened, clips, rejected, warnings, problems)
 
