@@ -161,6 +161,20 @@ def test_clips_of_a_group_are_drawn_together() -> None:
     assert alone.mean == pytest.approx(share) and np.isnan([alone.low, alone.high]).all()
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [metrics.weighted_accuracy, metrics.weighted_balanced_accuracy, metrics.weighted_mean_average_precision],
+)
+@pytest.mark.parametrize("groups", [None, ["one"]])
+def test_one_clip_says_nothing_of_others(metric: metrics.WeightedMetric, groups: list[str] | None) -> None:
+    targets, scores_a = scores_of(np.zeros((3, 1), bool))
+    scores_b = scores_of(np.ones((3, 1), bool))[1]
+    found = metrics.bootstrap_difference(
+        metric, targets, scores_a, scores_b, 100, np.random.default_rng(0), groups=groups
+    )
+    assert found.mean >= 0 and np.isnan([found.low, found.high]).all()
+
+
 def test_two_groups_that_happen_to_agree_are_no_proof() -> None:
     generator = np.random.default_rng(4)
     a, b = generator.random((1, 120)) < 0.5, generator.random((1, 120)) < 0.55

@@ -719,6 +719,29 @@ def test_with_several_labels_a_class_has_the_interval_of_its_average_precision(t
     assert by_arm == pytest.approx([np.mean([average_precision_score(targets, s) for s in arm]) for arm in scores])
 
 
+def test_a_class_with_one_test_clip_has_no_interval_of_its_average_precision(tmp_path: Path) -> None:
+    """That ranks the one clip among many others, which say nothing of other clips of the class."""
+    sets = [("a",), ("b",), ("a", "b")]
+    clips = [
+        handmade_clip(f"{split[0]}{k}", "a", split).model_copy(update={"labels": sets[k % 3]})
+        for split, count in (("train", 6), ("test", 30))
+        for k in range(count)
+    ]
+    clips.append(handmade_clip("rare", "c", "test"))
+    test = [clip for clip in clips if clip.split == "test"]
+    predictions, trainings = handmade({arm: [[True] * 31] * 2 for arm in ("gold", "synthio")}, test)
+    generator = np.random.default_rng(0)
+    predictions = [
+        row.model_copy(update={"scores": dict(zip("abc", generator.random(3).tolist(), strict=True))})
+        for row in predictions
+    ]
+    found = compare(predictions, clips, make_config(tmp_path, tmp_path), trainings)
+    assert found.metric == "mAP"
+    a, _, c = (row.difference for row in found.classes)
+    assert a is not None and a.low < a.points < a.high
+    assert c is not None and np.isfinite(c.points) and np.isnan([c.low, c.high]).all()
+
+
 def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path) -> None:
     """Of 90 normal (a) and 10 faulty clips (b) gold calls all normal; synthio finds 9 faults, with 22 false alarms."""
     test = [handmade_clip(f"e{k}", "a" if k < 90 else "b", "test") for k in range(100)]

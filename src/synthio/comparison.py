@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -210,6 +212,7 @@ def _class_results(
         own = {arm: of_arm[:, rows, columns] for arm, of_arm in scores.items()} if support else {}
         own_targets, own_units = targets[rows, columns], [units[row] for row in rows]
         difference = _difference(own, own_targets, measure, config, own_units)
+        homes = set(compress(units, targets[:, number]))
         results.append(
             ClassResult(
                 label=label,
@@ -217,11 +220,17 @@ def _class_results(
                 support=support,
                 is_tail=label in tail,
                 scores={arm: _mean(own[arm], own_targets, measure) if support else None for arm in scores},
-                difference=difference
-                and ClassDifference(points=difference.points, low=difference.low, high=difference.high),
+                difference=difference and _class_difference(difference, homes),
             )
         )
     return tuple(results)
+
+
+def _class_difference(difference: Difference, homes: Collection[str]) -> ClassDifference:
+    """``homes``: the units of the class's own clips."""
+    # Average precision ranks them among all others, which say nothing of further clips of the class.
+    low, high = (difference.low, difference.high) if len(homes) > 1 else (math.nan, math.nan)
+    return ClassDifference(points=difference.points, low=low, high=high)
 
 
 def _mean(scores: Scores, targets: metrics.BoolArray, measure: _Measure) -> float:

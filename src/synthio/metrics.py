@@ -155,14 +155,15 @@ def bootstrap_difference(
 
     ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
     are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), and the interval holds both: a
-    handful of groups may happen to agree. One group alone says nothing of others: its interval is NaN.
+    handful of groups may happen to agree. One group, or one clip, alone says nothing of others: its interval is NaN.
     """
     clips = len(targets)
+    units = clips if groups is None else len(set(groups))
     found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator, confidence)
-    if groups is None or len(set(groups)) == clips:
-        return found
-    if len(set(groups)) == 1:
+    if units == 1:
         return Interval(found.mean, np.nan, np.nan)
+    if groups is None or units == clips:
+        return found
     group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
     wide = _bootstrap(metric, targets, scores_a, scores_b, group_of, resamples, generator, confidence)
     return Interval(found.mean, min(found.low, wide.low), max(found.high, wide.high))

@@ -51,8 +51,8 @@ class Difference(_Result):
 
 
 class ClassDifference(_Result):
-    """`Difference` on one class: in points, NaN ends where its test clips are of one group. Every class has its own 95%
-    interval: of twenty one misses by chance."""
+    """`Difference` on one class: in points, NaN ends where its test clips are of one group, or it has one. Every class
+    has its own 95% interval: of twenty one misses by chance."""
 
     points: float
     low: float
