@@ -848,6 +848,7 @@ def test_a_test_of_one_group_is_told_to_have_no_verdict(tmp_path: Path) -> None:
     (told,) = [warning for warning in warnings if "in the test" in warning]
     assert told.startswith("1 group in the test: no interval and no verdict can be given")
     assert "data.test_fraction" in told
+    assert not any("cannot be shown" in warning for warning in warnings)
 
 
 def test_groups_in_valid_and_test_are_warned_of(tmp_path: Path) -> None:

@@ -338,9 +338,12 @@ def test_size_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of parts that count alike,
     it is the root of the sum of their ``d / n``, over their number. Where the clips of a group are right or wrong
-    together, ``n`` are the groups.
+    together, ``n`` are the groups. Of one group nothing can be shown at all: `test_group_warnings`.
     """
     if not counted or not all(counted):
+        return []
+    unit_of = {clip.id: clip.unit for own in counted for clip in own}
+    if len(set(unit_of.values())) == 1 < len(unit_of):
         return []
     least = _least_difference([len(own) for own in counted])
     of_groups = _least_difference([len({clip.unit for clip in own}) for own in counted])
@@ -348,9 +351,8 @@ def test_size_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
         return []
     grouped = f" ({100 * of_groups:.0f} where a group's clips are right or wrong together)"
     points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
-    count = len({clip.id for own in counted for clip in own})
     return [
-        f"{count} test clip(s): a difference under about {points} cannot be shown; "
+        f"{len(unit_of)} test clip(s): a difference under about {points} cannot be shown; "
         "hold out more (data.test_fraction), or repeat over several draws with `synthio bench`"
     ]
 
