@@ -74,11 +74,14 @@ def _print_lines(found: Rows) -> None:
         console.print(f"{row['path']}{where}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
 
 
+_COLUMNS = ("path", "start_s", "end_s", "labels", "failed")
+
+
 def _print_csv(found: Rows) -> None:
     classes = next((list(row["scores"]) for row in found if row["scores"]), [])
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["path", "start_s", "end_s", "labels", "failed", *classes])
+    writer.writerow([*_COLUMNS, *(f"score: {name}" if name in _COLUMNS else name for name in classes)])
     for row in found:
         scores = (f"{row['scores'][name]:.6f}" if row["scores"] else "" for name in classes)
         span = (f"{row[name]:.3f}" for name in ("start_s", "end_s"))
