@@ -252,6 +252,9 @@ def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) ->
     # A cell is one arm: nothing is compared in it.
     assert changed_arms("base.train.bootstrap_samples=200", "base.train.tail_fraction=0.1") == set()
     assert changed_arms("base.t2a.num_inference_steps=3") == {"synthio", "synthio_auto"}
+    # No endpoint reads what is of other captioners.
+    assert changed_arms("base.caption.kind=endpoint") == changed_arms("base.caption.tags_per_clip=2")
+    assert changed_arms("base.caption={kind: endpoint, tags_per_clip: 2}") == {"synthio", "synthio_auto"}
     assert changed_arms("base.clap.model=pocket") == {"retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.imagine.captions_per_clip=2") == {"noise", "retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.gate.level=0.2") == {"synthio_auto"}

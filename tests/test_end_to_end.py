@@ -602,11 +602,13 @@ def test_damage_in_a_stage_does_not_take_the_place_of_what_is_whole(
     root = tmp_path / "run"
     shutil.copytree(finished[0], root)
     whole = (root / "model" / "model.safetensors").read_bytes()
+    (root / "report" / "index.html").write_text("the page of another recipe")
     for weights in root.glob("stages/*/model-*/model.safetensors"):
         weights.write_bytes(whole[: len(whole) // 2])
     result = synthio("run", recipe, f"run_folder={root}", "--quiet")
     assert result.returncode == 6 and "was made by this run and is damaged" in result.stderr
     assert (root / "model" / "model.safetensors").read_bytes() == whole
+    assert (root / "report" / "index.html").read_text() == "the page of another recipe"
     shutil.rmtree(re.search(r"delete (\S+)", result.stderr)[1])  # type: ignore[index]
     result = synthio("run", recipe, f"run_folder={root}", "--quiet")
     assert result.returncode == 0, result.stderr

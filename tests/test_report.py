@@ -634,6 +634,15 @@ def test_a_failed_write_leaves_the_old_page_and_its_media(tmp_path: Path) -> Non
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
+def test_a_page_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "index.html").write_text("mine", encoding="utf-8")
+    (tmp_path / "report").symlink_to(tmp_path / "own")
+    with pytest.raises(StoreError, match="remove the link"):
+        write(least_data(tmp_path / "run"), tmp_path / "report")
+    assert (tmp_path / "own" / "index.html").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file", encoding="utf-8")
     with pytest.raises(StoreError, match="cannot be written"):

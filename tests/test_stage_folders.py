@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -121,6 +123,22 @@ def test_a_retrieval_training_is_of_its_corpus_and_of_how_many_clips_it_takes(tm
         folders = StageFolders(RunConfig.model_validate({**content, **changes}), lambda: [CLIP])
         found.append([folder.key for folder in (folders.retrieve, folders.training("retrieval", 0, (), None))])
     assert all(len(set(own)) == 3 for own in zip(*found, strict=True))
+
+
+def test_what_changes_no_clip_retrieves_nothing_anew(small_data: Path, tmp_path: Path) -> None:
+    """New permissions, or a hard link of a back-up, did, and trained the arm again."""
+    shutil.copytree(small_data, tmp_path / "data")
+    content = {"data": {"path": str(tmp_path / "data")}, "retrieve": {"corpus": str(small_data)}}
+
+    def key() -> str:
+        return StageFolders(RunConfig.model_validate(content), lambda: [CLIP]).retrieve.key
+
+    before, clip = key(), next((tmp_path / "data").rglob("*.wav"))
+    clip.chmod(0o600)
+    os.link(clip, tmp_path / "backup.wav")
+    assert key() == before
+    clip.rename(clip.with_name("other.wav"))
+    assert key() != before
 
 
 def test_what_is_generated_does_not_depend_on_clips_that_only_judge() -> None:

@@ -24,8 +24,6 @@ class Answer:
     """Why there is no text."""
     input_tokens: int = 0
     output_tokens: int = 0
-    cost: float = 0.0
-    """In the currency of the configured prices; 0 for local models and cached replies."""
 
 
 #: Takes what came back, by the number of its request, at once: a kill, or a failure of another, must not cost it.
@@ -39,14 +37,13 @@ def forget(arrived: Mapping[int, Answer]) -> None:
 class Calls(Record):
     """Some requests, made at once."""
 
-    # Earlier versions noted their seconds too.
+    # Earlier versions noted their seconds and costs too.
     model_config = ConfigDict(extra="ignore")
 
     requests: int
     failed_requests: int
     input_tokens: int
     output_tokens: int
-    cost: float
 
 
 def counter(folder: StageFolder) -> Count:
@@ -61,12 +58,11 @@ def _calls(answers: Sequence[Answer]) -> Calls:
         failed_requests=sum(answer.failed is not None for answer in answers),
         input_tokens=sum(answer.input_tokens for answer in answers),
         output_tokens=sum(answer.output_tokens for answer in answers),
-        cost=sum(answer.cost for answer in answers),
     )
 
 
 def spent(folder: StageFolder) -> dict[str, object]:
-    """Tokens and cost over all sittings, for the stage's summary."""
+    """Requests and tokens over all sittings, for the stage's summary."""
     every = list(folder.items(Calls).values())
     return {"usage": {name: sum(getattr(c, name) for c in every) for name in Calls.model_fields if name != "id"}}
 

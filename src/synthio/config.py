@@ -196,29 +196,34 @@ class ClapConfig(Section):
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
-_MAY_HOLD_A_KEY = re.compile(r"https?://[^/]*@|.*[?#]", re.DOTALL)
+_MAY_HOLD_A_KEY = re.compile(r"\s*(?:[a-z]+:)?/*[^/]*@|.*[?#]", re.DOTALL | re.IGNORECASE)
+_EXAMPLE = "expected one such as http://localhost:8000/v1"
 
 
-def _address(url: str) -> str:
-    """As it was written. Raises: `ValueError` for what is no address, or may hold a key."""
-    example = "expected one such as http://localhost:8000/v1"
+def _no_key(url: str) -> str:
+    """As it was written. Raises: `PydanticCustomError` for what may hold a key, which no error shows."""
     if _MAY_HOLD_A_KEY.match(url):
         # The client would put the path behind them, and an address is shown and kept.
         why = "has a user, a ? or a #; put a key into the variable that api_key_variable names; {example}"
-        raise PydanticCustomError(SECRET, why, {"example": example})
+        raise PydanticCustomError(SECRET, why, {"example": _EXAMPLE})
+    return url
+
+
+def _address(url: str) -> str:
+    """As it was written. Raises: `ValueError` for what is no address."""
     if any(character.isspace() or not character.isprintable() for character in url):
-        raise ValueError(f"has a space or a line break in it; {example}")
+        raise ValueError(f"has a space or a line break in it; {_EXAMPLE}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"{error}; {example}") from error
+        raise ValueError(f"{error}; {_EXAMPLE}") from error
     if not host:
-        raise ValueError(f"has no host; {example}")
+        raise ValueError(f"has no host; {_EXAMPLE}")
     return url
 
 
-Address = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(_no_key), Field(pattern=r"^https?://"), AfterValidator(_address)]
 
 
 class EndpointConfig(Section):

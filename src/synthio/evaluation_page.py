@@ -11,7 +11,7 @@ from synthio import pages
 from synthio.formats import measure
 from synthio.records import GeneratorState, Samples
 from synthio.stages.evaluate import Evaluation, GeneratorScores
-from synthio.store import inside, write_text
+from synthio.store import check_no_link, inside, write_text
 
 _SAMPLES_PER_CLASS = 2
 
@@ -63,8 +63,9 @@ def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
 def write_page(evaluation: Evaluation, made: Mapping[GeneratorState, Samples], page: Path, name: str) -> Path:
     """Write the page; it plays the clips where they lie. Returns ``page``.
 
-    Raises: `StoreError` when it cannot be written.
+    Raises: `StoreError` when it cannot be written, or its folder is a link.
     """
+    check_no_link(page.parent)
     of_id = {
         clip.id: inside(own.folder, clip.path) for own in made.values() for clip in own.clips if clip.failed is None
     }

@@ -362,13 +362,13 @@ class Pipeline:
         self.clips()
         finished = self.finished()
         with working_in(self.root):
+            # What is damaged shows in these, and must not leave one recipe's page beside another's model.
+            _check_trained(finished.model)
+            if self.config.train.adds_synthetic:
+                self._write_dataset(finished.rounds)
             page = write_report(collect_report(finished), self.root / "report", self.reporter)
             predictions = finished.train_folder.manifest(Prediction)
             write_predictions(predictions, finished.clips, self.root / "predictions.csv")
-            if self.config.train.adds_synthetic:
-                # Another recipe's may be there.
-                self._write_dataset(finished.rounds)
-            _check_trained(finished.model)
             publish(finished.model, self.root / "model")
         return page
 

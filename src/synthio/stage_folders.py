@@ -5,9 +5,9 @@ So running again resumes, a changed knob reruns its stage and what follows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from synthio.backends.identity import model_identity, prompts_identity
 from synthio.backends.parts import SOURCES
@@ -27,6 +27,8 @@ from synthio.config import (
 from synthio.recipes import Section
 from synthio.records import Clip, GeneratorState
 from synthio.store import StageFolder, fingerprint
+
+S = TypeVar("S", bound=Section)
 
 #: Fields of the train section that no training depends on, but how the trained are compared.
 COMPARISON_FIELDS = frozenset({"bootstrap_samples", "tail_fraction"})
@@ -123,11 +125,13 @@ class StageFolders:
     @cached_property
     def retrieve(self) -> StageFolder:
         """The retrieved clips of the corpus."""
+        from synthio.stages.clips import drawn_fingerprint, row_content
         from synthio.stages.retrieve import corpus_digest, corpus_root
 
         corpus = [corpus_digest(self._config), str(corpus_root(self._config))]
         # All files of the data, drawn or not and wherever they lie: none is retrieved.
-        own = [self.clips.key, self._clips_identity]
+        rows = drawn_fingerprint(self._config, row_content(self._config))
+        own = [fingerprint([CLIPS_VERSION, rows]), self._clips_identity]
         parts = [corpus, self.clap_identity, own, self._config.imagine.captions_per_clip]
         return self._folder("retrieve", fingerprint([*parts, self._config.data.max_duration_s]))
 
@@ -180,9 +184,7 @@ class StageFolders:
     def _section(self, name: str) -> dict[str, Any]:
         """A section of the recipe without what only affects speed."""
         left_out = EXECUTION_FIELDS.get(name, ())
-        section = getattr(self._config, name)
-        if getattr(section, "kind", None) == "endpoint":
-            section = _at_defaults(section, _OF_OTHER_KINDS)
+        section: Any = without_other_kinds(getattr(self._config, name))
         content = {k: v for k, v in section.key_content().items() if k not in left_out}
         if "endpoint" in content:
             endpoint = section.endpoint.key_content()
@@ -251,6 +253,8 @@ class StageFolders:
         return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
 
 
-def _at_defaults(section: Section, names: Set[str]) -> Section:
+def without_other_kinds(section: S) -> S:
+    """A section of the recipe, fields that its kind does not read at their defaults."""
     fields = type(section).model_fields
-    return section.model_copy(update={name: fields[name].default for name in names & fields.keys()})
+    unread = _OF_OTHER_KINDS & fields.keys() if getattr(section, "kind", None) == "endpoint" else ()
+    return section.model_copy(update={name: fields[name].default for name in unread})

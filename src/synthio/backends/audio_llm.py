@@ -59,13 +59,25 @@ class TransformersCaptioner:
         answers = getattr(written, "sequences", written)[:, inputs["input_ids"].shape[1] :]
         tokenizer = self._processor.tokenizer
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
-        # Rows of a batch are padded to the longest.
+        # Rows of a batch are padded to the longest, and go on together until all have ended.
+        ended = torch.isin(answers[:, -1], torch.tensor(self._end_ids, device=answers.device)).tolist()
         read = inputs["attention_mask"].sum(dim=1).tolist()
         wrote = (answers != tokenizer.pad_token_id).sum(dim=1).tolist()
         return [
-            replace(read_caption(text, labels), input_tokens=heard, output_tokens=said)
-            for text, (_, labels), heard, said in zip(texts, clips, read, wrote, strict=True)
+            replace(
+                read_caption(text, labels) if whole else Answer(None, f"cut after {said} tokens"),
+                input_tokens=heard,
+                output_tokens=said,
+            )
+            for text, whole, (_, labels), heard, said in zip(texts, ended, clips, read, wrote, strict=True)
         ]
+
+    @property
+    def _end_ids(self) -> list[int]:
+        """What the last place of a row holds that was not cut."""
+        tokenizer, ends = self._processor.tokenizer, self._model.generation_config.eos_token_id
+        known = [tokenizer.pad_token_id, tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+        return [each for each in known if each is not None]
 
     def _chat(self, labels: tuple[str, ...]) -> str:
         content = [{"type": "audio", "audio": ""}, {"type": "text", "text": instruction(labels)}]

@@ -43,8 +43,6 @@ _NAMES = {
 }
 #: Parts of an error's body that repeat what was sent, where any word may stand.
 _ECHOES = frozenset({"input", "ctx"})
-#: What any model answers, asked where a call that failed may have found the server down.
-_PROBE = "Answer with the word yes."
 #: Codes of a refusal that is of this one request's text.
 _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation", "data_inspection_failed"})
 
@@ -73,9 +71,13 @@ class ChatAnswer(Reply):
 class ChatEndpoint:
     """An OpenAI-compatible chat endpoint."""
 
-    def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
-        """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._config, self._reporter = config, reporter
+    def __init__(self, config: EndpointConfig, reporter: Reporter, probe: ChatCall) -> None:
+        """``probe``: what any model that suits answers, asked where calls that failed may have found the server down;
+        it is counted nowhere.
+
+        Raises: `ConfigError` when a remote endpoint's key is not in the environment.
+        """
+        self._config, self._reporter, self._probe = config, reporter, probe
         self._key = _key(config)
         # Some servers refuse options that others need; what was refused once is not sent again.
         self._refused: set[str] = set()
@@ -127,13 +129,15 @@ class ChatEndpoint:
         """Raises: `BackendError` when what was not answered is not the calls' fault."""
         faults = {answer.fault for answer in answers}
         self._has_answered |= None in faults
-        failed = next((answer.failed for answer in answers if answer.lost), None)
-        # Once a server has answered, what it refuses is of the request.
-        if len(answers) > 1 and not self._has_answered and faults <= {"either", "refused"}:
-            raise self._outage(failed)
-        # A call that a server breaks on, or that it is too slow for, is given up; an outage must cost no call.
-        if "either" in faults and (await self._ask(client, ChatCall(_PROBE, {}))).fault == "either":
-            raise self._outage(failed)
+        # A call that a server breaks on, or that it is too slow for, is given up; an outage must cost no call. Once a
+        # server has answered, what it refuses is of the request.
+        doubted = {"either"} if self._has_answered else {"either", "refused"}
+        if not faults & doubted:
+            return
+        probed = await self._ask(client, self._probe)
+        self._has_answered |= not probed.lost
+        if probed.fault in doubted:
+            raise self._outage(next(answer.failed for answer in answers if answer.lost))
 
     async def _ask(self, client: AsyncOpenAI, call: ChatCall) -> ChatAnswer:
         import openai
@@ -205,10 +209,6 @@ class ChatEndpoint:
     def _answer(self, completion: Any) -> ChatAnswer:
         usage = getattr(completion, "usage", None)
         input_tokens, output_tokens = (_count(getattr(usage, f"{of}_tokens", 0)) for of in ("prompt", "completion"))
-        cost = (
-            input_tokens * self._config.price_per_million_input_tokens
-            + output_tokens * self._config.price_per_million_output_tokens
-        ) / 1e6
         if not (choices := getattr(completion, "choices", None)):
             raise TypeError(f"it has no choices: {getattr(completion, 'error', None) or completion!r}")
         message = choices[0].message
@@ -220,7 +220,7 @@ class ChatEndpoint:
             allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
             cut = f"cut after {output_tokens} tokens: {allowed}"
             failed = failed and f"cut after {output_tokens} tokens, before the answer began: {allowed}"
-        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cost, cut)
+        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cut)
 
     def _advice(self, error: Any) -> str:
         where = f"{self._config.base_url} answered {error.status_code}"
@@ -293,11 +293,11 @@ def _key(config: EndpointConfig) -> str:
         )
     if key:
         return key
-    if _is_local(config) or not keeps_secrets:
+    if _is_local(config) or not config.base_url.startswith("https:"):
         return _NO_KEY
     raise ConfigError(
         f"{config.base_url} needs a key: set the environment variable {config.api_key_variable} "
-        "(endpoint.api_key_variable names another one); a server on localhost needs none"
+        "(endpoint.api_key_variable names another one); a server on localhost, or behind http://, needs none"
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
@@ -25,14 +27,17 @@ class EndpointCaptioner:
 
     sample_rate_hz = 16_000
 
-    def __init__(self, config: EndpointConfig, reporter: Reporter, cache_folder: Path | None = None) -> None:
-        """``cache_folder``: where answers are kept, as they cost money; nowhere when None.
+    def __init__(self, config: EndpointConfig, reporter: Reporter, cache_folder: Path) -> None:
+        """``cache_folder``: where answers are kept, as they cost money.
 
         Raises: `ConfigError` when a remote endpoint's key is not in the environment.
         """
-        self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
+        self._max_tokens = config.max_tokens
+        silence = np.zeros(self.sample_rate_hz, np.float32)
+        probe = _audio_call(silence, self.sample_rate_hz, ("silence",), self._max_tokens)
+        self._endpoint = ChatEndpoint(config, reporter, probe)
         self._name = [config.base_url, config.model]
-        self._cache = None if cache_folder is None else ReplyCache(cache_folder, config.max_tokens)
+        self._cache = ReplyCache(cache_folder, config.max_tokens)
         self.clips_per_call = 4 * config.concurrency
 
     def caption(
@@ -46,9 +51,6 @@ class EndpointCaptioner:
         return [_checked(answer, own) for answer, own in zip(self._answers(calls, count), labels, strict=True)]
 
     def _answers(self, calls: Sequence[ChatCall], count: Count) -> Sequence[Reply]:
-        if self._cache is None:
-            return self._endpoint.chat(calls, count)
-
         def ask(numbers: Sequence[int], store: Keep) -> Sequence[Reply]:
             return self._endpoint.chat([calls[number] for number in numbers], store)
 

@@ -15,6 +15,20 @@ from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
 
+_PROBE = Request(
+    instruction='Answer with the JSON object {"answer": "yes"}.',
+    completion="",
+    answer_start="",
+    schema={
+        "type": "object",
+        "properties": {"answer": {"type": "string"}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    },
+    temperature=0.0,
+    max_new_tokens=16,
+    seed=0,
+)
 #: Braces in an answer that are looked at.
 _MOST_OBJECTS = 100
 #: Texts, in which it may stand, are found first; they may go on to the end.
@@ -26,7 +40,8 @@ class EndpointLanguageModel:
 
     def __init__(self, config: EndpointConfig, reporter: Reporter) -> None:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
-        self._endpoint, self._max_tokens = ChatEndpoint(config, reporter), config.max_tokens
+        self._max_tokens = config.max_tokens
+        self._endpoint = ChatEndpoint(config, reporter, _chat_call(_PROBE, self._max_tokens))
         self.name = f"{config.base_url} {config.model}"
         self.requests_per_call = 4 * config.concurrency
 

@@ -96,7 +96,8 @@ class NoLanguageModel:
 
 
 class ReplyCache:
-    """One small JSON file per reply, by a digest of what was asked. Failures are not kept."""
+    """One small JSON file per reply, by a digest of what was asked. Of failures only that a reply was cut before its
+    answer began is kept."""
 
     def __init__(self, folder: Path, allowance: int = 0) -> None:
         """``allowance``: tokens that a reply may have, beside what each request says; what less of them cut is asked
@@ -116,7 +117,8 @@ class ReplyCache:
         def store(arrived: Mapping[int, Reply]) -> None:
             made = {missing[place]: reply for place, reply in arrived.items()}
             for number, reply in made.items():
-                if reply.failed is None:
+                # What was cut before its answer began comes out the same, and is paid for, again.
+                if reply.failed is None or reply.cut:
                     self._write(questions[number], reply)
             keep(made)
 
@@ -133,11 +135,11 @@ class ReplyCache:
             kept = _REPLY_FILE.validate_json(self.path(question).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-        return None if kept.cut and kept.allowance < self._allowance else Reply(kept.text, cut=kept.cut)
+        return None if kept.cut and kept.allowance < self._allowance else Reply(kept.text, kept.failed, cut=kept.cut)
 
     def _write(self, question: object, reply: Reply) -> None:
-        used = (reply.input_tokens, reply.output_tokens, reply.cost)
-        kept = _KeptReply(reply.text, None, *used, cut=reply.cut, allowance=self._allowance)
+        used = (reply.input_tokens, reply.output_tokens)
+        kept = _KeptReply(reply.text, reply.failed, *used, cut=reply.cut, allowance=self._allowance)
         write_text(self.path(question), _REPLY_FILE.dump_json(kept).decode())
 
 
@@ -160,9 +162,6 @@ class CachedLanguageModel:
     def _question(self, request: Request) -> list[object]:
         asked = [request.instruction, request.completion, request.answer_start, request.max_new_tokens]
         return [self.name, asked, request.seed, request.temperature, request.schema]
-
-    def _path(self, request: Request) -> Path:
-        return self._cache.path(self._question(request))
 
 
 #: How models mark thoughts that they write into their answer.

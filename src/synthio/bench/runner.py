@@ -41,7 +41,7 @@ from synthio.errors import ConfigError, DataError, SynthioError
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.recipes import Section
-from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS
+from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS, without_other_kinds
 from synthio.stages.clips import RowContent, drawn_fingerprint, row_content
 from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import fingerprint, write_text
@@ -182,7 +182,7 @@ def settings_key(config: RunConfig) -> str:
         unused = (*unused, "gate")
     content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
     sections = {name: getattr(config, name) for name in content}
-    content |= {name: own.key_content() for name, own in sections.items() if isinstance(own, Section)}
+    content |= {n: without_other_kinds(own).key_content() for n, own in sections.items() if isinstance(own, Section)}
     content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "audio_folder", "domain"}}
     # A cell has one arm, which is compared with others in the tables; as if at the defaults, as published results are.
     content["train"] |= {name: TrainConfig.model_fields[name].default for name in COMPARISON_FIELDS}

@@ -20,7 +20,7 @@ from synthio.errors import DataError, StoreError
 from synthio.formats import finite
 from synthio.progress import Advance, Reporter
 from synthio.records import GateOption, Measurement, RejectedClip, Split
-from synthio.store import inside, replacing, write_text
+from synthio.store import check_no_link, inside, replacing, write_text
 from synthio.verdict import ClassResult, Comparison, effect
 
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
@@ -215,9 +215,10 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
     new one, also after a kill. Files of an older report are removed at the end; nothing else in ``folder`` is touched.
 
     Returns: the path of the page.
-    Raises: `StoreError` when the folder cannot be written. A clip that cannot be read becomes a note on the page and
-    a warning, never an error.
+    Raises: `StoreError` when the folder cannot be written, or is a link. A clip that cannot be read becomes a note on
+    the page and a warning, never an error.
     """
+    check_no_link(folder)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: cannot be written, it is a file; expected a folder, or a path where none is yet")
     media = _Media(folder, data.heard_s, reporter)
