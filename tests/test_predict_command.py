@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from synthio.api import FilePrediction
 from synthio.cli.predict import predict
+from synthio.progress import Advance, Reporter
+
+RATE_HZ = 8_000
+
+
+class Counter(Reporter):
+    """Keeps how much there is to do, and what was done."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.done: list[int] = []
+
+    @contextmanager
+    def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
+        self.total = total
+        yield self.done.append
 
 
 @pytest.fixture
@@ -36,3 +56,55 @@ def test_a_class_named_as_a_column_has_a_column_of_its_own(
     (row,) = csv.DictReader(capfd.readouterr().out.splitlines())
     assert list(row) == ["path", "start_s", "end_s", "labels", "failed", "score: failed", "ok"]
     assert (row["failed"], row["score: failed"], row["ok"]) == ("", "0.750000", "0.250000")
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [({}, "a.wav 0.00 to 1.00 s: flute 0.75\n"), ({"as_csv": True}, "a.wav,0.000,1.000,flute,,0.750000,0.250000\n")],
+)
+def test_an_answer_is_printed_as_it_comes(
+    says: Callable[..., None], capfd: pytest.CaptureFixture[str], settings: dict[str, Any], first: str
+) -> None:
+    """Of a recording of six hours nothing was seen for as long as it was heard."""
+    printed = []
+
+    def answers() -> Iterator[FilePrediction]:
+        yield FilePrediction(Path("a.wav"), 0.0, 1.0, failed="is silent")
+        yield flute(Path("a.wav"))
+        printed.append(capfd.readouterr().out)
+        yield flute(Path("a.wav"), 1.0)
+
+    says(answers())
+    predict(Path("model"), [Path("a.wav")], window_s=1.0, quiet=True, **settings)
+    assert printed[0].endswith(first) and printed[0].count("is silent") == 1
+    assert capfd.readouterr().out.count("\n") == 1
+
+
+def test_progress_counts_windows(
+    says: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    night, broken = tmp_path / "night.wav", tmp_path / "broken.wav"
+    sf.write(night, np.zeros(int(4.5 * RATE_HZ)), RATE_HZ)
+    broken.write_bytes(b"nothing")
+    counter = Counter()
+    monkeypatch.setattr("synthio.cli.predict.reporter_of", lambda quiet: counter)
+    says(flute(night, start_s) for start_s in (0, 1, 2, 3, 3.5))
+    predict(Path("model"), [night, broken], window_s=1.0)
+    assert counter.total == sum(counter.done) == 6
+    # The last is of the file whose answer did not come.
+    assert counter.done == [1] * 6
+    says(iter([flute(night)]))
+    predict(Path("model"), [night])
+    assert counter.total == 1
+
+
+def test_what_is_printed_above_a_bar_goes_where_it_belongs(
+    monkeypatch: pytest.MonkeyPatch, says: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of `synthio predict > table.csv` on a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for settings, row in (({}, "a.wav: flute"), ({"as_csv": True}, "a.wav,0.000")):
+        says(iter([flute(Path("a.wav"))]))
+        predict(Path("model"), [Path("a.wav")], **settings)
+        printed = capfd.readouterr()
+        assert row in printed.out and row not in printed.err and "predict" in printed.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +44,8 @@ class ConsoleReporter(Reporter):
     """Bars, notes and warnings on standard error."""
 
     def __init__(self) -> None:
-        self._console = PlainConsole(stderr=True, emoji=False)
+        # What is printed while a bar is shown passes this console too, and a path is to stay whole.
+        self._console = PlainConsole(stderr=True, emoji=False, soft_wrap=True)
         self._told: set[str] = set()
 
     @contextmanager
@@ -51,7 +53,9 @@ class ConsoleReporter(Reporter):
         """One bar with count, elapsed time and time left; it stays on screen when all is done, or something fails."""
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn())
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        with Progress(*columns, *times, console=self._console) as progress:
+        # On a terminal the bar makes room for what is printed; elsewhere that would end up on standard error.
+        shared = sys.stdout.isatty()
+        with Progress(*columns, *times, console=self._console, redirect_stdout=shared) as progress:
             bar = progress.add_task(printable(name), total=total, completed=completed)
             yield lambda count: progress.advance(bar, count)
             # A part of a larger work, whose next part has the next bar.
@@ -59,10 +63,10 @@ class ConsoleReporter(Reporter):
 
     def note(self, message: str) -> None:
         """Printed plainly."""
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, markup=False, highlight=False)
 
     def warn(self, message: str) -> None:
         """Printed in yellow, once: the cells of a bench, the gate and the training share clips."""
         if message not in self._told:
             self._told.add(message)
-            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)

@@ -69,4 +69,4 @@ def print_json(text: str) -> None:
 
 def print_data(text: str) -> None:
     """What programs read stays as it is; a terminal would obey the control characters in it."""
-    print(printable(text) if sys.stdout.isatty() else text)
+    print(printable(text) if sys.stdout.isatty() else text, flush=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,10 +21,15 @@ from synthio.cli.common import (
     reporter_of,
 )
 from synthio.errors import ConfigError, DataError
+from synthio.formats import printable
+
+if TYPE_CHECKING:
+    from synthio.api import FilePrediction
+    from synthio.progress import Advance
 
 commands = typer.Typer()
 
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
 
 
 @commands.command()
@@ -45,19 +51,21 @@ def predict(
         raise ConfigError("expected one of --csv and --json, found both")
     from synthio.api import predict as predict_files
     from synthio.audio import with_folders
-    from synthio.datasets.rows import clean
 
     wanted = with_folders(files)
-    with reporter_of(quiet).task("predict", len(wanted)) as advance:
-        found: list[dict[str, Any]] = []
-        for predicted in predict_files(model, wanted, window_s=window_s, device=device):
-            name = clean(str(predicted.path))
-            if found and name != found[-1]["path"]:
-                advance(1)
-            found.append(vars(predicted) | {"path": name})
-        advance(1)
-
-    print_result(found, as_json, lambda: _print_csv(found) if as_csv else _print_lines(found))
+    answers = predict_files(model, wanted, window_s=window_s, device=device)
+    parts = sum(_parts(path, window_s) for path in wanted)
+    found: list[Row] = []
+    with reporter_of(quiet).task("predict", parts) as advance:
+        rows = _counted(answers, found, parts, advance)
+        if as_csv:
+            _print_csv(rows)
+        elif as_json:
+            list(rows)
+        else:
+            _print_lines(rows, window_s)
+    # JSON is one document, of all.
+    print_result(found, as_json, lambda: None)
     # A silent window is an answer of its own; a file that cannot be heard at all is a failure.
     failed = [row for row in found if row["failed"] and (window_s is None or not row["end_s"])]
     _tell(found, failed if as_csv or as_json else [])
@@ -65,31 +73,59 @@ def predict(
         raise typer.Exit(DataError.exit_code)
 
 
-def _print_lines(found: Rows) -> None:
-    files = Counter(row["path"] for row in found)
-    console = console_of(soft_wrap=True)
-    for row in found:
+def _parts(path: Path, window_s: float | None) -> int:
+    """Windows of a file, by its header; 1 where it has no say."""
+    from synthio.audio import duration_s
+
+    try:
+        return 1 if window_s is None else max(1, math.ceil(duration_s(path) / window_s))
+    except DataError:
+        return 1
+
+
+def _counted(answers: Iterable[FilePrediction], found: list[Row], parts: int, advance: Advance) -> Iterator[Row]:
+    """The answers as rows, each kept in ``found``. ``parts``: as many as are expected; headers may be wrong."""
+    from synthio.datasets.rows import clean
+
+    for answer in answers:
+        found.append(vars(answer) | {"path": clean(str(answer.path))})
+        yield found[-1]
+        advance(min(1, parts))
+        parts -= min(1, parts)
+    advance(parts)
+
+
+def _print_lines(rows: Iterable[Row], window_s: float | None) -> None:
+    for row in rows:
         labels = ", ".join(f"{label} {row['scores'][label]:.2f}" for label in row["labels"])
-        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if files[row["path"]] > 1 and row["end_s"] else ""
-        console.print(f"{row['path']}{where}: {row['failed'] or labels or 'none'}", markup=False, highlight=False)
+        where = f" {row['start_s']:.2f} to {row['end_s']:.2f} s" if window_s is not None and row["end_s"] else ""
+        # A console of its own would write into the bar.
+        print(printable(f"{row['path']}{where}: {row['failed'] or labels or 'none'}"), flush=True)
 
 
 _COLUMNS = ("path", "start_s", "end_s", "labels", "failed")
 
 
-def _print_csv(found: Rows) -> None:
-    classes = next((list(row["scores"]) for row in found if row["scores"]), [])
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"score: {name}" if name in _COLUMNS else name for name in classes)])
-    for row in found:
+def _print_csv(rows: Iterator[Row]) -> None:
+    """The header waits for the first row that names the classes."""
+    ahead: list[Row] = []
+    while not (ahead and ahead[-1]["scores"]) and (row := next(rows, None)) is not None:
+        ahead.append(row)
+    classes = list(ahead[-1]["scores"]) if ahead else []
+    _print_cells([*_COLUMNS, *(f"score: {name}" if name in _COLUMNS else name for name in classes)])
+    for row in chain(ahead, rows):
         scores = (f"{row['scores'][name]:.6f}" if row["scores"] else "" for name in classes)
         span = (f"{row[name]:.3f}" for name in ("start_s", "end_s"))
-        writer.writerow([row["path"], *span, "|".join(row["labels"]), row["failed"], *scores])
-    print_data(table.getvalue().removesuffix("\n"))
+        _print_cells([row["path"], *span, "|".join(row["labels"]), row["failed"], *scores])
 
 
-def _tell(found: Rows, failed: Rows) -> None:
+def _print_cells(cells: Sequence[str]) -> None:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    print_data(line.getvalue())
+
+
+def _tell(found: Sequence[Row], failed: Sequence[Row]) -> None:
     """What the answers do not say: which files ``failed``, and which were not heard to the end."""
     told = console_of(stderr=True, soft_wrap=True)
     for row in failed:
