@@ -740,6 +740,14 @@ def test_printable_text_is_valid_xml_and_utf8(text: str) -> None:
     ET.fromstring(f"<a>{cleaned.replace('&', '&amp;').replace('<', '&lt;')}</a>".encode())
 
 
+def test_text_cannot_turn_the_direction_of_what_is_read() -> None:
+    """`ylf<U+202E>gnp.exe` read as `ylfexe.png`."""
+    turning = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert formats.printable(f"a{turning}b") == "a" + 9 * "\ufffd" + "b"
+    # Marks that only say how a neighbour is written turn nothing.
+    assert formats.printable("שלום\u200f عربي\u200e") == "שלום\u200f عربي\u200e"
+
+
 # Charts ---------------------------------------------------------------------------------------------------------------
 
 

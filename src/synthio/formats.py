@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 MISSING = "n/a"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: Embeddings, overrides and isolates: they turn the direction of all that follows.
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
 
 def finite(value: float | None) -> float | None:
@@ -128,14 +130,17 @@ def some(items: Iterable[str], separator: str = ", ", most: int = 20) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that any XML or UTF-8 writer takes: control characters and lone surrogates become U+FFFD."""
+    """Text that any XML or UTF-8 writer takes, and that reads in the order in which it is written: control characters,
+    those of direction too, and lone surrogates become U+FFFD."""
     return "".join("\ufffd" if _unprintable(character) else character for character in text)
 
 
 def _unprintable(character: str) -> bool:
     if character in "\n\t":
         return False
-    return unicodedata.category(character) in ("Cc", "Cs") or (ord(character) & 0xFFFE) == 0xFFFE
+    if unicodedata.category(character) in ("Cc", "Cs") or unicodedata.bidirectional(character) in _TURNING:
+        return True
+    return (ord(character) & 0xFFFE) == 0xFFFE
 
 
 #: A function that turns a number, or a missing one, into text for the page.
