@@ -13,7 +13,7 @@ import tracemalloc
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from synthio import charts, formats, pages, results
-from synthio.config import CaptionConfig, RunConfig
+from synthio.config import Arm, CaptionConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
@@ -816,6 +816,41 @@ def test_bars_are_as_long_as_their_values() -> None:
     )
     assert quarter * 4 == pytest.approx(whole, abs=0.3)
     assert formats.MISSING in [text.text for text in svg.iter("text")]
+
+
+def span_px(text: ET.Element) -> tuple[float, float]:
+    """From where to where a text reaches, by a generous estimate."""
+    width, x, css = charts._width_px(text.text or ""), number(text, "x"), text.get("class", "").split()
+    start = x - (width if "end" in css else width / 2 if "middle" in css else 0)
+    return start, start + width
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 14])
+def test_every_text_of_the_bars_lies_in_the_picture(count: int) -> None:
+    """The legend of six arms went on beyond its right edge."""
+    arms = [f"{name} {turn}".removesuffix(" 0") for turn in (0, 1) for name in get_args(Arm)][:count]
+    svg = charts.grouped_bars(arms, [charts.BarGroup("bell", "◆ n=300", (1.0,) * count)] * 3)
+    assert svg is not None
+    width, height = (float(size) for size in svg.get("viewBox", "").split()[2:])
+    for text in svg.iter("text"):
+        start, end = span_px(text)
+        assert start >= 0 and end <= width and 0 < number(text, "y") <= height, text.text
+    legend = [text for text in svg.iter("text") if text.text in arms]
+    first_bar = min(number(bar, "y") for bar in svg.iter("rect") if bar.find("title") is not None)
+    assert len(legend) == count and max(number(text, "y") for text in legend) < first_bar
+    in_order = sorted((number(text, "y"), span_px(text)) for text in legend)
+    for (y, (_, end)), (next_y, (start, _)) in itertools.pairwise(in_order):
+        assert next_y > y or start > end
+
+
+def test_no_two_arms_have_one_colour(tmp_path: Path) -> None:
+    write(full_data(tmp_path / "run"), tmp_path / "report")
+    source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert len(get_args(Arm)) <= charts.SERIES_COLOURS
+    for number_ in range(charts.SERIES_COLOURS):
+        assert f".chart .series-{number_} " in source and f".chart .line-{number_} " in source
+        # For light and for dark screens.
+        assert source.count(f" --c{number_}: #") == 2
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 500)] * 3), min_size=1, max_size=4))

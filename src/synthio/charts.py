@@ -19,8 +19,8 @@ from PIL import Image
 
 from synthio.formats import MISSING, finite, percent, points, printable, quantity, signed
 
-#: Colour classes `series-0` to `series-3` that the page defines.
-SERIES_COLOURS = 4
+#: Colour classes `series-0` to `series-6` that the page defines, one for each arm that a run can have.
+SERIES_COLOURS = 7
 _SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 _CHARACTER_PX = 6.6
 #: Dark violet to pale yellow, evenly rising in lightness, so that it also reads in grey.
@@ -140,13 +140,28 @@ def _vertical_axis(svg: ET.Element, axis: Axis, left: float, right: float) -> No
         _add(svg, "text", text, x=left - 6, y=axis.px(tick) + 4, class_="tick end")
 
 
-def _legend(svg: ET.Element, names: Sequence[tuple[str, str]], left: float, y: float) -> None:
-    """Swatches with names, in one row; ``names`` pairs a CSS class with a text."""
-    x = left
-    for css, name in names:
-        _add(svg, "rect", x=x, y=y - 9, width=10, height=10, rx=2, class_=css)
-        _add(svg, "text", name, x=x + 15, y=y, class_="label")
-        x += 15 + _width_px(name) + 18
+_LEGEND_ROW_PX = 16
+
+
+def _legend_places(names: Sequence[str], left: float, right: float) -> list[tuple[float, int]]:
+    """Where each name's swatch begins, and in which row: a name that would go beyond ``right`` begins the next."""
+    places: list[tuple[float, int]] = []
+    x, row = left, 0
+    for name in names:
+        width = 15 + _width_px(name)
+        if x > left and x + width > right:
+            x, row = left, row + 1
+        places.append((x, row))
+        x += width + 18
+    return places
+
+
+def _legend(svg: ET.Element, names: Sequence[tuple[str, str]], left: float, y: float, right: float) -> None:
+    """Swatches with names, in rows; ``names`` pairs a CSS class with a text."""
+    for (css, name), (x, row) in zip(names, _legend_places([name for _, name in names], left, right), strict=True):
+        base = y + _LEGEND_ROW_PX * row
+        _add(svg, "rect", x=x, y=base - 9, width=10, height=10, rx=2, class_=css)
+        _add(svg, "text", name, x=x + 15, y=base, class_="label")
 
 
 # Charts ---------------------------------------------------------------------------------------------------------------
@@ -225,15 +240,16 @@ def grouped_bars(arms: Sequence[str], groups: Sequence[BarGroup]) -> ET.Element 
     """
     if not groups or not arms:
         return None
-    left, right, bar = 250, 660, 12
+    left, right, bar, edge = 250, 660, 12, 720
     step = bar * len(arms) + 10
-    bottom = 34 + step * len(groups)
-    svg = _svg(720, bottom + 36, f"Score per class for {', '.join(arms)}")
-    _legend(svg, [(f"series-{i % SERIES_COLOURS}", arm) for i, arm in enumerate(arms)], left, 16)
+    below = _LEGEND_ROW_PX * max(row for _, row in _legend_places(arms, left, edge))
+    bottom = 34 + below + step * len(groups)
+    svg = _svg(edge, bottom + 36, f"Score per class for {', '.join(arms)}")
+    _legend(svg, [(f"series-{i % SERIES_COLOURS}", arm) for i, arm in enumerate(arms)], left, 16, edge)
     axis = Axis(0, 100, left, right, (0, 25, 50, 75, 100))
-    _horizontal_axis(svg, axis, 26, bottom, "%")
+    _horizontal_axis(svg, axis, 26 + below, bottom, "%")
     for row, group in enumerate(groups):
-        top = 32 + step * row
+        top = 32 + below + step * row
         middle = top + bar * len(arms) / 2 + 4
         end = left - 22 - _width_px(group.note)
         _label(svg, group.label, end, middle, end)
@@ -265,7 +281,7 @@ def stacked_bars(rows: Sequence[tuple[str, Mapping[str, int]]], parts: Mapping[s
     bottom = 30 + 34 * len(rows)
     svg = _svg(720, bottom + 36, "Generated clips of every round by what became of them")
     axis = _axis((0, largest), 130, 690)
-    _legend(svg, [(css, name) for name, css in parts.items()], 130, 16)
+    _legend(svg, [(css, name) for name, css in parts.items()], 130, 16, 720)
     _horizontal_axis(svg, axis, 26, bottom, "clips")
     for row, (name, counts) in enumerate(rows):
         x, y = axis.start_px, 33 + 34 * row
@@ -310,7 +326,7 @@ def line_chart(
         _add(
             svg, "text", f"chosen: {chosen_x:,.0f}", x=x + (-5 if anchor else 5), y=44, class_=f"tick {anchor}".strip()
         )
-    _legend(svg, [(f"series-{i % SERIES_COLOURS}", name) for i, (name, _) in enumerate(drawn)], 56, 14)
+    _legend(svg, [(f"series-{i % SERIES_COLOURS}", name) for i, (name, _) in enumerate(drawn)], 56, 14, 350)
     for index, (name, line) in enumerate(drawn):
         _line(svg, name, line, horizontal, vertical, index)
     return svg
