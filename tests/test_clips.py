@@ -621,7 +621,7 @@ def test_the_fingerprint_sees_labels_in_a_table(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ sampling
 
 
-def sampled(root: Path, rows: list[tuple[str, str, str]], **sample: int) -> DataCheck:
+def sampled(root: Path, rows: list[tuple[str, str, str]], **sample: int | str) -> DataCheck:
     """Check a table of (file, label, split)."""
     table = root / "clips.csv"
     table.write_text("path,label,split\n" + "".join(f"{p},{label},{split}\n" for p, label, split in rows))
@@ -676,6 +676,25 @@ def test_clips_without_a_label_still_stop_a_sampled_run(tmp_path: Path) -> None:
         write_noise(tmp_path / name, index)
     found = sampled(tmp_path, rows, train=4)
     assert any("without a label" in problem for problem in found.problems)
+
+
+def test_a_draw_that_small_classes_cannot_fill_is_told_of(tmp_path: Path) -> None:
+    """Other classes took their places, and nobody was told."""
+    rows = [
+        (f"{split}-{label}-{k}.wav", label, split)
+        for split, counts in (("train", (12, 12, 12, 3)), ("valid", (2,) * 4), ("test", (2,) * 4))
+        for label, count in zip("abcd", counts, strict=True)
+        for k in range(count)
+    ]
+    for index, (name, _, _) in enumerate(rows):
+        write_noise(tmp_path / name, index)
+    told = [warning for warning in sampled(tmp_path, rows, train=24, shape="balanced").warnings if "shape" in warning]
+    assert told == [
+        "data.sample.shape=balanced cannot be drawn: 1 class(es) have fewer training clips than it asks for: 'd' (3 of "
+        "6); other classes fill their places: of the most frequent class 7 are drawn, of the rarest 3"
+    ]
+    for settings_ in ({"train": 12, "shape": "balanced"}, {"train": 24}):
+        assert not any("shape" in warning for warning in sampled(tmp_path, rows, **settings_).warnings)
 
 
 def test_a_class_of_which_one_clip_was_drawn_is_no_error(tmp_path: Path) -> None:

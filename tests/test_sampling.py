@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synthio.bench.runner import frequency_thirds
 from synthio.config import RunConfig, SampleConfig
-from synthio.datasets.sampling import long_tail_weights, proportional, sample
+from synthio.datasets.sampling import long_tail_weights, proportional, sample, unfilled
 from synthio.datasets.splits import Item, draw_splits
 from synthio.errors import DataError
 from synthio.records import Split
@@ -44,6 +44,23 @@ def test_long_tail_falls_exponentially() -> None:
     assert sorted(counts.values(), reverse=True) == [32, 16, 8, 4, 2]
     assert long_tail_weights(5, 16) == pytest.approx([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])
     assert long_tail_weights(1, 16) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [("long_tail", {"a": (9, 32)}), ("balanced", {"a": (9, 12)}), ("stratified", {})],
+)
+def test_classes_that_cannot_fill_their_part_of_a_draw_are_found(shape: str, found: dict[str, tuple[int, int]]) -> None:
+    seed = next(s for s in range(99) if head(s) == "a")
+    config = SampleConfig.model_validate({"train": 62, "shape": shape, "imbalance_factor": 16})
+    counts = {"a": 9, **dict.fromkeys("bcde", 100)}
+    assert unfilled(items(counts), config, seed) == found
+    assert unfilled(items(dict.fromkeys("abcde", 100)), config, seed) == {}
+    assert unfilled(items(counts), SampleConfig(), seed) == {}
+
+
+def head(seed: int) -> str:
+    return drawn(dict.fromkeys("abcde", 100), seed, train=62, shape="long_tail").most_common(1)[0][0]
 
 
 def test_seeds_have_other_heads_and_other_clips() -> None:

@@ -161,6 +161,19 @@ def copy_problems(clips: Sequence[Clip]) -> list[str]:
     ]
 
 
+def draw_warnings(clips: Sequence[Clip], shape: str, unfilled: Mapping[str, tuple[int, int]]) -> list[str]:
+    """When a draw is not of the shape that `data.sample` asks for. ``unfilled``: as of `sampling.unfilled`."""
+    if not unfilled:
+        return []
+    counts = [own["train"] for own in class_counts(clips).values() if own["train"]]
+    few = some(f"{label!r} ({there} of {asked})" for label, (there, asked) in unfilled.items())
+    return [
+        f"data.sample.shape={shape} cannot be drawn: {len(unfilled)} class(es) have fewer training clips than it asks "
+        f"for: {few}; other classes fill their places: of the most frequent class {max(counts)} are drawn, of the "
+        f"rarest {min(counts)}"
+    ]
+
+
 def copy_warnings(clips: Sequence[Clip]) -> list[str]:
     """Repeats that do not leak into training: inside one split, in valid and test, or under different labels."""
     copies = defaultdict(list)

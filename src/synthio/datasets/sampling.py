@@ -46,14 +46,27 @@ def _draw_training(items: Sequence[Item], config: SampleConfig, seed: int) -> li
             f"expected {len(cover)} to {len(items)}: every class once at least"
         )
     sizes = {label: len(queue) for label, queue in queues.items()}
-    weights: Mapping[str, float] = sizes
-    if config.shape == "balanced":
-        weights = dict.fromkeys(sizes, 1.0)
-    elif config.shape == "long_tail":
-        order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
-        weights = dict(zip(order, long_tail_weights(len(order), config.imbalance_factor), strict=True))
-    drawn = _take(queues, proportional(weights, config.train, least=1, most=sizes))
+    drawn = _take(queues, proportional(_weights(sizes, config, seed), config.train, least=1, most=sizes))
     return list(dict.fromkeys([*cover, *drawn]))[: config.train]
+
+
+def _weights(sizes: Mapping[str, int], config: SampleConfig, seed: int) -> Mapping[str, float]:
+    if config.shape == "balanced":
+        return dict.fromkeys(sizes, 1.0)
+    if config.shape == "long_tail":
+        order = sorted(sizes, key=lambda label: derive_seed(seed, "long-tail", label))
+        return dict(zip(order, long_tail_weights(len(order), config.imbalance_factor), strict=True))
+    return sizes
+
+
+def unfilled(items: Sequence[Item], config: SampleConfig, seed: int) -> dict[str, tuple[int, int]]:
+    """Classes with fewer training clips than ``config.shape`` asks of them, whose places others take: how many there
+    are, and how many it asks."""
+    if config.train is None:
+        return {}
+    sizes = {label: len(queue) for label, queue in _queues(items, seed).items()}
+    asked = proportional(_weights(sizes, config, seed), config.train, least=1, most=dict.fromkeys(sizes, config.train))
+    return {label: (size, asked[label]) for label, size in sizes.items() if size < asked[label]}
 
 
 def _cover(items: Sequence[Item], seed: int) -> list[str]:

@@ -25,7 +25,7 @@ from synthio.datasets.annotations import annotation_problems, annotation_warning
 from synthio.datasets.checks import LEAST_RATE_HZ
 from synthio.datasets.folder import unread_metadata, unread_subfolders
 from synthio.datasets.rows import changed_ns, clean, data_path, file_stat
-from synthio.datasets.sampling import sample
+from synthio.datasets.sampling import sample, unfilled
 from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.datasets.table import ELSEWHERE, unread_columns
 from synthio.errors import DataError
@@ -248,6 +248,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     usable = {label: count - len(reasons.get(label, ())) for label, count in named.items()}
     problems += [*checks.copy_problems(clips), *checks.class_problems(clips, reasons, usable)]
     problems += _split_problems(clips, config.data)
+    warnings += _draw_warnings(rows, splits, rejected, clips, config)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     warnings += [*_grouping_warnings(config.data, clips), *checks.test_group_warnings(clips)]
     durations_s = {o.row.name: o.duration_s for o in opened}
@@ -375,6 +376,23 @@ def _draw(candidates: Sequence[Row], splits: Mapping[str, Split], config: RunCon
             items[splits[row.name]].append(Item(clip_id(row.name), row.labels, row.group or row.name))
     kept = {id_ for ids in sample(items, config.data.sample, config.seed).values() for id_ in ids}
     return [row for row in candidates if row.name in splits and clip_id(row.name) in kept]
+
+
+def _draw_warnings(
+    rows: Sequence[Row],
+    splits: Mapping[str, Split],
+    rejected: Sequence[RejectedClip],
+    clips: Sequence[Clip],
+    config: RunConfig,
+) -> list[str]:
+    unusable = {clip.id for clip in rejected}
+    training = [
+        Item(clip_id(row.name), row.labels, row.name)
+        for row in rows
+        if splits.get(row.name) == "train" and clip_id(row.name) not in unusable
+    ]
+    wanted = config.data.sample
+    return checks.draw_warnings(clips, wanted.shape, unfilled(training, wanted, config.seed))
 
 
 def _open_all(rows: Sequence[Row], heard_s: float, reporter: Reporter) -> tuple[list[_Opened], list[RejectedClip]]:
