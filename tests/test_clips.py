@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from synthio import audio
 from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.datasets import read_rows
 from synthio.errors import DataError
@@ -433,6 +434,16 @@ def test_a_clip_that_is_silent_where_it_is_heard_is_rejected(tmp_path: Path) -> 
     assert rejected["late.wav"] == "is silent in its first 1 s, and no more is heard (data.max_duration_s)"
     assert "is silent once mixed to mono" in rejected["stuck.wav"]
     assert set(rejected) == {"late.wav", "stuck.wav"}
+
+
+def test_channels_that_cancel_out_are_not_called_silence(tmp_path: Path) -> None:
+    """The left is the right upside down: the file is loud, and only its mix to mono is silent."""
+    root = dataset(tmp_path / "data")
+    for duration_s in (0.5, 3.0):
+        samples = sound("stereo", duration_s)
+        clip(root / "train" / "dog" / f"opposed {duration_s}.wav", np.stack([samples, -samples], axis=1))
+    check = check_data(run_config(root, max_duration_s=1.0))
+    assert {r.reason for r in check.rejected} == {audio.CANCELLED} and len(check.rejected) == 2
 
 
 def test_clips_in_other_units_than_full_scale_are_told_of(tmp_path: Path) -> None:

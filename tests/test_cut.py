@@ -228,6 +228,14 @@ def test_what_cannot_be_cut_is_kept_with_its_reason(site: Path, tmp_path: Path) 
     assert sum(found.rejected.values()) == 7
 
 
+def test_a_stretch_whose_channels_cancel_out_is_not_called_silent(tmp_path: Path) -> None:
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE_HZ) / RATE_HZ)
+    right = np.concatenate([-tone[:RATE_HZ], tone[RATE_HZ:]])
+    sf.write(tmp_path / "a.wav", np.stack([tone, right], axis=1), RATE_HZ)
+    found = cut(tmp_path, written(tmp_path / "x.csv", "path,start,end,label\na.wav,0,1,wren\na.wav,1,2,wren\n"))
+    assert (found.counts, found.rejected) == ({"wren": 1}, {audio.CANCELLED: 1})
+
+
 def test_a_recorder_that_is_stuck_is_silent(tmp_path: Path) -> None:
     """It was cut, and then the clip was rejected by the run; and so was one that is silent once its peak is at 1."""
     tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)

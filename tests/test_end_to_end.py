@@ -192,6 +192,11 @@ def test_new_files_are_classified_by_what_is_heard_of_them(
     assert long.scores == pytest.approx(whole.scores) and linked.scores == pytest.approx(whole.scores)
     assert linked.path == tmp_path / "new" / "link" / "linked.wav"
     assert late.failed is not None and "is silent in its first" in late.failed and not late.scores
+    sf.write(tmp_path / "opposed.wav", np.stack([heard, -heard], axis=1), rate_hz)
+    sf.write(tmp_path / "opposed long.wav", np.tile(np.stack([heard, -heard], axis=1), (3, 1)), rate_hz)
+    opposed = [*predict(model, [tmp_path / "opposed.wav", tmp_path / "opposed long.wav"]),
+               *predict(model, tmp_path / "opposed long.wav", window_s=0.25)]  # fmt: skip
+    assert len(opposed) > 3 and {row.failed for row in opposed} == {audio.CANCELLED}
     told = synthio("predict", model, tmp_path / "long.wav", "--quiet")
     assert told.returncode == 0 and "1 file(s) are longer than what the classifier hears" in told.stderr
 

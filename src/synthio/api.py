@@ -136,10 +136,11 @@ def _stretches(
 
 
 def _stretch(said: FilePrediction, samples: Waveform, silent: str) -> _Stretch:
-    from synthio.audio import is_silent
+    from synthio.audio import is_silent, why_silent
 
     if is_silent(samples):
-        return _Stretch(replace(said, failed=silent, unheard_s=0.0), None)
+        why = why_silent(said.path, said.start_s, said.end_s, silent)
+        return _Stretch(replace(said, failed=why, unheard_s=0.0), None)
     return _Stretch(said, samples)
 
 

@@ -31,6 +31,12 @@ CONTAINERS = {".flac": "FLAC", ".wav": "WAV"}
 #: Peaks under this are digital silence (-80 dBFS).
 SILENCE_PEAK = 1e-4
 
+#: Why a stretch cannot be used that is silent in mono, and not in stereo.
+CANCELLED = (
+    "its channels cancel out when they are mixed to mono: they hold the same sound with opposite signs; turn one of "
+    "them around, or keep one alone"
+)
+
 #: A piped WAV has a placeholder near 2 or 4 GiB as the size of its data.
 _STREAMED_BYTES = 0x7F000000
 #: W64 writes `riff` in lower case; WAV's `RIFF` size is often a few bytes wrong in good files, so it is not looked at.
@@ -290,7 +296,8 @@ def _check(path: Path, file: _Forward, seen: _Seen, wanted: int) -> None:
     if not seen.finite:
         raise DataError(f"{path}: holds NaN or infinite samples")
     if wanted == file.frames and seen.silent:
-        raise DataError(f"{path}: is silent once mixed to mono (less than -80 dBFS around its mean)")
+        why = why_silent(path, 0.0, math.inf, "is silent once mixed to mono (less than -80 dBFS around its mean)")
+        raise DataError(f"{path}: {why}")
 
 
 def _check_length(path: Path, file: _Forward, decoded: int, wanted: int) -> None:
@@ -356,6 +363,28 @@ def peak_normalise(samples: Waveform, peak: float = 0.9) -> Waveform:
 def is_silent(samples: Waveform) -> bool:
     """Whether no sample leaves the mean by `SILENCE_PEAK`, as of a converter that is stuck; no samples are silence."""
     return not samples.size or float(np.abs(samples - samples.mean()).max()) < SILENCE_PEAK
+
+
+def cancels(channels: Waveform) -> bool:
+    """Whether channels of shape ``(samples, channels)``, whose mean is silent, are not so by themselves."""
+    # Noise of channels that are almost silent may well be so once mixed; it does not become a tenth.
+    return bool((np.abs(channels - channels.mean(axis=0)).max(axis=0, initial=0.0) > 10 * SILENCE_PEAK).any())
+
+
+def why_silent(path: Path, start_s: float, end_s: float, otherwise: str) -> str:
+    """Of a stretch of a file that is silent in mono: `CANCELLED`, or ``otherwise``. Raises: `DataError` as `decode`."""
+    with _opened(path) as file:
+        file.seek(int(start_s * file.samplerate))
+        left = int(min(file.frames, end_s * file.samplerate)) - file.tell()
+        wanted = max(1, _BLOCK_FRAMES // file.channels)
+        while left > 0 and file.channels > 1:
+            block = file.read(min(left, wanted), dtype="float32", always_2d=True)
+            if not block.size:
+                break
+            if cancels(block):
+                return CANCELLED
+            left -= len(block)
+    return otherwise
 
 
 @lru_cache(maxsize=8)

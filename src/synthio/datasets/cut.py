@@ -372,7 +372,7 @@ def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
     # Files of floating-point numbers may be louder than FLAC can be.
     heard: audio.Waveform = mono / peak if peak > 1 else mono
     if audio.is_silent(heard):
-        raise DataError("is silent")
+        raise DataError(audio.CANCELLED if audio.cancels(read / max(1.0, peak)) else "is silent")
     return heard
 
 

@@ -422,7 +422,8 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
     if found.samples * LEAST_RATE_HZ < rate_hz:
         return f"is shorter than one sample at {LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
     if audio.is_silent(found.start):
-        return f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
+        silent = f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
+        return audio.why_silent(row.path, 0.0, heard_s, silent)
     heard = found.start if rate_hz <= LEAST_RATE_HZ else audio.resample(found.start, rate_hz, LEAST_RATE_HZ)
     if audio.is_silent(heard):
         return f"is silent at {LEAST_RATE_HZ} Hz: all its sound is above 8 kHz ({checks.TIME_EXPANSION})"
