@@ -374,10 +374,12 @@ def cancels(channels: Waveform) -> bool:
 def why_silent(path: Path, start_s: float, end_s: float, otherwise: str) -> str:
     """Of a stretch of a file that is silent in mono: `CANCELLED`, or ``otherwise``. Raises: `DataError` as `decode`."""
     with _opened(path) as file:
+        if file.channels == 1:
+            return otherwise
         file.seek(int(start_s * file.samplerate))
         left = int(min(file.frames, end_s * file.samplerate)) - file.tell()
         wanted = max(1, _BLOCK_FRAMES // file.channels)
-        while left > 0 and file.channels > 1:
+        while left > 0:
             block = file.read(min(left, wanted), dtype="float32", always_2d=True)
             if not block.size:
                 break
