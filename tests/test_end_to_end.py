@@ -247,7 +247,7 @@ def test_captions_that_a_language_model_gives_up_on_are_counted_and_nothing_is_c
     """The filter takes nothing, the language model has no better idea, and the gate has nothing to decide on."""
     root = shutil.copytree(finished[0], tmp_path / "run")
     with (root / "timings.jsonl").open("a", encoding="utf-8") as log:
-        log.write('{"stage": "clips", "seco')
+        log.write('12\n{}\n{"stage": "clips", "seco')
 
     def answer(body: dict[str, Any], earlier: int) -> Response:
         wanted = body["response_format"]["json_schema"]["name"]

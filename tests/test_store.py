@@ -183,6 +183,28 @@ def test_a_manifest_cut_between_two_lines_is_damaged(tmp_path: Path) -> None:
     assert len(folder.manifest(Caption)) == 2
 
 
+def test_a_summary_that_lacks_what_is_asked_of_it_is_damaged(tmp_path: Path) -> None:
+    """It was a KeyError, or a ValidationError."""
+    folder = stage(tmp_path)
+    folder.finish([], {"id": "a", "text": "b"})
+    assert folder.summary_as(Caption) == Caption(id="a", text="b")
+    (folder.path / "done.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"done.json: is damaged \('text' is not in it\); delete .*-abc and run"):
+        folder.summary()["text"]
+    with pytest.raises(StoreError, match=r"done.json: is damaged .*delete .*caption-abc and run"):
+        folder.summary_as(Caption)
+
+
+@pytest.mark.parametrize("damage", [b'{"id": "a", "te', b"{}", b"12", b"\xff", None])
+def test_a_damaged_file_of_a_finished_stage_is_a_store_error(tmp_path: Path, damage: bytes | None) -> None:
+    folder = stage(tmp_path)
+    write_text(folder.path / "rows.jsonl", "".join(record.model_dump_json() + "\n" for record in records()))
+    assert folder.rows("rows.jsonl", Caption) == records()
+    (folder.path / "rows.jsonl").unlink() if damage is None else (folder.path / "rows.jsonl").write_bytes(damage)
+    with pytest.raises(StoreError, match=r"rows.jsonl: is damaged .*delete .*caption-abc and run"):
+        folder.rows("rows.jsonl", Caption)
+
+
 def test_a_deleted_manifest_is_a_store_error(tmp_path: Path) -> None:
     folder = stage(tmp_path)
     folder.finish(records(), {})

@@ -98,7 +98,7 @@ def read_trainings(folder: StageFolder) -> dict[Path, Training]:
     try:
         rows = summary["trainings"]
         return {folder.path.with_name(name): Training.model_validate(row) for name, row in rows}
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise folder.damaged("done.json", error) from error
 
 

@@ -258,7 +258,7 @@ class Pipeline:
             measure_shares(self.config, clips, synthetic, folder, self.reporter)
 
         self._once(folder, "train", GatedClip, work)
-        return GateMeasures.model_validate(folder.summary())
+        return folder.summary_as(GateMeasures)
 
     @cached_property
     def _gated_share(self) -> float:
@@ -336,7 +336,7 @@ class Pipeline:
 
         folder = self.folders.evaluate
         self._once(folder, "evaluate", EvaluatedClip, work)
-        evaluation, page = Evaluation.model_validate(folder.summary()), self.root / "evaluation" / "index.html"
+        evaluation, page = folder.summary_as(Evaluation), self.root / "evaluation" / "index.html"
         with working_in(self.root):
             return write_page(evaluation, made, page, self.root.name)
 
@@ -448,8 +448,8 @@ class Pipeline:
         path = self.root / "timings.jsonl"
         total: dict[str, float] = {}
         for line in json_lines(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []:
-            # A kill may have cut a line short; its sitting is then not counted.
-            with suppress(ValueError):
+            # A kill may have cut a line short, or a copy damaged it; its sitting is then not counted.
+            with suppress(ValueError, TypeError, KeyError):
                 row = json.loads(line)
                 if row["folder"] in self._used:
                     total[row[by]] = total.get(row[by], 0.0) + row["seconds"]

@@ -32,7 +32,7 @@ from synthio.stages.align import read_curve
 from synthio.stages.clips import all_warnings
 from synthio.stages.filter import RealClips, real_clip_warnings
 from synthio.stages.gate import GateMeasures
-from synthio.store import StageFolder, fingerprint, json_lines, write_text
+from synthio.store import StageFolder, fingerprint, write_text
 from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
 
 _FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
@@ -452,6 +452,6 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
 
 
 def _rejected_files(run: FinishedRun) -> list[RejectedClip]:
-    path = run.clips_folder.path / "rejected.jsonl"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return [RejectedClip.model_validate_json(line) for line in json_lines(text)]
+    if not run.clips_folder.summary()["rejected"]:
+        return []
+    return run.clips_folder.rows("rejected.jsonl", RejectedClip)

@@ -24,10 +24,10 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import filelock
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from synthio.config import FINGERPRINT_VERSION
@@ -35,10 +35,14 @@ from synthio.errors import MissingArtefact, StoreError
 from synthio.formats import some
 from synthio.records import Record
 
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Record)
 #: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
 _COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
 _COMMANDS |= dict.fromkeys(("samples", "evaluate"), "evaluate t2a")
+#: Written last.
+_MARKER = "done.json"
 #: In the done-marker, beside what the stage wrote there: how many lines the manifest has.
 _RECORDS = "records"
 #: As `StageFolder` names them.
@@ -215,19 +219,26 @@ class StageFolder:
     @property
     def done(self) -> bool:
         """Whether the stage is complete."""
-        return (self.path / "done.json").is_file()
+        return (self.path / _MARKER).is_file()
 
     def summary(self) -> dict[str, Any]:
-        """What the stage wrote when it finished. Raises `MissingArtefact` when it has not."""
-        return {name: value for name, value in self._marker().items() if name != _RECORDS}
+        """What the stage wrote when it finished; to ask for what it did not write is to find damage.
+
+        Raises: `MissingArtefact` when it has not, `StoreError` when it is damaged.
+        """
+        return _Summary(self, {name: value for name, value in self._marker().items() if name != _RECORDS})
+
+    def summary_as(self, kind: type[M]) -> M:
+        """The same, as the stage's own model. Raises: as `summary`."""
+        summary = self.summary()
+        with self._reading(_MARKER):
+            return kind.model_validate(summary)
 
     def _marker(self) -> dict[str, Any]:
         if not self.done:
             raise MissingArtefact(f"the results of stage `{self.stage}` are not there; {how_to_run(self.stage)}")
-        try:
-            return dict(json.loads((self.path / "done.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise self.damaged("done.json", error) from error
+        with self._reading(_MARKER):
+            return dict(json.loads((self.path / _MARKER).read_text(encoding="utf-8")))
 
     def items(self, kind: type[R]) -> dict[str, R]:
         """Items finished so far, by id. A line cut short by a kill is dropped, and its item is made again."""
@@ -251,25 +262,52 @@ class StageFolder:
         """Write the manifest in the given order, then the done-marker."""
         write_text(self.path / "manifest.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
         marker = {**summary, _RECORDS: len(records)}
-        write_text(self.path / "done.json", json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False))
+        write_text(self.path / _MARKER, json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False))
 
     def manifest(self, kind: type[R]) -> list[R]:
-        """The finished records. Raises `MissingArtefact` before the stage is done."""
-        marker = self._marker()
-        try:
-            lines = json_lines((self.path / "manifest.jsonl").read_text(encoding="utf-8"))
-            # Earlier versions did not say.
-            if len(lines) != (wanted := marker.get(_RECORDS, len(lines))):
-                raise ValueError(f"{len(lines)} records; {wanted} were written")
-            return [kind.model_validate_json(line) for line in lines]
-        except (OSError, ValueError) as error:
-            raise self.damaged("manifest.jsonl", error) from error
+        """The finished records. Raises: as `summary`."""
+        # Earlier versions did not say.
+        wanted = self._marker().get(_RECORDS)
+        records = self.rows("manifest.jsonl", kind)
+        if wanted not in (None, len(records)):
+            raise self.damaged("manifest.jsonl", f"{len(records)} records; {wanted} were written")
+        return records
 
-    def damaged(self, name: str, error: Exception) -> StoreError:
+    def rows(self, name: str, kind: type[T]) -> list[T]:
+        """A JSONL file of the finished stage, line by line. Raises: `StoreError` when it is gone or damaged."""
+        row = TypeAdapter(kind)
+        with self._reading(name):
+            return [row.validate_json(line) for line in json_lines((self.path / name).read_text(encoding="utf-8"))]
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """For what reads a file of the finished stage, and finds it damaged."""
+        try:
+            yield
+        except (OSError, ValueError, TypeError) as error:
+            raise self.damaged(name, error) from error
+
+    def damaged(self, name: str, error: Exception | str) -> StoreError:
         """What to raise when a file of the stage cannot be read."""
-        return StoreError(
-            f"{self.path / name}: is damaged ({error}); delete {self.path} and run the same command again"
-        )
+        # pydantic's own text is of several lines, with an address of its documentation.
+        why = _first_problem(error) if isinstance(error, ValidationError) else error
+        return StoreError(f"{self.path / name}: is damaged ({why}); delete {self.path} and run the same command again")
+
+
+def _first_problem(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, found["loc"])), found["msg"])))
+
+
+class _Summary(dict[str, Any]):
+    """What a finished stage says of itself."""
+
+    def __init__(self, folder: StageFolder, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self._folder = folder
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise self._folder.damaged(_MARKER, f"{name!r} is not in it")
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
     page = as_given(pipeline.run_stage("evaluate"), pipeline)
-    evaluation = Evaluation.model_validate(pipeline.folders.evaluate.summary())
+    evaluation = pipeline.folders.evaluate.summary_as(Evaluation)
 
     def text() -> None:
         console = console_of()

@@ -72,9 +72,8 @@ def align(
 
 
 def read_curve(folder: StageFolder) -> list[Measurement]:
-    """The measurements of a finished alignment."""
-    lines = (folder.path / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Measurement(**json.loads(line)) for line in lines]
+    """The measurements of a finished alignment. Raises: `StoreError` when they are damaged."""
+    return folder.rows("curve.jsonl", Measurement)
 
 
 def make_pairs(

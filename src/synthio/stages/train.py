@@ -114,7 +114,7 @@ def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance
 
 def _repeat(gold: StageFolder, arm: Arm, folder: StageFolder, reporter: Reporter) -> None:
     """The training of gold as that of an arm to which nothing is added."""
-    training = Training.model_validate(gold.summary()).model_copy(update={"arm": arm})
+    training = gold.summary_as(Training).model_copy(update={"arm": arm})
     publish(model_folder(gold.path, "gold"), model_folder(folder.path, arm))
     predictions = [
         one.model_copy(update={"arm": arm, "id": f"{training.name}/{one.clip_id}"}) for one in gold.manifest(Prediction)
