@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from full_disk import no_file_above
+from safetensors.torch import save
 
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.errors import StoreError
@@ -64,3 +66,27 @@ def test_tensors_are_made_once_and_a_disk_that_does_not_take_them_is_a_store_err
     for name, tensor in make().items():
         assert torch.equal(made[name], tensor) and torch.equal(again[name], tensor)
         assert again[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: b"{}\n"])
+def test_a_damaged_checkpoint_is_told_with_what_to_delete(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """As a disk that is full or an interrupted copy leaves it: it was a traceback."""
+    path, weights = tmp_path / "c", torch.nn.Parameter(torch.zeros(3))
+    optimiser = torch.optim.AdamW([weights])
+    save_checkpoint(path, 7, {"weights": weights}, optimiser, {}, {})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(StoreError, match=rf"{path}: is damaged \(.*delete it and run the same command again"):
+        restore_checkpoint(path, {"weights": weights}, optimiser)
+    # Whole, but none of ours.
+    path.write_bytes(save({"weights": torch.ones(3)}))
+    with pytest.raises(StoreError, match="is damaged"):
+        restore_checkpoint(path, {"weights": weights}, optimiser)
+
+
+def test_damaged_tensors_are_made_anew(tmp_path: Path) -> None:
+    kept = tmp_path / "key.safetensors"
+    cached_tensors(tmp_path, "key", lambda: {"a": torch.ones(9)})
+    for damaged in (kept.read_bytes()[:-1], b""):
+        kept.write_bytes(damaged)
+        assert cached_tensors(tmp_path, "key", lambda: {"a": torch.ones(9)})["a"].sum() == 9
+        assert cached_tensors(tmp_path, "key", dict)["a"].sum() == 9

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from synthio.errors import StoreError
 from synthio.store import replacing
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -39,10 +41,12 @@ def save_checkpoint(
 def cached_tensors(folder: Path, key: str, make: Callable[[], Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """``make()``, kept as ``folder/<key>.safetensors``; ``key`` must change with whatever the tensors depend on."""
     path = folder / f"{key}.safetensors"
-    if not path.is_file():
-        made = {name: tensor.contiguous() for name, tensor in make().items()}
-        with replacing(path) as partial:
-            partial.write_bytes(save(made))
+    with suppress(FileNotFoundError, SafetensorError):
+        return load_file(str(path))
+    # None yet, or damaged.
+    made = {name: tensor.contiguous() for name, tensor in make().items()}
+    with replacing(path) as partial:
+        partial.write_bytes(save(made))
     return load_file(str(path))
 
 
@@ -52,13 +56,11 @@ def restore_checkpoint(
     """Put weights and moments back.
 
     Returns: the number of steps done, the extra tensors and the notes; ``(0, {}, {})`` without a checkpoint.
+    Raises: `StoreError` for one that is damaged.
     """
     if not path.is_file():
         return 0, {}, {}
-    with safe_open(str(path), "pt") as reader:
-        metadata = reader.metadata()
-        tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118  (not a mapping)
-    step = int(metadata["step"])
+    step, notes, tensors = _read_checkpoint(path)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
@@ -66,4 +68,17 @@ def restore_checkpoint(
                 moments = {key: tensors[f"{key}/{name}"].to(parameter.device) for key in _MOMENTS}
                 optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     extra = {key.removeprefix("extra/"): value for key, value in tensors.items() if key.startswith("extra/")}
-    return step, extra, json.loads(metadata["notes"])
+    return step, extra, notes
+
+
+def _read_checkpoint(path: Path) -> tuple[int, dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(str(path), "pt") as reader:
+            metadata = reader.metadata() or {}
+            tensors = {key: reader.get_tensor(key) for key in reader.keys()}  # noqa: SIM118  (not a mapping)
+        return int(metadata["step"]), json.loads(metadata["notes"]), tensors
+    except (SafetensorError, KeyError, ValueError) as error:
+        # Not made anew without a word: it may be of days, and a backup may have it.
+        raise StoreError(
+            f"{path}: is damaged ({error}); delete it and run the same command again: the training starts anew"
+        ) from error
