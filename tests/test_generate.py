@@ -212,6 +212,17 @@ def test_one_clip_says_which_model_made_it(flow_model: Path, small_data: Path, t
     assert model == "base" and np.array_equal(samples, base) and "kept the base model" in told.notes.pop()
 
 
+def test_a_damaged_adapter_is_told_with_what_to_delete(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
+    settings = aligning(flow_model, small_data, tmp_path / "run")
+    folder = Pipeline(settings, Reporter(), ("clips",)).folders.align
+    keep_adapter(settings, folder)
+    folder.finish([], {})
+    weights = folder.path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=rf"adapter: is damaged .*delete {folder.path} and run"):
+        generate_clip("hiss", tmp_path / "clip.wav", duration_s=0.5, config=settings)
+
+
 def test_one_clip_is_of_its_seed(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
     settings = aligning(flow_model, small_data, tmp_path / "run")
 

@@ -512,10 +512,18 @@ def test_synthetic_clips_of_an_unknown_class(project: Project) -> None:
         dataclasses.replace(project, synthetic=foreign).run("refused")
 
 
-def test_an_unreadable_synthetic_clip_is_named(project: Project) -> None:
-    missing = [dataclasses.replace(project.synthetic[0], path=str(project.root / "gone.flac"))]
-    with pytest.raises(DataError, match=r"gone\.flac"):
-        dataclasses.replace(project, synthetic=missing).run("refused")
+@pytest.mark.parametrize("content", [b"none", None])
+def test_a_damaged_synthetic_clip_is_the_runs_own_to_be_made_again(project: Project, content: bytes | None) -> None:
+    """It was told as if it was one of the user's data."""
+    broken = project.root / "stages" / "generate-0123456789ab" / "audio" / "broken.flac"
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(content) if content else broken.unlink(missing_ok=True)
+    pool = [AddedClip(str(broken), ("low",), "c")]
+    with pytest.raises(StoreError, match=rf"{broken}: was made by this run .*delete {broken.parent.parent} and run"):
+        prepare(project.config, project.clips, {"synthio": pool}, Listener())
+    # What is retrieved is not.
+    with pytest.raises(DataError, match=rf"{broken}: (no such file|cannot be decoded)"):
+        prepare(project.config, project.clips, {"retrieval": pool}, Listener())
 
 
 # ---------------------------------------------------------------------------------------------------------- batches

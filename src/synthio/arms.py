@@ -27,7 +27,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
-from synthio.audio import Waveform, load_start
+from synthio.audio import Waveform, load_generated_start, load_start
 from synthio.backends.classifier import (
     Frontend,
     Inputs,
@@ -64,6 +64,10 @@ class AddedClip:
 
 Pools = Mapping[Arm, Sequence[AddedClip]]
 """The files of `ARMS_WITH_FILES`; none of an arm that the gate made gold."""
+
+
+_Load = Callable[[Path, float, int], Waveform]
+"""A file, how many seconds of it, and a rate in Hz to its samples."""
 
 
 class Training(BaseModel):
@@ -203,7 +207,7 @@ def prepare(
     """Fit the feature extractor to the training split and compute every clip's features, once, with those of the
     augmented copies that ``arms`` add.
 
-    Raises: `ModelError` for the model, `DataError` for a clip that cannot be decoded.
+    Raises: `ModelError` for the model, `DataError` for a clip that cannot be decoded, `StoreError` for a synthetic one.
     """
     source = find_classifier(config.train.model, config.train.revision)
     splits: dict[Split, list[Clip]] = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
@@ -218,13 +222,13 @@ def prepare(
     for warning in unheard_warnings(clips, frontend.max_samples / rate_hz):
         reporter.warn(warning)
     # A set in which classes weigh the same has clips several times.
-    heard = cache(lambda path: frontend.inputs(_waveform(path, rate_hz, limit_s)))
+    heard = cache(lambda path, load: frontend.inputs(load(Path(path), limit_s, rate_hz)))
     with reporter.task("classifier features", total) as advance:
 
-        def examples(items: Sequence[Clip] | Sequence[AddedClip]) -> Examples:
+        def examples(items: Sequence[Clip] | Sequence[AddedClip], load: _Load = load_start) -> Examples:
             inputs = []
             for item in items:
-                inputs.append(heard(item.path))
+                inputs.append(heard(item.path, load))
                 advance(1)
             return Examples(inputs, _targets([item.labels for item in items], classes, problem))
 
@@ -232,7 +236,8 @@ def prepare(
         held_out = {split: examples(splits[split]) for split in SPLITS[1:]}
         added: dict[Arm, Part] = {"gold": Part(Examples([], real.examples.targets[:0]), ())}
         for arm in ARMS_WITH_FILES:
-            added[arm] = Part(examples(pools.get(arm, ())), _keys(pools.get(arm, ()), problem))
+            load = load_generated_start if arm == "synthio" else load_start
+            added[arm] = Part(examples(pools.get(arm, ()), load), _keys(pools.get(arm, ()), problem))
     for arm in arms:
         if arm not in added:
             added[arm] = _augmented(config, arm, splits["train"], real, frontend, reporter)
@@ -276,7 +281,7 @@ def _variation(
 
         return masked
     rate_hz = frontend.extractor.sampling_rate
-    samples = _waveform(clip.path, rate_hz, config.data.max_duration_s)
+    samples = load_start(Path(clip.path), config.data.max_duration_s, rate_hz)
     return lambda generator: frontend.inputs(augment.AUGMENTATIONS[arm](samples, rate_hz, generator))
 
 
@@ -288,10 +293,6 @@ def samples_of(clip: Clip, sample_rate_hz: int, max_duration_s: float) -> int:
     own = round(clip.duration_s * clip.sample_rate_hz)
     # As libsoxr rounds.
     return min(limit, int(own / (clip.sample_rate_hz / sample_rate_hz) + 0.5))
-
-
-def _waveform(path: str, sample_rate_hz: int, max_duration_s: float) -> Waveform:
-    return load_start(Path(path), max_duration_s, sample_rate_hz)
 
 
 def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], problem: ProblemType) -> torch.Tensor:

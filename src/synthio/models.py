@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from synthio.backends.parts import used_models
 from synthio.config import RunConfig, T2AConfig
+from synthio.errors import ModelError
 from synthio.progress import Reporter
 from synthio.store import StageFolder
 
@@ -84,7 +85,11 @@ class Models:
         """The text-to-audio model with the run's adapter on it, when alignment chose one."""
         generator = self.base_generator
         if self.is_aligned:
-            generator.load_adapter(self._align_folder().path / "adapter")
+            folder = self._align_folder()
+            try:
+                generator.load_adapter(folder.path / "adapter")
+            except ModelError as error:
+                raise folder.damaged("adapter", error) from error
         return generator
 
     @property
