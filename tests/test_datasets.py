@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -636,3 +637,25 @@ def test_all_columns_that_are_called_otherwise_are_told_at_once(tmp_path: Path) 
         read(tmp_path / "clips.csv", group_column="machine")
     assert "has a column 'Label', not 'label'" in str(told.value)
     assert "has no column 'path', 'machine'; found 'File', 'Label', 'MachineID'" in str(told.value)
+
+
+def test_a_folder_that_may_not_be_read_is_named_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table was blamed, or the clips were said not to be there."""
+    paths = files(tmp_path, "audio/locked/a.wav", "audio/dog/b.wav")
+    listed = table(tmp_path / "t.csv", "path,label\naudio/locked/a.wav,dog\n")
+    locked = paths / "audio" / "locked"
+
+    def exists(path: Path) -> bool:
+        if path.parent == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path.is_file()
+
+    with monkeypatch.context() as patched, pytest.raises(DataError, match=rf"{locked}/a.wav: .*check its permissions"):
+        patched.setattr(Path, "exists", exists)
+        read(listed)
+    # Whoever runs the tests may read all.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
+    with pytest.raises(DataError, match=rf"{locked}: cannot be read; check its permissions"):
+        read(listed, audio_folder=str(locked))
+    (locked / "a.wav").unlink()
+    assert rejected(read(tmp_path / "audio")) == {"locked": "the class folder cannot be read; check its permissions"}

@@ -70,6 +70,11 @@ def files_below(folder: Path, is_left_out: Callable[[str], bool] = is_hidden) ->
         yield from (Path(parent) / name for name in sorted(names) if not is_left_out(name))
 
 
+def may_list(folder: Path) -> bool:
+    """Whether this user may look into a folder: `files_below` passes over what it may not."""
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
 def audio_files(folder: Path) -> list[Path]:
     """Those of `files_below` whose suffix `load` opens, sorted; also links to nothing, which must not go unseen."""
     return _with_suffix(folder, AUDIO_SUFFIXES)

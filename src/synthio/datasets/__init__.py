@@ -58,6 +58,9 @@ def read_rows(config: DataConfig) -> list[Row]:
             )
         rows = in_order(named(READERS[name](config), config.label_names))
         return rows if config.group_pattern is None else grouped(rows, config.group_pattern)
+    except PermissionError as error:
+        # It may be one of many files that a table names.
+        raise DataError(f"{error.filename or config.path}: cannot be read; check its permissions") from error
     except OSError as error:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 
