@@ -25,6 +25,7 @@ from synthio import Pipeline, audio, load_config, predict
 from synthio.cli.common import print_data
 from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact, StoreError
 from synthio.formats import printable
+from synthio.plan import _slowdown
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages.dataset import Accepted, write_dataset
@@ -550,6 +551,12 @@ def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> N
     stages = {row["stage"]: row["items"] for row in json.loads(result.stdout)["stages"]}
     assert stages["generate"] == 16 and stages["train"] == 4
     assert not (tmp_path / "dry").exists()
+
+
+@pytest.mark.parametrize(("duration_s", "measured"), [(1.5, 1.0), (5, 2.6), (10, 5.1), (20, 12.2), (30, 24.4)])
+def test_the_estimate_grows_with_the_clips_as_a_step_of_training_does(duration_s: float, measured: float) -> None:
+    """For clips of 30 s it was 38% too low."""
+    assert _slowdown(duration_s) == pytest.approx(measured, rel=0.1)
 
 
 def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
