@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -499,3 +500,14 @@ def test_within_band_keeps_what_a_recording_of_that_rate_can_hold() -> None:
     assert np.abs(audio.within_band(np.sign(low + 0.1), 16_000, 4_000)).max() == pytest.approx(1.0)
     for rate_hz in (16_000, 48_000):
         assert audio.within_band(high, 16_000, rate_hz) is high
+
+
+def test_a_name_that_is_not_utf8_is_opened_as_any_other(tmp_path: Path) -> None:
+    """It was said to promise more audio than memory holds."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    with path.open("wb") as file:
+        sf.write(file, np.sin(np.arange(800) / 20), 16_000, format="WAV")
+    assert audio.load(path, 16_000).shape == (800,)
+    path.write_bytes(b"none")
+    with pytest.raises(DataError, match="cannot be decoded as audio"):
+        audio.load(path, 16_000)

@@ -236,7 +236,8 @@ def _opened(path: Path) -> Iterator[_Forward]:
             raise DataError(f"{path}: no such file")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
-        with _Forward(str(path)) as file:
+        # In bytes: a name need not be UTF-8.
+        with _Forward(os.fsencode(path)) as file:
             if not sf.SoundFile.seekable(file) or file.frames > _MOST_FRAMES_PER_BYTE * path.stat().st_size:
                 raise OverflowError
             if file.samplerate > _MOST_RATE_HZ:
