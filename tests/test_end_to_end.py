@@ -640,6 +640,15 @@ def test_a_report_of_a_recipe_brings_its_own_clips(
     assert metadata.read_text(encoding="utf-8") == own
 
 
+def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path) -> None:
+    """A library of torch ended the process with a message of its own."""
+    command = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    program = ["sh", "-c", command, "sh", sys.executable, "-m", "synthio", "doctor", "--json"]
+    result = subprocess.run(program, capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path, timeout=300)
+    assert result.returncode == 6, result.stderr
+    assert "the current folder was deleted" in json.loads(result.stdout)["message"]
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_an_output_that_has_not_all_characters_shows_escapes(encoding: str, tmp_path: Path) -> None:
     name = "\u043d\u0435\u0442 \xfc \U0001f600.yaml"

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -44,7 +45,11 @@ def _common(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        # Libraries of torch end the process with a message of their own.
+        raise StoreError("the current folder was deleted or moved; change to one that is there (cd)") from error
 
 
 _INTERRUPTED = 130
