@@ -640,6 +640,12 @@ def test_a_report_of_a_recipe_brings_its_own_clips(
     assert metadata.read_text(encoding="utf-8") == own
 
 
+def test_a_report_of_what_never_ran_leaves_nothing(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("report", recipe, f"run_folder={tmp_path / 'run'}", "--quiet")
+    assert result.returncode == 6 and "nothing has run there; run `synthio run` with the same" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path) -> None:
     """A library of torch ended the process with a message of its own."""
     command = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'

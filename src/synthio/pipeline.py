@@ -353,11 +353,16 @@ class Pipeline:
 
     def report(self) -> Path:
         """Write the page, and put the accepted clips, the predictions and the classifier to use beside it. Always anew:
-        all their inputs are on disk."""
+        all their inputs are on disk.
+
+        Raises: as `finished`, and where nothing has run, `MissingArtefact` before the clips are read.
+        """
         from synthio.results import collect_report
         from synthio.stages.predictions import write_predictions
         from synthio.stages.report import write_report
 
+        if not (self.root / "stages").is_dir():
+            raise MissingArtefact(f"{self.root}: nothing has run there; {how_to_run('report')}")
         # Files that were moved or touched are the same clips, once they are read again.
         self.clips()
         finished = self.finished()
