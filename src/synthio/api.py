@@ -30,13 +30,29 @@ _SHORTEST_S = 0.1
 def load_config(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Read and validate a recipe: a file, or its content as a mapping (without ``include``).
 
-    ``overrides``: ``a.b=value``, as on the command line. Raises: `ConfigError` listing every problem.
+    ``overrides``: ``a.b=value``, as on the command line. Raises: `ConfigError` listing every problem, and for the
+    recipe of a run that lies elsewhere than it says.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"the overrides are {overrides!r}; expected a list of them, such as [{overrides!r}]")
     if isinstance(recipe, Mapping):
         return validate(apply_overrides(dict(recipe), overrides, RunConfig), RunConfig, "the recipe")
-    return load_recipe(Path(recipe), overrides, RunConfig)
+    config = load_recipe(Path(recipe), overrides, RunConfig)
+    if all(override.partition("=")[0].strip() != "run_folder" for override in overrides):
+        _check_not_moved(Path(recipe), config.run_folder)
+    return config
+
+
+def _check_not_moved(recipe: Path, run_folder: Path) -> None:
+    from synthio.store import RUN_RECIPE, holds_run
+
+    home = recipe.parent
+    if recipe.name == RUN_RECIPE and home.resolve() != run_folder.resolve() and holds_run(home):
+        raise ConfigError(
+            f"{recipe}: lies in the folder of a run, and its run_folder is {run_folder}, which is another: the run was "
+            f"moved or copied, or you are in another folder than then; add run_folder={home} for the run here, or the "
+            "place that you mean"
+        )
 
 
 def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:

@@ -39,6 +39,7 @@ from synthio.records import (
 from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
 from synthio.store import (
+    RUN_RECIPE,
     StageFolder,
     append_lines,
     check_run_folder,
@@ -445,7 +446,7 @@ class Pipeline:
     def write_recipe(self) -> None:
         """Keep the resolved recipe in the run folder. Raises: `StoreError` when another process works there."""
         with working_in(self.root):
-            write_text(self.root / "recipe.yaml", to_yaml(self.config.model_dump(mode="json")))
+            write_text(self.root / RUN_RECIPE, to_yaml(self.config.model_dump(mode="json")))
 
     def timings(self, by: Literal["stage", "folder"] = "stage") -> dict[str, float]:
         """Seconds spent on every stage, or stage folder, that this object has used, over all sittings; not on those of

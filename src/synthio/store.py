@@ -41,6 +41,8 @@ R = TypeVar("R", bound=Record)
 #: By the name of their results, what runs stages that are commands; the others are parts of these, or of a run.
 _COMMANDS = {name: name for name in ("caption", "align", "imagine", "generate", "filter", "retrieve", "train")}
 _COMMANDS |= dict.fromkeys(("samples", "evaluate"), "evaluate t2a")
+#: The resolved recipe, in the run folder.
+RUN_RECIPE = "recipe.yaml"
 #: Written last.
 _MARKER = "done.json"
 #: In the done-marker, beside what the stage wrote there: how many lines the manifest has.
@@ -156,6 +158,11 @@ def working_in(run_folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run has stages there."""
+    return any(_STAGE_FOLDER.fullmatch(path.name) for path in (folder / "stages").glob("*"))
+
+
 def check_run_folder(folder: Path) -> None:
     """What a run makes has fixed names, and takes the place of what has them: it never goes among other files.
 
@@ -163,13 +170,13 @@ def check_run_folder(folder: Path) -> None:
     """
     try:
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        made = any(_STAGE_FOLDER.fullmatch(path.name) for path in (folder / "stages").glob("*"))
+        made = holds_run(folder)
     except OSError as error:
         raise store_error(folder, error) from error
     # The stages may have been deleted, to be made again.
-    made |= "timings.jsonl" in names and not names.isdisjoint({".lock", "recipe.yaml"})
+    made |= "timings.jsonl" in names and not names.isdisjoint({".lock", RUN_RECIPE})
     # As a kill leaves a first run, before it has a stage.
-    begun = ".lock" in names and {name for name in names if not name.startswith(".")} <= {"recipe.yaml", "stages"}
+    begun = ".lock" in names and {name for name in names if not name.startswith(".")} <= {RUN_RECIPE, "stages"}
     if names and not made and not begun:
         raise StoreError(
             f"{folder}: holds other files ({some(sorted(names), most=3)}), which a run may write over; set run_folder "

@@ -28,10 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 def config_of(recipe: Path, overrides: list[str] | None) -> RunConfig:
     """The recipe with its overrides. Raises: `ConfigError` that lists every problem."""
-    from synthio.config import RunConfig
-    from synthio.recipes import load_recipe
+    from synthio.api import load_config
 
-    return load_recipe(recipe, overrides or [], RunConfig)
+    return load_config(recipe, overrides or [])
 
 
 def reporter_of(quiet: bool) -> Reporter:
