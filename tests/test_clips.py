@@ -25,7 +25,7 @@ from synthio.datasets import read_rows
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
-from synthio.records import Clip, RejectedClip
+from synthio.records import SPLITS, Clip, RejectedClip
 from synthio.stages.clips import (
     DataCheck,
     check_data,
@@ -974,6 +974,27 @@ def test_columns_that_may_be_groups_are_named_until_one_is(tmp_path: Path) -> No
     found = check_data(RunConfig.model_validate({"data": {**data, "group_column": "machine_id"}}))
     assert sum(found.groups.values()) == 6 and all(found.groups.values())
     assert not any("not read" in warning for warning in found.warnings)
+
+
+def test_a_column_that_came_after_the_clips_were_read_is_told_by_the_next_run(tmp_path: Path) -> None:
+    """Nothing that the clips are of changed, and only `data check` told."""
+    table = table_of(tmp_path, "label,split", [f"{'ab'[n % 2]},{split}" for split in SPLITS for n in range(6)])
+    config = run_config(table).model_copy(update={"run_folder": tmp_path / "run"})
+    lines = table.read_text().split("\n")
+    for column in ("", ",recording"):
+        table.write_text("\n".join(line + column for line in lines))
+        listener = Listener()
+        folder = Pipeline(config, listener)
+        folder.clips()
+        assert any("not read: 'recording'" in warning for warning in listener.warnings) == bool(column)
+    assert len(list((tmp_path / "run" / "stages").iterdir())) == 1
+    # As an earlier version kept it.
+    kept = [warning for warning in listener.warnings if "not read" in warning]
+    found = folder.folders.clips
+    found.finish(found.manifest(Clip), found.summary() | {"warnings": kept})
+    again = Listener()
+    Pipeline(config, again).clips()
+    assert again.warnings.count(kept[0]) == 1
 
 
 def test_columns_of_an_audiofolder_that_may_be_groups_are_named(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder,
 
 def all_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder) -> list[str]:
     """Of the clips that `collect_clips` wrote to ``folder``, and of this recipe with them."""
-    return [*folder.summary()["warnings"], *_recipe_warnings(config, clips)]
+    # Earlier versions kept some of the recipe's own.
+    return list(dict.fromkeys([*folder.summary()["warnings"], *_recipe_warnings(config, clips)]))
 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
@@ -250,7 +251,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += _split_problems(clips, config.data)
     warnings += _draw_warnings(rows, splits, rejected, clips, config)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += [*_grouping_warnings(config.data, clips), *checks.test_group_warnings(clips)]
+    warnings += checks.test_group_warnings(clips)
     durations_s = {o.row.name: o.duration_s for o in opened}
     if reader_name(config.data) == "table":
         warnings += annotation_warnings(config.data, durations_s)
@@ -275,7 +276,7 @@ def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
 def _grouping_warnings(data: DataConfig, clips: Sequence[Clip]) -> list[str]:
     """Where no clip has a group: what nobody reads, though it may say which clips belong together."""
     reader = reader_name(data)
-    if any(clip.group for clip in clips) or reader not in ("table", "folder"):
+    if not clips or any(clip.group for clip in clips) or reader not in ("table", "folder"):
         return []
     if reader == "table":
         found = _column_warnings(unread_columns(data, data_path(data.path), data.path_column))
@@ -306,8 +307,9 @@ def _subfolder_warnings(data: DataConfig) -> list[str]:
 
 
 def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    """What the models would not hear, or not be told. Not kept with the clips, which are the same in another recipe."""
-    warnings = []
+    """What the models would not hear, or not be told, and what of the data nobody reads. Not kept with the clips, which
+    are the same in another recipe, and with another column."""
+    warnings = _grouping_warnings(config.data, clips)
     if config.data.path == "demo" and Path("demo").is_dir():
         warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
     above = sum(clip.sample_rate_hz > _POCKET_RATE_HZ for clip in clips)
