@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from synthio import generate_clip, load_config, predict
+from synthio import RunConfig, generate_clip, load_config, predict, run
+from synthio.backends.modes import own_modes
 from synthio.cli import app
+from synthio.config import TrainConfig
 from synthio.errors import ConfigError
 from synthio.store import StageFolder, fingerprint
 
@@ -28,7 +34,8 @@ def test_a_batch_of_nothing_is_refused_before_the_model_loads(batch_size: int) -
         ({"duration_s": 121.0}, "the duration is 121 s; expected 0.1 to 120 s"),
         ({"duration_s": 0.0}, "the duration is 0 s"),
         ({"duration_s": float("nan")}, "the duration is nan s"),
-        ({"seed": -1}, "the seed is -1; expected 0 or more"),
+        ({"seed": -1}, "the seed is -1; expected 0 to"),
+        ({"seed": 2**70}, "the seed is 1180591620717411303424; expected 0 to"),
     ],
 )
 def test_a_clip_that_cannot_be_is_refused_before_a_model_loads(
@@ -55,6 +62,46 @@ def test_a_recipe_may_be_a_mapping() -> None:
     assert (config.seed, config.train.seeds, content) == (1, 5, {"data": {"path": "demo"}, "seed": 1})
     with pytest.raises(ConfigError, match="the recipe: 1 problem.*\n  train.sedes: unknown key; did you mean 'seeds'"):
         load_config({"data": {"path": "demo"}, "train": {"sedes": 3}})
+
+
+def test_a_recipe_may_hold_sections_and_paths_and_be_one_that_was_read(tmp_path: Path) -> None:
+    """An override put a section's other settings back to their defaults without a word."""
+    train = TrainConfig(seeds=5, arms=("gold",))
+    config = load_config({"data": {"path": tmp_path}, "train": train}, ["train.steps=7"])
+    assert (config.train.seeds, config.train.arms, config.train.steps) == (5, ("gold",), 7)
+    assert config.data.path == str(tmp_path)
+    changed = load_config(config, ["train.steps=8"])
+    assert changed == config.model_copy(update={"train": config.train.model_copy(update={"steps": 8})})
+    # What was not set is still not: some defaults follow others.
+    assert changed.model_fields_set == config.model_fields_set
+    with pytest.raises(ConfigError, match="expected a RunConfig, as load_config makes of a recipe, found dict"):
+        run({"data": {"path": "demo"}})  # type: ignore[arg-type]
+
+
+def test_what_a_notebook_set_in_torch_changes_no_clip_and_is_left_as_it_was(tmp_path: Path, flow_model: Path) -> None:
+    config = RunConfig.model_validate(
+        {"data": {"path": "demo"}, "t2a": {"model": str(flow_model)}, "align": {"method": "none"}}
+    )
+    plain = generate_clip("a bell", tmp_path / "plain.wav", duration_s=0.5, config=config)
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    try:
+        with torch.inference_mode():
+            odd = generate_clip("a bell", tmp_path / "odd.wav", duration_s=0.5, seed=np.int64(0), config=config)
+            assert torch.is_inference_mode_enabled()
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.equal(torch.get_rng_state(), before)
+        with own_modes():
+            assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert odd.path.read_bytes() == plain.path.read_bytes()
+
+
+def test_the_names_are_found_before_their_use() -> None:
+    code = "import synthio; print(set(synthio.__all__) <= set(dir(synthio)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "True"
 
 
 def test_the_recipe_of_a_run_that_was_copied_is_not_of_the_old_place(

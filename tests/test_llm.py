@@ -1004,6 +1004,40 @@ def test_a_running_event_loop_is_no_hindrance() -> None:
         assert asyncio.run(notebook())[0].text == "hi"
 
 
+STOPPED_CELL = """
+import asyncio, os, signal
+from endpoint_server import HANG, EndpointServer
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.config import EndpointConfig
+from synthio.progress import Reporter
+
+async def cell(server):
+    # Of a notebook, whose loop has none of its own.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    config = EndpointConfig(base_url=server.base_url, concurrency=2, timeout_s=600)
+    try:
+        ChatEndpoint(config, Reporter(), ChatCall("are you there?", {})).chat([ChatCall("hello", {})] * 8)
+    except KeyboardInterrupt:
+        print(f"stopped after {len(server.seen)}")
+
+def hang(body, earlier):
+    if earlier == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return HANG
+
+with EndpointServer(hang) as server:
+    asyncio.run(cell(server))
+"""
+
+
+def test_a_stopped_cell_of_a_notebook_sends_no_more() -> None:
+    """It went on until all was answered, and paid for."""
+    result = subprocess.run(
+        [sys.executable, "-c", STOPPED_CELL], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout == "stopped after 2\n", result.stderr
+
+
 # Cache ----------------------------------------------------------------------------------------------------------------
 
 

@@ -294,7 +294,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "2 min 05 s",
         "1,234,567 tokens read, 98,765 written, in 212 requests",
         "Cost at the recipe's prices: 0.12",
-        "Peak memory: 3.2 GiB",
+        "Peak memory of the process that wrote this page: 3.2 GiB",
         "1 file could not be used",
         "abc123",
     ):
@@ -325,7 +325,7 @@ def test_the_least_that_a_run_makes_has_sentences_and_no_empty_charts(tmp_path: 
         "No rejected clips to show",
         "No file was rejected",
         "No language model was used",
-        "Peak memory: 3.2 GiB.",
+        "Peak memory of the process that wrote this page: 3.2 GiB.",
     ):
         assert words in page.text, words
     assert "The gate" not in page.text and "warning" not in page.text

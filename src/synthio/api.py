@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel
+
+from synthio.backends.modes import own_modes
 from synthio.backends.quiet import quiet
 from synthio.config import LONGEST_S, RunConfig, T2AConfig
 from synthio.errors import ConfigError, DataError, MissingArtefact
@@ -27,20 +32,30 @@ _Generator = Literal["aligned", "base"]
 _SHORTEST_S = 0.1
 
 
-def load_config(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and validate a recipe: a file, or its content as a mapping (without ``include``).
+def load_config(recipe: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and validate a recipe: a file, its content as a mapping (without ``include``), or one that was read before,
+    to be changed.
 
     ``overrides``: ``a.b=value``, as on the command line. Raises: `ConfigError` listing every problem, and for the
     recipe of a run that lies elsewhere than it says.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"the overrides are {overrides!r}; expected a list of them, such as [{overrides!r}]")
-    if isinstance(recipe, Mapping):
-        return validate(apply_overrides(dict(recipe), overrides, RunConfig), RunConfig, "the recipe")
+    if isinstance(recipe, Mapping | RunConfig):
+        return validate(apply_overrides(_content(recipe), overrides, RunConfig), RunConfig, "the recipe")
     config = load_recipe(Path(recipe), overrides, RunConfig)
     if all(override.partition("=")[0].strip() != "run_folder" for override in overrides):
         _check_not_moved(Path(recipe), config.run_folder)
     return config
+
+
+def _content(value: Any) -> Any:
+    """As a recipe file has it: mappings for sections, text for paths, and of a section only what was set."""
+    if isinstance(value, BaseModel):
+        return _content(value.model_dump(exclude_unset=True))
+    if isinstance(value, Mapping):
+        return {name: _content(own) for name, own in value.items()}
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _check_not_moved(recipe: Path, run_folder: Path) -> None:
@@ -59,9 +74,12 @@ def run(config: RunConfig, reporter: Reporter | None = None) -> Pipeline:
     """Run every stage, or resume; `Pipeline.finished` of what is returned reads the results.
 
     ``reporter``: what tells of progress, such as a `ConsoleReporter`; nothing when None.
+    Raises: `ConfigError` for what is no `RunConfig`; every other `SynthioError`.
     """
     from synthio.pipeline import Pipeline
 
+    if not isinstance(config, RunConfig):
+        raise ConfigError(f"expected a RunConfig, as load_config makes of a recipe, found {type(config).__name__}")
     pipeline = Pipeline(config, reporter or Reporter())
     pipeline.run()
     return pipeline
@@ -102,7 +120,7 @@ def predict(
     A file that cannot be heard has failed too, and says why; it raises nothing.
     ``batch_size``: files or windows at once.
     Raises: `ModelError` for the model, `ConfigError` for a device that is not here, a window longer than what the
-    classifier hears and a batch of nothing, `DataError` for a folder without audio files.
+    classifier hears and a batch of nothing; once results are asked for, `DataError` for a folder without audio files.
     """
     from synthio.arms import unheard
     from synthio.audio import with_folders
@@ -190,6 +208,7 @@ class GeneratedClip:
     """The generator with the run's adapter on it, or as it was before alignment."""
 
 
+@own_modes()
 @quiet("transformers", "diffusers")
 def generate_clip(
     prompt: str,
@@ -209,12 +228,15 @@ def generate_clip(
     from synthio import audio
     from synthio.store import replacing
 
+    seed = operator.index(seed)
     _check_wanted(prompt, duration_s, seed)
     output = Path(output)
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
         raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
     generator, model = _generator(config, reporter or Reporter())
+    if duration_s > generator.longest_s:
+        raise ConfigError(f"the duration is {duration_s:g} s; this model makes {generator.longest_s:g} s at most")
     samples = generator.generate([prompt], duration_s, [seed])[0]
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
@@ -226,8 +248,8 @@ def _check_wanted(prompt: str, duration_s: float, seed: int) -> None:
         raise ConfigError("the prompt is empty; expected a sound, such as 'Sound of a flute'")
     if not _SHORTEST_S <= duration_s <= LONGEST_S:
         raise ConfigError(f"the duration is {duration_s:g} s; expected {_SHORTEST_S:g} to {LONGEST_S} s")
-    if seed < 0:
-        raise ConfigError(f"the seed is {seed}; expected 0 or more")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"the seed is {seed}; expected 0 to 2^63 - 1")
 
 
 def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudio, _Generator]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
@@ -96,6 +97,9 @@ class Pipeline:
         self.folders = StageFolders(config, self.clips)
         self.root = self.folders.root
         self._used: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"Pipeline(run_folder={str(self.config.run_folder)!r})"
 
     # Stages -------------------------------------------------------------------------------------------------------
 
@@ -400,6 +404,7 @@ class Pipeline:
                 seconds=self.timings(),
             )
 
+    @own_modes()
     @quiet("transformers", "diffusers")
     def run(self) -> Path:
         """Every stage in order, those of synthetic clips where an arm adds them; returns the report page.
@@ -422,6 +427,7 @@ class Pipeline:
             self.predictions()
             return self.report()
 
+    @own_modes()
     @quiet("transformers", "diffusers")
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -45,7 +46,9 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         # What is printed while a bar is shown passes this console too, and a path is to stay whole.
-        self._console = PlainConsole(stderr=True, emoji=False, soft_wrap=True)
+        # In a notebook rich shows bars by ipywidgets, and without it empty cells.
+        here = None if find_spec("ipywidgets") else False
+        self._console = PlainConsole(stderr=True, emoji=False, soft_wrap=True, force_jupyter=here)
         self._told: set[str] = set()
 
     @contextmanager

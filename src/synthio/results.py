@@ -57,7 +57,7 @@ class Round:
     judged: StageFolder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FinishedRun:
     """What a run made, for those who read it."""
 
@@ -74,6 +74,9 @@ class FinishedRun:
     gate: GateMeasures | None
     """None when the recipe does not ask the gate."""
     seconds: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        return f"FinishedRun(root={str(self.root)!r}, verdict={self.verdict!r})"
 
     def model_folder(self, arm: str) -> Path:
         """The arm's trained classifier, of the seed that was best on the validation clips.

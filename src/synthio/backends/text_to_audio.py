@@ -361,9 +361,11 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
     dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
     try:
-        pipeline = getattr(diffusers, family).from_pretrained(
-            source, revision=config.revision, dtype=dtype, use_safetensors=True
-        )
+        # Weights are drawn before they are loaded.
+        with torch.random.fork_rng(devices=[]):
+            pipeline = getattr(diffusers, family).from_pretrained(
+                source, revision=config.revision, dtype=dtype, use_safetensors=True
+            )
     except ImportError as error:
         cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
         raise missing_package(f"t2a.model {source!r}", error, cure) from error
