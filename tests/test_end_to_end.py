@@ -88,6 +88,7 @@ def test_run_makes_everything_it_promises(finished: tuple[Path, dict[str, Any]])
     right = sum(row["highest"] == row["labels"] for row in tested) / len(tested)
     (gold,) = (arm for arm in result["comparison"]["arms"] if arm["arm"] == "gold")
     assert right == gold["per_seed"][0]
+    assert ("gold", result["model_seed"]) in {(row["arm"], int(row["seed"])) for row in rows}
     assert all(float(row["score: hiss"]) + float(row["score: low_tone"]) == pytest.approx(1, abs=1e-5) for row in rows)
     assert yaml.safe_load((root / "recipe.yaml").read_text())["train"]["steps"] == 4
     assert not [p for p in root.rglob("*") if p.suffix in {".bin", ".pt", ".pth", ".pkl", ".partial"}]

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
-from synthio.arms import model_folder, read_trainings, unheard_warnings
+from synthio.arms import Training, model_folder, read_trainings, unheard_warnings
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import SOURCES, used_models
 from synthio.comparison import read_comparison
@@ -83,18 +83,21 @@ class FinishedRun:
 
         Raises: `MissingArtefact` for an arm that the run has not, or whose weights were deleted.
         """
-        trainings = read_trainings(self.train_folder)
-        of_arm = {folder: training for folder, training in trainings.items() if training.arm == arm}
-        if not of_arm:
-            arms = sorted({training.arm for training in trainings.values()})
-            raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
-        best = max(of_arm, key=lambda folder: of_arm[folder].best.rank)
+        best, _ = self._best_training(arm)
         weights = model_folder(best, arm)
         if not weights.is_dir():
             raise MissingArtefact(
                 f"{weights}: the trained weights are gone; delete {best} and run the same recipe: it trains them anew"
             )
         return weights
+
+    def _best_training(self, arm: str) -> tuple[Path, Training]:
+        trainings = read_trainings(self.train_folder)
+        of_arm = {folder: training for folder, training in trainings.items() if training.arm == arm}
+        if not of_arm:
+            arms = sorted({training.arm for training in trainings.values()})
+            raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
+        return max(of_arm.items(), key=lambda item: item[1].best.rank)
 
     @property
     def recommended_arm(self) -> str:
@@ -120,6 +123,11 @@ class FinishedRun:
     def model(self) -> Path:
         """The classifier to use."""
         return self.model_folder(self.recommended_arm)
+
+    @property
+    def model_seed(self) -> int:
+        """The seed of its training; with `recommended_arm`, which rows of ``predictions.csv`` are its own."""
+        return self._best_training(self.recommended_arm)[1].seed
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         "funnel": [funnel_round(r) for r in finished.rounds],
         "seconds": finished.seconds,
         "model": str(pipeline.config.run_folder / "model"),
+        "model_seed": finished.model_seed,
         "report": str(as_given(finished.page, pipeline)),
         "dataset": str(pipeline.config.run_folder / "dataset") if finished.rounds else None,
     }
