@@ -239,10 +239,10 @@ def test_a_shard_without_draws_has_nothing_to_do(recipe: Path, tmp_path: Path) -
 
 
 def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) -> None:
-    def changed_arms(*overrides: str) -> set[str]:
+    def changed_arms(*overrides: str, of: Sequence[str] = ()) -> set[str]:
         names = ("gold", "noise", "retrieval", "synthio", "synthio_auto")
         keys = []
-        for changes in ([], list(overrides)):
+        for changes in (list(of), [*of, *overrides]):
             bench = load_recipe(recipe, changes, BenchRecipe)
             arms = resolve_arms(names, {})
             keys.append({name: settings_key(run_config(bench, arms, Cell("tones", 6, 0, name))) for name in names})
@@ -253,8 +253,8 @@ def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) ->
     assert changed_arms("base.train.bootstrap_samples=200", "base.train.tail_fraction=0.1") == set()
     assert changed_arms("base.t2a.num_inference_steps=3") == {"synthio", "synthio_auto"}
     # No endpoint reads what is of other captioners.
-    assert changed_arms("base.caption.kind=endpoint") == changed_arms("base.caption.tags_per_clip=2")
-    assert changed_arms("base.caption={kind: endpoint, tags_per_clip: 2}") == {"synthio", "synthio_auto"}
+    assert changed_arms("base.caption.tags_per_clip=4", of=["base.caption.kind=clap"]) == {"synthio", "synthio_auto"}
+    assert changed_arms("base.caption.tags_per_clip=4", of=["base.caption.kind=endpoint"]) == set()
     assert changed_arms("base.clap.model=pocket") == {"retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.imagine.captions_per_clip=2") == {"noise", "retrieval", "synthio", "synthio_auto"}
     assert changed_arms("base.gate.level=0.2") == {"synthio_auto"}

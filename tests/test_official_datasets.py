@@ -505,7 +505,8 @@ class TestThroughThePipeline:
         separator = OFFICIAL[name].label_separator
         root = BUILDERS[name](tmp_path)
         data = {"path": str(root), "reader": name, "label_separator": separator, "duplicates": "drop"}
-        found = check_data(RunConfig.model_validate({"data": data}))
+        # The pocket generator makes no longer clips.
+        found = check_data(RunConfig.model_validate({"data": {**data, "max_duration_s": 5}}))
         assert not found.problems
         assert all(found.splits.values())
         assert len(found.rejected) == len(rejected(read(name, root)))
