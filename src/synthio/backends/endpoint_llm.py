@@ -11,28 +11,32 @@ from typing import Any
 
 from synthio.backends.endpoint import ChatCall, ChatEndpoint
 from synthio.backends.llm import Keep, Reply, Request
+from synthio.backends.questions import AnswerSchema
 from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.progress import Reporter
+
+#: Braces in an answer that are looked at.
+_MOST_OBJECTS = 100
+#: Texts, in which it may stand, are found first; they may go on to the end.
+_COMMA_BEFORE_END = re.compile(r'("(?:[^"\\]|\\.)*"?)|,(?=\s*[}\]])', re.DOTALL)
+
+
+class ProbeAnswer(AnswerSchema):
+    """The probe's."""
+
+    answer: str
+
 
 _PROBE = Request(
     instruction='Answer with the JSON object {"answer": "yes"}.',
     completion="",
     answer_start="",
-    schema={
-        "type": "object",
-        "properties": {"answer": {"type": "string"}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    },
+    schema=ProbeAnswer.model_json_schema(),
     temperature=0.0,
     max_new_tokens=16,
     seed=0,
 )
-#: Braces in an answer that are looked at.
-_MOST_OBJECTS = 100
-#: Texts, in which it may stand, are found first; they may go on to the end.
-_COMMA_BEFORE_END = re.compile(r'("(?:[^"\\]|\\.)*"?)|,(?=\s*[}\]])', re.DOTALL)
 
 
 class EndpointLanguageModel:
