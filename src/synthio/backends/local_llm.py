@@ -48,6 +48,7 @@ class LocalLanguageModel:
         self._batches = Batches(batch_size, reporter.warn)
         self._max_length = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 2**31))
         self._is_chat = self._tokenizer.chat_template is not None
+        self._thoughts = begun_thoughts(self._rendered("")) if self._is_chat else ""
         identity = model_identity("llm", model, revision)
         # What a larger allowance completes is asked for again.
         self.name = f"{identity} {_CHAT_TOKENS}" if self._is_chat else identity
@@ -135,8 +136,7 @@ class LocalLanguageModel:
         rows = [[self._pad_id] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         mask = [[0] * pad + [1] * len(prompt) for pad, prompt in zip(padding, prompts, strict=True)]
         starts = ["" if self._is_chat else request.answer_start for request in requests]
-        thoughts = begun_thoughts(self._rendered("")) if self._is_chat else ""
-        end = _AnswerEnd(self._tokenizer, requests, starts, thoughts, self._end_ids, width)
+        end = _AnswerEnd(self._tokenizer, requests, starts, self._thoughts, self._end_ids, width)
         self._model.generate(
             input_ids=torch.tensor(rows, device=self._device),
             attention_mask=torch.tensor(mask, device=self._device),
