@@ -511,6 +511,21 @@ def test_classes_that_accuracy_hardly_sees_are_told_of(tmp_path: Path) -> None:
     assert not any("hardly sees" in warning for warning in check_data(balanced).warnings)
 
 
+def test_a_test_clip_with_several_labels_makes_the_training_no_less_imbalanced(tmp_path: Path) -> None:
+    """What trains on one label per clip is told what single-label data is told."""
+    rows = {f"{index}.wav": ("train", "dog" if index else "cat") for index in range(15)}
+    rows |= {f"held {split} {label}.wav": (split, label) for split in SPLITS[1:] for label in ("dog", "cat")}
+    lines: list[dict[str, object]] = [
+        {"path": name, "split": split, "label": label} for name, (split, label) in rows.items()
+    ]
+    lines.append({"path": "both.wav", "split": "test", "label": ["dog", "cat"]})
+    for line in lines:
+        clip(tmp_path / str(line["path"]))
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    check = check_data(run_config(tmp_path / "x.jsonl"))
+    assert any("93% of the training clips are 'dog': accuracy hardly" in warning for warning in check.warnings)
+
+
 def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -> None:
     config = run_config(dataset(tmp_path / "data")).model_copy(update={"run_folder": tmp_path / "run"})
     (tmp_path / "data" / "train" / "dog" / "broken.wav").write_bytes(b"")

@@ -42,7 +42,7 @@ from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimis
 from synthio.config import Arm, RunConfig
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
-from synthio.records import SPLITS, Clip, Split
+from synthio.records import SPLITS, Clip, Split, is_multi_label
 from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
 from synthio.store import StageFolder
 
@@ -158,11 +158,9 @@ def check_arms(config: RunConfig) -> None:
 
 
 def problem_type(config: RunConfig, clips: Sequence[Clip]) -> ProblemType:
-    """Several labels per clip when the recipe splits label cells, or when a training clip has not exactly one."""
-    several = any(len(clip.labels) != 1 for clip in clips if clip.split == "train")
-    if several or config.data.label_separator is not None:
-        return "multi_label_classification"
-    return "single_label_classification"
+    """Of the classifier of a run (`is_multi_label`)."""
+    several = is_multi_label(config.data.label_separator, clips)
+    return "multi_label_classification" if several else "single_label_classification"
 
 
 # ------------------------------------------------------------------------------------------------------- material

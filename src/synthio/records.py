@@ -230,6 +230,17 @@ def recorded_rate_hz(clips: Iterable[Clip]) -> int:
     return max(clip.sample_rate_hz for clip in clips if clip.split == "train")
 
 
+def have_several_labels(clips: Iterable[Clip]) -> bool:
+    """Whether one of the training clips has more than one label."""
+    return any(len(clip.labels) > 1 for clip in clips if clip.split == "train")
+
+
+def is_multi_label(label_separator: str | None, clips: Iterable[Clip]) -> bool:
+    """Whether a classifier may say several labels of a clip: where the recipe splits label cells, or a training clip
+    has several."""
+    return label_separator is not None or have_several_labels(clips)
+
+
 def label_template(labels: tuple[str, ...]) -> str:
     """The prompt template `Sound of a {label}`; several labels are joined by `and`."""
     return f"Sound of a {' and '.join(readable(label) for label in labels)}"

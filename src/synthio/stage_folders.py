@@ -25,7 +25,7 @@ from synthio.config import (
     RunConfig,
 )
 from synthio.recipes import Section
-from synthio.records import Clip, GeneratorState
+from synthio.records import Clip, GeneratorState, have_several_labels
 from synthio.store import StageFolder, fingerprint
 
 S = TypeVar("S", bound=Section)
@@ -242,7 +242,7 @@ class StageFolders:
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
         # The default of today drew otherwise before.
-        several = uses_model and any(len(clip.labels) > 1 for clip in self._clips() if clip.split == "train")
+        several = uses_model and have_several_labels(self._clips())
         parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
         return fingerprint([*parts, self._config.seed])
 

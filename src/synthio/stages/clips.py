@@ -31,7 +31,7 @@ from synthio.datasets.table import ELSEWHERE, unread_columns
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.records import Clip, RejectedClip, Split
+from synthio.records import Clip, RejectedClip, Split, is_multi_label
 from synthio.store import StageFolder, fingerprint, write_text
 
 RowContent = list[tuple[object, ...]]
@@ -237,7 +237,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
         return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
     clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
     reasons = _reasons_per_class(rows, rejected)
-    several = _several_labels(config, clips)
+    several = is_multi_label(config.data.label_separator, clips)
     problems = [*_label_problems(opened, several), *_row_split_problems(opened), *_id_problems(rows)]
     if config.data.duplicates == "drop":
         copies = _copy_rejections(clips)
@@ -329,7 +329,7 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         warnings += checks.test_size_warnings([tested])
     if config.train.asks_gate:
         warnings += checks.gate_warnings(training)
-    if config.train.metric == "accuracy" and not _several_labels(config, clips):
+    if config.train.metric == "accuracy" and not is_multi_label(config.data.label_separator, clips):
         warnings += checks.imbalance_warnings(clips)
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
         warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
@@ -494,10 +494,6 @@ def _copy_rejections(clips: Sequence[Clip]) -> dict[str, RejectedClip]:
         )
         for clip, twin in checks.training_copies(clips)
     }
-
-
-def _several_labels(config: RunConfig, clips: Sequence[Clip]) -> bool:
-    return config.data.label_separator is not None or any(len(clip.labels) > 1 for clip in clips)
 
 
 def _label_problems(opened: Sequence[_Opened], several: bool) -> list[str]:

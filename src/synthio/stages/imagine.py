@@ -32,7 +32,7 @@ from synthio.config import RunConfig
 from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
-from synthio.records import Caption, Clip, Components, Prompt, Record, label_template, readable
+from synthio.records import Caption, Clip, Components, Prompt, Record, have_several_labels, label_template, readable
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder
 from synthio.wording import article, check_caption, clean, joined, key, phrases
@@ -215,7 +215,7 @@ def imagine_prompts(
 
 def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[tuple[str, ...]]:
     """The training clips' label sets to draw from where some have several; none for single-label sets."""
-    if config.imagine.mode == "template" or all(len(clip.labels) == 1 for clip in train):
+    if config.imagine.mode == "template" or not have_several_labels(train):
         return []
     return sorted(clip.labels for clip in train)
 
