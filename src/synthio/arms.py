@@ -42,7 +42,7 @@ from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimis
 from synthio.config import Arm, RunConfig
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Advance, Reporter
-from synthio.records import SPLITS, Clip, Split, is_multi_label
+from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, is_multi_label, of_split
 from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
 from synthio.store import StageFolder
 
@@ -123,7 +123,7 @@ def check_clips(clips: Sequence[Clip], pools: Pools) -> None:
                 f"no clips in the {split} split (found {dict(counts)}); the comparison needs some: "
                 "add them, or set data.valid_fraction and data.test_fraction"
             )
-    if not any(clip.labels for clip in clips if clip.split == "test"):
+    if not any(clip.labels for clip in of_split(clips, "test")):
         raise DataError("no test clip has a label; the comparison needs labelled test clips")
     classes = classes_of(clips)
     if len(classes) < 2:
@@ -137,7 +137,7 @@ def check_clips(clips: Sequence[Clip], pools: Pools) -> None:
 
 def classes_of(clips: Iterable[Clip]) -> tuple[str, ...]:
     """The labels of the training clips, sorted: what a classifier can answer."""
-    return tuple(sorted({label for clip in clips if clip.split == "train" for label in clip.labels}))
+    return tuple(sorted({label for clip in of_split(clips, "train") for label in clip.labels}))
 
 
 def check_arms(config: RunConfig) -> None:
@@ -208,7 +208,7 @@ def prepare(
     Raises: `ModelError` for the model, `DataError` for a clip that cannot be decoded, `StoreError` for a synthetic one.
     """
     source = find_classifier(config.train.model, config.train.revision)
-    splits: dict[Split, list[Clip]] = {split: [clip for clip in clips if clip.split == split] for split in SPLITS}
+    splits: dict[Split, list[Clip]] = {split: of_split(clips, split) for split in SPLITS}
     classes, problem = classes_of(clips), problem_type(config, clips)
     _warn(splits, classes, pools, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
@@ -231,7 +231,7 @@ def prepare(
             return Examples(inputs, _targets([item.labels for item in items], classes, problem))
 
         real = Part(examples(splits["train"]), _keys(splits["train"], problem))
-        held_out = {split: examples(splits[split]) for split in SPLITS[1:]}
+        held_out = {split: examples(splits[split]) for split in HELD_OUT_SPLITS}
         added: dict[Arm, Part] = {"gold": Part(Examples([], real.examples.targets[:0]), ())}
         for arm in ARMS_WITH_FILES:
             load = load_generated_start if arm == "synthio" else load_start
@@ -308,7 +308,7 @@ def _warn(splits: Mapping[Split, Sequence[Clip]], classes: tuple[str, ...], pool
             reporter.warn(f"there are no {kind} clips: the {arm} arm trains on the real clips alone, as gold does")
     if not splits["valid"]:
         reporter.warn("there are no validation clips: every training keeps its last weights")
-    for split in SPLITS[1:]:
+    for split in HELD_OUT_SPLITS:
         unseen = sorted({label for clip in splits[split] for label in clip.labels} - set(classes))
         if unseen:
             reporter.warn(f"no training clip has {unseen}: {split} clips cannot be right about these labels")

@@ -36,6 +36,7 @@ from synthio.records import (
     RetrievedClip,
     Samples,
     Verdict,
+    of_split,
 )
 from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
@@ -348,7 +349,7 @@ class Pipeline:
     def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
         from synthio.stages.samples import generate_samples, plan_samples
 
-        training = [clip for clip in self.clips() if clip.split == "train"]
+        training = of_split(self.clips(), "train")
 
         def work(folder: StageFolder) -> None:
             generate_samples(self.config, plan_samples(self.config, training, state), load(), folder, self.reporter)

@@ -9,6 +9,7 @@ from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.models import sampler_warning
 from synthio.pipeline import check_recipe
+from synthio.records import SPLITS, Split
 from synthio.stages.clips import check_data
 
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
@@ -42,7 +43,7 @@ class Plan:
     """The whole run."""
 
     classes: int
-    clips: dict[str, int]
+    clips: dict[Split, int]
     rejected: int
     warnings: tuple[str, ...]
     stages: tuple[PlannedStage, ...]
@@ -57,7 +58,7 @@ def make_plan(config: RunConfig) -> Plan:
     check = check_data(config)
     if check.problems:
         raise DataError("\n".join(check.problems))
-    counts = {split: check.splits[split] for split in ("train", "valid", "test")}
+    counts = {split: check.splits[split] for split in SPLITS}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
     stages = tuple(_stage(config, stage, work, slower) for stage, work in _work(config, counts["train"]).items())
     told = sampler_warning(config.t2a) if config.train.adds_synthetic else None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+HELD_OUT_SPLITS: tuple[Split, ...] = ("valid", "test")
 
 
 class Record(BaseModel):
@@ -225,14 +226,19 @@ def readable(label: str) -> str:
     return " ".join(label.replace("_", " ").replace("-", " ").split())
 
 
+def of_split(clips: Iterable[Clip], split: Split) -> list[Clip]:
+    """The clips of one split, in order."""
+    return [clip for clip in clips if clip.split == split]
+
+
 def recorded_rate_hz(clips: Iterable[Clip]) -> int:
     """The highest rate of the training clips, of which there is one at least."""
-    return max(clip.sample_rate_hz for clip in clips if clip.split == "train")
+    return max(clip.sample_rate_hz for clip in of_split(clips, "train"))
 
 
 def have_several_labels(clips: Iterable[Clip]) -> bool:
     """Whether one of the training clips has more than one label."""
-    return any(len(clip.labels) > 1 for clip in clips if clip.split == "train")
+    return any(len(clip.labels) > 1 for clip in of_split(clips, "train"))
 
 
 def is_multi_label(label_separator: str | None, clips: Iterable[Clip]) -> bool:

@@ -25,7 +25,7 @@ from synthio.config import (
     RunConfig,
 )
 from synthio.recipes import Section
-from synthio.records import Clip, GeneratorState, have_several_labels
+from synthio.records import Clip, GeneratorState, have_several_labels, of_split
 from synthio.store import StageFolder, fingerprint
 
 S = TypeVar("S", bound=Section)
@@ -201,7 +201,7 @@ class StageFolders:
     @cached_property
     def _training_clips(self) -> str:
         """The same of the training clips: all that generation sees of the data."""
-        return self._identity_of([clip for clip in self._clips() if clip.split == "train"])
+        return self._identity_of(of_split(self._clips(), "train"))
 
     def _identity_of(self, clips: Sequence[Clip]) -> str:
         content = [clip.model_dump(mode="json", exclude={"path"}) for clip in clips]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from synthio.formats import some
-from synthio.records import SPLITS, Clip, Split, readable
+from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, of_split, readable
 from synthio.verdict import MOSTLY_ONE_CLASS
 
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
@@ -41,7 +41,7 @@ def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
 
 def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
     """When most training clips are of one class."""
-    labels = [label for clip in clips if clip.split == "train" for label in clip.labels]
+    labels = [label for clip in of_split(clips, "train") for label in clip.labels]
     label, count = max(Counter(labels).items(), key=lambda item: item[1], default=("", 0))
     if count <= MOSTLY_ONE_CLASS * len(labels):
         return []
@@ -200,7 +200,7 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
     warnings = []
     if rare := [f"{label!r} ({n})" for label, splits in counts.items() if 0 < (n := splits["train"]) < RARE_CLIPS]:
         warnings.append(f"fewer than {RARE_CLIPS} training clips in {len(rare)} class(es): {some(rare)}")
-    unseen = {split: [repr(label) for label, own in counts.items() if not own[split]] for split in SPLITS[1:]}
+    unseen = {split: [repr(label) for label, own in counts.items() if not own[split]] for split in HELD_OUT_SPLITS}
     if unseen["test"]:
         named = some(unseen["test"])
         warnings.append(f"no test clip in {len(unseen['test'])} class(es), so nothing is measured there: {named}")
@@ -329,7 +329,7 @@ def gate_warnings(training: Sequence[Clip]) -> list[str]:
 
 def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     """When the test split is of few groups."""
-    test = [clip for clip in clips if clip.split == "test"]
+    test = of_split(clips, "test")
     groups = {clip.unit for clip in test}
     if len(groups) == 1 < len(test):
         return [

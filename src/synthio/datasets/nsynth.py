@@ -15,14 +15,13 @@ from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, listed, unlisted
 from synthio.datasets.rows import Row
 from synthio.errors import DataError
-from synthio.records import Split
+from synthio.records import SPLITS
 
-_SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 LAYOUT = Layout(
     "nsynth",
     "NSynth",
     "https://magenta.tensorflow.org/datasets/nsynth (the jsonwav archives)",
-    tuple(f"nsynth-{split}/examples.json" for split in _SPLITS),
+    tuple(f"nsynth-{split}/examples.json" for split in SPLITS),
 )
 
 
@@ -30,7 +29,7 @@ def read_nsynth(config: DataConfig) -> list[Row]:
     """Rows of NSynth in its official splits, grouped by instrument."""
     root = LAYOUT.root(config)
     rows: list[Row] = []
-    for split in _SPLITS:
+    for split in SPLITS:
         folder = root / f"nsynth-{split}"
         table = folder / "examples.json"
         rows += [
@@ -44,7 +43,7 @@ def read_nsynth(config: DataConfig) -> list[Row]:
             )
             for note, features in sorted(_examples(table).items())
         ]
-    folders = [root / f"nsynth-{split}" / "audio" for split in _SPLITS]
+    folders = [root / f"nsynth-{split}" / "audio" for split in SPLITS]
     return rows + unlisted(root, folders, rows, "is not listed in examples.json")
 
 

@@ -26,6 +26,7 @@ from synthio.datasets import (
 )
 from synthio.datasets.layout import Layout
 from synthio.datasets.rows import Row
+from synthio.records import SPLITS
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ _DATASETS = (
         "NSynth",
         "single notes of musical instruments",
         "CC BY 4.0",
-        tuple(Archive(f"nsynth-{split}.jsonwav.tar.gz") for split in ("train", "valid", "test")),
+        tuple(Archive(f"nsynth-{split}.jsonwav.tar.gz") for split in SPLITS),
     ),
     OfficialDataset(
         vocalsound.LAYOUT,

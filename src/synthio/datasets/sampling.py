@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from synthio.config import SampleConfig
 from synthio.datasets.splits import Item
 from synthio.errors import DataError
-from synthio.records import Split
+from synthio.records import HELD_OUT_SPLITS, Split
 from synthio.seeds import derive_seed
 
 
@@ -28,7 +28,7 @@ def sample(items: Mapping[Split, Sequence[Item]], config: SampleConfig, seed: in
     if config.train is not None:
         kept["train"] = _draw_training(items["train"], config, seed)
     limits = {"valid": config.train if config.valid is None else config.valid, "test": config.test}
-    for split in ("valid", "test"):
+    for split in HELD_OUT_SPLITS:
         limit = limits[split]
         if limit is not None and len(items.get(split, ())) > limit:
             queues = _queues(items[split], seed)

@@ -23,7 +23,7 @@ from synthio.errors import BackendError, DataError
 from synthio.generation import write_generated
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
-from synthio.records import Clip, Measurement, PreferencePair, label_template, recorded_rate_hz
+from synthio.records import Clip, Measurement, PreferencePair, label_template, of_split, recorded_rate_hz
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
 from synthio.store import StageFolder, write_text
 
@@ -118,7 +118,7 @@ def make_pairs(
 
 
 def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     if len(training) < 2:
         raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
     held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)

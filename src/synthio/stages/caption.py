@@ -12,7 +12,7 @@ from synthio.calls import Answer, Count, chunks, counter, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.records import Caption, Clip, label_template
+from synthio.records import Caption, Clip, label_template, of_split
 from synthio.store import StageFolder
 
 
@@ -24,7 +24,7 @@ def caption_clips(
     A clip that cannot be read or captioned gets the label template, with the reason.
     Raises: what the captioner raises.
     """
-    train = [clip for clip in clips if clip.split == "train"]
+    train = of_split(clips, "train")
     # What failed before a kill, or as its endpoint went down, is asked again.
     finished = {name: caption for name, caption in folder.items(Caption).items() if caption.failed is None}
     todo = [clip for clip in train if clip.id not in finished]

@@ -31,7 +31,7 @@ from synthio.datasets.table import ELSEWHERE, unread_columns
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.records import Clip, RejectedClip, Split, is_multi_label
+from synthio.records import Clip, RejectedClip, Split, is_multi_label, of_split
 from synthio.store import StageFolder, fingerprint, write_text
 
 RowContent = list[tuple[object, ...]]
@@ -135,7 +135,7 @@ def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
 
 def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     """Of the pocket generator, whose longest clip is known before it loads."""
-    longer = sum(clip.split == "train" and clip.duration_s > pocket.LONGEST_S for clip in clips)
+    longer = sum(clip.duration_s > pocket.LONGEST_S for clip in of_split(clips, "train"))
     if not longer or config.t2a.model != "pocket" or not config.train.adds_synthetic:
         return []
     return [
@@ -318,10 +318,10 @@ def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
         )
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     if config.train.adds_synthetic and training:
         warnings += checks.narrow_band_warnings([clip.sample_rate_hz for clip in training])
-    tested = [clip for clip in clips if clip.split == "test"]
+    tested = of_split(clips, "test")
     if config.train.metric == "balanced accuracy":
         by_class = checks.by_class(tested)
         warnings += [*checks.test_size_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]

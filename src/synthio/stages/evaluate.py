@@ -33,7 +33,7 @@ from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, label_template
+from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, label_template, of_split
 from synthio.store import StageFolder
 
 
@@ -99,7 +99,7 @@ def evaluate_generator(
     """
     started = time.monotonic()
     check_clips(clips)
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
     real = [_load(Path(clip.path), config) for clip in training]

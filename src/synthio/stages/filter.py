@@ -23,7 +23,7 @@ from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, 
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, Verdict, label_template
+from synthio.records import Candidate, Clip, Prompt, Verdict, label_template, of_split
 from synthio.store import StageFolder
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ class Calibration:
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
     """Measure the real training clips, some at a time. Raises: `DataError` when there are none."""
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     if not training:
         raise DataError("the filter is calibrated on training clips; found none")
     window_s = float(np.median([clip.duration_s for clip in training]))

@@ -29,7 +29,7 @@ from synthio.config import RunConfig
 from synthio.datasets.checks import kept_together
 from synthio.errors import DataError
 from synthio.progress import Advance, Reporter
-from synthio.records import Clip, GatedClip, GateOption
+from synthio.records import Clip, GatedClip, GateOption, of_split
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 
@@ -54,7 +54,7 @@ def measure_shares(
     Raises: `DataError` for clips that cannot be folded.
     """
     check_clips(clips, {"synthio": synthetic})
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1
     shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if told else ()
@@ -77,7 +77,7 @@ def _score_all(
     folder: StageFolder,
     reporter: Reporter,
 ) -> list[GatedClip]:
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     folds = assign_folds(training, count, config.seed)
     units = [(fold, share) for fold in range(count) for share in shares]
     wanted = {

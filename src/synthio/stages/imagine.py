@@ -32,7 +32,17 @@ from synthio.config import RunConfig
 from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
-from synthio.records import Caption, Clip, Components, Prompt, Record, have_several_labels, label_template, readable
+from synthio.records import (
+    Caption,
+    Clip,
+    Components,
+    Prompt,
+    Record,
+    have_several_labels,
+    label_template,
+    of_split,
+    readable,
+)
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder
 from synthio.wording import article, check_caption, clean, joined, key, phrases
@@ -113,7 +123,7 @@ def extract_components(
     the lists are empty and the reason is recorded.
     Raises: `MissingArtefact` when a training clip has no caption; what the language model raises.
     """
-    train = [clip for clip in clips if clip.split == "train"]
+    train = of_split(clips, "train")
     texts = _caption_texts(train, captions)
     finished = folder.items(Components)
     todo = [clip for clip in train if clip.id not in finished]
@@ -190,7 +200,7 @@ def imagine_prompts(
     per class always holds.
     Raises: what the language model raises.
     """
-    train = [clip for clip in clips if clip.split == "train"]
+    train = of_split(clips, "train")
     used = train if config.imagine.mode == "mixcap" else []
     pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
     finished = folder.items(Prompt)

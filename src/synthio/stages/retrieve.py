@@ -24,7 +24,7 @@ from synthio.datasets.rows import NO_FILE, file_stat
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.recipes import user_path
-from synthio.records import Clip, RetrievedClip
+from synthio.records import Clip, RetrievedClip, of_split
 from synthio.store import StageFolder, fingerprint
 
 #: Clips in memory, and nearest clips of one that are sorted at first.
@@ -45,7 +45,7 @@ def retrieve_clips(
     out and counted.
     Raises: `DataError` for a corpus without enough audio.
     """
-    training = [clip for clip in clips if clip.split == "train"]
+    training = of_split(clips, "train")
     files = corpus_files(config)
     rows, digests, unreadable = _embed_corpus(config, files, clap, clap_identity, folder, reporter)
     own = _own_audio(config, clips, files, digests, reporter)

@@ -31,11 +31,9 @@ from synthio.backends.fine_tuning import predict
 from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.progress import Advance, Reporter
-from synthio.records import Clip, Prediction, Split
+from synthio.records import HELD_OUT_SPLITS, Clip, Prediction
 from synthio.store import StageFolder, publish
 from synthio.verdict import verdict_text
-
-PREDICTED_SPLITS: tuple[Split, ...] = ("valid", "test")
 
 Units = Mapping[tuple[Arm, int], StageFolder]
 """The folder of each arm with each seed."""
@@ -141,7 +139,7 @@ def _gather(
 def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
     material, device = run.material, resolve_device(run.config.train.device)
     made = []
-    for split in PREDICTED_SPLITS:
+    for split in HELD_OUT_SPLITS:
         scores = predict(model, material.examples[split].inputs, run.config.train.batch_size, device)
         made += [
             Prediction(
