@@ -36,6 +36,7 @@ class Clip(Record):
     """One label, or several for multi-label datasets; as the dataset spells them."""
     split: Split
     duration_s: float
+    """Of what a run hears of it: at most ``data.max_duration_s``."""
     sample_rate_hz: int
     sha256: str
     """Of the decoded samples, so that the same audio in two containers is found."""

@@ -128,7 +128,7 @@ def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: TextToAudio
             clip_id=clip.id,
             prompt=label_template(clip.labels),
             loser_path=f"losers/{clip.id}-{j}.flac",
-            duration_s=asked_duration_s(generator, min(clip.duration_s, config.data.max_duration_s)),
+            duration_s=asked_duration_s(generator, clip.duration_s),
             held_out=clip.id in held_out,
         )
         for clip in training

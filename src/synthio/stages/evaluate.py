@@ -131,7 +131,7 @@ def _scorer(
         [_load(Path(clip.path), config) for clip in known],
         [clip.labels[0] for clip in known],
         classes,
-        min(float(np.quantile(durations_s, 0.9)), config.data.max_duration_s),
+        float(np.quantile(durations_s, 0.9)),
         config.evaluate.judge_steps,
         config.seed,
         reporter,

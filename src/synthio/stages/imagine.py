@@ -236,7 +236,7 @@ def _slot(config: RunConfig, clip: Clip, index: int, drawable: Sequence[tuple[st
     if drawable:
         draw = _draw_observed if config.imagine.labels == "observed" else _draw_labels
         labels = draw(clip, drawable, numpy_generator(config.seed, "labels", identity))
-    return _Slot(identity, clip, labels, min(clip.duration_s, config.data.max_duration_s))
+    return _Slot(identity, clip, labels, clip.duration_s)
 
 
 def _draw_observed(clip: Clip, drawable: Sequence[tuple[str, ...]], generator: np.random.Generator) -> tuple[str, ...]:

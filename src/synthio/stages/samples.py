@@ -19,7 +19,7 @@ def plan_samples(config: RunConfig, training: Sequence[Clip], state: GeneratorSt
     """The clips to generate: each follows the duration of a training clip of its class, in turn."""
     durations: dict[str, list[float]] = defaultdict(list)
     for clip in training:
-        durations[clip.labels[0]].append(min(clip.duration_s, config.data.max_duration_s))
+        durations[clip.labels[0]].append(clip.duration_s)
     return [
         EvaluatedClip(
             id=f"{state}/{label}/{number}",
