@@ -878,7 +878,7 @@ def test_stacked_parts_neither_overlap_nor_leave_gaps(rows: list[tuple[int, int,
 
 def test_lines_break_where_a_value_is_missing() -> None:
     gap = charts.Series("loss", [(0, 1.0), (1, 0.5), (2, math.nan), (3, 0.4), (4, 0.3), (5, None)])
-    svg = charts.line_chart("Loss", [gap, charts.Series("empty", [(0, None)])], "step", chosen_x=4)
+    svg = charts.line_chart("Loss", [gap, charts.Series("empty", [(0, None)])], chosen_x=4)
     assert svg is not None
     assert [path.get("d", "").count("L") for path in svg.iter("path")] == [1, 1]
     dots = list(svg.iter("circle"))
@@ -887,7 +887,7 @@ def test_lines_break_where_a_value_is_missing() -> None:
     assert heights == sorted(heights), "falling values are drawn downwards"
     assert number(find(svg, "chosen")[0], "x1") == number(dots[-1], "cx")
     assert "empty" not in [text.text for text in svg.iter("text")]
-    assert charts.line_chart("Loss", [charts.Series("loss", [(0, None)])], "step") is None
+    assert charts.line_chart("Loss", [charts.Series("loss", [(0, None)])]) is None
 
 
 def test_quantiles_are_drawn_in_order() -> None:

@@ -49,6 +49,7 @@ _MOST_RATE_HZ = 4_000_000
 _BLOCK_FRAMES = 1 << 18
 #: Resampling looks ahead: with this much more of a file, the result is that of the whole to the last bit.
 _AHEAD_S = 2.0
+_PITCH_RANGE_HZ = (40.0, 2000.0)
 
 
 def is_hidden(name: str) -> bool:
@@ -465,11 +466,12 @@ def spectral_features(samples: Waveform, sample_rate_hz: int) -> SpectralFeature
     )
 
 
-def pitch_hz(samples: Waveform, sample_rate_hz: int, low_hz: float = 40.0, high_hz: float = 2000.0) -> float:
+def pitch_hz(samples: Waveform, sample_rate_hz: int) -> float:
     """Pitch by normalised autocorrelation of the loudest 100 ms; NaN when the peak is under 0.5 (unpitched)."""
     width = min(samples.shape[0], int(0.1 * sample_rate_hz))
     # Lags in quarters of a sample: whole ones are too coarse for high pitches at low rates (octave errors).
     finer = 4
+    low_hz, high_hz = _PITCH_RANGE_HZ
     shortest, longest = int(finer * sample_rate_hz / high_hz), finer * min(int(sample_rate_hz / low_hz), width - 1)
     if longest <= shortest + 2:
         return float("nan")

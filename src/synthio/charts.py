@@ -126,7 +126,7 @@ def _label(svg: ET.Element, text: str, x: float, y: float, limit_px: float) -> N
         _add(element, "title", text)
 
 
-def _horizontal_axis(svg: ET.Element, axis: Axis, top: float, bottom: float, unit: str = "") -> None:
+def _horizontal_axis(svg: ET.Element, axis: Axis, top: float, bottom: float, unit: str) -> None:
     for tick, text in zip(axis.ticks, tick_texts(axis.ticks), strict=True):
         _add(svg, "line", x1=axis.px(tick), x2=axis.px(tick), y1=top, y2=bottom, class_="grid")
         _add(svg, "text", text, x=axis.px(tick), y=bottom + 14, class_="tick middle")
@@ -301,9 +301,10 @@ def stacked_bars(rows: Sequence[tuple[str, Mapping[str, int]]], parts: Mapping[s
 
 
 def line_chart(
-    title: str, series: Sequence[Series], x_label: str, chosen_x: float | None = None, reference_y: float | None = None
+    title: str, series: Sequence[Series], chosen_x: float | None = None, reference_y: float | None = None
 ) -> ET.Element | None:
-    """Lines with axes. ``chosen_x`` draws a dashed vertical line, ``reference_y`` a horizontal one that is in view.
+    """Lines over steps, with axes. ``chosen_x`` draws a dashed vertical line, ``reference_y`` a horizontal one that is
+    in view.
 
     Returns: None when no series has a finite value.
     """
@@ -316,7 +317,7 @@ def line_chart(
     vertical = _axis([*values, *([] if reference_y is None else [reference_y])], 200, 34)
     horizontal = _axis([x for _, line in drawn for x, _ in line] + ([] if chosen_x is None else [chosen_x]), 56, 330, 4)
     _vertical_axis(svg, vertical, 56, 330)
-    _horizontal_axis(svg, horizontal, 200, 204, x_label)
+    _horizontal_axis(svg, horizontal, 200, 204, "step")
     if reference_y is not None:
         _add(svg, "line", x1=56, x2=330, y1=vertical.px(reference_y), y2=vertical.px(reference_y), class_="zero")
     if chosen_x is not None:
@@ -399,12 +400,15 @@ def _heat_palette() -> npt.NDArray[np.uint8]:
     return np.stack([np.interp(np.arange(256), at, channel) for channel in anchors.T], axis=1).astype(np.uint8)
 
 
-def spectrogram_png(log_mel_db: npt.NDArray[np.float32], range_db: float = 80.0) -> bytes:
+_RANGE_DB = 80.0
+
+
+def spectrogram_png(log_mel_db: npt.NDArray[np.float32]) -> bytes:
     """A log-mel spectrogram as PNG: time to the right, frequency upwards.
 
-    Args: ``log_mel_db`` has shape ``(frames, n_mels)`` and values from ``-range_db`` (dark) to 0 (bright).
+    Args: ``log_mel_db`` has shape ``(frames, n_mels)`` and values from -80 dB (dark) to 0 (bright).
     """
-    levels = np.clip(np.nan_to_num(log_mel_db, nan=-range_db) / range_db + 1.0, 0.0, 1.0)
+    levels = np.clip(np.nan_to_num(log_mel_db, nan=-_RANGE_DB) / _RANGE_DB + 1.0, 0.0, 1.0)
     pixels = np.ascontiguousarray((255 * levels).round().astype(np.uint8).T[::-1])
     picture = Image.fromarray(pixels).resize((320, 96), Image.Resampling.BILINEAR)
     picture.putpalette(_heat_palette().tobytes())

@@ -213,14 +213,10 @@ class Pipeline:
         imagined: StageFolder,
         generated: StageFolder,
     ) -> Round:
-        from synthio.stages.filter import calibrate, judge_candidates
-
-        clips = self.clips()
+        from synthio.stages.filter import judge_candidates
 
         def work(folder: StageFolder) -> None:
             clap = self._models.clap
-            if self._calibration is None:
-                self._calibration = calibrate(self.config, clips, clap, self.reporter)
             judge_candidates(
                 self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
             )
@@ -532,7 +528,11 @@ class Pipeline:
 
         return self._once(folder, stage, Candidate, work), folder
 
-    _calibration: Calibration | None = None
+    @cached_property
+    def _calibration(self) -> Calibration:
+        from synthio.stages.filter import calibrate
+
+        return calibrate(self.config, self.clips(), self._models.clap, self.reporter)
 
     @cached_property
     def _models(self) -> Models:

@@ -68,8 +68,7 @@ class TransformersClap:
         inputs = features["input_features"].to(self._model.device, self._model.dtype)
         # The extractor marks a random clip as longer for fusion models; no clip here is longer than the window.
         is_longer = torch.zeros(len(waveforms), 1, dtype=torch.bool, device=self._model.device)
-        output = self._model.get_audio_features(inputs, is_longer=is_longer)
-        return list(_unit_rows(output))
+        return list(_unit_rows(self._model.get_audio_features(inputs, is_longer=is_longer)))
 
     @torch.no_grad()
     def _text_batch(self, texts: Sequence[str]) -> Sequence[Embeddings]:
@@ -78,9 +77,8 @@ class TransformersClap:
 
 
 def _unit_rows(output: Any) -> Embeddings:
-    """Normalised rows; transformers returns a tensor or an output object that pools it."""
-    rows = output if isinstance(output, torch.Tensor) else output.pooler_output
-    normalised = torch.nn.functional.normalize(rows.float(), dim=-1)
+    """Normalised rows of what `ClapModel` returns."""
+    normalised = torch.nn.functional.normalize(output.pooler_output.float(), dim=-1)
     return np.asarray(normalised.cpu().numpy(), dtype=np.float32)
 
 

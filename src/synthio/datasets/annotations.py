@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -223,14 +222,14 @@ class _Header:
         """Whether it is there and not empty throughout."""
         return column is not None and any(_raw(row, column) for row in self._rows)
 
-    def of_cells(self, cells: AbstractSet[str]) -> list[str]:
-        """Those that hold each of ``cells``, and nothing else."""
-        return [column for column in self.every if self._are(column, cells)]
+    def one_hot(self) -> list[str]:
+        """Those that hold both 0 and 1, and nothing else."""
+        return [column for column in self.every if self._is_one_hot(column)]
 
-    def _are(self, column: str, cells: AbstractSet[str]) -> bool:
+    def _is_one_hot(self, column: str) -> bool:
         # Most columns are known not to be by their first cell.
-        inside = all(_raw(row, column) in cells for row in self._rows)
-        return inside and {_raw(row, column) for row in self._rows} == cells
+        inside = all(_raw(row, column) in ("0", "1") for row in self._rows)
+        return inside and {_raw(row, column) for row in self._rows} == {"0", "1"}
 
     def find(self, spellings: Sequence[str]) -> str | None:
         """The best one that is not empty throughout."""
@@ -282,7 +281,7 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
 
 def _label_cure(header: _Header) -> str:
     """Of tables with a column per class, which no label column can be named of."""
-    marks = header.of_cells({"0", "1"})
+    marks = header.one_hot()
     if len(marks) < 2:
         return "name one with --label-column"
     return (

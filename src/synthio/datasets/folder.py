@@ -58,7 +58,7 @@ def read_folder(config: DataConfig) -> list[Row]:
     for folder in folders:
         split = split_of(folder.name)
         if split is None:
-            rows += _rejected(root, folder, "is outside the train, valid and test folders")
+            rows += _outside(root, folder)
             continue
         rows += _strays(root, folder)
         rows += [row for class_folder in _folders(folder) for row in _rows_of(config, root, class_folder, split)]
@@ -178,7 +178,8 @@ def _strays(root: Path, folder: Path) -> Iterator[Row]:
             )
 
 
-def _rejected(root: Path, folder: Path, reason: str) -> Iterator[Row]:
+def _outside(root: Path, folder: Path) -> Iterator[Row]:
+    reason = "is outside the train, valid and test folders"
     yield from (Row(path, _name(root, path), (), rejected=reason) for path in files_below(folder))
 
 

@@ -98,8 +98,7 @@ def contrastive_loss(model: Any, features: torch.Tensor, hidden: torch.Tensor, s
 
 
 def _embed_audio(model: Any, features: torch.Tensor) -> torch.Tensor:
-    output = model.get_audio_features(features)
-    rows = output if isinstance(output, torch.Tensor) else output.pooler_output
+    rows = model.get_audio_features(features).pooler_output
     normalised: torch.Tensor = torch.nn.functional.normalize(rows, dim=-1)
     return normalised
 

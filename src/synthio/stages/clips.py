@@ -70,8 +70,6 @@ def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) ->
 
     Raises: `DataError` that lists everything which would stop a run.
     """
-    if folder.done:
-        return folder.manifest(Clip)
     started = time.monotonic()
     found = _examine(config, reporter)
     if found.problems:

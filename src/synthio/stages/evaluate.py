@@ -95,21 +95,20 @@ def evaluate_generator(
 ) -> Evaluation:
     """Judge the generated clips and finish the stage, which has a summary only.
 
-    Raises: `DataError` for clips with several labels, or without validation and test clips for the judge.
+    ``clips``: as `check_clips` wants them. Raises: `DataError` when nearly all generated clips are silent or refused.
     """
     started = time.monotonic()
-    check_clips(clips)
     training = of_split(clips, "train")
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
     real = [_load(Path(clip.path), config) for clip in training]
     scorer = _scorer(config, training, real, known, clap, reporter)
-    generated = {state: scorer.score_generated(made) for state, made in samples.items()}
+    generated: dict[str, GeneratorScores] = {state: scorer.score_generated(made) for state, made in samples.items()}
     evaluation = Evaluation(
         judge_training_clips=len(known),
         chance=1 / len(classes),
         real=scorer.score_real(real, training),
-        generated=dict(generated),
+        generated=generated,
         seconds=time.monotonic() - started,
     )
     folder.finish([], evaluation.model_dump(mode="json"))

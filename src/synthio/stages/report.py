@@ -456,7 +456,7 @@ def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
             charts.Series(name, [(row.step, getattr(row, column)) for row in alignment.curve])
             for name, column in lines.items()
         ]
-        chart = charts.line_chart(f"{title}, by step", series, "step", alignment.chosen_step, reference_y)
+        chart = charts.line_chart(f"{title}, by step", series, alignment.chosen_step, reference_y)
         if chart is not None:
             drawn.append((title, _Inline(chart)))
     return drawn
