@@ -31,7 +31,7 @@ def config(small_data: Path, clap_model: Path, tmp_path: Path) -> RunConfig:
     )
 
 
-def judge(
+def filtered(
     config: RunConfig,
     root: Path,
     sounds: Mapping[str, np.ndarray | None],
@@ -56,7 +56,7 @@ def judge(
         candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=rate_hz, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
     folder = StageFolder(root, "filter", "k")
-    verdicts = stage.judge_candidates(config, calibration, prompts, candidates, root, clap, folder, Reporter())
+    verdicts = stage.filter_candidates(config, calibration, prompts, candidates, root, clap, folder, Reporter())
     assert folder.manifest(Verdict) == verdicts
     return {verdict.id: verdict for verdict in verdicts}
 
@@ -183,7 +183,7 @@ def test_a_real_clip_with_several_labels_is_one(config: RunConfig, tmp_path: Pat
 
 
 def test_failed_and_silent_clips_keep_their_reason(config: RunConfig, tmp_path: Path) -> None:
-    verdicts = judge(config, tmp_path, {"none": None, "silence": np.zeros(8_000), "noise": _noise(1)})
+    verdicts = filtered(config, tmp_path, {"none": None, "silence": np.zeros(8_000), "noise": _noise(1)})
     assert verdicts["none"].reason == "generation-failed" and not verdicts["none"].accepted
     assert verdicts["silence"].reason == "silent" and verdicts["silence"].similarity is None
     assert verdicts["noise"].similarity is not None
@@ -195,16 +195,16 @@ def test_a_file_that_is_gone_or_damaged_is_no_silent_clip(config: RunConfig, tmp
 
     for number, harm in enumerate((Path.unlink, broken)):
         with pytest.raises(StoreError, match="noise.flac: was made by this run and is gone or damaged"):
-            judge(config, tmp_path / str(number), {"noise": _noise(1)}, harm=harm)
+            filtered(config, tmp_path / str(number), {"noise": _noise(1)}, harm=harm)
 
 
-def test_clips_are_judged_some_at_a_time_and_kept(
+def test_clips_are_heard_some_at_a_time_and_kept(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sounds: dict[str, np.ndarray | None] = {f"n{i}": _noise(i) for i in range(7)} | {"none": None}
-    at_once = judge(config, tmp_path / "once", sounds)
+    at_once = filtered(config, tmp_path / "once", sounds)
     monkeypatch.setattr(stage, "HEARD_AT_ONCE", 3)
-    assert judge(config, tmp_path / "some", sounds).keys() == at_once.keys()
+    assert filtered(config, tmp_path / "some", sounds).keys() == at_once.keys()
     finished = StageFolder(tmp_path / "some", "filter", "k").path
     lines = (finished / "items.jsonl").read_text().splitlines()
     (finished / "items.jsonl").write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
@@ -213,7 +213,7 @@ def test_clips_are_judged_some_at_a_time_and_kept(
         # Verdicts that were kept do not need their clips.
         (tmp_path / "some" / f"{name}.flac").unlink()
         sounds.pop(name)
-    again = judge(config, tmp_path / "some", sounds, kept=("n0", "n1", "n2"))
+    again = filtered(config, tmp_path / "some", sounds, kept=("n0", "n1", "n2"))
     for name, verdict in again.items():
         assert verdict.reason == at_once[name].reason
         assert verdict.similarity == pytest.approx(at_once[name].similarity, abs=1e-5)
@@ -235,13 +235,13 @@ def test_a_clap_of_a_higher_rate_hears_what_is_above_8_khz(config: RunConfig, cl
     config = config.model_copy(update={"clap": ClapConfig(model=str(wide(clap_model, tmp_path)))})
     time = np.arange(24_000) / 48_000
     low, high = 0.3 * np.sin(2 * np.pi * 300 * time), 0.3 * np.sin(2 * np.pi * 15_000 * time)
-    verdicts = judge(config, tmp_path, {"low": low, "both": low + high}, rate_hz=48_000)
+    verdicts = filtered(config, tmp_path, {"low": low, "both": low + high}, rate_hz=48_000)
     assert verdicts["low"].similarity != pytest.approx(verdicts["both"].similarity, abs=1e-3)
 
 
 def test_a_training_clip_given_back_is_a_copy(config: RunConfig, small_data: Path, tmp_path: Path) -> None:
     original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
-    verdicts = judge(config.model_copy(update={"filter": FilterConfig(rule="none")}), tmp_path, {
+    verdicts = filtered(config.model_copy(update={"filter": FilterConfig(rule="none")}), tmp_path, {
         "copy": original, "other": _noise(99),
     })  # fmt: skip
     assert verdicts["copy"].reason == "copy" and verdicts["copy"].is_copy and not verdicts["copy"].accepted
@@ -252,7 +252,7 @@ def test_a_training_clip_given_back_is_a_copy(config: RunConfig, small_data: Pat
 def test_a_copy_names_the_clip_that_it_is_of(config: RunConfig, small_data: Path, tmp_path: Path) -> None:
     train = small_data / "train"
     copied = {name: sf.read(train / name[:-2] / f"{name}.wav")[0] for name in ("low_tone_2", "hiss_3", "low_tone_1")}
-    verdicts = judge(config, tmp_path, copied)
+    verdicts = filtered(config, tmp_path, copied)
     for name in copied:
         assert name.replace("_", "-") in (verdicts[name].nearest_clip_id or ""), name
 
@@ -264,7 +264,7 @@ def test_copies_are_looked_for_at_16_khz_whatever_the_clap_hears(
     settings = {"clap": ClapConfig(model=str(wide(clap_model, tmp_path))), "filter": FilterConfig(rule="none")}
     original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
     sounds = {"copy": original, "begins alike": np.concatenate([original[:3_000], _noise(99)[3_000:]])}
-    verdicts = judge(config.model_copy(update=settings), tmp_path / "run", sounds)
+    verdicts = filtered(config.model_copy(update=settings), tmp_path / "run", sounds)
     assert verdicts["copy"].is_copy and not verdicts["begins alike"].is_copy
 
 
@@ -292,7 +292,7 @@ def test_copies_can_be_flagged_or_ignored(
 ) -> None:
     original, _ = sf.read(small_data / "train" / "hiss" / "hiss_0.wav")
     settings = FilterConfig(rule="none", copies=copies)
-    verdict = judge(config.model_copy(update={"filter": settings}), tmp_path, {"copy": original})["copy"]
+    verdict = filtered(config.model_copy(update={"filter": settings}), tmp_path, {"copy": original})["copy"]
     assert (verdict.accepted, verdict.is_copy) == (accepted, is_copy)
 
 
@@ -341,7 +341,9 @@ def test_the_lead_is_over_the_nearest_label_that_the_clip_does_not_have() -> Non
 def test_nearest_accepts_and_refuses_by_the_other_labels(config: RunConfig, tmp_path: Path) -> None:
     """Of two labels one is the nearer one, and only as that one the sound is accepted."""
     config = config.model_copy(update={"filter": FilterConfig(rule="nearest")})
-    hiss, tone = (judge(config, tmp_path / label, {"a": _noise(1)}, label=label)["a"] for label in ("hiss", "low_tone"))
+    hiss, tone = (
+        filtered(config, tmp_path / label, {"a": _noise(1)}, label=label)["a"] for label in ("hiss", "low_tone")
+    )
     assert hiss.threshold == tone.threshold == 0 and hiss.score is not None and tone.score is not None
     assert hiss.score == pytest.approx(-tone.score) and abs(hiss.score) > 1e-4
     nearer, other = (hiss, tone) if hiss.score > 0 else (tone, hiss)

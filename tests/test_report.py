@@ -1093,7 +1093,7 @@ def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
 # What a run made ------------------------------------------------------------------------------------------------------
 
 
-def judged_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -> results.Round:
+def filtered_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -> results.Round:
     """A round of prompts whose verdicts have these reasons, by label."""
     named = [(f"{label}{k}-r{number}", label, why) for label, own in reasons.items() for k, why in enumerate(own)]
     prompts = [
@@ -1115,7 +1115,7 @@ def judged_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -> 
 
 def test_the_funnel_counts_every_verdict_once(tmp_path: Path) -> None:
     whys = ["accepted"] * 5 + ["below-threshold"] * 4 + ["copy"] * 3 + ["generation-failed"] * 2 + ["silent"]
-    row = results.funnel_round(judged_round(tmp_path, {"bell": whys}))
+    row = results.funnel_round(filtered_round(tmp_path, {"bell": whys}))
     assert row == FunnelRound(
         round=0, captions=15, generated=13, accepted=5, below_threshold=4, copies=3, failed=3, given_up=1
     )
@@ -1123,14 +1123,14 @@ def test_the_funnel_counts_every_verdict_once(tmp_path: Path) -> None:
 
 def test_labels_of_which_little_was_accepted_are_told(tmp_path: Path) -> None:
     """Under a quarter of what was imagined, reflection and all."""
-    first = judged_round(
+    first = filtered_round(
         tmp_path, {"bell": ["accepted"] * 8, "gong": ["accepted"] + ["copy"] * 7, "horn": ["copy"] * 8}
     )
     (told,) = results._acceptance_warnings([first])
     assert "few synthetic clips were accepted of 'gong' 1 of 8, 'horn' 0 of 8" in told
-    later = judged_round(tmp_path, {"gong": ["accepted"], "horn": ["accepted"] * 2}, 1)
+    later = filtered_round(tmp_path, {"gong": ["accepted"], "horn": ["accepted"] * 2}, 1)
     assert results._acceptance_warnings([first, later]) == []
-    none = judged_round(tmp_path, {"bell": ["accepted"] + ["copy"] * 7, "gong": ["copy"] * 8}, 2)
+    none = filtered_round(tmp_path, {"bell": ["accepted"] + ["copy"] * 7, "gong": ["copy"] * 8}, 2)
     warned = results._acceptance_warnings([none])
     assert "only 1 of 16 wanted synthetic clips were accepted: the generator may not know" in warned[0]
 
@@ -1170,12 +1170,12 @@ def test_before_is_the_loser_and_after_what_the_aligned_model_made(tmp_path: Pat
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../key"])
 def test_a_record_that_names_a_file_outside_its_stage_is_refused(path: str, tmp_path: Path) -> None:
     """Any file was copied into the dataset and the report of a run folder that came from elsewhere."""
-    judged = judged_round(tmp_path, {"bell": ["accepted"]})
-    judged = dataclasses.replace(judged, candidates=(judged.candidates[0].model_copy(update={"path": path}),))
+    filtered = filtered_round(tmp_path, {"bell": ["accepted"]})
+    filtered = dataclasses.replace(filtered, candidates=(filtered.candidates[0].model_copy(update={"path": path}),))
     with pytest.raises(StoreError, match="leaves"):
-        synthetic_clips([judged])
+        synthetic_clips([filtered])
     with pytest.raises(StoreError, match="leaves"):
-        results._sample(judged, 0, {"c": Path("c.wav")})
+        results._sample(filtered, 0, {"c": Path("c.wav")})
     stage = StageFolder(tmp_path, "align", "k")
     pair = PreferencePair(id="p", clip_id="c", prompt="", loser_path=path, duration_s=1, held_out=True)
     stage.finish([pair], {"after": ["p"]})

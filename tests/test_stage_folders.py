@@ -28,12 +28,12 @@ def keys(clips: Sequence[Clip] = (CLIP,), **changes: Any) -> dict[str, str]:
     content = merge({"data": {"path": "demo"}}, changes)
     folders = StageFolders(RunConfig.model_validate(content), lambda: clips)
     generated = folders.generate(0, folders.imagine)
-    judged = folders.filter(0, generated)
-    found = [folders.caption, folders.losers, folders.align, folders.imagine, generated, judged, folders.evaluate]
-    found += [folders.reflect(1, judged), folders.gate([judged])]
+    filtered = folders.filter(0, generated)
+    found = [folders.caption, folders.losers, folders.align, folders.imagine, generated, filtered, folders.evaluate]
+    found += [folders.reflect(1, filtered), folders.gate([filtered])]
     samples = {state: folders.samples(state) for state in ("base", "aligned")}
     of_arms: dict[Arm, StageFolder] = {arm: folders.training(arm, 0, (), None) for arm in ("gold", "noise")}
-    of_arms["synthio"] = folders.training("synthio", 0, [judged], None)
+    of_arms["synthio"] = folders.training("synthio", 0, [filtered], None)
     return {folder.stage: folder.key for folder in found} | {
         name: folder.key for name, folder in (of_arms | samples).items()
     }

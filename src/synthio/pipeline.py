@@ -175,7 +175,7 @@ class Pipeline:
         """Round 0 and the reflection rounds: the bounded loop."""
         components, prompts = self.prompts()
         candidates, generated = self.first_candidates()
-        rounds = [self._judged(0, prompts, candidates, self.folders.imagine, generated)]
+        rounds = [self._filtered(0, prompts, candidates, self.folders.imagine, generated)]
         for number in range(1, self.config.reflect.rounds + 1):
             refused = [p for p, v in zip(rounds[-1].prompts, rounds[-1].verdicts, strict=True) if not v.accepted]
             if not refused:
@@ -197,15 +197,15 @@ class Pipeline:
                 self.config, number, refused, accepted, components, self._models.language_model, folder, self.reporter
             )
 
-        imagined = self.folders.reflect(number, last.judged)
+        imagined = self.folders.reflect(number, last.filtered)
         prompts = self._once(imagined, "filter", Prompt, rewrite)
         if not prompts:
             # The language model gave up on all of them: nothing to generate, but to be told.
-            return Round(number, (), (), (), imagined, last.generated, last.judged)
+            return Round(number, (), (), (), imagined, last.generated, last.filtered)
         candidates, generated = self._generate(number, prompts, imagined, "filter")
-        return self._judged(number, prompts, candidates, imagined, generated)
+        return self._filtered(number, prompts, candidates, imagined, generated)
 
-    def _judged(
+    def _filtered(
         self,
         number: int,
         prompts: Sequence[Prompt],
@@ -213,17 +213,17 @@ class Pipeline:
         imagined: StageFolder,
         generated: StageFolder,
     ) -> Round:
-        from synthio.stages.filter import judge_candidates
+        from synthio.stages.filter import filter_candidates
 
         def work(folder: StageFolder) -> None:
             clap = self._models.clap
-            judge_candidates(
+            filter_candidates(
                 self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
             )
 
-        judged = self.folders.filter(number, generated)
-        verdicts = self._once(judged, "filter", Verdict, work)
-        return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, judged)
+        filtered = self.folders.filter(number, generated)
+        verdicts = self._once(filtered, "filter", Verdict, work)
+        return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, filtered)
 
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""
@@ -253,7 +253,7 @@ class Pipeline:
 
         clips, rounds = self.clips(), self.rounds()
         synthetic = synthetic_clips(rounds)
-        folder = self.folders.gate([r.judged for r in rounds])
+        folder = self.folders.gate([r.filtered for r in rounds])
 
         def work(folder: StageFolder) -> None:
             self._models.release()
@@ -280,9 +280,9 @@ class Pipeline:
         clips, arms = self.clips(), self.config.train.arms
         rounds = self.rounds() if self.config.train.adds_synthetic else []
         pools, shares = self._added_clips(rounds)
-        judged = {"synthio": [r.judged for r in rounds]}
+        filtered = {"synthio": [r.filtered for r in rounds]}
         units = {
-            (arm, seed): self.folders.training(arm, seed, judged.get(arm, ()), shares.get(arm))
+            (arm, seed): self.folders.training(arm, seed, filtered.get(arm, ()), shares.get(arm))
             for arm in dict.fromkeys(arms)
             for seed in range(self.config.train.seeds)
         }

@@ -54,7 +54,7 @@ class Round:
     verdicts: tuple[Verdict, ...]
     imagined: StageFolder
     generated: StageFolder
-    judged: StageFolder
+    filtered: StageFolder
 
 
 @dataclass(frozen=True, repr=False)
@@ -437,8 +437,8 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     """Of what the filter let in, in all and by label."""
     if not rounds:
         return []
-    # What an earlier version judged does not say.
-    counted = rounds[0].judged.summary().get("real_clips")
+    # What an earlier version filtered does not say.
+    counted = rounds[0].filtered.summary().get("real_clips")
     warnings = real_clip_warnings(RealClips(**counted)) if counted else []
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
     accepted = Counter(

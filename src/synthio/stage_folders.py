@@ -108,9 +108,9 @@ class StageFolders:
         """The imagined captions."""
         return self._folder("imagine", self._imagine_key)
 
-    def reflect(self, number: int, judged: StageFolder) -> StageFolder:
-        """The captions that a round of reflection rewrote after ``judged``."""
-        return self._folder(f"reflect-{number}", fingerprint([self._imagine_key, judged.key]))
+    def reflect(self, number: int, filtered: StageFolder) -> StageFolder:
+        """The captions that a round of reflection rewrote after ``filtered``."""
+        return self._folder(f"reflect-{number}", fingerprint([self._imagine_key, filtered.key]))
 
     def generate(self, number: int, prompts: StageFolder) -> StageFolder:
         """A round's generated clips; round 0 is before any reflection."""
@@ -135,23 +135,23 @@ class StageFolders:
         parts = [corpus, self.clap_identity, own, self._config.imagine.captions_per_clip]
         return self._folder("retrieve", fingerprint([*parts, self._config.data.max_duration_s]))
 
-    def gate(self, judged: Sequence[StageFolder]) -> StageFolder:
+    def gate(self, filtered: Sequence[StageFolder]) -> StageFolder:
         """The gate's evidence. How the arms are compared afterwards does not matter to it, nor does its level."""
         gate = self._config.gate
         settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
-        return self._folder("gate", self._training_key(settings, judged))
+        return self._folder("gate", self._training_key(settings, filtered))
 
-    def training(self, arm: Arm, seed: int, judged: Sequence[StageFolder], share: float | None) -> StageFolder:
+    def training(self, arm: Arm, seed: int, filtered: Sequence[StageFolder], share: float | None) -> StageFolder:
         """One arm's training with one seed, and its predictions.
 
-        ``judged``: the stages whose accepted clips the arm adds; ``share``: of a batch, where the gate has chosen one.
+        ``filtered``: stages whose accepted clips the arm adds; ``share``: of a batch, where the gate has chosen one.
         """
         train, added = self._config.train, None
         if arm != "gold":
             # Also of arms without language model: the number of copies, and the default share of a batch.
             added = [self._config.imagine.captions_per_clip, train.synthetic_share, share]
         retrieved = self.retrieve.key if arm == "retrieval" else None
-        return self._folder("train", self._training_key([self._one_training, arm, seed, added, retrieved], judged))
+        return self._folder("train", self._training_key([self._one_training, arm, seed, added, retrieved], filtered))
 
     def train(self, trainings: Iterable[StageFolder]) -> StageFolder:
         """All predictions together."""
@@ -246,9 +246,9 @@ class StageFolders:
         parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
         return fingerprint([*parts, self._config.seed])
 
-    def _training_key(self, parts: Sequence[Any], judged: Sequence[StageFolder]) -> str:
-        # A round that was given up on has the one before judged.
-        keys = list(dict.fromkeys(folder.key for folder in judged))
+    def _training_key(self, parts: Sequence[Any], filtered: Sequence[StageFolder]) -> str:
+        # A round that was given up on has the one before filtered.
+        keys = list(dict.fromkeys(folder.key for folder in filtered))
         inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, keys]
         return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
 

@@ -177,7 +177,7 @@ def class_thresholds(
     return thresholds, float(np.quantile(scores, settings.quantile))
 
 
-def judge_candidates(
+def filter_candidates(
     config: RunConfig,
     calibration: Calibration,
     prompts: Sequence[Prompt],
@@ -196,7 +196,7 @@ def judge_candidates(
     todo = [candidate for candidate in candidates if candidate.id not in finished]
     with reporter.task("filter", len(candidates), len(candidates) - len(todo)) as advance:
         for part in chunks(todo, HEARD_AT_ONCE):
-            verdicts = _judge(config, calibration, labels, part, audio_folder, clap)
+            verdicts = _filter(config, calibration, labels, part, audio_folder, clap)
             folder.append(verdicts)
             finished.update((verdict.id, verdict) for verdict in verdicts)
             advance(len(part))
@@ -207,7 +207,7 @@ def judge_candidates(
     return ordered
 
 
-def _judge(
+def _filter(
     config: RunConfig,
     calibration: Calibration,
     labels: Mapping[str, tuple[str, ...]],
@@ -227,7 +227,7 @@ def _judge(
             unheard.append(_unheard(candidate, threshold, "silent"))
         else:
             heard.append((candidate, samples))
-    return [*unheard, *_judge_heard(config, calibration, labels, heard, clap)]
+    return [*unheard, *_filter_heard(config, calibration, labels, heard, clap)]
 
 
 def _for_copies(waveforms: Sequence[audio.Waveform], clap: Clap) -> list[audio.Waveform]:
@@ -239,7 +239,7 @@ def _unheard(candidate: Candidate, threshold: float, reason: str) -> Verdict:
     return Verdict.model_validate({"id": candidate.id, **fields})
 
 
-def _judge_heard(
+def _filter_heard(
     config: RunConfig,
     calibration: Calibration,
     labels: Mapping[str, tuple[str, ...]],
