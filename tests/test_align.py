@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from synthio import audio
 from synthio.backends.text_to_audio import Conditioning, StableAudio3, load_text_to_audio
 from synthio.config import AlignConfig, RunConfig
-from synthio.errors import BackendError, DataError
+from synthio.errors import BackendError
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair
 from synthio.stages import align as stage
@@ -445,13 +445,6 @@ def test_where_a_clip_cannot_be_encoded_for_lack_of_memory_it_says_what_to_do(
 
 def no_memory(*_: Any) -> torch.Tensor:
     raise torch.OutOfMemoryError("none left")
-
-
-def test_one_clip_cannot_be_aligned(flow_model: Path, tmp_path: Path) -> None:
-    config = make_config(tmp_path, flow_model, tmp_path)
-    clip = Clip(id="a", path="x.wav", labels=("b",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
-    with pytest.raises(DataError, match="2 training clips"):
-        align(config, [clip], StageFolder(tmp_path, "align", "k"), Reporter())
 
 
 def test_curve_is_plain_json_lines(small_data: Path, flow_model: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.backends.questions import RequestOptions, lines, make_request, quote, quote_all, template
 from synthio.config import DataConfig, EndpointConfig, ImagineConfig, RunConfig
-from synthio.errors import BackendError, MissingArtefact
+from synthio.errors import BackendError
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip, Components, Prompt, label_template, readable
@@ -276,11 +276,6 @@ def test_a_refused_extraction_is_told_why_and_then_recorded(tmp_path: Path) -> N
     assert server.seen[0].body["seed"] != server.seen[1].body["seed"]
     assert folder(tmp_path).summary()["failed"] == 1
     assert "1 of 1" in reporter.warnings[0]
-
-
-def test_extraction_needs_the_captions(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtefact, match=r"c00.*synthio caption"):
-        extract_components(recipe(tmp_path), [clip(0)], [], NoLanguageModel(), folder(tmp_path), Reporter())
 
 
 # Prompt 2 -------------------------------------------------------------------------------------------------------------

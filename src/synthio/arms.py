@@ -14,7 +14,6 @@ Classes and clip length come from the training split; the best weights of a trai
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -40,7 +39,7 @@ from synthio.backends.classifier import (
 from synthio.backends.devices import free_device_memory, is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig
-from synthio.errors import BackendError, ConfigError, DataError
+from synthio.errors import BackendError, ConfigError
 from synthio.progress import Advance, Reporter
 from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, is_multi_label, of_split
 from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
@@ -112,27 +111,6 @@ def model_folder(training: Path, arm: str) -> Path:
 
 
 # --------------------------------------------------------------------------------------------------------- checks
-
-
-def check_clips(clips: Sequence[Clip], pools: Pools) -> None:
-    """Whether arms can be trained and compared on these clips. Raises: `DataError` saying what is missing."""
-    counts = Counter(clip.split for clip in clips)
-    for split in ("train", "test"):
-        if not counts[split]:
-            raise DataError(
-                f"no clips in the {split} split (found {dict(counts)}); the comparison needs some: "
-                "add them, or set data.valid_fraction and data.test_fraction"
-            )
-    if not any(clip.labels for clip in of_split(clips, "test")):
-        raise DataError("no test clip has a label; the comparison needs labelled test clips")
-    classes = classes_of(clips)
-    if len(classes) < 2:
-        raise DataError(f"the training clips have {len(classes)} class(es); expected at least 2 to tell apart")
-    foreign = sorted({label for pool in pools.values() for clip in pool for label in clip.labels} - set(classes))
-    if foreign:
-        raise DataError(
-            f"synthetic clips have labels that no training clip has: {foreign}; run `synthio imagine` again"
-        )
 
 
 def classes_of(clips: Iterable[Clip]) -> tuple[str, ...]:
@@ -210,7 +188,9 @@ def prepare(
     source = find_classifier(config.train.model, config.train.revision)
     splits: dict[Split, list[Clip]] = {split: of_split(clips, split) for split in SPLITS}
     classes, problem = classes_of(clips), problem_type(config, clips)
-    _warn(splits, classes, pools, reporter)
+    # One of another class would train as if it had none.
+    assert {label for pool in pools.values() for clip in pool for label in clip.labels} <= set(classes)
+    _warn_of_empty(pools, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
     frontend = fit_frontend(source, [samples_of(clip, rate_hz, limit_s) for clip in splits["train"]])
     # Who hears through it later cuts as the clips were cut here.
@@ -301,17 +281,11 @@ def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], proble
     return torch.tensor(first, dtype=torch.long)
 
 
-def _warn(splits: Mapping[Split, Sequence[Clip]], classes: tuple[str, ...], pools: Pools, reporter: Reporter) -> None:
+def _warn_of_empty(pools: Pools, reporter: Reporter) -> None:
     for arm, pool in pools.items():
         if not pool:
             kind = "synthetic" if arm == "synthio" else "retrieved"
             reporter.warn(f"there are no {kind} clips: the {arm} arm trains on the real clips alone, as gold does")
-    if not splits["valid"]:
-        reporter.warn("there are no validation clips: every training keeps its last weights")
-    for split in HELD_OUT_SPLITS:
-        unseen = sorted({label for clip in splits[split] for label in clip.labels} - set(classes))
-        if unseen:
-            reporter.warn(f"no training clip has {unseen}: {split} clips cannot be right about these labels")
 
 
 def unheard(duration_s: float, heard_s: float) -> float:

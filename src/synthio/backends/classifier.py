@@ -40,7 +40,7 @@ from synthio.backends.identity import (
     needs_code,
 )
 from synthio.backends.quiet import quiet
-from synthio.errors import DataError, ModelError
+from synthio.errors import ModelError
 from synthio.recipes import user_path
 from synthio.store import saving_model
 
@@ -199,10 +199,7 @@ def fit_frontend(source: Source, lengths: Sequence[int]) -> Frontend:
     embeddings expect them. Where more than a quarter of the training clips are longer, it becomes as long as three
     quarters of them, in whole patches, and cuts the rest: a few long clips must not fill the others with padding. Other
     families keep their own features, at the length of the longest training clip.
-    Raises: `DataError` without clips.
     """
-    if not any(lengths):
-        raise DataError("there are no training clips; expected at least one to measure the clips' length on")
     extractor = copy.deepcopy(source.extractor)
     if not isinstance(extractor, ASTFeatureExtractor):
         least = round(_LEAST_S * source.sample_rate_hz)

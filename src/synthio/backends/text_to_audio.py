@@ -98,8 +98,6 @@ class TextToAudio(ABC):
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
         """One mono clip per prompt, each from its own seed, all ``duration_s`` long. Raises: `BackendError` when the
         model refuses or returns NaN."""
-        if len(prompts) != len(seeds):
-            raise BackendError(f"{len(prompts)} prompts but {len(seeds)} seeds; expected one each")
         if duration_s > self.longest_s:
             raise BackendError(
                 f"the text-to-audio model refused {duration_s:.2f} s clips: it makes {self.longest_s:.2f} s at most; "

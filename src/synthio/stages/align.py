@@ -19,7 +19,7 @@ from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
-from synthio.errors import BackendError, DataError
+from synthio.errors import BackendError
 from synthio.generation import write_generated
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
@@ -83,8 +83,7 @@ def make_pairs(
 
     A stage of its own: losers do not depend on how alignment is then done. A pair whose loser the model refuses is
     left out, told, and counted with its reason.
-    Raises: `DataError` with fewer than two training clips, `BackendError` when pairs to train on or to measure on are
-        all refused.
+    Raises: `BackendError` when pairs to train on or to measure on are all refused.
     """
     wanted = _plan_pairs(config, clips, generator)
     finished = folder.items(PreferencePair)
@@ -119,8 +118,6 @@ def make_pairs(
 
 def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
     training = of_split(clips, "train")
-    if len(training) < 2:
-        raise DataError(f"alignment needs 2 training clips or more; found {len(training)}")
     held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)
     return [
         PreferencePair(

@@ -177,7 +177,7 @@ def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], re
     """
     labels = [clip.labels[0] for clip in training]
     clips = [training[i].model_copy(update={"split": "train"}) for i in balanced(labels)]
-    # Nothing is selected here, so there are no validation clips, and no reason to warn of that.
+    # Nothing is selected here, so there are no validation clips.
     held_out = [clip.model_copy(update={"split": "test"}) for clip in exam]
     material = prepare(config, [*clips, *held_out], {}, Reporter())
     with reporter.task("evaluate: lesson", config.train.steps) as advance:

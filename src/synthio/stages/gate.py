@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
-from synthio.arms import AddedClip, Material, check_clips, fit_in_memory, prepare
+from synthio.arms import AddedClip, Material, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.config import RunConfig
@@ -53,7 +53,6 @@ def measure_shares(
 
     Raises: `DataError` for clips that cannot be folded.
     """
-    check_clips(clips, {"synthio": synthetic})
     training = of_split(clips, "train")
     groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1

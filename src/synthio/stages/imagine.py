@@ -29,7 +29,6 @@ from synthio.backends.questions import (
 )
 from synthio.calls import chunks, counter, spent
 from synthio.config import RunConfig
-from synthio.errors import MissingArtefact
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
 from synthio.records import (
@@ -121,10 +120,10 @@ def extract_components(
 
     A caption that only names the label has none, and is not asked about. After ``imagine.max_tries`` refused answers
     the lists are empty and the reason is recorded.
-    Raises: `MissingArtefact` when a training clip has no caption; what the language model raises.
+    Raises: what the language model raises.
     """
     train = of_split(clips, "train")
-    texts = _caption_texts(train, captions)
+    texts = {caption.id: caption.text for caption in captions}
     finished = folder.items(Components)
     todo = [clip for clip in train if clip.id not in finished]
     with reporter.task("extract", len(train), len(train) - len(todo)) as advance:
@@ -143,16 +142,6 @@ def extract_components(
     if failed:
         reporter.warn(f"extract: {failed} of {len(components)} captions gave no events and scenes; see the manifest")
     return components
-
-
-def _caption_texts(clips: Sequence[Clip], captions: Sequence[Caption]) -> dict[str, str]:
-    texts = {caption.id: caption.text for caption in captions}
-    missing = [clip.id for clip in clips if clip.id not in texts]
-    if missing:
-        raise MissingArtefact(
-            f"{len(missing)} training clips have no caption (first: {missing[0]}); run `synthio caption`"
-        )
-    return texts
 
 
 def _extract_question(config: RunConfig, clip: Clip, caption: str) -> Question[Pool]:

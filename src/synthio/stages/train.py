@@ -20,7 +20,6 @@ from synthio.arms import (
     Pools,
     Training,
     check_arms,
-    check_clips,
     fit_in_memory,
     model_folder,
     prepare,
@@ -56,8 +55,7 @@ def train_arms(
     ``shares``: expected share of added clips in a batch, for arms where it is not ``train.synthetic_share``.
     ``units``: every arm of the recipe with every seed; one is made whole or not at all. ``folder``: for the predictions
     in the order of ``units``, then validation clips, then test clips; `comparison.read_comparison` compares them.
-    Raises: `DataError` for clips that cannot be compared on, `ModelError` for the model, `BackendError` when
-    training diverges or does not fit into memory.
+    Raises: `ModelError` for the model, `BackendError` when training diverges or does not fit into memory.
     """
     # Seed by seed, so that a half-finished stage has something of every arm.
     pending = sorted((unit for unit, own in units.items() if not own.done), key=lambda unit: unit[1])
@@ -88,7 +86,6 @@ def _prepare(
     reporter: Reporter,
 ) -> Material:
     """What the trainings of these arms share."""
-    check_clips(clips, pools)
     check_arms(config)
     own_pools = {arm: pool for arm, pool in pools.items() if arm in arms}
     return replace(prepare(config, clips, own_pools, reporter, arms), shares=shares)
