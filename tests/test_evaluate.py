@@ -21,7 +21,7 @@ from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, Samples, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, _scorer, balanced, check_clips, lesson
+from synthio.stages.evaluate import Evaluation, GeneratorScores, _Scorer, balanced, check_clips, lesson
 from synthio.stages.samples import generate_samples, plan_samples
 from synthio.store import StageFolder, StoreError
 
@@ -162,7 +162,7 @@ def test_real_clips_given_back_are_copies_as_near_and_as_diverse_as_they_are(cla
     config = RunConfig.model_validate({**content, "evaluate": {"judge_steps": 60}})
     real = [load_start(Path(c.path), config.data.max_duration_s, SAMPLE_RATE_HZ) for c in training]
     clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
-    scorer = _scorer(config, training, real, known, clap, Reporter())
+    scorer = _Scorer.fit(config, training, real, known, clap, Reporter())
     labels = [c.labels[0] for c in training]
     made = [
         EvaluatedClip(id=f"base/{k}", model="base", label=labels[i], path=training[i].path, duration_s=0.3, seed=k)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def evaluate_generator(
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
     real = [_load(Path(clip.path), config) for clip in training]
-    scorer = _scorer(config, training, real, known, clap, reporter)
+    scorer = _Scorer.fit(config, training, real, known, clap, reporter)
     generated: dict[str, GeneratorScores] = {state: scorer.score_generated(made) for state, made in samples.items()}
     evaluation = Evaluation(
         judge_training_clips=len(known),
@@ -113,39 +114,6 @@ def evaluate_generator(
     )
     folder.finish([], evaluation.model_dump(mode="json"))
     return evaluation
-
-
-def _scorer(
-    config: RunConfig,
-    training: Sequence[Clip],
-    real: Sequence[audio.Waveform],
-    known: Sequence[Clip],
-    clap: Clap,
-    reporter: Reporter,
-) -> _Scorer:
-    """``real``: the training clips' audio. ``known``: the clips that the judge learns from."""
-    labels = [clip.labels[0] for clip in training]
-    classes, durations_s = sorted(set(labels)), [clip.duration_s for clip in training]
-    judge = train_judge(
-        [_load(Path(clip.path), config) for clip in known],
-        [clip.labels[0] for clip in known],
-        classes,
-        float(np.quantile(durations_s, 0.9)),
-        config.evaluate.judge_steps,
-        config.seed,
-        reporter,
-    )
-    copies = fit_copy_check(real, float(np.median(durations_s)), config.filter.copy_quantile)
-    return _Scorer(
-        judge,
-        clap,
-        lambda taught: lesson(config, taught, known, reporter),
-        classes,
-        judge.embed(real),
-        labels,
-        copies,
-        config.data.max_duration_s,
-    )
 
 
 def check_clips(clips: Sequence[Clip]) -> None:
@@ -185,88 +153,90 @@ def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], re
     inputs = material.examples["test"].inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     named = np.array(material.classes)[scores.argmax(axis=1)]
-    return float(np.mean(list(_share_per_class(named, [clip.labels[0] for clip in exam], []).values())))
+    return _mean(_share_per_class(named, [clip.labels[0] for clip in exam], []))
 
 
+@dataclass(frozen=True)
 class _Scorer:
     """Scores sets of clips against the real training clips."""
 
-    def __init__(
-        self,
-        judge: Judge,
+    config: RunConfig
+    judge: Judge
+    clap: Clap
+    known: Sequence[Clip]
+    """The real validation and test clips, which the judge has learnt from."""
+    classes: Sequence[str]
+    labels: Sequence[str]
+    """Of the real training clips."""
+    embeddings: npt.NDArray[np.float64]
+    """The judge's, of the real training clips, ``(clips, width)``."""
+    copies: CopyCheck
+    reporter: Reporter
+
+    @classmethod
+    def fit(
+        cls,
+        config: RunConfig,
+        training: Sequence[Clip],
+        real: Sequence[audio.Waveform],
+        known: Sequence[Clip],
         clap: Clap,
-        teach: Callable[[Sequence[Clip]], float],
-        classes: Sequence[str],
-        real_embeddings: npt.NDArray[np.float64],
-        real_labels: Sequence[str],
-        copies: CopyCheck,
-        limit_s: float,
-    ) -> None:
-        self._limit_s = limit_s
-        self._judge, self._clap, self._teach, self._classes, self._copies = judge, clap, teach, list(classes), copies
-        self._real, self._real_labels = real_embeddings, list(real_labels)
-        self._templates = clap.embed_text([label_template((name,)) for name in classes])
+        reporter: Reporter,
+    ) -> _Scorer:
+        """Train the judge on ``known``. ``real``: the training clips' audio."""
+        labels = [clip.labels[0] for clip in training]
+        classes, durations_s = sorted(set(labels)), [clip.duration_s for clip in training]
+        judge = train_judge(
+            [_load(Path(clip.path), config) for clip in known],
+            [clip.labels[0] for clip in known],
+            classes,
+            float(np.quantile(durations_s, 0.9)),
+            config.evaluate.judge_steps,
+            config.seed,
+            reporter,
+        )
+        copies = fit_copy_check(real, float(np.median(durations_s)), config.filter.copy_quantile)
+        return cls(config, judge, clap, known, classes, labels, judge.embed(real), copies, reporter)
 
     def score_real(self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip]) -> GeneratorScores:
         """The reference row."""
-        return self._scores(waveforms, clips, [], relative_diversity=1.0)
+        return self._scores(waveforms, clips, []).model_copy(update={"relative_diversity": 1.0})
 
     def score_generated(self, made: Samples) -> GeneratorScores:
         """A row of generated clips; a silent or refused one is nobody's sound."""
-        heard: list[audio.Waveform] = []
-        taught: list[Clip] = []
-        silent = []
-        for clip in made.clips:
-            if clip.failed is not None:
-                silent.append(clip.label)
-                continue
-            samples = audio.load_generated(made.folder / clip.path, SAMPLE_RATE_HZ)
-            if audio.is_silent(samples):
-                silent.append(clip.label)
-                continue
-            heard.append(samples)
-            taught.append(_as_clip(clip, made.folder, samples.shape[0] / SAMPLE_RATE_HZ))
-        if len(heard) < 2:
-            why = next((f" ({clip.failed})" for clip in made.clips if clip.failed), "")
-            raise DataError(f"{len(silent)} of {len(made.clips)} generated clips are silent or refused{why}")
-        labels = [clip.labels[0] for clip in taught]
-        rows, real = self._judge.embed(heard), self._real[balanced(self._real_labels)]
-        diversity = metrics.relative_diversity(rows, labels, self._real, self._real_labels)
-        return self._scores(
-            heard,
-            taught,
-            silent,
-            frechet_distance=metrics.frechet_distance(rows, real),
-            kernel_distance=metrics.kernel_distance(rows, real),
-            relative_diversity=None if np.isnan(diversity) else diversity,
-            copy_rate=float((self._copies.nearest(heard)[0] < self._copies.distance).mean()),
-        )
+        heard, clips, silent = _audible(made)
+        labels = [clip.labels[0] for clip in clips]
+        rows, real = self.judge.embed(heard), self.embeddings[balanced(self.labels)]
+        diversity = metrics.relative_diversity(rows, labels, self.embeddings, self.labels)
+        beside_real = {
+            "frechet_distance": metrics.frechet_distance(rows, real),
+            "kernel_distance": metrics.kernel_distance(rows, real),
+            "relative_diversity": None if np.isnan(diversity) else diversity,
+            "copy_rate": float((self.copies.nearest(heard)[0] < self.copies.distance).mean()),
+        }
+        return self._scores(heard, clips, silent).model_copy(update=beside_real)
 
     def _scores(
-        self,
-        waveforms: Sequence[audio.Waveform],
-        clips: Sequence[Clip],
-        silent: Sequence[str],
-        frechet_distance: float | None = None,
-        kernel_distance: float | None = None,
-        relative_diversity: float | None = None,
-        copy_rate: float | None = None,
+        self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip], silent: Sequence[str]
     ) -> GeneratorScores:
+        """All that is measured without the real training clips. ``silent``: the labels of clips without sound."""
         labels = [clip.labels[0] for clip in clips]
-        judged = self._named(self._judge.scores(waveforms))
-        found = self._named(embed_clips(self._clap, clips, self._limit_s) @ self._templates.T)
+        judged = self._named(self.judge.scores(waveforms))
+        templates = self.clap.embed_text([label_template((name,)) for name in self.classes])
+        rows = embed_clips(self.clap, clips, self.config.data.max_duration_s)
+        found = self._named(rows @ templates.T)
         per_class = _share_per_class(judged, labels, silent)
         spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
         return GeneratorScores(
             clips=len(waveforms) + len(silent),
             silent=len(silent),
-            judge_accuracy=float(np.mean(list(per_class.values()))),
-            learnt_accuracy=self._teach(clips),
-            frechet_distance=frechet_distance,
-            kernel_distance=kernel_distance,
-            relative_diversity=relative_diversity,
-            copy_rate=copy_rate,
-            retrieval=float(np.mean(list(_share_per_class(found, labels, silent).values()))),
+            judge_accuracy=_mean(per_class),
+            learnt_accuracy=lesson(self.config, clips, self.known, self.reporter),
+            frechet_distance=None,
+            kernel_distance=None,
+            relative_diversity=None,
+            copy_rate=None,
+            retrieval=_mean(_share_per_class(found, labels, silent)),
             features={
                 name: float(np.median([getattr(row, name) for row in spectral]))
                 for name in ("centroid_hz", "bandwidth_hz", "flatness")
@@ -275,8 +245,29 @@ class _Scorer:
         )
 
     def _named(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.str_]:
-        named: npt.NDArray[np.str_] = np.array(self._classes)[scores.argmax(axis=1)]
+        named: npt.NDArray[np.str_] = np.array(self.classes)[scores.argmax(axis=1)]
         return named
+
+
+def _audible(made: Samples) -> tuple[list[audio.Waveform], list[Clip], list[str]]:
+    """Generated clips that can be heard: their audio, and the clips as training clips; and the labels of the others.
+
+    Raises: `DataError` for fewer than two.
+    """
+    heard: list[audio.Waveform] = []
+    clips: list[Clip] = []
+    silent: list[str] = []
+    for clip in made.clips:
+        samples = None if clip.failed is not None else audio.load_generated(made.folder / clip.path, SAMPLE_RATE_HZ)
+        if samples is None or audio.is_silent(samples):
+            silent.append(clip.label)
+            continue
+        heard.append(samples)
+        clips.append(_as_clip(clip, made.folder, samples.shape[0] / SAMPLE_RATE_HZ))
+    if len(heard) < 2:
+        why = next((f" ({clip.failed})" for clip in made.clips if clip.failed), "")
+        raise DataError(f"{len(silent)} of {len(made.clips)} generated clips are silent or refused{why}")
+    return heard, clips, silent
 
 
 def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent: Sequence[str]) -> dict[str, float]:
@@ -286,6 +277,10 @@ def _share_per_class(named: npt.NDArray[np.str_], labels: Sequence[str], silent:
     for label in silent:
         right[label].append(False)
     return {label: float(np.mean(right[label])) for label in sorted(right)}
+
+
+def _mean(shares: Mapping[str, float]) -> float:
+    return float(np.mean(list(shares.values())))
 
 
 def balanced(labels: Sequence[str]) -> list[int]:
