@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from synthio import audio
-from synthio.backends.clap import Clap, embed_clips
+from synthio.backends.clap import Clap, Embeddings, embed_clips
+from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
 from synthio.datasets import read_rows
@@ -46,45 +48,53 @@ def retrieve_clips(
     Raises: `DataError` for a corpus without enough audio.
     """
     training = of_split(clips, "train")
-    files = corpus_files(config)
-    rows, digests, unreadable = _embed_corpus(config, files, clap, clap_identity, folder, reporter)
-    own = _own_audio(config, clips, files, digests, reporter)
-    usable = np.array([index for index in range(len(files)) if index not in own], dtype=np.int64)
+    corpus = _read_corpus(config, clap, clap_identity, folder, reporter)
+    own = _own_audio(config, clips, corpus, reporter)
+    usable = [index for index in range(len(corpus.files)) if index not in own]
     wanted = config.imagine.captions_per_clip
     if len(usable) < wanted * len(training):
         raise DataError(
-            f"{config.retrieve.corpus}: has {len(usable)} usable clips ({unreadable} unreadable, "
-            f"{len(digests) - len(usable)} copies of the data); expected {wanted * len(training)} or more: "
+            f"{config.retrieve.corpus}: has {len(usable)} usable clips ({corpus.unreadable} unreadable, "
+            f"{len(own)} copies of the data); expected {wanted * len(training)} or more: "
             "choose a larger retrieve.corpus or a smaller imagine.captions_per_clip"
         )
-    similarities = embed_clips(clap, training, config.data.max_duration_s) @ rows[usable].T
-    retrieved = []
-    for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True):
-        retrieved += [
-            RetrievedClip(
-                id=f"{clip.id}/{rank}",
-                clip_id=clip.id,
-                labels=clip.labels,
-                path=str(files[int(usable[column])]),
-                similarity=float(row[column]),
-            )
-            for rank, column in enumerate(found)
-        ]
-    summary = {"corpus": len(files), "unreadable": unreadable, "copies": len(digests) - len(usable)}
-    folder.finish(retrieved, summary)
+    similarities = embed_clips(clap, training, config.data.max_duration_s) @ corpus.rows[usable].T
+    retrieved = [
+        RetrievedClip(
+            id=f"{clip.id}/{rank}",
+            clip_id=clip.id,
+            labels=clip.labels,
+            path=str(corpus.files[usable[column]]),
+            similarity=float(row[column]),
+        )
+        for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True)
+        for rank, column in enumerate(found)
+    ]
+    folder.finish(retrieved, {"corpus": len(corpus.files), "unreadable": corpus.unreadable, "copies": len(own)})
     return retrieved
 
 
-def _own_audio(
-    config: RunConfig, clips: Sequence[Clip], files: Sequence[Path], digests: Sequence[bytes], reporter: Reporter
-) -> set[int]:
-    """Which of the corpus' ``files`` are audio of the data. Of clips that were not drawn, and so not opened, only those
+@dataclass(frozen=True)
+class _Corpus:
+    """What can be read of the corpus."""
+
+    files: Sequence[Path]
+    rows: Embeddings
+    """``(files, width)``."""
+    digests: Sequence[bytes]
+    """Of each file's audio."""
+    unreadable: int
+    """Files that are left out."""
+
+
+def _own_audio(config: RunConfig, clips: Sequence[Clip], corpus: _Corpus, reporter: Reporter) -> set[int]:
+    """Which files of the corpus are audio of the data. Of clips that were not drawn, and so not opened, only those
     called or as large as a file of the corpus are opened now."""
-    corpus = [path.resolve() for path in files]
-    sizes, names = {path.stat().st_size for path in files}, {path.stem for path in files}
+    files = [path.resolve() for path in corpus.files]
+    sizes, names = {path.stat().st_size for path in corpus.files}, {path.stem for path in corpus.files}
     opened = {Path(clip.path).resolve() for clip in clips}
     others = {row.path.resolve() for row in read_rows(config.data) if file_stat(row.path) != NO_FILE} - opened
-    unheard = sorted(others.difference(corpus))
+    unheard = sorted(others.difference(files))
     alike = [path for path in unheard if path.stem in names or path.stat().st_size in sizes]
     known = {bytes.fromhex(clip.sha256) for clip in clips}
     with reporter.task("retrieve: the data's own", len(alike)) as advance:
@@ -94,7 +104,7 @@ def _own_audio(
             advance(1)
     return {
         index
-        for index, (path, digest) in enumerate(zip(corpus, digests, strict=True))
+        for index, (path, digest) in enumerate(zip(files, corpus.digests, strict=True))
         if digest in known or path in opened or path in others
     }
 
@@ -171,43 +181,34 @@ def _nearest_first(similarities: npt.NDArray[np.floating]) -> Iterator[int]:
         given, wanted = columns.size, 2 * max(wanted, columns.size)
 
 
-def _embed_corpus(
-    config: RunConfig,
-    files: list[Path],
-    clap: Clap,
-    clap_identity: str,
-    folder: StageFolder,
-    reporter: Reporter,
-) -> tuple[npt.NDArray[np.float32], list[bytes], int]:
-    """Embeddings and digests of ``files``, in place (which drops what cannot be read), and how many those were."""
-
-    def make() -> dict[str, torch.Tensor]:
-        rows, digests, kept = [], [], []
-        with reporter.task("retrieve: corpus", len(files)) as advance:
-            for start in range(0, len(files), _CHUNK):
-                heard = []
-                for index in range(start, min(start + _CHUNK, len(files))):
-                    try:
-                        # The digest of the whole file at its own rate, as the data's clips have it.
-                        digest = audio.measure(files[index], 0.0).sha256
-                        samples = audio.load_start(files[index], config.data.max_duration_s, clap.sample_rate_hz)
-                    except DataError:
-                        continue
-                    heard.append(samples)
-                    digests.append(list(bytes.fromhex(digest)))
-                    kept.append(index)
-                rows.append(clap.embed_audio(heard))
-                advance(min(_CHUNK, len(files) - start))
-        return {
-            "rows": torch.from_numpy(np.concatenate(rows)),
-            "digests": torch.tensor(digests, dtype=torch.uint8).reshape(-1, 32),
-            "kept": torch.tensor(kept, dtype=torch.int64),
-        }
-
+def _read_corpus(config: RunConfig, clap: Clap, clap_identity: str, folder: StageFolder, reporter: Reporter) -> _Corpus:
+    """The corpus, which is heard once with each CLAP and then kept."""
+    files = corpus_files(config)
     cache = config.retrieve.cache or folder.path.parent.parent / "cache"
     key = fingerprint([corpus_digest(config), clap_identity, config.data.max_duration_s])
-    found = cached_tensors(cache, f"corpus-{key}", make)
-    kept = found["kept"].tolist()
-    unreadable = len(files) - len(kept)
-    files[:] = [files[index] for index in kept]
-    return found["rows"].numpy(), [bytes(row.tolist()) for row in found["digests"]], unreadable
+    found = cached_tensors(cache, f"corpus-{key}", lambda: _embed_files(config, files, clap, reporter))
+    kept = [files[index] for index in found["kept"].tolist()]
+    digests = [bytes(row.tolist()) for row in found["digests"]]
+    return _Corpus(kept, found["rows"].numpy(), digests, len(files) - len(kept))
+
+
+def _embed_files(config: RunConfig, files: Sequence[Path], clap: Clap, reporter: Reporter) -> dict[str, torch.Tensor]:
+    """Embeddings and digests of the files that can be read, and which those are."""
+    rows, digests, kept = [], [], []
+    with reporter.task("retrieve: corpus", len(files)) as advance:
+        for part in chunks(range(len(files)), _CHUNK):
+            heard = []
+            for index in part:
+                with suppress(DataError):
+                    # The digest of the whole file at its own rate, as the data's clips have it.
+                    digest = audio.measure(files[index], 0.0).sha256
+                    heard.append(audio.load_start(files[index], config.data.max_duration_s, clap.sample_rate_hz))
+                    digests.append(list(bytes.fromhex(digest)))
+                    kept.append(index)
+            rows.append(clap.embed_audio(heard))
+            advance(len(part))
+    return {
+        "rows": torch.from_numpy(np.concatenate(rows)),
+        "digests": torch.tensor(digests, dtype=torch.uint8).reshape(-1, 32),
+        "kept": torch.tensor(kept, dtype=torch.int64),
+    }
