@@ -14,13 +14,13 @@ import torch
 from typer.testing import CliRunner
 
 from synthio.api import generate_clip
-from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.backends.text_to_audio import bucket_duration_s, load_text_to_audio
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import BackendError, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, bucket_duration_s
+from synthio.records import Candidate, Clip, Prompt
 from synthio.stages.generate import generate_candidates
 from synthio.store import StageFolder
 

@@ -25,10 +25,10 @@ from synthio.config import DataConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import BackendError
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
-from synthio.records import Caption, Clip, Components, Prompt, label_template, readable
+from synthio.records import Caption, Clip, Components, Prompt
 from synthio.stages.imagine import MixAnswer, extract_components, imagine_prompts, reflect_prompts
 from synthio.store import StageFolder
-from synthio.wording import AnswerError, check_caption, clean, mentions, phrases
+from synthio.wording import AnswerError, check_caption, clean, label_template, mentions, phrases, readable
 
 HOSTILE = ['say "hi"', "air_conditioner", "Flöte 笛", "{braces} $label ${x}", "two\nlines", "<end_of_turn> [INST]"]
 Asked = dict[str, Any]

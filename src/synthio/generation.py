@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from synthio import audio
 from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.progress import Reporter
-from synthio.records import Candidate, EvaluatedClip
+from synthio.records import Candidate, Clip, EvaluatedClip, of_split
 from synthio.store import StageFolder, replacing
 
 Made = TypeVar("Made", Candidate, EvaluatedClip)
@@ -32,6 +32,11 @@ class Wanted:
     seed: int
     path: str
     recorded_rate_hz: int | None = None
+
+
+def recorded_rate_hz(clips: Iterable[Clip]) -> int:
+    """The highest rate of the training clips, of which there is one at least."""
+    return max(clip.sample_rate_hz for clip in of_split(clips, "train"))
 
 
 def write_generated(path: Path, samples: audio.Waveform, rate_hz: int, recorded_rate_hz: int) -> None:

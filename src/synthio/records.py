@@ -222,19 +222,9 @@ class GateOption(BaseModel):
     ``train.metric`` is balanced."""
 
 
-def readable(label: str) -> str:
-    """A label as a person would say it: underscores and hyphens become spaces (arXiv 2410.02056)."""
-    return " ".join(label.replace("_", " ").replace("-", " ").split())
-
-
 def of_split(clips: Iterable[Clip], split: Split) -> list[Clip]:
     """The clips of one split, in order."""
     return [clip for clip in clips if clip.split == split]
-
-
-def recorded_rate_hz(clips: Iterable[Clip]) -> int:
-    """The highest rate of the training clips, of which there is one at least."""
-    return max(clip.sample_rate_hz for clip in of_split(clips, "train"))
 
 
 def have_several_labels(clips: Iterable[Clip]) -> bool:
@@ -246,13 +236,3 @@ def is_multi_label(label_separator: str | None, clips: Iterable[Clip]) -> bool:
     """Whether a classifier may say several labels of a clip: where the recipe splits label cells, or a training clip
     has several."""
     return label_separator is not None or have_several_labels(clips)
-
-
-def label_template(labels: tuple[str, ...]) -> str:
-    """The prompt template `Sound of a {label}`; several labels are joined by `and`."""
-    return f"Sound of a {' and '.join(readable(label) for label in labels)}"
-
-
-def bucket_duration_s(duration_s: float) -> float:
-    """The next half second: a pipeline call has one duration, so clips are batched by this and cut after."""
-    return max(1, -(-round(duration_s * 1000) // 500)) * 0.5

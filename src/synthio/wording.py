@@ -1,12 +1,11 @@
-"""Pure functions on captions: cleaning, whether a label is named, and the checks that a caption must pass."""
+"""Pure functions on labels and captions: how a label is said, cleaning, whether a label is named, and the checks that a
+caption must pass."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-
-from synthio.records import readable
 
 #: Letters and digits of scripts that put spaces between words; there "bass" must not be found inside "bassoon".
 _WORD = "0-9A-Za-z\u00c0-\u052f"
@@ -21,6 +20,11 @@ _PLAIN = str.maketrans({**dict.fromkeys("\u2018\u2019", "'"), **dict.fromkeys("\
 
 class AnswerError(ValueError):
     """An answer of a language model that does not do; the message tells the model what to change."""
+
+
+def readable(label: str) -> str:
+    """A label as a person would say it: underscores and hyphens become spaces (arXiv 2410.02056)."""
+    return " ".join(label.replace("_", " ").replace("-", " ").split())
 
 
 def clean(text: str) -> str:
@@ -42,6 +46,11 @@ def article(noun: str) -> str:
 def joined(labels: Sequence[str]) -> str:
     """Labels as a person would say them, joined by ``and``."""
     return " and ".join(readable(label) for label in labels)
+
+
+def label_template(labels: Sequence[str]) -> str:
+    """The prompt template `Sound of a {label}` (arXiv 2410.02056)."""
+    return f"Sound of a {joined(labels)}"
 
 
 def mentions(label: str, text: str) -> bool:

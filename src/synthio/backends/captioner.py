@@ -10,8 +10,7 @@ from synthio.audio import Waveform
 from synthio.backends.llm import without_thoughts
 from synthio.backends.questions import quote, template
 from synthio.calls import Answer, Count, forget
-from synthio.records import label_template
-from synthio.wording import clean, joined, key, mentions
+from synthio.wording import clean, joined, key, label_template, mentions
 
 _SHOWN_CHARACTERS = 100
 #: How a model begins that will not, or cannot, describe a clip.

@@ -11,8 +11,7 @@ from synthio.audio import Waveform
 from synthio.backends.clap import Clap
 from synthio.backends.questions import lines
 from synthio.calls import Answer, Count, forget
-from synthio.records import label_template
-from synthio.wording import article, joined, mentions
+from synthio.wording import article, joined, label_template, mentions
 
 
 class ClapTagger:

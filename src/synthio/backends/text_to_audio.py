@@ -28,7 +28,6 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
-from synthio.records import bucket_duration_s
 from synthio.store import saving_model
 
 #: Latent frames of a window after a clip's last that are decoded with it (Stable Audio Open's decoder hears 10 to each
@@ -64,6 +63,11 @@ def generate_each(
     # Which one it was shows only alone.
     rows = zip(prompts, seeds, strict=True)
     return [clip for prompt, seed in rows for clip in generate_each(generator, [prompt], duration_s, [seed])]
+
+
+def bucket_duration_s(duration_s: float) -> float:
+    """The next half second: a pipeline call has one duration, so clips are batched by this and cut after."""
+    return max(1, -(-round(duration_s * 1000) // 500)) * 0.5
 
 
 def asked_duration_s(generator: TextToAudio, duration_s: float) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from synthio.formats import some
-from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, of_split, readable
+from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, of_split
 from synthio.verdict import MOSTLY_ONE_CLASS
+from synthio.wording import readable
 
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
 RARE_CLIPS, SHORT_S = 5, 0.1

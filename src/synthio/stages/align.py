@@ -20,12 +20,13 @@ from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_dura
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.errors import BackendError
-from synthio.generation import write_generated
+from synthio.generation import recorded_rate_hz, write_generated
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
-from synthio.records import Clip, Measurement, PreferencePair, label_template, of_split, recorded_rate_hz
+from synthio.records import Clip, Measurement, PreferencePair, of_split
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
 from synthio.store import StageFolder, write_text
+from synthio.wording import label_template
 
 #: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
 _DRAWS = 4

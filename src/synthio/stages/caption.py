@@ -12,8 +12,9 @@ from synthio.calls import Answer, Count, chunks, counter, spent
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.records import Caption, Clip, label_template, of_split
+from synthio.records import Caption, Clip, of_split
 from synthio.store import StageFolder
+from synthio.wording import label_template
 
 
 def caption_clips(

@@ -34,8 +34,9 @@ from synthio.config import RunConfig
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, label_template, of_split
+from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, of_split
 from synthio.store import StageFolder
+from synthio.wording import label_template
 
 
 class _Result(BaseModel):

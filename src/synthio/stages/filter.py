@@ -22,8 +22,9 @@ from synthio.config import FilterConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, Verdict, label_template, of_split
+from synthio.records import Candidate, Clip, Prompt, Verdict, of_split
 from synthio.store import StageFolder
+from synthio.wording import label_template
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from synthio.backends.text_to_audio import TextToAudio
 from synthio.config import RunConfig
 from synthio.errors import BackendError
-from synthio.generation import Wanted, generate_wanted
+from synthio.generation import Wanted, generate_wanted, recorded_rate_hz
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, recorded_rate_hz
+from synthio.records import Candidate, Clip, Prompt
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
 

@@ -31,20 +31,10 @@ from synthio.calls import chunks, counter, spent
 from synthio.config import RunConfig
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
-from synthio.records import (
-    Caption,
-    Clip,
-    Components,
-    Prompt,
-    Record,
-    have_several_labels,
-    label_template,
-    of_split,
-    readable,
-)
+from synthio.records import Caption, Clip, Components, Prompt, Record, have_several_labels, of_split
 from synthio.seeds import derive_seed, numpy_generator
 from synthio.store import StageFolder
-from synthio.wording import article, check_caption, clean, joined, key, phrases
+from synthio.wording import article, check_caption, clean, joined, key, label_template, phrases, readable
 
 #: Tokens of an extraction's answer: two short lists.
 _EXTRACT_TOKENS = 64

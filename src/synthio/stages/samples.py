@@ -10,9 +10,10 @@ from synthio.config import RunConfig
 from synthio.errors import BackendError
 from synthio.generation import Wanted, generate_wanted
 from synthio.progress import Reporter
-from synthio.records import Clip, EvaluatedClip, GeneratorState, label_template
+from synthio.records import Clip, EvaluatedClip, GeneratorState
 from synthio.seeds import derive_seed
 from synthio.store import StageFolder
+from synthio.wording import label_template
 
 
 def plan_samples(config: RunConfig, training: Sequence[Clip], state: GeneratorState) -> list[EvaluatedClip]:
