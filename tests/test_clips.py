@@ -22,6 +22,7 @@ from pydantic_core import to_json
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.datasets import read_rows
+from synthio.datasets.keys import data_fingerprint, row_content
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
@@ -31,8 +32,6 @@ from synthio.stages.clips import (
     check_data,
     clip_id,
     collect_clips,
-    data_fingerprint,
-    row_content,
     tell_warnings,
 )
 from synthio.store import StageFolder

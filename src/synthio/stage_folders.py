@@ -24,6 +24,7 @@ from synthio.config import (
     Arm,
     RunConfig,
 )
+from synthio.datasets.keys import data_fingerprint, drawn_fingerprint, row_content
 from synthio.recipes import Section
 from synthio.records import Clip, GeneratorState, have_several_labels, of_split
 from synthio.store import StageFolder, fingerprint
@@ -69,8 +70,6 @@ class StageFolders:
     @cached_property
     def clips(self) -> StageFolder:
         """The real clips."""
-        from synthio.stages.clips import data_fingerprint
-
         return self._folder("clips", fingerprint([CLIPS_VERSION, data_fingerprint(self._config)]))
 
     @cached_property
@@ -125,7 +124,6 @@ class StageFolders:
     @cached_property
     def retrieve(self) -> StageFolder:
         """The retrieved clips of the corpus."""
-        from synthio.stages.clips import drawn_fingerprint, row_content
         from synthio.stages.retrieve import corpus_digest, corpus_root
 
         corpus = [corpus_digest(self._config), str(corpus_root(self._config))]

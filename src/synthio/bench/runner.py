@@ -35,6 +35,7 @@ from synthio.config import (
     TrainConfig,
 )
 from synthio.datasets import read_rows
+from synthio.datasets.keys import RowContent, drawn_fingerprint, row_content
 from synthio.datasets.official import OFFICIAL
 from synthio.datasets.rows import NO_FILE
 from synthio.errors import ConfigError, DataError, SynthioError
@@ -42,7 +43,6 @@ from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.recipes import Section
 from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS, without_other_kinds
-from synthio.stages.clips import RowContent, drawn_fingerprint, row_content
 from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import fingerprint, write_text
 from synthio.verdict import Comparison

@@ -13,31 +13,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from synthio import audio
 from synthio.backends import pocket
-from synthio.config import SPLIT_VERSION, DataConfig, RunConfig, SampleConfig
-from synthio.datasets import Row, checks, read_rows, reader_name
+from synthio.config import DataConfig, RunConfig, SampleConfig
+from synthio.datasets import Row, checks, reader_name
+from synthio.datasets.advice import recipe_warnings
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
 from synthio.datasets.checks import LEAST_RATE_HZ
-from synthio.datasets.folder import unread_metadata, unread_subfolders
-from synthio.datasets.rows import changed_ns, clean, data_path, file_stat
+from synthio.datasets.keys import read_run
+from synthio.datasets.rows import clean
 from synthio.datasets.sampling import sample, unfilled
 from synthio.datasets.splits import Item, assign_splits, draw_splits
-from synthio.datasets.table import ELSEWHERE, unread_columns
+from synthio.datasets.table import ELSEWHERE
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split, is_multi_label, of_split
-from synthio.store import StageFolder, fingerprint, write_text
+from synthio.store import StageFolder, write_text
 
-RowContent = list[tuple[object, ...]]
-"""Per row, all that says whether it is still the same; the last of it is of its file, as `file_stat`."""
 _SILENT = Reporter()
-_POCKET_RATE_HZ = 16_000
 _SAME_AUDIO = "holds the same audio"
 
 
@@ -101,7 +99,7 @@ def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder,
 def all_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder) -> list[str]:
     """Of the clips that `collect_clips` wrote to ``folder``, and of this recipe with them."""
     # Earlier versions kept some of the recipe's own.
-    return list(dict.fromkeys([*folder.summary()["warnings"], *_recipe_warnings(config, clips)]))
+    return list(dict.fromkeys([*folder.summary()["warnings"], *recipe_warnings(config, clips)]))
 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
@@ -120,7 +118,7 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
         duration_max_s=max(durations, default=0.0),
         sample_rates_hz=dict(sorted(Counter(opened.sample_rate_hz for opened in found.opened).items())),
         rejected=tuple(found.rejected),
-        warnings=(*found.warnings, *_recipe_warnings(config, found.clips)),
+        warnings=(*found.warnings, *recipe_warnings(config, found.clips)),
         problems=(*found.problems, *_length_problems(config, found.clips)),
     )
 
@@ -141,47 +139,6 @@ def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         f"set data.max_duration_s={pocket.LONGEST_S:g}, so that every clip is heard no further, or t2a.model to "
         "another (recipes/full-size.yaml)"
     ]
-
-
-def data_fingerprint(config: RunConfig) -> str:
-    """The stage key: what the reader returns and every file's size and times of change; no audio is opened.
-
-    Raises: `DataError` when the folder or the table cannot be read.
-    """
-    # Two clips of one size and time that change places show in the second time alone. It changes for less, too: that
-    # costs a reading of the clips, and would cost a bench its cells.
-    return drawn_fingerprint(config, [(*_content(row), changed_ns(row.path)) for row in _read(config)])
-
-
-def row_content(config: RunConfig) -> RowContent:
-    """What the reader returns, and of the files: the same for every seed and `data.sample`. Raises: as
-    `data_fingerprint`."""
-    return [_content(row) for row in _read(config)]
-
-
-def _content(row: Row) -> tuple[object, ...]:
-    return row.name, clean(str(row.path)), row.labels, row.split, row.group, row.rejected, file_stat(row.path)
-
-
-def drawn_fingerprint(config: RunConfig, rows: RowContent) -> str:
-    """`data_fingerprint` of a draw. ``rows``: as `row_content`."""
-    settings = {name: value for name, value in config.data.key_content().items() if name != "domain"}
-    version = [SPLIT_VERSION] if config.data.split_method == "stratified" else []
-    return fingerprint(["clips", config.seed, settings, rows, *version])
-
-
-def _read(config: RunConfig) -> list[Row]:
-    """The rows. Raises: `DataError` as `read_rows`, and for a run folder among the class folders."""
-    root, run = data_path(config.data.path), data_path(str(config.run_folder))
-    # Either may lie behind a link.
-    real_root, real_run = root.resolve(), run.resolve()
-    inside = reader_name(config.data) == "folder" and real_run.is_relative_to(real_root)
-    if inside and not any(part.startswith(".") for part in real_run.relative_to(real_root).parts):
-        raise DataError(
-            f"run_folder {config.run_folder} lies in data.path {config.data.path}, where every file counts as data; "
-            f"set run_folder outside, such as {root.parent / 'runs' / run.name}, or put the clips in a sub-folder"
-        )
-    return read_rows(config.data)
 
 
 def clip_id(name: str) -> str:
@@ -220,7 +177,7 @@ class _Found:
 
 def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     """Raises: `DataError` only when the folder or the table cannot be read, or holds less than `data.sample` asks."""
-    rows = _read(config)
+    rows = read_run(config)
     if reader_name(config.data) == "table" and (problems := annotation_problems(config.data)):
         return _Found(problems=problems)
     if config.data.sample == SampleConfig():
@@ -269,69 +226,6 @@ def _with_advice(clip: RejectedClip) -> RejectedClip:
 def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
     train = 1 - data.valid_fraction - data.test_fraction
     return checks.split_problems(clips, {"train": train, "valid": data.valid_fraction, "test": data.test_fraction})
-
-
-def _grouping_warnings(data: DataConfig, clips: Sequence[Clip]) -> list[str]:
-    """Where no clip has a group: what nobody reads, though it may say which clips belong together."""
-    reader = reader_name(data)
-    if not clips or any(clip.group for clip in clips) or reader not in ("table", "folder"):
-        return []
-    if reader == "table":
-        found = _column_warnings(unread_columns(data, data_path(data.path), data.path_column))
-    else:
-        found = [*_column_warnings(unread_metadata(data)), *_subfolder_warnings(data)]
-    return found or checks.file_name_warnings(clips)
-
-
-def _column_warnings(unread: Sequence[str]) -> list[str]:
-    if not unread:
-        return []
-    return [
-        f"no clip has a group, and these columns are not read: {some(map(repr, unread))}; if one says which "
-        "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores flatter"
-    ]
-
-
-def _subfolder_warnings(data: DataConfig) -> list[str]:
-    homes = unread_subfolders(data)
-    if not homes:
-        return []
-    shared = [repr(name) for name, own in homes.items() if len(own) > 1]
-    named = some(shared or map(repr, homes))
-    groups = "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores flatter"
-    if shared:
-        return [f"class folders hold folders of the same names ({named}); {groups}; if they are the classes, =classes"]
-    return [f"class folders hold folders ({named}), whose names are not read; {groups}"]
-
-
-def _recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    """What the models would not hear, or not be told, and what of the data nobody reads. Not kept with the clips, which
-    are the same in another recipe, and with another column."""
-    warnings = _grouping_warnings(config.data, clips)
-    if config.data.path == "demo" and Path("demo").is_dir():
-        warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
-    above = sum(clip.sample_rate_hz > _POCKET_RATE_HZ for clip in clips)
-    if above and config.t2a.model == "pocket":
-        warnings.append(
-            f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
-            "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
-        )
-    training = of_split(clips, "train")
-    if config.train.adds_synthetic and training:
-        warnings += checks.narrow_band_warnings([clip.sample_rate_hz for clip in training])
-    tested = of_split(clips, "test")
-    if config.train.metric == "balanced accuracy":
-        by_class = checks.by_class(tested)
-        warnings += [*checks.test_size_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
-    else:
-        warnings += checks.test_size_warnings([tested])
-    if config.train.asks_gate:
-        warnings += checks.gate_warnings(training)
-    if config.train.metric == "accuracy" and not is_multi_label(config.data.label_separator, clips):
-        warnings += checks.imbalance_warnings(clips)
-    if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
-        warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
-    return warnings
 
 
 def _open_drawn(
