@@ -69,15 +69,15 @@ def run_draw(
     pipeline = Pipeline(config, Reporter())
     arm = config.train.arms[-1]
     training = [clip for clip in pipeline.clips() if clip.split == "train"]
-    pools = {"synthio": synthetic_clips(pipeline.rounds())} if arm == "synthio" else {}
+    added_clips = {"synthio": synthetic_clips(pipeline.rounds())} if arm == "synthio" else {}
     exams = left_over(config, training, cell.dataset, out.with_suffix(".draws") / f"{cell.dataset}-{cell.seed}")
     exam = [clip.model_copy(update={"split": "test"}) for clips in exams.values() for clip in clips]
-    material = prepare(config, [*training, *exam], pools, Reporter(), config.train.arms)
-    material = replace(material, shares={arm: added_share(config, material, arm)})
-    targets, device = material.examples["test"].targets.numpy(), resolve_device(config.train.device)
+    data = prepare(config, [*training, *exam], added_clips, Reporter(), config.train.arms)
+    data = replace(data, shares={arm: added_share(config, data, arm)})
+    targets, device = data.examples["test"].targets.numpy(), resolve_device(config.train.device)
     for seed in todo:
-        model, _ = fit_in_memory(config, material, arm, seed, lambda _: None, Reporter())
-        scores = predict(model, material.examples["test"].inputs, config.train.batch_size, device)
+        model, _ = fit_in_memory(config, data, arm, seed, lambda _: None, Reporter())
+        scores = predict(model, data.examples["test"].inputs, config.train.batch_size, device)
         row: dict[str, Any] = {"dataset": cell.dataset, "draw": cell.seed, "arm": cell.arm, "training": seed}
         start = 0
         for name, clips in exams.items():

@@ -21,7 +21,14 @@ from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import change, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, Samples, Split
-from synthio.stages.evaluate import Evaluation, GeneratorScores, _Scorer, balanced, check_clips, lesson
+from synthio.stages.evaluate import (
+    Evaluation,
+    GeneratorScores,
+    _Scorer,
+    balanced,
+    check_clips,
+    classification_accuracy_score,
+)
 from synthio.stages.samples import generate_samples, plan_samples
 from synthio.store import StageFolder, StoreError
 
@@ -186,10 +193,10 @@ def test_a_lesson_is_as_good_as_its_clips(tmp_path: Path) -> None:
     """Clips under their own labels teach the classes, clips under each other's the opposite."""
     clips = make_clips(tmp_path / "real", {"train": 4, "valid": 1, "test": 4})
     config = make_config(tiny_ast.build(tmp_path / "ast"), tmp_path, steps=30)
-    exam = [clip for clip in clips if clip.split == "test"]
+    held_out = [clip for clip in clips if clip.split == "test"]
     training = [clip for clip in clips if clip.split == "train"]
     # One class with half the clips weighs as much as the other.
     uneven = [clip for clip in training if clip.labels == ("low",)][:2] + [c for c in training if c.labels != ("low",)]
     swapped = [clip.model_copy(update={"labels": ("high" if clip.labels == ("low",) else "low",)}) for clip in uneven]
-    assert lesson(config, uneven, exam, Reporter()) == 1.0
-    assert lesson(config, swapped, exam, Reporter()) == 0.0
+    assert classification_accuracy_score(config, uneven, held_out, Reporter()) == 1.0
+    assert classification_accuracy_score(config, swapped, held_out, Reporter()) == 0.0

@@ -148,7 +148,7 @@ class Project:
     def run(
         self, key: str = "key", reporter: Reporter | None = None, shares: dict[Arm, float] | None = None
     ) -> list[Prediction]:
-        pools, train = {"synthio": self.synthetic}, self.config.train
+        added_clips, train = {"synthio": self.synthetic}, self.config.train
         units = {(arm, seed): self.unit(arm, seed, key) for arm in train.arms for seed in range(train.seeds)}
         # Of other arms or seeds it is another folder, as in a run.
         folder = self.folder(key)
@@ -157,7 +157,7 @@ class Project:
             if not folder.done:
                 work(folder)
 
-        train_arms(self.config, self.clips, pools, shares or {}, units, folder, once, reporter or Listener())
+        train_arms(self.config, self.clips, added_clips, shares or {}, units, folder, once, reporter or Listener())
         return folder.manifest(Prediction)
 
     def comparison(self, key: str = "key") -> Comparison:
@@ -412,9 +412,9 @@ def test_a_classifier_hears_later_what_the_recipe_let_it_hear(ast: Path, tmp_pat
 
 
 def test_results_do_not_depend_on_how_many_clips_are_predicted_at_once(project: Project) -> None:
-    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
-    _, whole = fit_arm(project.config, material, "synthio", 0, 8, lambda count: None)
-    _, parts = fit_arm(project.config, material, "synthio", 0, 2, lambda count: None)
+    data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    _, whole = fit_arm(project.config, data, "synthio", 0, 8, lambda count: None)
+    _, parts = fit_arm(project.config, data, "synthio", 0, 2, lambda count: None)
     assert whole.best.valid_score == parts.best.valid_score
     assert whole.best.valid_loss == pytest.approx(parts.best.valid_loss, abs=1e-3)
 
@@ -517,12 +517,12 @@ def test_batches(real: list[str], added: list[str], share: float, seed: int) -> 
 
 
 def test_by_default_every_clip_is_drawn_equally_often(project: Project) -> None:
-    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     n = project.config.imagine.captions_per_clip
-    assert added_share(project.config, material, "synthio") == n / (n + 1)
+    assert added_share(project.config, data, "synthio") == n / (n + 1)
     train = project.config.train.model_copy(update={"synthetic_share": 0.4})
-    assert added_share(project.config.model_copy(update={"train": train}), material, "synthio") == 0.4
-    gated = dataclasses.replace(material, shares={"synthio": 0.1})
+    assert added_share(project.config.model_copy(update={"train": train}), data, "synthio") == 0.4
+    gated = dataclasses.replace(data, shares={"synthio": 0.1})
     assert added_share(project.config, gated, "synthio") == 0.1
 
 
@@ -746,24 +746,24 @@ def test_the_tail(counts: dict[str, int], fraction: float, tail: set[str]) -> No
 def test_classical_arms_add_the_augmentation_factor_times_the_real_clips(project: Project) -> None:
     pytest.importorskip("audiomentations")
     arms = ("gold", "noise", "pitch_shift", "specaugment", "audiomentations")
-    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener(), arms)
-    real, rounds = material.real.examples, project.config.imagine.captions_per_clip
-    assert len(material.added["gold"].keys) == 0
+    data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener(), arms)
+    real, rounds = data.real.examples, project.config.imagine.captions_per_clip
+    assert len(data.added["gold"].keys) == 0
     for arm in arms[1:]:
-        added = material.added[arm].examples
+        added = data.added[arm].examples
         assert len(added.inputs) == rounds * len(real.inputs)
         assert torch.equal(added.targets, real.targets.repeat(rounds))
-        assert material.added[arm].keys == material.real.keys * rounds
+        assert data.added[arm].keys == data.real.keys * rounds
         assert not torch.allclose(features(added), features(real).repeat(rounds, 1, 1))
     again = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener(), arms)
     for arm in arms[1:]:
-        assert torch.equal(features(again.added[arm].examples), features(material.added[arm].examples))
+        assert torch.equal(features(again.added[arm].examples), features(data.added[arm].examples))
 
 
 def test_every_copy_has_its_own_generator_and_the_copies_come_round_by_round(project: Project) -> None:
     """Second implementation: copy by copy, each decoded anew."""
     config, arms = project.config, ("noise", "specaugment")
-    material = prepare(config, project.clips, {}, Listener(), arms)
+    data = prepare(config, project.clips, {}, Listener(), arms)
     clips = [clip for clip in project.clips if clip.split == "train"]
     for arm in arms:
         expected = []
@@ -773,11 +773,11 @@ def test_every_copy_has_its_own_generator_and_the_copies_come_round_by_round(pro
                 samples = load_start(Path(clip.path), config.data.max_duration_s, RATE_HZ)
                 if arm == "noise":
                     noisy = AUGMENTATIONS[arm](samples, RATE_HZ, generator)
-                    expected.append(material.frontend.inputs(noisy)["input_values"].numpy())
+                    expected.append(data.frontend.inputs(noisy)["input_values"].numpy())
                 else:
-                    own = material.frontend.inputs(samples)["input_values"][None, None]
+                    own = data.frontend.inputs(samples)["input_values"][None, None]
                     expected.append(mask_features(own, MASKED_SHARE, generator)[0, 0].numpy())
-        np.testing.assert_array_equal(features(material.added[arm].examples), np.stack(expected))
+        np.testing.assert_array_equal(features(data.added[arm].examples), np.stack(expected))
 
 
 def test_a_model_that_is_told_of_its_padding_is_heard_through_as_it_was_tested(tmp_path: Path) -> None:
@@ -798,8 +798,8 @@ def test_a_model_that_is_told_of_its_padding_is_heard_through_as_it_was_tested(t
 def test_trainings_share_the_features_of_a_clip(project: Project) -> None:
     """Every training and every fold of the gate had a copy of them all: gigabytes of thousands of clips."""
     twice = [*project.clips, *(clip.model_copy(update={"id": f"again/{clip.id}"}) for clip in project.clips)]
-    material = prepare(project.config, twice, {"synthio": project.synthetic}, Listener())
-    real, added = material.real, material.added["synthio"]
+    data = prepare(project.config, twice, {"synthio": project.synthetic}, Listener())
+    real, added = data.real, data.added["synthio"]
     half = len(real.keys) // 2
     assert all(a is b for a, b in zip(real.examples.inputs[:half], real.examples.inputs[half:], strict=True))
     fold = real.subset([number % 3 > 0 for number in range(len(real.keys))])
@@ -836,25 +836,25 @@ def test_a_clips_length_is_known_without_decoding_it(
 
 def test_when_memory_runs_out_the_same_batches_come_in_smaller_passes(project: Project) -> None:
     """On a CPU, PyTorch has no error of its own for that: the run ended."""
-    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     listener, full = Listener(), [True]
 
     def advance(count: int) -> None:
         if full.pop() if full else False:
             torch.empty(2**50)
 
-    _, whole = fit_arm(project.config, material, "gold", 0, 8, lambda count: None)
-    _, parts = fit_in_memory(project.config, material, "gold", 0, advance, listener)
+    _, whole = fit_arm(project.config, data, "gold", 0, 8, lambda count: None)
+    _, parts = fit_in_memory(project.config, data, "gold", 0, advance, listener)
     assert listener.warnings == ["out of memory: starting again with 4 clips per forward pass, same batches"]
     assert parts.best.valid_loss == pytest.approx(whole.best.valid_loss, abs=1e-3)
     with pytest.raises(BackendError, match="out of memory with one clip at a time"):
-        fit_in_memory(project.config, material, "gold", 0, lambda count: torch.empty(2**50), listener)
+        fit_in_memory(project.config, data, "gold", 0, lambda count: torch.empty(2**50), listener)
 
 
 def test_another_error_of_a_training_is_not_taken_for_memory(project: Project) -> None:
-    material = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
+    data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     with pytest.raises(RuntimeError, match="must match"):
-        fit_in_memory(project.config, material, "gold", 0, lambda count: torch.zeros(2) + torch.zeros(3), Listener())
+        fit_in_memory(project.config, data, "gold", 0, lambda count: torch.zeros(2) + torch.zeros(3), Listener())
 
 
 def test_who_always_says_the_most_frequent_label_is_scored_too(project: Project) -> None:

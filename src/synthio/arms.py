@@ -61,7 +61,7 @@ class AddedClip:
     """The real training clip that it was made or found for."""
 
 
-Pools = Mapping[Arm, Sequence[AddedClip]]
+AddedClips = Mapping[Arm, Sequence[AddedClip]]
 """The files of `ARMS_WITH_FILES`; none of an arm that the gate made gold."""
 
 
@@ -145,21 +145,21 @@ def problem_type(config: RunConfig, clips: Sequence[Clip]) -> ProblemType:
 
 
 @dataclass(frozen=True)
-class Part:
+class ArmExamples:
     """Clips to train on, and what each may stand in for."""
 
     examples: Examples
     keys: tuple[str, ...]
     """Of each clip: its label; with several labels per clip, the id of the real clip that it is or was made for."""
 
-    def subset(self, kept: Sequence[bool]) -> Part:
+    def subset(self, kept: Sequence[bool]) -> ArmExamples:
         """Those that are ``kept``, in order."""
         indices = np.flatnonzero(kept)
-        return Part(self.examples.subset(indices), tuple(self.keys[index] for index in indices))
+        return ArmExamples(self.examples.subset(indices), tuple(self.keys[index] for index in indices))
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Everything that the trainings share."""
 
     source: Source
@@ -167,19 +167,19 @@ class Material:
     problem_type: ProblemType
     classes: tuple[str, ...]
     clips: Mapping[Split, Sequence[Clip]]
-    real: Part
+    real: ArmExamples
     """The real training clips."""
     examples: Mapping[Split, Examples]
     """Of validation and test."""
-    added: Mapping[Arm, Part]
+    added: Mapping[Arm, ArmExamples]
     """What each arm adds to the real training clips."""
     shares: Mapping[Arm, float]
     """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
 
 
 def prepare(
-    config: RunConfig, clips: Sequence[Clip], pools: Pools, reporter: Reporter, arms: Iterable[Arm] = ()
-) -> Material:
+    config: RunConfig, clips: Sequence[Clip], added_clips: AddedClips, reporter: Reporter, arms: Iterable[Arm] = ()
+) -> TrainingData:
     """Fit the feature extractor to the training split and compute every clip's features, once, with those of the
     augmented copies that ``arms`` add.
 
@@ -189,14 +189,14 @@ def prepare(
     splits: dict[Split, list[Clip]] = {split: of_split(clips, split) for split in SPLITS}
     classes, problem = classes_of(clips), problem_type(config, clips)
     # One of another class would train as if it had none.
-    assert {label for pool in pools.values() for clip in pool for label in clip.labels} <= set(classes)
-    _warn_of_empty(pools, reporter)
+    assert {label for of_arm in added_clips.values() for clip in of_arm for label in clip.labels} <= set(classes)
+    _warn_of_empty(added_clips, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
     frontend = fit_frontend(source, [samples_of(clip, rate_hz, limit_s) for clip in splits["train"]])
     # Who hears through it later cuts as the clips were cut here.
     limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
     frontend = replace(frontend, max_samples=limit)
-    total = len(clips) + sum(len(pool) for pool in pools.values())
+    total = len(clips) + sum(len(of_arm) for of_arm in added_clips.values())
     for warning in unheard_warnings(clips, frontend.max_samples / rate_hz):
         reporter.warn(warning)
     # A set in which classes weigh the same has clips several times.
@@ -210,16 +210,16 @@ def prepare(
                 advance(1)
             return Examples(inputs, _targets([item.labels for item in items], classes, problem))
 
-        real = Part(examples(splits["train"]), _keys(splits["train"], problem))
+        real = ArmExamples(examples(splits["train"]), _keys(splits["train"], problem))
         held_out = {split: examples(splits[split]) for split in HELD_OUT_SPLITS}
-        added: dict[Arm, Part] = {"gold": Part(Examples([], real.examples.targets[:0]), ())}
+        added: dict[Arm, ArmExamples] = {"gold": ArmExamples(Examples([], real.examples.targets[:0]), ())}
         for arm in ARMS_WITH_FILES:
             load = load_generated_start if arm == "synthio" else load_start
-            added[arm] = Part(examples(pools.get(arm, ()), load), _keys(pools.get(arm, ()), problem))
+            added[arm] = ArmExamples(examples(added_clips.get(arm, ()), load), _keys(added_clips.get(arm, ()), problem))
     for arm in arms:
         if arm not in added:
             added[arm] = _augmented(config, arm, splits["train"], real, frontend, reporter)
-    return Material(source, frontend, problem, classes, splits, real, held_out, added, {})
+    return TrainingData(source, frontend, problem, classes, splits, real, held_out, added, {})
 
 
 def _keys(items: Sequence[Clip] | Sequence[AddedClip], problem: ProblemType) -> tuple[str, ...]:
@@ -229,8 +229,8 @@ def _keys(items: Sequence[Clip] | Sequence[AddedClip], problem: ProblemType) -> 
 
 
 def _augmented(
-    config: RunConfig, arm: Arm, clips: Sequence[Clip], real: Part, frontend: Frontend, reporter: Reporter
-) -> Part:
+    config: RunConfig, arm: Arm, clips: Sequence[Clip], real: ArmExamples, frontend: Frontend, reporter: Reporter
+) -> ArmExamples:
     """``imagine.captions_per_clip`` rounds of augmented copies of every real training clip, each copy from its own
     generator."""
     rounds = config.imagine.captions_per_clip
@@ -243,7 +243,7 @@ def _augmented(
                 of_round.append(vary(numpy_generator(config.seed, "train", arm, clip.id, number)))
                 advance(1)
     targets = torch.cat([real.examples.targets] * rounds)
-    return Part(Examples([copy for of_round in copies for copy in of_round], targets), real.keys * rounds)
+    return ArmExamples(Examples([copy for of_round in copies for copy in of_round], targets), real.keys * rounds)
 
 
 def _variation(
@@ -281,9 +281,9 @@ def _targets(labels: Sequence[tuple[str, ...]], classes: tuple[str, ...], proble
     return torch.tensor(first, dtype=torch.long)
 
 
-def _warn_of_empty(pools: Pools, reporter: Reporter) -> None:
-    for arm, pool in pools.items():
-        if not pool:
+def _warn_of_empty(added_clips: AddedClips, reporter: Reporter) -> None:
+    for arm, of_arm in added_clips.items():
+        if not of_arm:
             kind = "synthetic" if arm == "synthio" else "retrieved"
             reporter.warn(f"there are no {kind} clips: the {arm} arm trains on the real clips alone, as gold does")
 
@@ -309,11 +309,11 @@ def draw_batches(
 ) -> npt.NDArray[np.int64]:
     """Which example each of the ``draws`` slots of a training takes; added ones count from ``len(real)`` on.
 
-    ``real`` and ``added`` are the clips' keys (see `Part`). Every slot first takes a real clip, from shuffled passes
-    over all of them; with probability ``added_share`` an added clip of the same key takes its place, from shuffled
-    passes over those. So every arm sees every class as often as gold does, whatever was filtered out, and a real clip
-    whose key has no added clips stays. With one seed, all arms take the same real clip in every slot that they fill
-    with a real one.
+    ``real`` and ``added`` are the clips' keys (see `ArmExamples`). Every slot first takes a real clip, from shuffled
+    passes over all of them; with probability ``added_share`` an added clip of the same key takes its place, from
+    shuffled passes over those. So every arm sees every class as often as gold does, whatever was filtered out, and a
+    real clip whose key has no added clips stays. With one seed, all arms take the same real clip in every slot that
+    they fill with a real one.
     """
     slots = shuffled_passes(len(real), draws, numpy_generator(run_seed, "train", seed, "real"))
     drawn = numpy_generator(run_seed, "train", seed, "share").random(draws) < added_share
@@ -330,7 +330,7 @@ def draw_batches(
 
 
 def fit_in_memory(
-    config: RunConfig, material: Material, arm: Arm, seed: int, advance: Advance, reporter: Reporter
+    config: RunConfig, data: TrainingData, arm: Arm, seed: int, advance: Advance, reporter: Reporter
 ) -> tuple[Any, Training]:
     """`fit_arm`; when memory runs out, again with smaller forward passes that add up to the same batches.
 
@@ -339,7 +339,7 @@ def fit_in_memory(
     micro_batch = config.train.batch_size
     while True:
         try:
-            return fit_arm(config, material, arm, seed, micro_batch, advance)
+            return fit_arm(config, data, arm, seed, micro_batch, advance)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -358,25 +358,25 @@ def smaller_divisor(batch_size: int, micro_batch: int) -> int:
 
 
 def fit_arm(
-    config: RunConfig, material: Material, arm: Arm, seed: int, micro_batch: int, advance: Advance
+    config: RunConfig, data: TrainingData, arm: Arm, seed: int, micro_batch: int, advance: Advance
 ) -> tuple[Any, Training]:
     """Fine-tune one classifier, ``micro_batch`` clips at once; returns it with its best validation weights.
 
     The new head and the order of the real clips depend on the seed and not on the arm.
     """
     started = time.monotonic()
-    real, added, valid = material.real, material.added[arm], material.examples["valid"]
+    real, added, valid = data.real, data.added[arm], data.examples["valid"]
     order = draw_batches(
         real.keys,
         added.keys,
-        added_share(config, material, arm),
+        added_share(config, data, arm),
         config.train.steps * config.train.batch_size,
         config.seed,
         seed,
     )
     # Trainer also seeds NumPy's old generator, which takes 32 bits.
     unit_seed = derive_seed(config.seed, "train", seed) % 2**32
-    model = load_classifier(material.source, material.frontend, material.classes, material.problem_type, unit_seed)
+    model = load_classifier(data.source, data.frontend, data.classes, data.problem_type, unit_seed)
     optimisation = _optimisation(config, micro_batch, unit_seed)
     # Joined without a copy: of thousands of clips it would be gigabytes.
     examples = real.examples + added.examples
@@ -388,17 +388,17 @@ def fit_arm(
         n_added=len(added.keys),
         steps=config.train.steps,
         seconds=time.monotonic() - started,
-        heard_s=material.frontend.max_samples / material.source.sample_rate_hz,
+        heard_s=data.frontend.max_samples / data.source.sample_rate_hz,
         best=best,
         curve=curve,
     )
     return model, training
 
 
-def added_share(config: RunConfig, material: Material, arm: Arm) -> float:
+def added_share(config: RunConfig, data: TrainingData, arm: Arm) -> float:
     """Expected share of added clips in a batch: the gate's, the recipe's, or ``N / (N + 1)``, as with N per real clip
     and every clip drawn equally often; it does not depend on how many the filter accepted."""
-    share = material.shares.get(arm, config.train.synthetic_share)
+    share = data.shares.get(arm, config.train.synthetic_share)
     n = config.imagine.captions_per_clip
     return n / (n + 1) if share is None else share
 

@@ -279,7 +279,7 @@ class Pipeline:
 
         clips, arms = self.clips(), self.config.train.arms
         rounds = self.rounds() if self.config.train.adds_synthetic else []
-        pools, shares = self._added_clips(rounds)
+        added_clips, shares = self._added_clips(rounds)
         filtered = {"synthio": [r.filtered for r in rounds]}
         units = {
             (arm, seed): self.folders.training(arm, seed, filtered.get(arm, ()), shares.get(arm))
@@ -288,28 +288,28 @@ class Pipeline:
         }
         self._used |= {unit.path.name for unit in units.values()}
         folder = self.folders.train(units.values())
-        train_arms(self.config, clips, pools, shares, units, folder, self._once_alone, self.reporter)
+        train_arms(self.config, clips, added_clips, shares, units, folder, self._once_alone, self.reporter)
         return folder
 
     def _added_clips(self, rounds: Sequence[Round]) -> tuple[dict[Arm, list[AddedClip]], dict[Arm, float]]:
         """Of the arms whose clips are files, and the share of a batch that the gate leaves them."""
         from synthio.arms import AddedClip
 
-        pools: dict[Arm, list[AddedClip]] = {}
+        added_clips: dict[Arm, list[AddedClip]] = {}
         shares: dict[Arm, float] = {}
         if rounds:
-            pools["synthio"] = synthetic_clips(rounds)
-            if self.config.train.asks_gate and pools["synthio"]:
+            added_clips["synthio"] = synthetic_clips(rounds)
+            if self.config.train.asks_gate and added_clips["synthio"]:
                 shares["synthio"] = self._gated_share
                 if not shares["synthio"]:
-                    del pools["synthio"]
+                    del added_clips["synthio"]
             elif self.config.train.asks_gate:
                 # It then says that there was nothing to decide.
                 self.gate()
         if "retrieval" in self.config.train.arms:
             found = self.retrieved()
-            pools["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
-        return pools, shares
+            added_clips["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
+        return added_clips, shares
 
     def _once_alone(self, folder: StageFolder, work: Callable[[StageFolder], None]) -> None:
         """A training, with all the memory that there is."""

@@ -167,8 +167,8 @@ class StageFolders:
         samples = [self.samples("base").key, self.samples("aligned").key]
         inputs = [samples, self.clap_identity, self._clips_identity]
         limits = [self._config.filter.copy_quantile, self._config.data.max_duration_s]
-        lesson = [TRAINING_VERSION, self._one_training, self._classifier_identity]
-        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, lesson, self._config.seed]
+        training = [TRAINING_VERSION, self._one_training, self._classifier_identity]
+        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, training, self._config.seed]
         return self._folder("evaluate", fingerprint(parts))
 
     @cached_property

@@ -85,10 +85,10 @@ def _parts(path: Path, window_s: float | None) -> int:
 
 def _counted(answers: Iterable[FilePrediction], found: list[Row], parts: int, advance: Advance) -> Iterator[Row]:
     """The answers as rows, each kept in ``found``. ``parts``: as many as are expected; headers may be wrong."""
-    from synthio.datasets.rows import clean
+    from synthio.datasets.rows import normalised_text
 
     for answer in answers:
-        found.append(vars(answer) | {"path": clean(str(answer.path))})
+        found.append(vars(answer) | {"path": normalised_text(str(answer.path))})
         yield found[-1]
         advance(min(1, parts))
         parts -= min(1, parts)

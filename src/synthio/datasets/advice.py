@@ -34,9 +34,9 @@ def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     tested = of_split(clips, "test")
     if config.train.metric == "balanced accuracy":
         by_class = checks.by_class(tested)
-        warnings += [*checks.test_size_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
+        warnings += [*checks.small_test_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
     else:
-        warnings += checks.test_size_warnings([tested])
+        warnings += checks.small_test_warnings([tested])
     if config.train.asks_gate:
         warnings += checks.gate_warnings(training)
     if config.train.metric == "accuracy" and not is_multi_label(config.data.label_separator, clips):

@@ -16,7 +16,7 @@ from pathlib import Path
 from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
-from synthio.datasets.rows import NO_LABEL, clean, data_path, group_of
+from synthio.datasets.rows import NO_LABEL, data_path, group_of, normalised_text
 from synthio.datasets.table import (
     EXTRA,
     MORE_CELLS,
@@ -404,7 +404,7 @@ def _raw(row: TableRow, column: str) -> str:
 
 
 def _cell(row: TableRow, column: str | None) -> str:
-    return "" if column is None else clean(_raw(row, column))
+    return "" if column is None else normalised_text(_raw(row, column))
 
 
 def _number(text: str) -> float:

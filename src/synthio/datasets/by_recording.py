@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile as sf
 
 from synthio.datasets.annotations import FOLDER, Annotation, ColumnNames
-from synthio.datasets.rows import clean
+from synthio.datasets.rows import normalised_text
 from synthio.formats import some
 
 #: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
@@ -74,7 +74,7 @@ def _with_group(annotations: Sequence[Annotation], folder: str) -> list[Annotati
 def own_groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
-    return {path: clean(path.relative_to(root).as_posix()) for path in recordings}
+    return {path: normalised_text(path.relative_to(root).as_posix()) for path in recordings}
 
 
 def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:

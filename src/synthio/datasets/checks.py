@@ -328,7 +328,7 @@ def gate_warnings(training: Sequence[Clip]) -> list[str]:
     return [f"gate: the training clips are {counted}; {luck} ({anyway})"]
 
 
-def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
+def few_test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     """When the test split is of few groups."""
     test = of_split(clips, "test")
     groups = {clip.unit for clip in test}
@@ -346,13 +346,13 @@ def test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     return []
 
 
-def test_size_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
+def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
     """When the test split can show large differences only. ``counted``: its clips, or parts of them that count alike.
 
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of parts that count alike,
     it is the root of the sum of their ``d / n``, over their number. Where the clips of a group are right or wrong
-    together, ``n`` are the groups. Of one group nothing can be shown at all: `test_group_warnings`.
+    together, ``n`` are the groups. Of one group nothing can be shown at all: `few_test_group_warnings`.
     """
     if not counted or not all(counted):
         return []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden, may_list
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, clean, data_path, own_settings, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
 from synthio.records import Split
@@ -81,7 +81,7 @@ def unread_subfolders(config: DataConfig) -> dict[str, list[str]]:
     homes: dict[str, set[str]] = defaultdict(set)
     for folder in around:
         for child in _folders(folder):
-            homes[clean(child.name)].add(clean(folder.name))
+            homes[normalised_text(child.name)].add(normalised_text(folder.name))
     return {name: sorted(own) for name, own in sorted(homes.items())}
 
 
@@ -95,7 +95,7 @@ def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> N
         )
     inner = _folders(folders[0])
     if len(inner) > 1 and not any(path.suffix.lower() in AUDIO_SUFFIXES for path in folders[0].iterdir()):
-        names = ", ".join(repr(clean(folder.name)) for folder in inner[:5])
+        names = ", ".join(repr(normalised_text(folder.name)) for folder in inner[:5])
         raise DataError(
             f"{root}: holds the one class {folders[0].name!r}; did you mean data.path={folders[0]}, with {names}?"
         )
@@ -124,16 +124,16 @@ def _check_no_splits(root: Path, folders: list[Path], config: DataConfig) -> Non
         for other in folders:
             shared = sorted(inside & {child.name for child in _folders(other)})
             if other != folder and len(shared) > 1:
-                names = f"{clean(folder.name)!r} and {clean(other.name)!r}"
+                one, two = normalised_text(folder.name), normalised_text(other.name)
                 raise DataError(
-                    f"{root}: {names} hold the same folders ({', '.join(map(repr, shared[:5]))}), so these are the "
-                    f"classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {clean(other.name)!r} "
-                    f"(or {clean(folder.name)!r} if that is a class), or give a table with a split column"
+                    f"{root}: {one!r} and {two!r} hold the same folders ({', '.join(map(repr, shared[:5]))}), so these "
+                    f"are the classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {two!r} (or {one!r} if "
+                    "that is a class), or give a table with a split column"
                 )
 
 
 def _listed(folders: list[Path]) -> str:
-    return " and ".join(repr(clean(folder.name)) for folder in folders)
+    return " and ".join(repr(normalised_text(folder.name)) for folder in folders)
 
 
 def _are_splits(folders: list[Path]) -> bool:
@@ -149,21 +149,21 @@ def _rows_of(config: DataConfig, root: Path, folder: Path, split: Split | None) 
     elif config.subfolders == "groups":
         for row in _class_rows(root, folder, split):
             inside = row.path.relative_to(folder).parts[:-1]
-            yield replace(row, group=clean(inside[0]) if inside else None)
+            yield replace(row, group=normalised_text(inside[0]) if inside else None)
     else:
         yield from _strays(root, folder)
         for child in _folders(folder):
-            yield from (replace(row, group=clean(folder.name)) for row in _class_rows(root, child, split))
+            yield from (replace(row, group=normalised_text(folder.name)) for row in _class_rows(root, child, split))
 
 
 def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
-    label = clean(folder.name)
+    label = normalised_text(folder.name)
     files = list(files_below(folder))
     if not files:
         why = "is empty" if may_list(folder) else "cannot be read; check its permissions"
         yield Row(folder, _name(root, folder), (label,), split, rejected=f"the class folder {why}")
     for path in files:
-        suffix = clean(path.suffix.lower())
+        suffix = normalised_text(path.suffix.lower())
         unreadable = f"suffix {suffix!r} is no audio that can be read; convert it to FLAC or WAV"
         yield Row(path, _name(root, path), (label,), split, rejected=None if suffix in AUDIO_SUFFIXES else unreadable)
 
@@ -210,4 +210,4 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _name(root: Path, path: Path) -> str:
-    return clean(path.relative_to(root).as_posix())
+    return normalised_text(path.relative_to(root).as_posix())

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, cells_of, find, name_in
-from synthio.datasets.rows import Row, clean
+from synthio.datasets.rows import Row, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
 
@@ -42,7 +42,11 @@ def _row(root: Path, path: Path, splits: dict[str, Split]) -> Row:
     split = splits.get(path.stem)
     left_out = "is left out of the fault-filtered split" if splits and split is None else None
     return Row(
-        path, name_in(root, path), (clean(path.parent.name),), split, rejected=FAULTS.get(path.name.lower(), left_out)
+        path,
+        name_in(root, path),
+        (normalised_text(path.parent.name),),
+        split,
+        rejected=FAULTS.get(path.name.lower(), left_out),
     )
 
 

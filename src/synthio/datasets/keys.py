@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synthio.config import SPLIT_VERSION, RunConfig
 from synthio.datasets import Row, read_rows, reader_name
-from synthio.datasets.rows import changed_ns, clean, data_path, file_stat
+from synthio.datasets.rows import changed_ns, data_path, file_stat, normalised_text
 from synthio.errors import DataError
 from synthio.store import fingerprint
 
@@ -43,7 +43,7 @@ def row_content(config: RunConfig) -> RowContent:
 
 
 def _content(row: Row) -> tuple[object, ...]:
-    return row.name, clean(str(row.path)), row.labels, row.split, row.group, row.rejected, file_stat(row.path)
+    return row.name, normalised_text(str(row.path)), row.labels, row.split, row.group, row.rejected, file_stat(row.path)
 
 
 def drawn_fingerprint(config: RunConfig, rows: RowContent) -> str:

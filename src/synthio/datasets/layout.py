@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synthio.audio import audio_files
 from synthio.config import DataConfig
-from synthio.datasets.rows import Row, clean, data_path
+from synthio.datasets.rows import Row, data_path, normalised_text
 from synthio.datasets.table import EXTRA, parse
 from synthio.errors import DataError
 from synthio.formats import some
@@ -69,7 +69,7 @@ def listed(root: Path, path: Path, table: Path, labels: Iterable[str], split: Sp
     return Row(
         path=path,
         name=name_in(root, path),
-        labels=tuple(dict.fromkeys(text for label in labels if (text := clean(label).strip()))),
+        labels=tuple(dict.fromkeys(text for label in labels if (text := normalised_text(label).strip()))),
         split=split,
         group=group or None,
         rejected=None if path.is_file() else missing,
@@ -163,9 +163,9 @@ def held_out_fold(config: DataConfig, folds: Iterable[str], layout: Layout) -> s
 
 def name_in(root: Path, path: Path) -> str:
     """The name of a row: its path inside the dataset."""
-    return clean((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+    return normalised_text((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
 def _listing(folder: Path) -> str:
-    names = sorted(clean(child.name) + "/" * child.is_dir() for child in folder.iterdir())
+    names = sorted(normalised_text(child.name) + "/" * child.is_dir() for child in folder.iterdir())
     return some(names, most=8) or "an empty folder"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, name_in
-from synthio.datasets.rows import Row, clean
+from synthio.datasets.rows import Row, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
 
@@ -64,7 +64,7 @@ def excerpts_of(track: Path) -> Path:
 
 
 def _track_rows(root: Path, part: Split, track: Path) -> Iterator[Row]:
-    folder, group = excerpts_of(track), clean(track.name)
+    folder, group = excerpts_of(track), normalised_text(track.name)
     split: Split = "valid" if part == "train" and track.name in VALIDATION else part
     for stem in STEMS:
         cut = sorted(folder.glob(f"{stem}-*.flac"))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, audio_files
-from synthio.datasets.rows import clean
+from synthio.datasets.rows import normalised_text
 
 
 class Recordings:
@@ -111,4 +111,4 @@ class Recordings:
 
 def folded(name: str) -> str:
     """A name as another machine may have written it: composed, in small letters."""
-    return clean(name).casefold()
+    return normalised_text(name).casefold()

@@ -81,7 +81,7 @@ def group_of(spelling: str) -> str | None:
     return None if spelling.strip().casefold() in _NO_GROUP else spelling
 
 
-def clean(text: str) -> str:
+def normalised_text(text: str) -> str:
     """Text that can be written as UTF-8 and compared: composed (NFC), undecodable bytes escaped.
 
     A label typed on macOS (decomposed) and on Linux (composed) is one class.
@@ -110,7 +110,7 @@ def grouped(rows: Iterable[Row], pattern: str) -> list[Row]:
         return rows
     if not bare:
         raise DataError("data.group_pattern is for clips without a group, and all have one; remove it")
-    matches = {row.name: re.search(pattern, clean(row.path.name)) for row in bare}
+    matches = {row.name: re.search(pattern, normalised_text(row.path.name)) for row in bare}
     found = {name: group_of(match[1] or "") for name, match in matches.items() if match}
     if not any(found.values()):
         raise DataError(f"data.group_pattern: {pattern!r} finds a group in no file name; found {bare[0].path.name!r}")
@@ -124,8 +124,8 @@ def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
     """
     rows = list(rows)
     found = {label for row in rows for label in row.labels}
-    if unknown := [code for code in map(clean, names) if code not in found]:
+    if unknown := [code for code in map(normalised_text, names) if code not in found]:
         missing, known = (", ".join(map(repr, some[:_SHOWN])) for some in (unknown, sorted(found)))
         raise DataError(f"data.label_names: no clip has the label {missing}; found {known}")
-    said = {clean(code): clean(name).strip() for code, name in names.items()}
+    said = {normalised_text(code): normalised_text(name).strip() for code, name in names.items()}
     return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]

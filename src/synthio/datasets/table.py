@@ -20,9 +20,9 @@ from synthio.datasets.rows import (
     NO_LABEL,
     SPLIT_SPELLINGS,
     Row,
-    clean,
     data_path,
     group_of,
+    normalised_text,
     own_settings,
     split_of,
 )
@@ -197,7 +197,7 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str, recor
         rejected = MORE_CELLS
     return Row(
         path=path,
-        name=clean(path.relative_to(home).as_posix() if path.is_relative_to(home) else cell),
+        name=normalised_text(path.relative_to(home).as_posix() if path.is_relative_to(home) else cell),
         labels=_labels(row.get(config.label_column), config),
         split=split_of(_text(row.get(config.split_column))),
         group=group_of(_text(row.get(config.group_column))),
@@ -243,4 +243,4 @@ def _labels(cell: object, config: DataConfig) -> tuple[str, ...]:
 
 
 def _text(cell: object) -> str:
-    return "" if cell is None else clean(str(cell)).strip()
+    return "" if cell is None else normalised_text(str(cell)).strip()

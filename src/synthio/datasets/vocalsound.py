@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, cells_of, find, name_in
-from synthio.datasets.rows import Row, clean
+from synthio.datasets.rows import Row, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
 
@@ -35,7 +35,7 @@ def read_vocalsound(config: DataConfig) -> list[Row]:
     splits = _by_file(root) if files else _by_speaker(root)
     rows = []
     for path in audio_files(find(root, _AUDIO) or root):
-        speaker, _, sound = clean(path.stem).partition("_")
+        speaker, _, sound = normalised_text(path.stem).partition("_")
         label = sound.rpartition("_")[2]
         split = splits.get(path.name, splits.get(speaker))
         rejected = None if split else "is in none of the official lists of train, validation and test"

@@ -25,7 +25,7 @@ from synthio.datasets.advice import recipe_warnings
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
 from synthio.datasets.checks import LEAST_RATE_HZ
 from synthio.datasets.keys import read_run
-from synthio.datasets.rows import clean
+from synthio.datasets.rows import normalised_text
 from synthio.datasets.sampling import sample, unfilled
 from synthio.datasets.splits import Item, assign_splits, draw_splits
 from synthio.datasets.table import ELSEWHERE
@@ -206,7 +206,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += _split_problems(clips, config.data)
     warnings += _draw_warnings(rows, splits, rejected, clips, config)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += checks.test_group_warnings(clips)
+    warnings += checks.few_test_group_warnings(clips)
     durations_s = {o.row.name: o.duration_s for o in opened}
     if reader_name(config.data) == "table":
         warnings += annotation_warnings(config.data, durations_s)
@@ -297,7 +297,7 @@ def _open_all(rows: Sequence[Row], heard_s: float, reporter: Reporter) -> tuple[
             if isinstance(result, _Opened):
                 opened.append(result)
             else:
-                rejected.append(RejectedClip(id=clip_id(row.name), path=clean(str(row.path)), reason=result))
+                rejected.append(RejectedClip(id=clip_id(row.name), path=normalised_text(str(row.path)), reason=result))
             advance(1)
     return opened, rejected
 

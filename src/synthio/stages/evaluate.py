@@ -139,22 +139,25 @@ def _load(path: Path, config: RunConfig) -> audio.Waveform:
     return audio.load_start(path, config.data.max_duration_s, SAMPLE_RATE_HZ)
 
 
-def lesson(config: RunConfig, training: Sequence[Clip], exam: Sequence[Clip], reporter: Reporter) -> float:
+def classification_accuracy_score(
+    config: RunConfig, training: Sequence[Clip], held_out: Sequence[Clip], reporter: Reporter
+) -> float:
     """Train the recipe's classifier on some clips, every class weighing the same, and examine it on others.
 
     Returns: the mean over classes of its accuracy.
     """
     labels = [clip.labels[0] for clip in training]
     clips = [training[i].model_copy(update={"split": "train"}) for i in balanced(labels)]
-    # Nothing is selected here, so there are no validation clips.
-    held_out = [clip.model_copy(update={"split": "test"}) for clip in exam]
-    material = prepare(config, [*clips, *held_out], {}, Reporter())
+    # Nothing is selected here, so there are no validation clips; what the classifier does not hear of a clip is told
+    # when arms are trained.
+    tested = [clip.model_copy(update={"split": "test"}) for clip in held_out]
+    data = prepare(config, [*clips, *tested], {}, Reporter())
     with reporter.task("evaluate: lesson", config.train.steps) as advance:
-        model, _ = fit_in_memory(config, material, "gold", 0, advance, reporter)
-    inputs = material.examples["test"].inputs
+        model, _ = fit_in_memory(config, data, "gold", 0, advance, reporter)
+    inputs = data.examples["test"].inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
-    named = np.array(material.classes)[scores.argmax(axis=1)]
-    return _mean(_share_per_class(named, [clip.labels[0] for clip in exam], []))
+    named = np.array(data.classes)[scores.argmax(axis=1)]
+    return _mean(_share_per_class(named, [clip.labels[0] for clip in tested], []))
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ class _Scorer:
             clips=len(waveforms) + len(silent),
             silent=len(silent),
             judge_accuracy=_mean(per_class),
-            learnt_accuracy=lesson(self.config, clips, self.known, self.reporter),
+            learnt_accuracy=classification_accuracy_score(self.config, clips, self.known, self.reporter),
             frechet_distance=None,
             kernel_distance=None,
             relative_diversity=None,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
-from synthio.arms import AddedClip, Material, fit_in_memory, prepare
+from synthio.arms import AddedClip, TrainingData, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.config import RunConfig
@@ -86,11 +86,11 @@ def _score_all(
     finished = folder.items(GatedClip)
     pending = [unit for unit in units if not all(name in finished for name in wanted[unit])]
     if pending:
-        material = prepare(config, clips, {"synthio": synthetic}, reporter)
+        data = prepare(config, clips, {"synthio": synthetic}, reporter)
         steps = config.train.steps
         with reporter.task("gate", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
             for fold, share in pending:
-                scored = _score_fold(config, material, synthetic, folds, fold, share, advance, reporter)
+                scored = _score_fold(config, data, synthetic, folds, fold, share, advance, reporter)
                 folder.append(scored)
                 finished |= {record.id: record for record in scored}
     return [finished[name] for unit in units for name in wanted[unit]]
@@ -123,7 +123,7 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
 
 def _score_fold(
     config: RunConfig,
-    material: Material,
+    data: TrainingData,
     synthetic: Sequence[AddedClip],
     folds: npt.NDArray[np.int64],
     fold: int,
@@ -132,22 +132,22 @@ def _score_fold(
     reporter: Reporter,
 ) -> list[GatedClip]:
     kept = [bool(own != fold) for own in folds]
-    training = material.clips["train"]
+    training = data.clips["train"]
     held_out = [clip for clip, keep in zip(training, kept, strict=True) if not keep]
     groups = dict(zip((clip.id for clip in training), kept_together(training), strict=True))
     ids = {clip.id for clip in held_out}
     within = replace(
-        material,
-        real=material.real.subset(kept),
-        added={"synthio": material.added["synthio"].subset([clip.clip_id not in ids for clip in synthetic])},
+        data,
+        real=data.real.subset(kept),
+        added={"synthio": data.added["synthio"].subset([clip.clip_id not in ids for clip in synthetic])},
         shares={"synthio": share},
     )
     model, _ = fit_in_memory(config, within, "synthio", fold, advance, reporter)
-    inputs = material.real.subset([not keep for keep in kept]).examples.inputs
+    inputs = data.real.subset([not keep for keep in kept]).examples.inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
-    targets = metrics.multi_hot([clip.labels for clip in held_out], material.classes)
+    targets = metrics.multi_hot([clip.labels for clip in held_out], data.classes)
     errors = metrics.brier_scores(targets, scores)
-    if config.train.metric != "accuracy" and material.problem_type == "single_label_classification":
+    if config.train.metric != "accuracy" and data.problem_type == "single_label_classification":
         labels, of_all = ([clip.labels[0] for clip in some] for some in (held_out, training))
         errors = errors * class_weights(labels, of_all)
     return [

@@ -16,9 +16,9 @@ from functools import cache
 from typing import Any
 
 from synthio.arms import (
-    Material,
-    Pools,
+    AddedClips,
     Training,
+    TrainingData,
     check_arms,
     fit_in_memory,
     model_folder,
@@ -43,7 +43,7 @@ Once = Callable[[StageFolder, Callable[[StageFolder], None]], object]
 def train_arms(
     config: RunConfig,
     clips: Sequence[Clip],
-    pools: Pools,
+    added_clips: AddedClips,
     shares: Mapping[Arm, float],
     units: Units,
     folder: StageFolder,
@@ -60,7 +60,7 @@ def train_arms(
     # Seed by seed, so that a half-finished stage has something of every arm.
     pending = sorted((unit for unit, own in units.items() if not own.done), key=lambda unit: unit[1])
     arms = tuple(dict.fromkeys(arm for arm, _ in pending))
-    material = cache(lambda: _prepare(config, clips, pools, shares, arms, reporter))
+    data = cache(lambda: _prepare(config, clips, added_clips, shares, arms, reporter))
     for number, (arm, seed) in enumerate(pending, len(units) - len(pending)):
 
         def work(own: StageFolder, arm: Arm = arm, seed: int = seed, number: int = number) -> None:
@@ -69,7 +69,7 @@ def train_arms(
             if shares.get(arm) == 0 and gold.done and model_folder(gold.path, "gold").is_dir():
                 _repeat(gold, arm, own, reporter)
                 return
-            prepared, steps = material(), config.train.steps
+            prepared, steps = data(), config.train.steps
             with reporter.task("train", len(units) * steps, number * steps) as advance:
                 _train(_Run(config, prepared, reporter), arm, seed, own, advance)
 
@@ -80,27 +80,27 @@ def train_arms(
 def _prepare(
     config: RunConfig,
     clips: Sequence[Clip],
-    pools: Pools,
+    added_clips: AddedClips,
     shares: Mapping[Arm, float],
     arms: tuple[Arm, ...],
     reporter: Reporter,
-) -> Material:
+) -> TrainingData:
     """What the trainings of these arms share."""
     check_arms(config)
-    own_pools = {arm: pool for arm, pool in pools.items() if arm in arms}
-    return replace(prepare(config, clips, own_pools, reporter, arms), shares=shares)
+    own_clips = {arm: of_arm for arm, of_arm in added_clips.items() if arm in arms}
+    return replace(prepare(config, clips, own_clips, reporter, arms), shares=shares)
 
 
 @dataclass(frozen=True)
 class _Run:
     config: RunConfig
-    material: Material
+    data: TrainingData
     reporter: Reporter
 
 
 def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance) -> None:
-    model, training = fit_in_memory(run.config, run.material, arm, seed, advance, run.reporter)
-    save_classifier(model, run.material.frontend, model_folder(folder.path, arm))
+    model, training = fit_in_memory(run.config, run.data, arm, seed, advance, run.reporter)
+    save_classifier(model, run.data.frontend, model_folder(folder.path, arm))
     folder.finish(_predictions(run, model, training), training.model_dump(mode="json"))
     score = training.best.valid_score
     valid = "no validation" if score is None else f"validation score {score:.3f} at step {training.best.step}"
@@ -134,10 +134,10 @@ def _gather(
 
 
 def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
-    material, device = run.material, resolve_device(run.config.train.device)
+    data, device = run.data, resolve_device(run.config.train.device)
     made = []
     for split in HELD_OUT_SPLITS:
-        scores = predict(model, material.examples[split].inputs, run.config.train.batch_size, device)
+        scores = predict(model, data.examples[split].inputs, run.config.train.batch_size, device)
         made += [
             Prediction(
                 id=f"{training.name}/{clip.id}",
@@ -146,8 +146,8 @@ def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
                 clip_id=clip.id,
                 split=split,
                 labels=clip.labels,
-                scores=dict(zip(material.classes, row.tolist(), strict=True)),
+                scores=dict(zip(data.classes, row.tolist(), strict=True)),
             )
-            for clip, row in zip(material.clips[split], scores, strict=True)
+            for clip, row in zip(data.clips[split], scores, strict=True)
         ]
     return made
