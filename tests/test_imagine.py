@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from endpoint_server import Body, EndpointServer, Response, chat, error
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_llm import tiny_gemma
 
@@ -121,6 +121,8 @@ def test_the_template_names_every_label_that_has_a_name(label: str) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.lists(st.text(max_size=5), max_size=3), st.integers(1, 30))
+@example("-\r-", [], 30)
+@example("rain \x00 falls, -", [], 30)
 def test_an_accepted_caption_holds_what_was_asked(text: str, labels: list[str], max_words: int) -> None:
     try:
         caption = check_caption(text, labels, max_words, ["taken"])
@@ -193,16 +195,16 @@ def test_prompts_and_openings_are_whole() -> None:
 
 def test_few_shot_examples_keep_the_rules() -> None:
     for name in ("mix", "reflect"):
-        for example in template(f"{name}.fewshot").template.split("\n\n")[1:-1]:
-            label = json.loads(re.findall(r"^Label: (.*)$", example, flags=re.MULTILINE)[0])
-            caption = json.loads(example.splitlines()[-1])["caption"]
+        for shot in template(f"{name}.fewshot").template.split("\n\n")[1:-1]:
+            label = json.loads(re.findall(r"^Label: (.*)$", shot, flags=re.MULTILINE)[0])
+            caption = json.loads(shot.splitlines()[-1])["caption"]
             assert check_caption(caption, [label], 25, []) == caption
 
 
 def test_few_shot_captions_have_a_background_where_scenes_are_listed_and_only_there() -> None:
-    for example in template("mix.fewshot").template.split("\n\n")[1:-1]:
-        scenes = json.loads(re.findall(r"^Scenes: (.*)$", example, flags=re.MULTILINE)[0])
-        assert ("background" in example.splitlines()[-1]) == bool(scenes)
+    for shot in template("mix.fewshot").template.split("\n\n")[1:-1]:
+        scenes = json.loads(re.findall(r"^Scenes: (.*)$", shot, flags=re.MULTILINE)[0])
+        assert ("background" in shot.splitlines()[-1]) == bool(scenes)
 
 
 # Pools ----------------------------------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ def readable(label: str) -> str:
 
 
 def clean(text: str) -> str:
-    """One line: white space collapsed, control characters, lone surrogates and a dangling comma at the end removed."""
-    visible = "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return visible.strip().rstrip(",;:-").rstrip()
+    """One line: white space collapsed, control characters, lone surrogates and dangling commas at the end removed."""
+    visible = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    return " ".join(visible.split()).rstrip(",;:- ")
 
 
 def key(text: str) -> str:
