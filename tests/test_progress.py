@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
 from synthio.formats import printable
-from synthio.progress import ConsoleReporter
+from synthio.progress import ConsoleReporter, PlainConsole
 
 
 def test_a_warning_is_told_once_and_a_note_each_time(capfd: pytest.CaptureFixture[str]) -> None:
@@ -29,3 +30,11 @@ def test_what_is_told_is_no_command_to_a_terminal(capfd: pytest.CaptureFixture[s
     told = capfd.readouterr().err
     assert told.splitlines()[:2] == ["clear\ufffd[2J all", "warning: title\ufffd0;x\ufffd and more"]
     assert "check\ufffd[2J a.zip" in told and printable(told) == told
+
+
+def test_a_label_in_a_table_is_shown_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    table = Table("class", ":dog: [green]")
+    table.add_row("[red]dog[/red] :smile:", "\x1b[2J")
+    PlainConsole(width=80).print(table)
+    told = capfd.readouterr().out
+    assert ":dog: [green]" in told and "[red]dog[/red] :smile:" in told and "\ufffd[2J" in told

@@ -34,7 +34,11 @@ class Reporter:
 
 
 class PlainConsole(Console):
-    """Terminals obey control characters: what stands in a label, a file name or a server's answer is no command."""
+    """What stands in a label, a file name or a server's answer is no markup and no emoji, and no command to a terminal,
+    which obeys control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
 
     def render_str(self, text: str, *args: Any, **kwargs: Any) -> Text:
         """What every text that is printed goes through, on its own or in a table."""
@@ -48,7 +52,7 @@ class ConsoleReporter(Reporter):
         # What is printed while a bar is shown passes this console too, and a path is to stay whole.
         # In a notebook rich shows bars by ipywidgets, and without it empty cells.
         here = None if find_spec("ipywidgets") else False
-        self._console = PlainConsole(stderr=True, emoji=False, soft_wrap=True, force_jupyter=here)
+        self._console = PlainConsole(stderr=True, soft_wrap=True, force_jupyter=here)
         self._told: set[str] = set()
 
     @contextmanager
@@ -66,10 +70,10 @@ class ConsoleReporter(Reporter):
 
     def note(self, message: str) -> None:
         """Printed plainly."""
-        self._console.print(message, markup=False, highlight=False)
+        self._console.print(message)
 
     def warn(self, message: str) -> None:
         """Printed in yellow, once: the cells of a bench, the gate and the training share clips."""
         if message not in self._told:
             self._told.add(message)
-            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+            self._console.print(f"warning: {message}", style="yellow")

@@ -97,5 +97,5 @@ def _tell_interrupted() -> None:
 def _fail(error: SynthioError) -> NoReturn:
     if "--json" in sys.argv:
         print_json(json.dumps({"error": type(error).__name__, "message": str(error)}, ensure_ascii=False))
-    console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+    console_of(stderr=True, soft_wrap=True).print(f"{type(error).__name__}: {error}", style="red")
     raise SystemExit(error.exit_code) from None

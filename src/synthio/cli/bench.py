@@ -122,9 +122,9 @@ def _show_bench(shown: Shown, failed: dict[str, str], as_json: bool) -> None:
         print(shown.markdown)
         told = console_of(stderr=True)
         for path in shown.files:
-            told.print(str(path), markup=False, highlight=False, soft_wrap=True)
+            told.print(str(path), soft_wrap=True)
         if note := settings_note(shown.tables):
-            told.print(note, style="yellow", markup=False)
+            told.print(note, style="yellow")
         if shown.stale:
             told.print(
                 f"{shown.stale} finished cell(s) of other settings, models or data are left out; `synthio bench` makes "

@@ -44,8 +44,8 @@ def as_given(path: Path, pipeline: Pipeline) -> Path:
 
 
 def console_of(stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Labels and file names are not to become emoji. Wrapped softly, a path stays whole; tables need the hard wrap."""
-    return PlainConsole(stderr=stderr, soft_wrap=soft_wrap, emoji=False)
+    """Wrapped softly, a path stays whole; tables need the hard wrap."""
+    return PlainConsole(stderr=stderr, soft_wrap=soft_wrap)
 
 
 def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:

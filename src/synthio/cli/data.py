@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from synthio.cli.common import (
@@ -42,7 +41,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
 
     def text() -> None:
         console = console_of()
-        console.print(f"domain: {config.data.domain}", markup=False)
+        console.print(f"domain: {config.data.domain}")
         _show_data(console, check)
 
     print_result(check, as_json, text)
@@ -57,7 +56,7 @@ def _show_data(console: Console, check: DataCheck) -> None:
     if check.counts:
         table = Table("class", "train", "valid", "test")
         for label, row in sorted(check.counts.items()):
-            table.add_row(escape(label), *(str(row[split]) for split in ("train", "valid", "test")))
+            table.add_row(label, *(str(row[split]) for split in ("train", "valid", "test")))
         table.add_section()
         table.add_row("clips", *(str(check.splits[split]) for split in ("train", "valid", "test")))
         console.print(table)
@@ -70,9 +69,9 @@ def _show_data(console: Console, check: DataCheck) -> None:
         by_reason.setdefault(clip.reason, []).append(clip.path)
     for reason, paths in by_reason.items():
         told = f"unusable: {reason}: {some(paths, most=5)}"
-        console.print(told, style="yellow", markup=False, soft_wrap=True)
+        console.print(told, style="yellow", soft_wrap=True)
     for warning in check.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if not check.problems:
         console.print("nothing here stops a run")
 
@@ -99,7 +98,7 @@ def data_list(as_json: Json = False) -> None:
             Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
         )
         for name, found in OFFICIAL.items():
-            table.add_row(name, *map(escape, (found.title, found.column or "", found.licence, found.homepage)))
+            table.add_row(name, found.title, found.column or "", found.licence, found.homepage)
         console.print(table)
 
     print_result(value, as_json, text)
@@ -125,19 +124,19 @@ def _show_prepared(prepared: Prepared) -> None:
     console = console_of(soft_wrap=True)
     here = {archive: what for archive, what in prepared.archives.items() if what != NOT_HERE}
     for archive, what in here.items():
-        console.print(f"{archive}: {what}", markup=False, highlight=False)
+        console.print(f"{archive}: {what}")
     if missing := [archive for archive in prepared.archives if archive not in here]:
-        console.print(f"not here (needed only to unpack): {', '.join(missing)}", markup=False, highlight=False)
+        console.print(f"not here (needed only to unpack): {', '.join(missing)}")
     table = Table("class", *prepared.splits)
     for label, counts in prepared.counts.items():
-        table.add_row(escape(label), *map(str, counts.values()))
+        table.add_row(label, *map(str, counts.values()))
     table.add_section()
     table.add_row("files", *map(str, prepared.splits.values()))
     console.print(table)
     for reason, count in prepared.rejected.items():
-        console.print(f"{count} rejected: {reason}", style="yellow", markup=False)
-    console.print(f"recipe (or include recipes/datasets/{prepared.name}.yaml and set data.path):", highlight=False)
-    console.print(prepared.recipe, markup=False, highlight=False)
+        console.print(f"{count} rejected: {reason}", style="yellow")
+    console.print(f"recipe (or include recipes/datasets/{prepared.name}.yaml and set data.path):")
+    console.print(prepared.recipe)
 
 
 @commands.command("cut")
@@ -191,21 +190,20 @@ def _show_cut(cut: Cut, max_duration_s: float) -> None:
     console = console_of(soft_wrap=True)
     table = Table("class", "clips")
     for label, count in cut.counts.items():
-        table.add_row(escape(label), str(count))
+        table.add_row(label, str(count))
     console.print(table)
     for columns, count in cut.columns.items():
-        console.print(f"{count} table(s): {columns}", markup=False, highlight=False)
+        console.print(f"{count} table(s): {columns}")
     told = f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s) in {cut.groups} group(s)"
-    console.print(told, highlight=False)
+    console.print(told)
     if cut.overlapping:
         console.print(
             f"{cut.overlapping} clip(s) also hold a sound of another label (column `also`): a classifier of one label "
             "per clip learns better without them (--drop-overlapping)",
             style="yellow",
-            highlight=False,
         )
     for reason, count in cut.rejected.items():
-        console.print(f"{count} annotation(s) not cut: {reason} (rejected.csv)", style="yellow", markup=False)
-    console.print("recipe:", highlight=False)
+        console.print(f"{count} annotation(s) not cut: {reason} (rejected.csv)", style="yellow")
+    console.print("recipe:")
     line = f"data: {{path: {json.dumps(cut.table, ensure_ascii=False)}, max_duration_s: {max_duration_s:g}}}"
-    console.print(line, markup=False, highlight=False)
+    console.print(line)

@@ -38,7 +38,7 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
             table.add_row(row.measure, *row.values)
         console.print(table)
         if "aligned" in evaluation.generated:
-            console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]), markup=False)
-        console.print(f"samples: {page}", markup=False, highlight=False, soft_wrap=True)
+            console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]))
+        console.print(f"samples: {page}", soft_wrap=True)
 
     print_result({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)

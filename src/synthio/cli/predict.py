@@ -129,11 +129,10 @@ def _tell(found: Sequence[Row], failed: Sequence[Row]) -> None:
     """What the answers do not say: which files ``failed``, and which were not heard to the end."""
     told = console_of(stderr=True, soft_wrap=True)
     for row in failed:
-        told.print(f"{row['path']}: {row['failed']}", style="yellow", markup=False)
+        told.print(f"{row['path']}: {row['failed']}", style="yellow")
     if unheard := [row for row in found if row["unheard_s"]]:
         told.print(
             f"{len(unheard)} file(s) are longer than what the classifier hears, and only their beginning was heard (of "
             f"{unheard[0]['path']} all but {unheard[0]['unheard_s']:.1f} s); --window-s hears all, window by window",
             style="yellow",
-            markup=False,
         )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from synthio.cli.common import (
@@ -66,7 +65,7 @@ def _show_plan(plan: Plan) -> None:
     table.add_row("together", "", more, total)
     console.print(table)
     for warning in plan.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 def _seconds(least: float | None, most: float | None) -> str:
@@ -105,12 +104,12 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         if comparison.constant:
             always = comparison.constant
             score, f1 = f"{100 * always.mean:.1f}", f"{100 * always.macro_f1:.1f}"
-            table.add_row(escape(f"always {always.label!r}"), score, f1, "", "", style="dim")
+            table.add_row(f"always {always.label!r}", score, f1, "", "", style="dim")
         console.print(table)
-        console.print(finished.verdict, style="bold", markup=False)
+        console.print(finished.verdict, style="bold")
         for name in ("report", "dataset", "model"):
             if value[name] is not None:
-                console.print(f"{name + ':':<9}{value[name]}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{name + ':':<9}{value[name]}", soft_wrap=True)
 
     print_result(value, as_json, text)
 
