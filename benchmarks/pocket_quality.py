@@ -27,7 +27,6 @@ from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
 from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import TextToAudio, load_text_to_audio
-from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
 from synthio.config import CaptionConfig, ClapConfig, T2AConfig
 from synthio.datasets.demo import demo_folder
@@ -57,7 +56,7 @@ def read_set(name: str, split: str | None = None) -> tuple[list[audio.Waveform],
 def draw(name: str, n: int, seed: int) -> dict[str, tuple[list[audio.Waveform], list[str]]]:
     """Waveforms and labels of ``n`` training clips and of the test clips, groups apart, as recipes/bench draws them."""
     bench = load_recipe(Path("recipes/bench/pocket.yaml"), [], BenchRecipe)
-    config = run_config(bench, resolve_arms(("gold",), {}), Cell(name, n, seed, "gold"))
+    config = run_config(bench, Cell(name, n, seed, "gold"))
     with TemporaryDirectory() as scratch:
         clips = collect_clips(config, StageFolder(Path(scratch), "clips", "k"), Reporter())
     return {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ import numpy.typing as npt
 from synthio.arms import added_share, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
-from synthio.bench.arms import BenchArm, resolve_arms
-from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.recipe import BenchRecipe, Cell, all_cells, run_config
 from synthio.config import RunConfig
 from synthio.pipeline import Pipeline, synthetic_clips
 from synthio.progress import Reporter
@@ -58,14 +57,12 @@ def examine(scores: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> 
     return float((scores.argmax(axis=1) == targets).mean()), float(-np.log(np.maximum(own, 1e-6)).mean())
 
 
-def run_draw(
-    recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell, done: set[tuple[Any, ...]], out: Path
-) -> None:
+def run_draw(recipe: BenchRecipe, cell: Cell, done: set[tuple[Any, ...]], out: Path) -> None:
     """Every training of one cell that is not done."""
     todo = [seed for seed in range(TRAININGS) if (cell.dataset, cell.seed, cell.arm, seed) not in done]
     if not todo:
         return
-    config = run_config(recipe, arms, cell)
+    config = run_config(recipe, cell)
     pipeline = Pipeline(config, Reporter())
     arm = config.train.arms[-1]
     training = [clip for clip in pipeline.clips() if clip.split == "train"]
@@ -91,12 +88,10 @@ def run_draw(
 def main() -> None:
     """See the module."""
     out, recipe = Path(sys.argv[1]), load_recipe(RECIPE, sys.argv[2:], BenchRecipe)
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
     rows = [json.loads(line) for line in out.read_text().splitlines()] if out.is_file() else []
     done = {(row["dataset"], row["draw"], row["arm"], row["training"]) for row in rows}
-    for cells in plan(recipe).values():
-        for cell in cells:
-            run_draw(recipe, arms, cell, done, out)
+    for cell in all_cells(recipe):
+        run_draw(recipe, cell, done, out)
     found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for row in map(json.loads, out.read_text().splitlines()):
         found[row["dataset"], row["arm"]].append([row[k] for k in ("seen", "seen_loss", "unseen", "unseen_loss")])

@@ -20,8 +20,8 @@ import soundfile as sf
 import yaml
 
 from synthio.bench import runner
-from synthio.bench.arms import PAPER_ARMS, built_in_arms, resolve_arms
-from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.arms import PAPER_ARMS, built_in_arms
+from synthio.bench.recipe import BenchRecipe, Cell, all_cells, plan, run_config
 from synthio.bench.results import Result, read_results, write_results
 from synthio.bench.runner import (
     Shard,
@@ -243,9 +243,8 @@ def test_settings_of_what_an_arm_does_not_use_leave_its_results(recipe: Path) ->
         names = ("gold", "noise", "retrieval", "synthio", "synthio_auto")
         keys = []
         for changes in (list(of), [*of, *overrides]):
-            bench = load_recipe(recipe, changes, BenchRecipe)
-            arms = resolve_arms(names, {})
-            keys.append({name: settings_key(run_config(bench, arms, Cell("tones", 6, 0, name))) for name in names})
+            bench = load_recipe(recipe, [f"arms=[{', '.join(names)}]", *changes], BenchRecipe)
+            keys.append({name: settings_key(run_config(bench, Cell("tones", 6, 0, name))) for name in names})
         return {name for name in names if keys[0][name] != keys[1][name]}
 
     assert changed_arms() == changed_arms("base.t2a.batch_size=2") == set()
@@ -499,8 +498,7 @@ def test_every_arm_is_a_valid_run_recipe(arm: str) -> None:
     recipe = content(
         datasets={"a": {"data": {"path": "demo"}}}, arms=(arm,), reference=arm, base={"retrieve": {"corpus": "demo"}}
     )
-    cells = next(iter(plan(recipe).values()))
-    config = run_config(recipe, resolve_arms(recipe.arms, {}), cells[-1])
+    config = run_config(recipe, all_cells(recipe)[0])
     assert config.data.sample.train == 5
     assert config.train.seeds == 1
     assert config.run_folder == Path("out/runs/a-n5-s0")
@@ -509,9 +507,7 @@ def test_every_arm_is_a_valid_run_recipe(arm: str) -> None:
 def test_what_makes_a_cell_cannot_be_set_elsewhere() -> None:
     base = {"seed": 7, "run_folder": "elsewhere", "data": {"path": "demo", "sample": {"train": 9, "test": 3}}}
     recipe = content(base=base, arms=("gold",), seeds=2)
-    configs = [
-        run_config(recipe, resolve_arms(("gold",), {}), cell) for cells in plan(recipe).values() for cell in cells
-    ]
+    configs = [run_config(recipe, cell) for cell in all_cells(recipe)]
     assert {config.seed for config in configs} == {0, 1}
     assert {config.data.sample.train for config in configs} == {5, 9}
     assert {config.data.sample.test for config in configs} == {3}
@@ -538,7 +534,7 @@ def two_arms(output: Path, **datasets: dict[str, Any]) -> BenchRecipe:
 
 
 def settings_of(recipe: BenchRecipe, dataset: str, arm: str) -> str:
-    return settings_key(run_config(recipe, resolve_arms(recipe.arms, {}), Cell(dataset, 5, 0, arm)))
+    return settings_key(run_config(recipe, Cell(dataset, 5, 0, arm)))
 
 
 def test_cells_of_other_settings_are_told_and_never_compared_with_the_recipes(tmp_path: Path) -> None:
@@ -618,7 +614,7 @@ def test_seeds_that_split_groups_evenly_draw_no_test_of_their_own(tmp_path: Path
 def test_the_seeds_of_a_bench_draw_their_test_unless_it_says_otherwise() -> None:
     for base, expected in (({}, "random"), ({"data": {"split_method": "stratified"}}, "stratified")):
         recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold",), base=base)
-        config = run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[0])
+        config = run_config(recipe, all_cells(recipe)[0])
         assert config.data.split_method == expected
 
 
@@ -663,13 +659,13 @@ def test_an_arm_of_several_is_refused() -> None:
     own = {"two": {"like": "gold", "title": "x", "run": {"train": {"arms": ["gold", "noise"]}}}}
     recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", "two"), own_arms=own)
     with pytest.raises(ConfigError, match="expected exactly one"):
-        run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[1])
+        run_config(recipe, all_cells(recipe)[1])
 
 
 def test_an_own_arm_is_a_built_in_one_with_changes() -> None:
     own = {"n5": {"like": "no_dpo", "title": "N = 5", "run": {"imagine": {"captions_per_clip": 5}}}}
     recipe = content(datasets={"a": {"data": {"path": "demo"}}}, arms=("gold", "n5"), own_arms=own)
-    config = run_config(recipe, resolve_arms(recipe.arms, recipe.own_arms), next(iter(plan(recipe).values()))[1])
+    config = run_config(recipe, all_cells(recipe)[1])
     assert (config.align.method, config.imagine.captions_per_clip, config.train.arms) == ("none", 5, ("synthio",))
 
 

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from synthio.bench.arms import resolve_arms
-from synthio.bench.recipe import BenchRecipe, plan, run_config
+from synthio.bench.recipe import BenchRecipe, all_cells, run_config
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe, to_yaml, validate
@@ -113,9 +112,8 @@ def test_shipped_recipes_are_valid(recipe: Path) -> None:
 @pytest.mark.parametrize("recipe", sorted((RECIPES / "bench").glob("[!_]*.yaml")), ids=lambda path: path.name)
 def test_every_cell_of_a_shipped_bench_is_valid(recipe: Path) -> None:
     bench = load_recipe(recipe, [], BenchRecipe)
-    arms = resolve_arms(bench.arms, bench.own_arms)
-    cells = [cell for cells in plan(bench).values() for cell in cells]
-    assert len({run_config(bench, arms, cell).model_dump_json() for cell in cells}) == len(cells)
+    cells = all_cells(bench)
+    assert len({run_config(bench, cell).model_dump_json() for cell in cells}) == len(cells)
 
 
 def test_the_config_imports_no_torch() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synthio.backends.quiet import quiet
-from synthio.bench.arms import resolve_arms
 from synthio.bench.recipe import BenchRecipe, run_config
 from synthio.bench.results import Result
 from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
@@ -35,8 +34,7 @@ def plan_bench(recipe: BenchRecipe, shard: Shard, known: Sequence[Result], repor
     ``known``: as of `run_cells`. Raises: `ConfigError` for a recipe that cannot be planned.
     """
     draws = of_shard(recipe, shard)
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
-    configs = {cell: run_config(recipe, arms, cell) for cells in draws.values() for cell in cells}
+    configs = {cell: run_config(recipe, cell) for cells in draws.values() for cell in cells}
     finished = {result.cell for result in (*known, *finished_cells(recipe)[0])} & {cell.key for cell in configs}
     problems = {}
     with reporter.task("draws of data", len(draws)) as advance:

@@ -6,11 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, resolve_arms
+from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, built_in_arms
 from synthio.config import RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import Section, UserPath, merge, validate
@@ -70,12 +71,26 @@ class Cell:
         return self.dataset, self.n, self.arm, self.seed
 
 
+def resolve_arms(recipe: BenchRecipe) -> dict[str, BenchArm]:
+    """The recipe's arms in order, its own ones included. Raises: `ConfigError` for a name that is unknown."""
+    known = dict(built_in_arms())
+    for name, arm in recipe.own_arms.items():
+        if name in known:
+            raise ConfigError(f"own_arms.{name}: there is a built-in arm of this name; choose another")
+        if arm.like not in known:
+            raise ConfigError(f"own_arms.{name}.like is {arm.like!r}; expected one of {', '.join(known)}")
+        known[name] = BenchArm(title=arm.title, run=merge(known[arm.like].run, arm.run))
+    if unknown := [name for name in recipe.arms if name not in known]:
+        raise ConfigError(f"arms: {unknown} are unknown; expected some of {', '.join(known)}")
+    return {name: known[name] for name in recipe.arms}
+
+
 def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
     """All cells, by draw; the smallest sizes and one seed of everything first, so that a half-done table is a fair one.
 
     Raises: `ConfigError` for an unknown arm or a reference that is no arm.
     """
-    resolve_arms(recipe.arms, recipe.own_arms)
+    resolve_arms(recipe)
     if recipe.reference not in recipe.arms:
         raise ConfigError(f"reference is {recipe.reference!r}; expected one of arms: {', '.join(recipe.arms)}")
     # Names become file names.
@@ -95,7 +110,12 @@ def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
     return dict(cells)
 
 
-def run_config(recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell) -> RunConfig:
+def all_cells(recipe: BenchRecipe) -> list[Cell]:
+    """Of every draw, as `plan` has them."""
+    return list(chain.from_iterable(plan(recipe).values()))
+
+
+def run_config(recipe: BenchRecipe, cell: Cell) -> RunConfig:
     """The run recipe of one cell; what makes it this cell cannot be set elsewhere.
 
     Raises: `ConfigError` as `validate` does, and for an arm that is not one arm.
@@ -106,7 +126,7 @@ def run_config(recipe: BenchRecipe, arms: Mapping[str, BenchArm], cell: Cell) ->
         "train": {"seeds": 1},
         "retrieve": {"cache": str(recipe.output / "cache")},
     }
-    for layer in (recipe.base, recipe.datasets[cell.dataset], arms[cell.arm].run):
+    for layer in (recipe.base, recipe.datasets[cell.dataset], resolve_arms(recipe)[cell.arm].run):
         content = merge(content, layer)
     own = {
         "run_folder": str(recipe.output / "runs" / cell.draw),

@@ -15,8 +15,7 @@ from synthio.arms import model_folder, read_trainings
 from synthio.backends.identity import local_folder, model_content, prompts_identity
 from synthio.backends.parts import used_models
 from synthio.backends.quiet import quiet
-from synthio.bench.arms import resolve_arms
-from synthio.bench.recipe import BenchRecipe, Cell, plan, run_config
+from synthio.bench.recipe import BenchRecipe, Cell, all_cells, plan, run_config
 from synthio.bench.results import Result, keep_results, read_kept
 from synthio.comparison import read_comparison
 from synthio.config import (
@@ -84,11 +83,10 @@ def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequ
     Returns: reasons of the failed cells, by name.
     Raises: `ConfigError` for a recipe that cannot be planned, and as `check_cells`; both before anything runs.
     """
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
     draws = list(of_shard(recipe, shard).values())
     if not draws:
         reporter.note(f"shard {shard.index}/{shard.count} has none of the {len(plan(recipe))} draws: nothing to run")
-    configs = {cell: run_config(recipe, arms, cell) for cells in draws for cell in cells}
+    configs = {cell: run_config(recipe, cell) for cells in draws for cell in cells}
     elsewhere = {result.cell for result in known}
     # What is finished needs nothing more, and is looked at when its turn comes.
     unfinished = [c for c in configs if c.key not in elsewhere and _read(_file(recipe, c)) is None]
@@ -265,7 +263,6 @@ class _Contents:
     """Whether finished cells are of the data that is there; what cells have in common is read once."""
 
     def __init__(self, recipe: BenchRecipe) -> None:
-        self._arms = resolve_arms(recipe.arms, recipe.own_arms)
         self._recipe = recipe
         # None for what cannot be read.
         self._rows: dict[str, RowContent | None] = {}
@@ -275,7 +272,7 @@ class _Contents:
     def current(self, cell: Cell, finished: _Finished) -> bool:
         """Its settings are looked at elsewhere. Where the data cannot be read now, nothing says that the figure is of
         other data."""
-        config = run_config(self._recipe, self._arms, cell)
+        config = run_config(self._recipe, cell)
         retrieves = "retrieval" in config.train.arms
         drawn, corpus = self._drawn_of(config), self._corpus_of(config) if retrieves else None
         if drawn is None or (retrieves and corpus is None):
@@ -384,7 +381,7 @@ def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
 
     Raises: `DataError` when the given results cannot be read.
     """
-    cells = [cell for cells in plan(recipe).values() for cell in cells]
+    cells = all_cells(recipe)
     files = {cell: finished for cell in cells if (finished := _read(_file(recipe, cell))) is not None}
     given = read_kept(given_file(recipe))
     contents = _Contents(recipe)
@@ -400,13 +397,12 @@ def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Resu
     """Those of the results, of another machine or an earlier run, that are cells of the recipe with today's settings
     and models. That the dataset and its `data.domain` are the same cannot be seen from here: its name must stand for
     that."""
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
-    cells = {cell.key for cells in plan(recipe).values() for cell in cells}
+    cells = {cell.key for cell in all_cells(recipe)}
 
     @cache
     def key(dataset: str, arm: str) -> str:
         # The same for every size and seed.
-        return settings_key(run_config(recipe, arms, Cell(dataset, recipe.sizes[0], 0, arm)))
+        return settings_key(run_config(recipe, Cell(dataset, recipe.sizes[0], 0, arm)))
 
     return [result for result in results if result.cell in cells and result.recipe == key(result.dataset, result.arm)]
 

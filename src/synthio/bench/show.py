@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from synthio.bench.arms import resolve_arms
-from synthio.bench.recipe import BenchRecipe, plan, run_config
+from synthio.bench.recipe import BenchRecipe, all_cells, resolve_arms, run_config
 from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_kept, read_results, write_results
 from synthio.bench.runner import finished_cells, fitting_results
@@ -39,7 +38,7 @@ def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
     Raises: `DataError` for files that cannot be read or contradict each other, for arms of a dataset of which some
         fit the recipe and others do not, and when there is no cell.
     """
-    cells = {cell.key for cells in plan(recipe).values() for cell in cells}
+    cells = {cell.key for cell in all_cells(recipe)}
     if results:
         found, stale = [result for result in read_results(results) if result.cell in cells], 0
     else:
@@ -73,16 +72,15 @@ def with_intervals(value: Any) -> Any:
 
 def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:
     """Write results.csv and the tables to the bench's folder, over none of the ``sources``."""
-    cells = [cell for cells in plan(recipe).values() for cell in cells]
+    cells = all_cells(recipe)
     _check_settings(found)
-    arms = resolve_arms(recipe.arms, recipe.own_arms)
     one_each = {cell.dataset: cell for cell in cells}.values()
     tables = make_tables(
         found,
         recipe.reference,
-        {name: arm.title for name, arm in arms.items()},
+        {name: arm.title for name, arm in resolve_arms(recipe).items()},
         len(cells),
-        _corrections({cell.dataset: run_config(recipe, arms, cell).data for cell in one_each}, found),
+        _corrections({cell.dataset: run_config(recipe, cell).data for cell in one_each}, found),
         _other_settings(recipe, found),
     )
     markdown = to_markdown(tables)
