@@ -167,7 +167,8 @@ class ModelUsed:
 
     part: str
     name: str
-    revision: str | None
+    identity: str | None
+    """`model_identity`; None for a model that is not loaded here."""
 
 
 @dataclass(frozen=True)
