@@ -7,11 +7,12 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -450,6 +451,17 @@ class SpectralFeatures:
     flatness: float
     pitch_hz: float
     """Autocorrelation pitch of the loudest stretch; NaN where the clip has none."""
+
+
+#: What tables call the fields of `SpectralFeatures`, and their units.
+FEATURES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "centroid_hz": ("centroid", "Hz"),
+        "bandwidth_hz": ("bandwidth", "Hz"),
+        "flatness": ("flatness", ""),
+        "pitch_hz": ("pitch", "Hz"),
+    }
+)
 
 
 def spectral_features(samples: Waveform, sample_rate_hz: int) -> SpectralFeatures:

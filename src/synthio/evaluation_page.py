@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio import pages
+from synthio import audio, pages
 from synthio.formats import measure
 from synthio.records import GeneratorState, Samples
 from synthio.stages.evaluate import Evaluation, GeneratorScores
@@ -42,9 +42,10 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
         row("copy rate", "copy_rate", ".1%"),
         row("CLAP retrieval", "retrieval", ".1%"),
     ]
-    for name, unit in (("centroid_hz", " (Hz)"), ("bandwidth_hz", " (Hz)"), ("flatness", "")):
-        values = tuple(f"{scores.features[name]:.3g}" for scores in sets)
-        rows.append(TableRow(f"median {name.removesuffix('_hz')}{unit}", values))
+    for field in evaluation.real.features:
+        name, unit = audio.FEATURES[field]
+        values = tuple(f"{scores.features[field]:.3g}" for scores in sets)
+        rows.append(TableRow(f"median {name} ({unit})" if unit else f"median {name}", values))
     return rows
 
 

@@ -35,7 +35,6 @@ from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, fingerprint, write_text
 from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
 
-_FEATURES = {"centroid_hz": "Hz", "bandwidth_hz": "Hz", "flatness": "", "pitch_hz": "Hz"}
 _PACKAGES = ("synthio", "torch", "diffusers", "transformers", "peft", "accelerate")
 _RATE_HZ = 16_000
 #: Raise it when `audio.spectral_features` changes: kept features no longer hold.
@@ -339,11 +338,11 @@ def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[r
     """Quantiles over all clips, and medians per class, of real training clips and accepted synthetic clips."""
     quantiles = [
         report.FeatureQuantiles(
-            name.removesuffix("_hz"),
+            name,
             unit,
-            *(_quantiles([getattr(row, name) for _, row in measured[kind]]) for kind in ("real", "synthetic")),
+            *(_quantiles([getattr(row, field) for _, row in measured[kind]]) for kind in ("real", "synthetic")),
         )
-        for name, unit in _FEATURES.items()
+        for field, (name, unit) in audio.FEATURES.items()
     ]
     labels = sorted({label for rows in measured.values() for names, _ in rows for label in names})
     medians = [
@@ -360,10 +359,10 @@ def _quantiles(values: Sequence[float]) -> list[float]:
 
 def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], label: str) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
-    for name in _FEATURES:
-        values = [getattr(row, name) for labels, row in rows if label in labels]
+    for field, (name, _) in audio.FEATURES.items():
+        values = [getattr(row, field) for labels, row in rows if label in labels]
         finite = [value for value in values if np.isfinite(value)]
-        found[name.removesuffix("_hz")] = float(np.median(finite)) if finite else None
+        found[name] = float(np.median(finite)) if finite else None
     return found
 
 
