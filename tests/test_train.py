@@ -629,6 +629,18 @@ def test_the_comparison_by_hand(tmp_path: Path) -> None:
     assert Comparison.model_validate_json(found.model_dump_json()) == found
 
 
+def test_a_comparison_without_intervals_reads_its_own_json(tmp_path: Path) -> None:
+    """Of one group no interval is defined; JSON has no NaN."""
+    train = [handmade_clip(f"t{k}", label, "train") for k, label in enumerate("ab")]
+    test = [handmade_clip(f"e{k}", "ab"[k % 2], "test") for k in range(4)]
+    test = [clip.model_copy(update={"group": "one"}) for clip in test]
+    predictions, trainings = handmade({arm: [[True] * 4] for arm in ("gold", "synthio")}, test)
+    found = compare(predictions, [*train, *test], make_config(tmp_path, tmp_path), trainings)
+    again = Comparison.model_validate_json(found.model_dump_json())
+    assert again.difference is not None and np.isnan([again.difference.low, again.difference.high]).all()
+    assert repr(again) == repr(found)
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "balanced accuracy"])
 def test_each_class_has_the_interval_of_its_own_clips(tmp_path: Path, metric: Any) -> None:
     """It is that of a test set without the other classes; a class of one group has no ends."""

@@ -4,14 +4,17 @@ class, the verdict."""
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+#: NaN where it is not defined, which JSON has as null.
+_End = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 Metric = Literal["accuracy", "balanced accuracy", "mAP"]
 #: Share of the clips from which on accuracy is best for who always names their class.
@@ -44,8 +47,8 @@ class Difference(_Result):
     arm: str
     baseline: str
     points: float
-    low: float
-    high: float
+    low: _End
+    high: _End
     confidence: float
     resamples: int
 
@@ -55,8 +58,8 @@ class ClassDifference(_Result):
     has its own 95% interval: of twenty one misses by chance."""
 
     points: float
-    low: float
-    high: float
+    low: _End
+    high: _End
 
 
 class ClassResult(_Result):
