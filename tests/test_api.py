@@ -48,6 +48,16 @@ def test_a_clip_that_cannot_be_is_refused_before_a_model_loads(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_empty_prompt_is_told_before_any_model_library_loads() -> None:
+    code = (
+        "import sys; from synthio import SynthioError, generate_clip\n"
+        "try: generate_clip(' ', 'clip.wav')\n"
+        "except SynthioError as error: print(error, [m for m in ('torch', 'diffusers') if m in sys.modules])"
+    )
+    told = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert told.startswith("the prompt is empty") and told.strip().endswith("[]")
+
+
 def test_overrides_that_are_one_text_are_one_problem(tmp_path: Path) -> None:
     """Each letter was an override of its own."""
     (tmp_path / "recipe.yaml").write_text("data: {path: demo}")

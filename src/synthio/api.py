@@ -208,8 +208,6 @@ class GeneratedClip:
     """The generator with the run's adapter on it, or as it was before alignment."""
 
 
-@own_modes()
-@quiet("transformers", "diffusers")
 def generate_clip(
     prompt: str,
     output: str | Path,
@@ -234,10 +232,12 @@ def generate_clip(
     container = audio.CONTAINERS.get(output.suffix.lower())
     if container is None:
         raise ConfigError(f"{output}: expected a name that ends in {' or '.join(audio.CONTAINERS)}")
-    generator, model = _generator(config, reporter or Reporter())
-    if duration_s > generator.longest_s:
-        raise ConfigError(f"the duration is {duration_s:g} s; this model makes {generator.longest_s:g} s at most")
-    samples = generator.generate([prompt], duration_s, [seed])[0]
+    # This imports diffusers, which takes seconds.
+    with own_modes(), quiet("transformers", "diffusers"):
+        generator, model = _generator(config, reporter or Reporter())
+        if duration_s > generator.longest_s:
+            raise ConfigError(f"the duration is {duration_s:g} s; this model makes {generator.longest_s:g} s at most")
+        samples = generator.generate([prompt], duration_s, [seed])[0]
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
     return GeneratedClip(output, model)
