@@ -13,6 +13,7 @@ from synthio.cli.common import (
     Overrides,
     Quiet,
     console_of,
+    fail_after,
     print_result,
     reporter_of,
 )
@@ -78,11 +79,9 @@ def bench_run(
         )
     failed = run_cells(bench, part, reporter, known)
     _show_bench(show_finished(bench), failed, as_json)
-    if failed and as_json:
-        raise typer.Exit(BenchIncomplete.exit_code)
     if failed:
         told = f"{len(failed)} cell(s) failed; the tables have of these only what was finished before"
-        raise BenchIncomplete("\n".join([told, *grouped(failed)]))
+        fail_after(BenchIncomplete("\n".join([told, *grouped(failed)])), as_json)
 
 
 def _show_plan(plan: BenchPlan, as_json: bool) -> None:
@@ -90,11 +89,9 @@ def _show_plan(plan: BenchPlan, as_json: bool) -> None:
 
     counts = f"{plan.draws} draws of data, {plan.cells} cells; finished are {plan.finished}"
     print_result(plan, as_json, lambda: print(counts))
-    if plan.problems and as_json:
-        raise typer.Exit(BenchIncomplete.exit_code)
     if plan.problems:
         told = f"{len(plan.problems)} problem(s), with which cells would fail"
-        raise BenchIncomplete("\n".join([told, *grouped(plan.problems)]))
+        fail_after(BenchIncomplete("\n".join([told, *grouped(plan.problems)])), as_json)
 
 
 @commands.command("show")

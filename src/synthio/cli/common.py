@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from pydantic_core import to_json
 
+from synthio.errors import SynthioError
 from synthio.formats import printable
 from synthio.progress import ConsoleReporter, PlainConsole, Reporter
 
@@ -55,6 +56,12 @@ def print_result(value: Any, as_json: bool, text: Callable[[], None]) -> None:
         print_json(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
     else:
         text()
+
+
+def fail_after(error: SynthioError, as_json: bool) -> NoReturn:
+    """End a command whose result is printed. Printed as JSON it has the problems, and a second document would make the
+    first unreadable."""
+    raise typer.Exit(error.exit_code) if as_json else error
 
 
 def print_json(text: str) -> None:

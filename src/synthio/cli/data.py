@@ -17,6 +17,7 @@ from synthio.cli.common import (
     Recipe,
     config_of,
     console_of,
+    fail_after,
     print_result,
     reporter_of,
 )
@@ -45,11 +46,9 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
         _show_data(console, check)
 
     print_result(check, as_json, text)
-    if check.problems and as_json:
-        # They are in it; a second document would make the first unreadable.
-        raise typer.Exit(DataError.exit_code)
     if check.problems:
-        raise DataError("\n".join([f"{len(check.problems)} problem(s) would stop a run", *check.problems]))
+        told = f"{len(check.problems)} problem(s) would stop a run"
+        fail_after(DataError("\n".join([told, *check.problems])), as_json)
 
 
 def _show_data(console: Console, check: DataCheck) -> None:
