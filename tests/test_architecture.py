@@ -101,7 +101,10 @@ def test_help_loads_no_torch() -> None:
 def test_public_names_are_exactly_these_and_load() -> None:
     import synthio
 
-    names = ["ConsoleReporter", "Pipeline", "Reporter", "RunConfig", "SynthioError"]
+    names = ["ConsoleReporter", "Pipeline", "Reporter", "RunConfig"]
+    names += ["FilePrediction", "FinishedRun", "GeneratedClip"]
+    names += ["BackendError", "ConfigError", "DataError", "MissingArtefact", "MissingDependency", "ModelError"]
+    names += ["StoreError", "SynthioError"]
     names += ["__version__", "generate_clip", "load_config", "predict", "run"]
     assert sorted(synthio.__all__) == sorted(names)
     assert all(getattr(synthio, name) is not None for name in synthio.__all__)

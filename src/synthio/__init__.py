@@ -13,23 +13,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synthio.api import generate_clip as generate_clip
-    from synthio.api import load_config as load_config
-    from synthio.api import predict as predict
-    from synthio.api import run as run
-    from synthio.config import RunConfig as RunConfig
-    from synthio.errors import SynthioError as SynthioError
-    from synthio.pipeline import Pipeline as Pipeline
-    from synthio.progress import ConsoleReporter as ConsoleReporter
-    from synthio.progress import Reporter as Reporter
+    from synthio.api import FilePrediction, GeneratedClip, generate_clip, load_config, predict, run
+    from synthio.config import RunConfig
+    from synthio.errors import (
+        BackendError,
+        ConfigError,
+        DataError,
+        MissingArtefact,
+        MissingDependency,
+        ModelError,
+        StoreError,
+        SynthioError,
+    )
+    from synthio.pipeline import Pipeline
+    from synthio.progress import ConsoleReporter, Reporter
+    from synthio.results import FinishedRun
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "BackendError": "synthio.errors",
+    "ConfigError": "synthio.errors",
     "ConsoleReporter": "synthio.progress",
+    "DataError": "synthio.errors",
+    "FilePrediction": "synthio.api",
+    "FinishedRun": "synthio.results",
+    "GeneratedClip": "synthio.api",
+    "MissingArtefact": "synthio.errors",
+    "MissingDependency": "synthio.errors",
+    "ModelError": "synthio.errors",
     "Pipeline": "synthio.pipeline",
     "Reporter": "synthio.progress",
     "RunConfig": "synthio.config",
+    "StoreError": "synthio.errors",
     "SynthioError": "synthio.errors",
     "generate_clip": "synthio.api",
     "load_config": "synthio.api",
@@ -37,10 +53,20 @@ _PUBLIC = {
     "run": "synthio.api",
 }
 __all__ = [
+    "BackendError",
+    "ConfigError",
     "ConsoleReporter",
+    "DataError",
+    "FilePrediction",
+    "FinishedRun",
+    "GeneratedClip",
+    "MissingArtefact",
+    "MissingDependency",
+    "ModelError",
     "Pipeline",
     "Reporter",
     "RunConfig",
+    "StoreError",
     "SynthioError",
     "__version__",
     "generate_clip",
