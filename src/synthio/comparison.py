@@ -62,12 +62,12 @@ def compare(
     test = [clip for clip in clips if clip.split == "test"]
     classes = sorted({*classes_of(clips), *(label for clip in test for label in clip.labels)})
     targets = metrics.multi_hot([clip.labels for clip in test], classes)
-    scores = _score_arrays(predictions, test, classes)
     several = problem_type(config, clips) == "multi_label_classification"
     measure = _MEASURES["mAP" if several else config.train.metric]
-    units = [clip.unit for clip in test]
+    exam = _Exam(_score_arrays(predictions, test, classes), targets, [clip.unit for clip in test], measure)
+    counts = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
     arms = [
-        _arm_result(arm, scores[arm], targets, measure, [t for t in trainings if t.arm == arm])
+        _arm_result(exam, arm, [t for t in trainings if t.arm == arm])
         for arm in dict.fromkeys(t.arm for t in trainings)
     ]
     return Comparison(
@@ -75,14 +75,10 @@ def compare(
         n_valid=sum(clip.split == "valid" for clip in clips),
         n_test=len(test),
         arms=tuple(arms),
-        difference=_difference(scores, targets, measure, config, units),
-        classes=_class_results(classes, clips, scores, targets, measure, config, units),
-        constant=None if several else _constant_guess(clips, classes, targets, measure),
+        difference=_difference(exam, config),
+        classes=_class_results(exam, {label: counts[label] for label in classes}, config),
+        constant=None if several else _constant_guess(exam, classes, counts),
     )
-
-
-def _training_counts(clips: Sequence[Clip]) -> Counter[str]:
-    return Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
 
 
 Scores = npt.NDArray[np.float64]
@@ -136,16 +132,38 @@ def _score_arrays(predictions: Sequence[Prediction], test: Sequence[Clip], class
     }
 
 
-def _arm_result(
-    arm: str, scores: Scores, targets: metrics.BoolArray, measure: _Measure, trainings: Sequence[Training]
-) -> ArmResult:
-    values = [measure.value(targets, of_seed) for of_seed in scores]
+@dataclass(frozen=True)
+class _Exam:
+    """What the arms said of some test clips, and how that is scored."""
+
+    scores: Mapping[str, Scores]
+    """Per arm, shape ``(seeds, clips, classes)``."""
+    targets: metrics.BoolArray
+    """Shape ``(clips, classes)``."""
+    units: Sequence[str]
+    """`Clip.unit` of each clip."""
+    measure: _Measure
+
+    def of_class(self, number: int) -> _Exam:
+        """The part on which the metric is the class's own score."""
+        rows, columns = self.measure.of_class(self.targets, number)
+        scores = {arm: of_arm[:, rows, columns] for arm, of_arm in self.scores.items()}
+        return _Exam(scores, self.targets[rows, columns], [self.units[row] for row in rows], self.measure)
+
+    def per_seed(self, arm: str) -> list[float]:
+        """The metric of each training."""
+        return [self.measure.value(self.targets, of_seed) for of_seed in self.scores[arm]]
+
+
+def _arm_result(exam: _Exam, arm: str, trainings: Sequence[Training]) -> ArmResult:
+    values = exam.per_seed(arm)
+    decisions = map(exam.measure.decide, exam.scores[arm])
     return ArmResult(
         arm=arm,
         per_seed=tuple(values),
         mean=statistics.fmean(values),
         std=statistics.stdev(values) if len(values) > 1 else 0.0,
-        macro_f1=statistics.fmean(metrics.macro_f1(targets, measure.decide(of_seed)) for of_seed in scores),
+        macro_f1=statistics.fmean(metrics.macro_f1(exam.targets, decided) for decided in decisions),
         n_train=trainings[0].n_train,
         n_added=trainings[0].n_added,
         steps=trainings[0].steps,
@@ -158,19 +176,15 @@ _CONFIDENCE = 0.95
 _BASELINE, _ARM = "gold", "synthio"
 
 
-def _difference(
-    scores: Mapping[str, Scores],
-    targets: metrics.BoolArray,
-    measure: _Measure,
-    config: RunConfig,
-    units: Sequence[str],
-) -> Difference | None:
-    if not {_BASELINE, _ARM} <= set(scores):
+def _difference(exam: _Exam, config: RunConfig) -> Difference | None:
+    if not {_BASELINE, _ARM} <= set(exam.scores):
         return None
     generator = numpy_generator(config.seed, "train", "bootstrap")
     resamples = config.train.bootstrap_samples
-    pair = scores[_BASELINE], scores[_ARM]
-    interval = metrics.bootstrap_difference(measure.weighted, targets, *pair, resamples, generator, _CONFIDENCE, units)
+    pair = exam.scores[_BASELINE], exam.scores[_ARM]
+    interval = metrics.bootstrap_difference(
+        exam.measure.weighted, exam.targets, *pair, resamples, generator, _CONFIDENCE, exam.units
+    )
     return Difference(
         arm=_ARM,
         baseline=_BASELINE,
@@ -182,44 +196,30 @@ def _difference(
     )
 
 
-def _constant_guess(
-    clips: Sequence[Clip], classes: Sequence[str], targets: metrics.BoolArray, measure: _Measure
-) -> ConstantGuess:
-    counts = _training_counts(clips)
+def _constant_guess(exam: _Exam, classes: Sequence[str], counts: Mapping[str, int]) -> ConstantGuess:
     label = min(counts, key=lambda name: (-counts[name], name))
-    said = np.zeros_like(targets)
+    said = np.zeros_like(exam.targets)
     said[:, classes.index(label)] = True
-    mean = measure.value(targets, said.astype(np.float64))
-    return ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(targets, said))
+    mean = exam.measure.value(exam.targets, said.astype(np.float64))
+    return ConstantGuess(label=label, mean=mean, macro_f1=metrics.macro_f1(exam.targets, said))
 
 
-def _class_results(
-    classes: Sequence[str],
-    clips: Sequence[Clip],
-    scores: Mapping[str, Scores],
-    targets: metrics.BoolArray,
-    measure: _Measure,
-    config: RunConfig,
-    units: Sequence[str],
-) -> tuple[ClassResult, ...]:
-    counted = _training_counts(clips)
-    counts = {label: counted[label] for label in classes}
+def _class_results(exam: _Exam, counts: Mapping[str, int], config: RunConfig) -> tuple[ClassResult, ...]:
+    """``counts``: training clips of every class."""
     tail = tail_classes(counts, config.train.tail_fraction)
     results = []
-    for number, label in enumerate(classes):
-        support = int(targets[:, number].sum())
-        rows, columns = measure.of_class(targets, number)
-        own = {arm: of_arm[:, rows, columns] for arm, of_arm in scores.items()} if support else {}
-        own_targets, own_units = targets[rows, columns], [units[row] for row in rows]
-        difference = _difference(own, own_targets, measure, config, own_units)
-        homes = set(compress(units, targets[:, number]))
+    for number, (label, n_train) in enumerate(counts.items()):
+        of_label = exam.targets[:, number]
+        own = exam.of_class(number) if of_label.any() else None
+        difference = own and _difference(own, config)
+        homes = set(compress(exam.units, of_label))
         results.append(
             ClassResult(
                 label=label,
-                n_train=counts[label],
-                support=support,
+                n_train=n_train,
+                support=int(of_label.sum()),
                 is_tail=label in tail,
-                scores={arm: _mean(own[arm], own_targets, measure) if support else None for arm in scores},
+                scores={arm: own and statistics.fmean(own.per_seed(arm)) for arm in exam.scores},
                 difference=difference and _class_difference(difference, homes),
             )
         )
@@ -231,10 +231,6 @@ def _class_difference(difference: Difference, homes: Collection[str]) -> ClassDi
     # Average precision ranks them among all others, which say nothing of further clips of the class.
     low, high = (difference.low, difference.high) if len(homes) > 1 else (math.nan, math.nan)
     return ClassDifference(points=difference.points, low=low, high=high)
-
-
-def _mean(scores: Scores, targets: metrics.BoolArray, measure: _Measure) -> float:
-    return statistics.fmean(measure.value(targets, of_seed) for of_seed in scores)
 
 
 def tail_classes(counts: Mapping[str, int], fraction: float) -> frozenset[str]:
