@@ -14,6 +14,7 @@ run_folder/
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
@@ -61,6 +62,19 @@ def write_text(path: Path, text: str) -> None:
     """Write atomically: a reader sees the old file or the whole new one."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """As `write_text`, of lines without their ends."""
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]], line_end: str = "\n") -> None:
+    """As `write_text`. None is an empty field, and a float loses no digit."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator=line_end)
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 @contextmanager
@@ -267,7 +281,7 @@ class StageFolder:
 
     def finish(self, records: Sequence[Record], summary: Mapping[str, Any]) -> None:
         """Write the manifest in the given order, then the done-marker."""
-        write_text(self.path / "manifest.jsonl", "".join(record.model_dump_json() + "\n" for record in records))
+        write_lines(self.path / "manifest.jsonl", (record.model_dump_json() for record in records))
         marker = {**summary, _RECORDS: len(records)}
         write_text(self.path / _MARKER, json.dumps(marker, indent=2, sort_keys=True, ensure_ascii=False))
 

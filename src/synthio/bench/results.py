@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synthio.errors import DataError
-from synthio.store import write_text
+from synthio.store import write_csv
 
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 # A mean of ones can exceed 1 by rounding, and hours of training must not be lost to that.
@@ -71,12 +70,8 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
 
     Raises: `StoreError` when the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    # The csv module writes None as an empty field and a float by `repr`, which loses no digit.
-    writer.writerows(result.model_dump() for result in sorted(results, key=lambda result: result.cell))
-    write_text(path, text.getvalue())
+    ordered = sorted(results, key=lambda result: result.cell)
+    write_csv(path, _COLUMNS, (result.model_dump().values() for result in ordered))
 
 
 def read_results(paths: Iterable[Path]) -> list[Result]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
@@ -34,7 +33,7 @@ from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.recipes import user_path
-from synthio.store import replacing
+from synthio.store import replacing, write_csv
 
 #: Windows of detectors reach beyond the end.
 _OVERHANG_S = 3.0
@@ -427,7 +426,4 @@ def _as_row(annotation: Annotation, why: str) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["reason"])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]) if rows else ["reason"], (row.values() for row in rows), line_end="\r\n")

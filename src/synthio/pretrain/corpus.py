@@ -23,7 +23,7 @@ from synthio.pretrain.drum_machine import DRUMS, drum_hit
 from synthio.pretrain.packages import read_rows
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
-from synthio.store import json_lines, write_text
+from synthio.store import json_lines, write_lines
 from synthio.variation import at_pitch, draw_resonances, draw_size, vary
 
 
@@ -100,8 +100,7 @@ def build_corpus(config: CorpusConfig) -> Path:
     }
     (config.folder / "held_out.json").write_text(json.dumps(held_out, indent=2), encoding="utf-8")
     settings.write_text(found, encoding="utf-8")
-    lines = "".join(json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
-    write_text(config.folder / "metadata.jsonl", lines)
+    write_lines(config.folder / "metadata.jsonl", (json.dumps(asdict(clip), ensure_ascii=False) for clip in clips))
     return config.folder
 
 

@@ -7,7 +7,6 @@ these are GPL, CC-BY-SA or GFDL.
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 import shutil
@@ -27,7 +26,7 @@ from synthio.pretrain import general_midi as gm
 from synthio.pretrain.packages import Package, fetch, read_packages, read_rows, unpack
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
-from synthio.store import fingerprint, inside, replacing, working_in, write_text
+from synthio.store import fingerprint, inside, replacing, working_in, write_csv, write_text
 
 Row = Mapping[str, str]
 FontOf = Callable[[Path], gm.SoundFont]
@@ -84,10 +83,7 @@ def make_recordings(recipe: RecordingsRecipe, reporter: Reporter) -> Path:
                 write_text(ledger, json.dumps(made, indent=0))
             advance(1)
         table = recipe.output / "clips" / "clips.csv"
-        with replacing(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(table, _COLUMNS, ([row[column] for column in _COLUMNS] for row in rows))
     return table
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from synthio import audio
 from synthio.errors import StoreError
 from synthio.records import Candidate, Prompt, Verdict
-from synthio.store import check_no_link, inside, replacing, write_text
+from synthio.store import check_no_link, inside, replacing, write_lines
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
         _row(name, item, list(item.prompt.labels) if several else item.prompt.labels[0])
         for name, item in wanted.items()
     ]
-    write_text(folder / "metadata.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_lines(folder / "metadata.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def _is_there(copy: Path, made: Path) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.records import Clip, Prediction
-from synthio.store import write_text
+from synthio.store import write_csv
 
 _OF_THE_CLIP = ("clip_id", "path", "group", "split", "labels")
 
@@ -21,12 +19,12 @@ def write_predictions(predictions: Sequence[Prediction], clips: Sequence[Clip], 
     """
     by_id = {clip.id: clip for clip in clips}
     classes = sorted({label for prediction in predictions for label in prediction.scores})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "seed", *_OF_THE_CLIP, "highest", *(f"score: {name}" for name in classes)])
-    for prediction in predictions:
+
+    def row(prediction: Prediction) -> list[object]:
         clip, scores = by_id[prediction.clip_id], prediction.scores
         own = (clip.id, clip.path, clip.group or "", clip.split, "|".join(clip.labels))
         values = (f"{scores.get(name, 0.0):.6f}" for name in classes)
-        writer.writerow([prediction.arm, prediction.seed, *own, max(scores, key=lambda name: scores[name]), *values])
-    write_text(path, text.getvalue())
+        return [prediction.arm, prediction.seed, *own, max(scores, key=lambda name: scores[name]), *values]
+
+    header = ["arm", "seed", *_OF_THE_CLIP, "highest", *(f"score: {name}" for name in classes)]
+    write_csv(path, header, map(row, predictions))
