@@ -29,6 +29,8 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".a
 _ANY_AUDIO = AUDIO_SUFFIXES | {".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".ape", ".wv"}
 #: What `write` makes, by the name's end.
 CONTAINERS = {".flac": "FLAC", ".wav": "WAV"}
+#: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
+UNREADABLE = (sf.LibsndfileError, TypeError, ValueError, OSError)
 #: Peaks under this are digital silence (-80 dBFS).
 SILENCE_PEAK = 1e-4
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import soundfile as sf
 
+from synthio import audio
 from synthio.datasets.annotations import FOLDER, Annotation, ColumnNames
 from synthio.datasets.rows import normalised_text
 from synthio.formats import some
-
-#: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
-UNREADABLE = (sf.LibsndfileError, TypeError, ValueError, OSError)
 
 
 def one_spelling(found: Sequence[Annotation], audio_folder: Path | None) -> list[Annotation]:
@@ -60,7 +58,7 @@ def _sounds(recording: Path, annotations: Sequence[Annotation]) -> list[Annotati
 def _is_mono(recording: Path) -> bool:
     try:
         return bool(sf.info(str(recording)).channels == 1)
-    except UNREADABLE:
+    except audio.UNREADABLE:
         # Told where it is cut.
         return False
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import re
-import statistics
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +25,9 @@ from synthio.datasets.annotations import (
     Reading,
     read_annotations,
 )
-from synthio.datasets.by_recording import UNREADABLE, by_recording, group_warnings, one_spelling, own_groups
+from synthio.datasets.by_recording import by_recording, group_warnings, one_spelling, own_groups
 from synthio.datasets.recordings import Recordings
+from synthio.datasets.rest import add_rest, count_pieces
 from synthio.datasets.rows import SPLIT_SPELLINGS, split_of
 from synthio.errors import DataError
 from synthio.formats import some
@@ -97,11 +97,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     Raises: `DataError` for tables that cannot be read, an output that is finished already, or nothing that can be cut.
     """
     output = user_path(config.output).absolute()
-    if (output / "clips.csv").exists():
-        raise DataError(
-            f"{output / 'clips.csv'} is there already; delete that folder and cut all tables "
-            "again (what a run made of clips that stay the same is found again), or choose another --output"
-        )
+    _check_output(output)
     if config.rest_label is not None and not config.rest_label.strip():
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
     readings = _read(tables, config)
@@ -112,7 +108,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     recordings = by_recording(found, config.columns)
     warnings = _empty_warnings(tables, readings) + group_warnings(recordings)
     if config.rest_label is not None:
-        warnings += _add_rest(recordings, found, config.rest_label, config)
+        warnings += add_rest(recordings, found, config.rest_label, config.margin_s, config.max_duration_s)
     try:
         rows, failed = _cut_all(recordings, config, output, reporter)
         rejected += failed
@@ -132,6 +128,24 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
             f"none of {len(found)} annotations could be cut: {said} ({output / 'rejected.csv'} has each); recordings "
             f"were looked for in {config.audio_folder or 'the folder of each table'} (--audio)"
         )
+    return _summary(output, rows, readings, reasons, warnings)
+
+
+def _check_output(output: Path) -> None:
+    if (output / "clips.csv").exists():
+        raise DataError(
+            f"{output / 'clips.csv'} is there already; delete that folder and cut all tables "
+            "again (what a run made of clips that stay the same is found again), or choose another --output"
+        )
+
+
+def _summary(
+    output: Path,
+    rows: Sequence[Mapping[str, Any]],
+    readings: Sequence[Reading],
+    rejected: dict[str, int],
+    warnings: Sequence[str],
+) -> Cut:
     return Cut(
         table=str(output / "clips.csv"),
         counts=dict(sorted(Counter(str(row["label"]) for row in rows).items())),
@@ -139,7 +153,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
         groups=len({row["group"] for row in rows}),
         overlapping=sum(bool(row["also"]) for row in rows),
         columns=dict(Counter(str(reading.columns) for reading in readings if reading.columns is not None)),
-        rejected=reasons,
+        rejected=rejected,
         warnings=tuple(warnings),
     )
 
@@ -202,80 +216,6 @@ def _check_splits(found: Sequence[Annotation]) -> None:
         )
 
 
-def _add_rest(
-    recordings: Mapping[Path, list[Annotation]], found: Sequence[Annotation], label: str, config: CutConfig
-) -> list[str]:
-    """Adds clips of the rest to each recording's. Returns: warnings about those that have none."""
-    marked: dict[Path | None, list[Annotation]] = defaultdict(list)
-    for annotation in found:
-        marked[annotation.recording].append(annotation)
-    unsaid, full = [], []
-    for recording, own in recordings.items():
-        if any(math.isnan(a.start_s) or math.isnan(a.end_s) for a in marked[recording]):
-            unsaid.append(repr(recording.name))
-        elif rest := _rest(recording, own, marked[recording], label, config):
-            own += rest
-        else:
-            full.append(repr(recording.name))
-    return [
-        f"no {label!r} from {len(names)} recording(s): {why} ({some(names)})"
-        for names, why in (
-            (unsaid, "a line says no times, so that its sound may be anywhere"),
-            (full, "no stretch without annotations is as long as they are"),
-        )
-        if names
-    ]
-
-
-def _rest(
-    recording: Path, annotations: Sequence[Annotation], own: Sequence[Annotation], label: str, config: CutConfig
-) -> list[Annotation]:
-    """As many clips as ``annotations`` give, where the recording has room: their median length, spread over it.
-
-    ``own``: all of the recording, also those that cannot be cut; what somebody marked is no background.
-    """
-    try:
-        recording_s = float(sf.info(str(recording)).duration)
-    except UNREADABLE:
-        # The annotations themselves tell it.
-        return []
-    median_s = statistics.median(a.end_s - a.start_s for a in annotations)
-    length_s = min(median_s + 2 * config.margin_s, config.max_duration_s)
-    covered = [(a.start_s - config.margin_s, a.end_s + config.margin_s) for a in own]
-    starts = free_starts(covered, recording_s, length_s)
-    wanted = sum(_count(a.end_s - a.start_s + 2 * config.margin_s, config) for a in annotations)
-    chosen = sorted({starts[round(i)] for i in np.linspace(0, len(starts) - 1, wanted)} if starts else set())
-    # The margin comes back when they are cut.
-    shorter_s = min(config.margin_s, 0.49 * length_s)
-    begins_s, ends_s = np.array([a.start_s for a in annotations]), np.array([a.end_s for a in annotations])
-
-    def nearest(start_s: float, end_s: float) -> Annotation:
-        """Whose group and split a stretch without annotations is of."""
-        return annotations[int(np.maximum(begins_s - end_s, start_s - ends_s).argmin())]
-
-    return [
-        replace(
-            nearest(start, start + length_s),
-            line=0,
-            label=label,
-            start_s=start + shorter_s,
-            end_s=start + length_s - shorter_s,
-        )
-        for start in chosen
-    ]
-
-
-def free_starts(covered: Sequence[tuple[float, float]], duration_s: float, length_s: float) -> list[float]:
-    """Where stretches of ``length_s`` begin, one after the other, that touch nothing ``covered``."""
-    starts: list[float] = []
-    free_s = 0.0
-    for start_s, end_s in [*sorted(covered), (duration_s, duration_s)]:
-        count = int((min(start_s, duration_s) - free_s) / length_s + 1e-9)
-        starts += [free_s + number * length_s for number in range(count)]
-        free_s = max(free_s, end_s)
-    return starts
-
-
 def _cut_all(
     recordings: Mapping[Path, list[Annotation]], config: CutConfig, output: Path, reporter: Reporter
 ) -> tuple[list[dict[str, Any]], list[tuple[Annotation, str]]]:
@@ -304,7 +244,7 @@ def _cut_recording(
     while waiting:
         try:
             file = sf.SoundFile(str(recording))
-        except UNREADABLE as error:
+        except audio.UNREADABLE as error:
             return rows, failed + [(annotation, _unreadable(recording, error)) for annotation in waiting]
         with file:
             while waiting:
@@ -340,14 +280,9 @@ def _pieces(annotation: Annotation, recording_s: float, config: CutConfig) -> It
         raise DataError("ends after its recording does; are the times seconds in this file?")
     start_s = max(0.0, annotation.start_s - config.margin_s)
     end_s = min(recording_s, annotation.end_s + config.margin_s)
-    bounds = np.linspace(start_s, end_s, _count(end_s - start_s, config) + 1)
+    bounds = np.linspace(start_s, end_s, count_pieces(end_s - start_s, config.max_duration_s) + 1)
     for first, last in pairwise(bounds):
         yield _Piece(annotation, float(first), float(last))
-
-
-def _count(duration_s: float, config: CutConfig) -> int:
-    """Of the pieces."""
-    return max(1, math.ceil(round(duration_s / config.max_duration_s, 6)))
 
 
 def _samples(file: sf.SoundFile, piece: _Piece) -> audio.Waveform:
