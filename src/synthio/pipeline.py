@@ -359,7 +359,7 @@ class Pipeline:
 
         Raises: as `finished`, and where nothing has run, `MissingArtefact` before the clips are read.
         """
-        from synthio.results import collect_report
+        from synthio.report_data import collect_report
         from synthio.stages.predictions import write_predictions
         from synthio.stages.report import write_report
 

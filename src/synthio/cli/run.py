@@ -75,7 +75,7 @@ def _seconds(least: float | None, most: float | None) -> str:
 
 
 def _show_result(pipeline: Pipeline, as_json: bool) -> None:
-    from synthio.results import funnel_round
+    from synthio.report_data import funnel_round
 
     finished = pipeline.finished()
     comparison = finished.comparison

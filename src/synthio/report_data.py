@@ -1,0 +1,304 @@
+"""Fill the report's data from a finished run. Numbers are read or counted here, never made up."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+
+from synthio import audio
+from synthio.backends.identity import model_identity
+from synthio.backends.parts import SOURCES, used_models
+from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
+from synthio.datasets.checks import class_counts
+from synthio.errors import DataError
+from synthio.recipes import to_yaml
+from synthio.records import PreferencePair, RejectedClip, of_split
+from synthio.results import FinishedRun, Round
+from synthio.seeds import derive_seed
+from synthio.stages import report
+from synthio.stages.align import read_curve
+from synthio.store import StageFolder, fingerprint, write_text
+from synthio.versions import versions
+
+_RATE_HZ = 16_000
+#: Raise it when `audio.spectral_features` changes: kept features no longer hold.
+_FEATURES_VERSION = 1
+#: An unpitched clip has a pitch of NaN.
+_FEATURES_FILE = TypeAdapter(dict[str, audio.SpectralFeatures], config=ConfigDict(ser_json_inf_nan="constants"))
+
+
+def collect_report(run: FinishedRun) -> report.ReportData:
+    """Everything on the page."""
+    config, clips, rounds, align_folder = run.config, run.clips, run.rounds, run.align_folder
+    comparison = run.comparison
+    sources = {clip.id: Path(clip.path) for clip in clips}
+    samples = [_sample(r, i, sources) for r in rounds for i in range(len(r.prompts))]
+    accepted = [sample for sample in samples if sample.reason == "accepted"]
+    rejected = [sample for sample in samples if sample.reason != "accepted"]
+    measured, unmeasured = measure_sounds(_sounds(run, accepted), run.root / "cache", config.data.max_duration_s)
+    spectral, spectral_classes = _spectral(measured)
+    return report.ReportData(
+        title=run.root.name,
+        verdict=run.verdict,
+        comparison=comparison,
+        gate=_gate(run),
+        funnel=[funnel_round(r) for r in rounds],
+        alignment=_alignment(config, align_folder),
+        before_after=_before_after(run, sources),
+        spectral=spectral,
+        spectral_classes=spectral_classes,
+        accepted=_spread(accepted, config.report.samples_per_verdict, config.seed),
+        rejected=_spread(rejected, config.report.samples_per_verdict, config.seed),
+        times_s=run.seconds,
+        language_models=_language_models(run),
+        peak_memory_bytes=_peak_memory_bytes(),
+        peak_device_memory_bytes=_peak_device_memory_bytes(),
+        versions=versions(),
+        models=models_used(config),
+        config_yaml=to_yaml(config.model_dump(mode="json")),
+        warnings=[*run.warnings, *unmeasured],
+        class_counts=class_counts(clips),
+        rejected_files=_rejected_files(run),
+        heard_s=config.data.max_duration_s,
+    )
+
+
+def funnel_round(r: Round) -> report.FunnelRound:
+    """What became of one round's captions."""
+    reasons = [verdict.reason for verdict in r.verdicts]
+    return report.FunnelRound(
+        round=r.number,
+        captions=len(r.prompts),
+        generated=sum(candidate.failed is None for candidate in r.candidates),
+        accepted=reasons.count("accepted"),
+        below_threshold=reasons.count("below-threshold"),
+        copies=reasons.count("copy"),
+        failed=reasons.count("generation-failed") + reasons.count("silent"),
+        given_up=int(r.imagined.summary().get("given_up", 0)),
+    )
+
+
+def models_used(config: RunConfig) -> list[report.ModelUsed]:
+    """Each part's model and what identifies it."""
+    return [
+        report.ModelUsed(
+            used.part,
+            used.name,
+            model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None,
+        )
+        for used in used_models(config)
+    ]
+
+
+def _gate(run: FinishedRun) -> report.Gate | None:
+    if run.gate is None:
+        return None
+    chosen = run.comparison.gated_share or 0.0
+    return report.Gate(run.config.gate.level, chosen, run.gate.p_value, run.gate.options)
+
+
+def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleClip:
+    prompt, candidate, verdict = r.prompts[index], r.candidates[index], r.verdicts[index]
+    return report.SampleClip(
+        audio=None if candidate.path is None else r.generated.file(candidate.path),
+        labels=prompt.labels,
+        caption=prompt.text,
+        similarity=verdict.similarity,
+        threshold=verdict.threshold,
+        reason=verdict.reason,
+        round=prompt.round,
+        source_clip_id=prompt.clip_id,
+        source_audio=sources[prompt.clip_id],
+        score=None if verdict.score == verdict.similarity else verdict.score,
+    )
+
+
+def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list[report.SampleClip]:
+    """A seeded sample that takes the classes in turn, so that none is hidden."""
+    groups: dict[tuple[str, ...], list[report.SampleClip]] = defaultdict(list)
+    # Not by the audio's path: the same run shows the same wherever it lies.
+    for sample in sorted(samples, key=lambda s: derive_seed(seed, "report", s.source_clip_id, s.round, s.caption)):
+        groups[tuple(sample.labels)].append(sample)
+    turns = [(turn, label, sample) for label, group in groups.items() for turn, sample in enumerate(group)]
+    return [sample for _, _, sample in sorted(turns, key=lambda row: row[:2])][:count]
+
+
+def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignment | None:
+    if folder is None:
+        return None
+    summary = folder.summary()
+    return report.Alignment(config.align.method, read_curve(folder), summary["chosen_step"], summary["warnings"])
+
+
+def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[report.BeforeAfter]:
+    folder = run.align_folder
+    if folder is None:
+        return []
+    pairs = {pair.id: pair for pair in folder.manifest(PreferencePair)}
+    return [
+        report.BeforeAfter(
+            prompt=pairs[name].prompt,
+            base_audio=run.losers_folder.file(pairs[name].loser_path),
+            aligned_audio=folder.file(f"after/{name}.flac"),
+            real_audio=sources[pairs[name].clip_id],
+            seed=derive_seed(run.config.seed, "loser", name),
+        )
+        for name in folder.summary()["after"]
+    ]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A clip whose spectral features are shown."""
+
+    key: str
+    """Another one for other content."""
+    labels: tuple[str, ...]
+    path: Path
+
+
+Measured = Mapping[str, Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]]]
+"""Labels and features of the clips of each kind, `real` and `synthetic`."""
+
+
+def _sounds(run: FinishedRun, accepted: Sequence[report.SampleClip]) -> dict[str, list[Sound]]:
+    training = of_split(run.clips, "train")
+    made = {sample.audio: tuple(sample.labels) for sample in accepted if sample.audio is not None}
+    return {
+        "real": [Sound(f"{clip.sha256}@{clip.sample_rate_hz}", clip.labels, Path(clip.path)) for clip in training],
+        # The name of a stage's folder changes with what the stage makes.
+        "synthetic": [Sound(path.relative_to(run.root).as_posix(), labels, path) for path, labels in made.items()],
+    }
+
+
+def measure_sounds(sounds: Mapping[str, Sequence[Sound]], cache: Path, most_s: float) -> tuple[Measured, list[str]]:
+    """Spectral features of the first ``most_s`` seconds of each sound, kept in the folder ``cache``: a report that is
+    written anew measures only what is new.
+
+    Returns: the features of each kind, and a warning where files could not be read.
+    """
+    path = cache / f"features-{fingerprint([_FEATURES_VERSION, _RATE_HZ, most_s])}.json"
+    kept = _kept_features(path)
+    new: dict[str, audio.SpectralFeatures] = {}
+    failed: list[DataError] = []
+    for sound in (sound for of_kind in sounds.values() for sound in of_kind if sound.key not in kept):
+        try:
+            new[sound.key] = audio.spectral_features(audio.load_start(sound.path, most_s, _RATE_HZ), _RATE_HZ)
+        except DataError as error:
+            # An accepted clip was loaded by the filter, a real one by the clips stage: the file changed since.
+            failed.append(error)
+    if new:
+        kept |= new
+        write_text(path, _FEATURES_FILE.dump_json(kept).decode())
+    measured = {
+        kind: [(sound.labels, kept[sound.key]) for sound in of_kind if sound.key in kept]
+        for kind, of_kind in sounds.items()
+    }
+    if not failed:
+        return measured, []
+    total = sum(map(len, sounds.values()))
+    return measured, [
+        f"{len(failed)} of {total} clips are left out of the spectral features: their files cannot be read any more "
+        f"({failed[0]})"
+    ]
+
+
+def _kept_features(path: Path) -> dict[str, audio.SpectralFeatures]:
+    try:
+        return _FEATURES_FILE.validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        # None yet, or damaged: they are measured anew.
+        return {}
+
+
+def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
+    """Quantiles over all clips, and medians per class, of real training clips and accepted synthetic clips."""
+    quantiles = [
+        report.FeatureQuantiles(
+            name,
+            unit,
+            *(_quantiles([getattr(row, field) for _, row in measured[kind]]) for kind in ("real", "synthetic")),
+        )
+        for field, (name, unit) in audio.FEATURES.items()
+    ]
+    labels = sorted({label for rows in measured.values() for names, _ in rows for label in names})
+    medians = [
+        report.ClassMedians(label, _medians(measured["real"], label), _medians(measured["synthetic"], label))
+        for label in labels
+    ]
+    return quantiles, medians
+
+
+def _quantiles(values: Sequence[float]) -> list[float]:
+    finite = [value for value in values if np.isfinite(value)]
+    return [float(q) for q in np.quantile(finite, [0.1, 0.25, 0.5, 0.75, 0.9])] if finite else []
+
+
+def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], label: str) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for field, (name, _) in audio.FEATURES.items():
+        values = [getattr(row, field) for labels, row in rows if label in labels]
+        finite = [value for value in values if np.isfinite(value)]
+        found[name] = float(np.median(finite)) if finite else None
+    return found
+
+
+def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
+    """The one that imagines captions, and a captioner that is one."""
+    if not run.rounds:
+        return []
+    imagine, caption = run.config.imagine, run.config.caption
+    used = []
+    if imagine.mode != "template":
+        folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
+        used.append(_use("language model", imagine, folders))
+    if imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
+        used.append(_use("captioner", caption, [run.caption_folder]))
+    return used
+
+
+def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> report.LanguageModelUse:
+    usage = [folder.summary().get("usage", {}) for folder in folders if folder.done]
+
+    def total(name: str) -> int:
+        return sum(int(row.get(name, 0)) for row in usage)
+
+    endpoint = section.endpoint if SOURCES[section.kind] == "endpoint" else None
+    return report.LanguageModelUse(
+        part=part,
+        model=endpoint.model if endpoint else section.model,
+        input_tokens=total("input_tokens"),
+        output_tokens=total("output_tokens"),
+        cost=_cost(endpoint, total("input_tokens"), total("output_tokens")) if endpoint else None,
+        requests=total("requests"),
+    )
+
+
+def _cost(endpoint: EndpointConfig, input_tokens: int, output_tokens: int) -> float | None:
+    """At the prices of today's recipe; None where it has none."""
+    read, written = endpoint.price_per_million_input_tokens, endpoint.price_per_million_output_tokens
+    return (input_tokens * read + output_tokens * written) / 1e6 if read or written else None
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _peak_device_memory_bytes() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def _rejected_files(run: FinishedRun) -> list[RejectedClip]:
+    if not run.clips_folder.summary()["rejected"]:
+        return []
+    return run.clips_folder.rows("rejected.jsonl", RejectedClip)
