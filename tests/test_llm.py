@@ -287,7 +287,7 @@ def test_what_cannot_be_loaded_says_what_was_expected(tmp_path: Path, gemma: Pat
 def test_a_folder_with_half_a_file_says_so(file: str, gemma: Path, tmp_path: Path) -> None:
     """Half of the weights ended in a traceback."""
     folder = with_half_of(file, gemma, tmp_path / "llm")
-    with pytest.raises(ModelError, match=r"language model .*llm' cannot be loaded: .*; check its files"):
+    with pytest.raises(ModelError, match=r"imagine\.model .*llm' cannot be loaded \(.*\); check its files, or choose"):
         LocalLanguageModel(str(folder), None, "cpu", 1, Reporter())
 
 

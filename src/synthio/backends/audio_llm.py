@@ -12,7 +12,7 @@ import torch
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package
+from synthio.backends.identity import loading
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -96,7 +96,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
     from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
     dtype = torch.float32 if device.type == "cpu" else "auto"
-    try:
+    with loading("caption", source, otherwise="use caption.kind=clap"):
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
         kinds = [k for k in (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM) if type(config) in k._model_mapping]
@@ -109,12 +109,4 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
         model = kinds[0].from_pretrained(
             source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
-    except ImportError as error:
-        cure = "install it, or use caption.kind=clap"
-        raise missing_package(f"caption.model {source!r}", error, cure) from error
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"caption.model {source!r} cannot be loaded ({loading_reason(error)}); "
-            f"{loading_advice('caption', source, error)}, or use caption.kind=clap"
-        ) from error
     return processor, model.to(device).eval()

@@ -14,7 +14,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason
+from synthio.backends.identity import loading
 from synthio.calls import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
@@ -100,7 +100,7 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
 
     device = resolve_device(config.device)
     source = str(pocket.clap_folder()) if config.model == "pocket" else config.model
-    try:
+    with loading("clap", source, otherwise="use clap.model=pocket"):
         kind = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False).model_type
         if kind != "clap":
             raise ModelError(
@@ -109,9 +109,4 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
         model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"clap.model {source!r} cannot be loaded ({loading_reason(error)}); "
-            f"{loading_advice('clap', source, error)}, or use clap.model=pocket"
-        ) from error
     return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

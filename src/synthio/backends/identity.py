@@ -4,6 +4,8 @@ language models are asked."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -103,6 +105,23 @@ def missing_package(what: str, error: ImportError, cure: str) -> MissingDependen
     # transformers gives its reason as a paragraph, with line breaks around it.
     reason = " ".join(str(error).split())
     return MissingDependency(f"{what} needs a package that is not installed ({reason}); {cure}")
+
+
+@contextmanager
+def loading(section: str, model: str, otherwise: str, cure: str = "install it") -> Iterator[None]:
+    """Around what a library does to load the ``model`` of a section of the recipe; ``otherwise``: what else to use, and
+    ``cure``: what to do where a package is missing.
+
+    Raises: `ModelError` when it cannot be loaded, `MissingDependency` without a package that it needs.
+    """
+    what = f"{section}.model {model!r}"
+    try:
+        yield
+    except ImportError as error:
+        raise missing_package(what, error, f"{cure}, or {otherwise}") from error
+    except LOADING_ERRORS as error:
+        advice = loading_advice(section, model, error)
+        raise ModelError(f"{what} cannot be loaded ({loading_reason(error)}); {advice}, or {otherwise}") from error
 
 
 def missing_weights_advice(key: str) -> str:

@@ -18,7 +18,7 @@ import torch
 
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, loading_reason, missing_package, model_identity
+from synthio.backends.identity import loading, model_identity
 from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
 from synthio.calls import forget
 from synthio.errors import ModelError
@@ -257,7 +257,8 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
 
     # Half precision is slow or inexact on CPUs; accelerators run the checkpoint's own type.
     dtype = torch.float32 if device.type == "cpu" else "auto"
-    try:
+    otherwise = "choose `pocket` or a causal language model with safetensors weights and a tokenizer"
+    with loading("imagine", source, otherwise):
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         if type(config) not in AutoModelForCausalLM._model_mapping:
             raise ValueError(f"a {config.model_type!r} model does not continue text")
@@ -270,15 +271,6 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
         model = AutoModelForCausalLM.from_pretrained(
             source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
-    except ImportError as error:
-        cure = "install it, or choose another imagine.model"
-        raise missing_package(f"language model {source!r}", error, cure) from error
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"language model {source!r} cannot be loaded: {loading_reason(error)}. Expected `pocket`, or a folder "
-            "or hub id of a transformers causal language model with safetensors weights and a tokenizer; "
-            f"{loading_advice('imagine', source, error)}"
-        ) from error
     return tokenizer, model.to(device).eval()
 
 

@@ -25,7 +25,7 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading_advice, missing_package
+from synthio.backends.identity import LOADING_ERRORS, loading, loading_advice
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
 from synthio.store import saving_model
@@ -362,18 +362,12 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
         raise ModelError(f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}")
     # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
     dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
-    try:
-        # Weights are drawn before they are loaded.
-        with torch.random.fork_rng(devices=[]):
-            pipeline = getattr(diffusers, family).from_pretrained(
-                source, revision=config.revision, dtype=dtype, use_safetensors=True
-            )
-    except ImportError as error:
-        cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
-        raise missing_package(f"t2a.model {source!r}", error, cure) from error
-    except LOADING_ERRORS as error:
-        advice = loading_advice("t2a", source, error)
-        raise ModelError(f"t2a.model {source!r} cannot be loaded: {error}; {advice}") from error
+    cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
+    # Weights are drawn before they are loaded.
+    with loading("t2a", source, "use t2a.model=pocket", cure), torch.random.fork_rng(devices=[]):
+        pipeline = getattr(diffusers, family).from_pretrained(
+            source, revision=config.revision, dtype=dtype, use_safetensors=True
+        )
     return FAMILIES[family](pipeline, config, device)
 
 
