@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from synthio.bench.render import to_html, to_latex, to_markdown, verdict
 from synthio.bench.results import Result, write_results
-from synthio.bench.tables import BenchTables, Comparison, make_tables
+from synthio.bench.tables import ArmComparison, BenchTables, make_tables
 from synthio.cli import app
 from synthio.errors import DataError
 from synthio.formats import printable
@@ -231,7 +231,7 @@ def test_two_metrics_of_one_dataset_are_refused() -> None:
 # ---------------------------------------------------------------------------------------------------------- the words
 
 
-def compared(gold: Sequence[float], synthio: Sequence[float], **others: Sequence[float]) -> Comparison:
+def compared(gold: Sequence[float], synthio: Sequence[float], **others: Sequence[float]) -> ArmComparison:
     comparisons = tables_of(results({"esc50": {"gold": gold, "synthio": synthio, **others}})).tables[0].comparisons
     return next(c for c in comparisons if c.arm == "synthio")
 

@@ -21,7 +21,7 @@ from synthio.errors import StoreError
 from synthio.records import Clip, Prediction
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
-from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, Metric
+from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, MetricName
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
@@ -88,7 +88,7 @@ Scores = npt.NDArray[np.float64]
 class _Measure:
     """How one kind of problem is scored."""
 
-    name: Metric
+    name: MetricName
     weighted: metrics.WeightedMetric
     decide: Callable[[Scores], metrics.BoolArray]
     of_class: Callable[[metrics.BoolArray, int], tuple[metrics.Indices, slice]]
@@ -107,7 +107,7 @@ def _own_column(targets: metrics.BoolArray, number: int) -> tuple[metrics.Indice
     return np.arange(len(targets)), slice(number, number + 1)
 
 
-_MEASURES: Mapping[Metric, _Measure] = {
+_MEASURES: Mapping[MetricName, _Measure] = {
     measure.name: measure
     for measure in (
         _Measure("accuracy", metrics.weighted_accuracy, metrics.top_class, _own_clips),

@@ -16,7 +16,7 @@ class _Result(BaseModel):
 #: NaN where it is not defined, which JSON has as null.
 _End = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
-Metric = Literal["accuracy", "balanced accuracy", "mAP"]
+MetricName = Literal["accuracy", "balanced accuracy", "mAP"]
 #: Share of the clips from which on accuracy is best for who always names their class.
 MOSTLY_ONE_CLASS = 0.8
 
@@ -88,7 +88,7 @@ class ConstantGuess(_Result):
 class Comparison(_Result):
     """What training found; see `comparison.read_comparison`."""
 
-    metric: Metric
+    metric: MetricName
     n_valid: int
     n_test: int
     arms: tuple[ArmResult, ...]

@@ -11,11 +11,11 @@ from typing import Literal
 from synthio.backends.identity import check_model
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig
 
-Source = Literal["weights", "endpoint", "none"]
+ModelSource = Literal["weights", "endpoint", "none"]
 """Where a part's model is: loaded here, asked over the network, or none of its own."""
 
 #: By the `kind` of a captioner or a language model.
-SOURCES: Mapping[str, Source] = MappingProxyType(
+SOURCES: Mapping[str, ModelSource] = MappingProxyType(
     {"local": "weights", "transformers": "weights", "endpoint": "endpoint", "clap": "none", "template": "none"}
 )
 
@@ -30,7 +30,7 @@ class UsedModel:
     """Of the recipe."""
     name: str
     revision: str | None
-    kind: Source
+    kind: ModelSource
 
 
 def used_models(config: RunConfig) -> list[UsedModel]:

@@ -13,15 +13,15 @@ from synthio import pages
 from synthio.bench.statistics import CONFIDENCE, Estimate
 from synthio.bench.tables import (
     BINS,
+    ArmComparison,
     BenchTable,
     BenchTables,
     Bin,
-    Cell,
-    Comparison,
     FrequencyRow,
     GateRegret,
     Mark,
     Row,
+    TableCell,
     in_paper,
 )
 from synthio.formats import in_percent, in_points, printable
@@ -30,7 +30,7 @@ MISSING = "."
 _VERDICT_ARM = "synthio"
 
 
-def verdict(comparison: Comparison) -> str:
+def verdict(comparison: ArmComparison) -> str:
     """The comparison in a sentence or two. It helped, or hurt, only where the whole interval is on one side of 0."""
     c = comparison
     where = c.datasets[0] if len(c.datasets) == 1 else f"mean over {len(c.datasets)} datasets"
@@ -76,7 +76,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Section:
+class SizeSection:
     """One n in words."""
 
     heading: str
@@ -84,7 +84,7 @@ class Section:
     sentences: tuple[str, ...]
 
 
-def _section(table: BenchTable, reference_title: str) -> Section:
+def _section(table: BenchTable, reference_title: str) -> SizeSection:
     grids = [_score_grid(table), *_difference_grids(table, reference_title)]
     if table.frequency:
         grids.append(_frequency_grid(table))
@@ -98,7 +98,7 @@ def _section(table: BenchTable, reference_title: str) -> Section:
         )
     if table.gate is not None:
         sentences.append(_gate_sentence(table.gate))
-    return Section(f"n = {table.n}", tuple(grids), tuple(sentences))
+    return SizeSection(f"n = {table.n}", tuple(grids), tuple(sentences))
 
 
 def _gate_sentence(gate: GateRegret) -> str:
@@ -127,7 +127,7 @@ def _score_grid(table: BenchTable) -> Grid:
     return Grid(f"Scores in percent, n = {table.n}", header, tuple(rows))
 
 
-def _entry(cell: Cell | None, seeds: int) -> Entry:
+def _entry(cell: TableCell | None, seeds: int) -> Entry:
     if cell is None:
         return Entry(MISSING)
     after = _spread(cell.score)
@@ -162,15 +162,15 @@ def _difference_grids(table: BenchTable, reference_title: str) -> list[Grid]:
     return grids
 
 
-def _seeds_of(comparison: Comparison) -> str:
+def _seeds_of(comparison: ArmComparison) -> str:
     return str(comparison.seeds)
 
 
 def _difference_grid(
     table: BenchTable,
-    comparisons: Iterable[Comparison],
+    comparisons: Iterable[ArmComparison],
     caption: str,
-    counts: Mapping[str, Callable[[Comparison], str]],
+    counts: Mapping[str, Callable[[ArmComparison], str]],
 ) -> Grid:
     """``counts``: further columns, and what they say of each comparison."""
     interval = f"{100 * CONFIDENCE:.0f}% interval"
@@ -219,7 +219,7 @@ def settings_note(tables: BenchTables) -> str:
     )
 
 
-def _shown(table: BenchTable, row: Row) -> tuple[Cell | None, ...]:
+def _shown(table: BenchTable, row: Row) -> tuple[TableCell | None, ...]:
     return row.cells if len(table.columns) == 1 else (*row.cells, row.mean)
 
 
@@ -256,7 +256,7 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
     return notes
 
 
-def _missing_notes(tables: BenchTables, cells: Sequence[Cell | None]) -> list[str]:
+def _missing_notes(tables: BenchTables, cells: Sequence[TableCell | None]) -> list[str]:
     """Only of what there is."""
     compared = _compared(tables)
     scores = [score for table in tables.tables for row in table.frequency for score in row.scores.values()]
@@ -275,7 +275,7 @@ def _missing_notes(tables: BenchTables, cells: Sequence[Cell | None]) -> list[st
     return notes
 
 
-def _compared(tables: BenchTables) -> list[Comparison]:
+def _compared(tables: BenchTables) -> list[ArmComparison]:
     return [comparison for table in tables.tables for comparison in (*table.comparisons, *table.pooled)]
 
 

@@ -13,7 +13,7 @@ from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_kept, read_results, write_results
 from synthio.bench.runner import finished_cells, fitting_results
 from synthio.bench.statistics import Estimate, redraw_correction
-from synthio.bench.tables import BenchTables, Comparison, make_tables
+from synthio.bench.tables import ArmComparison, BenchTables, make_tables
 from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.store import write_text
@@ -67,7 +67,7 @@ def with_intervals(value: Any) -> Any:
     told = {field.name: with_intervals(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Estimate):
         return {**told, "low": value.low, "high": value.high}
-    return {**told, "p_value": value.difference.p_value} if isinstance(value, Comparison) else told
+    return {**told, "p_value": value.difference.p_value} if isinstance(value, ArmComparison) else told
 
 
 def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Sequence[Path] = ()) -> Shown:

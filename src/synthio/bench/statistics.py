@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 #: A standard error below this is rounding of equal values.
 _NO_SPREAD = 1e-12
 
-Cell = TypeVar("Cell", bound=Hashable)
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def rank_agreement(ours: Mapping[str, float], paper: Mapping[str, float]) -> Ran
     return RankAgreement(float(spearmanr(a, b).statistic), float(kendalltau(a, b).statistic), len(arms))
 
 
-def regret(own: Mapping[Cell, float], choices: Sequence[Mapping[Cell, float]]) -> dict[Cell, float]:
+def regret(own: Mapping[Key, float], choices: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
     """By cell (dataset, n, seed), what an arm gives away: the best choice's value minus its own.
 
     Below 0 where it beats them all. Only over cells that all have: the best of some choices is no measure.

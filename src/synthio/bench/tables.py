@@ -35,7 +35,7 @@ BINS: tuple[Bin, ...] = ("head", "medium", "tail")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ArmComparison:
     """An arm minus the reference, paired by seed: within a dataset, or over datasets that weigh the same each."""
 
     arm: str
@@ -61,7 +61,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """An arm on a dataset, or its mean over datasets."""
 
     score: Estimate
@@ -69,7 +69,7 @@ class Cell:
     seeds: int
     complete: bool
     """Whether the arm has every seed that any arm of the column has."""
-    versus: Comparison | None
+    versus: ArmComparison | None
     """Against the reference; None for itself and without common seeds."""
     paper: float | None
     """The paper's number, a fraction."""
@@ -92,9 +92,9 @@ class Row:
 
     arm: str
     title: str
-    cells: tuple[Cell | None, ...]
+    cells: tuple[TableCell | None, ...]
     """One per column; None where nothing is finished."""
-    mean: Cell | None
+    mean: TableCell | None
     """Over the datasets; None when there is one only, or one is missing."""
     added: float | None
     """Clips added to training, median over the cells."""
@@ -143,9 +143,9 @@ class BenchTable:
     n: int
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ArmComparison, ...]
     """Every arm against the reference on every dataset, one family."""
-    pooled: tuple[Comparison, ...]
+    pooled: tuple[ArmComparison, ...]
     """Every arm against the reference over at least two datasets, a family of its own."""
     ranking: RankAgreement | None
     """Order of the arms' means over the paper's datasets, against the paper's."""
@@ -268,7 +268,7 @@ def _columns(results: Iterable[Result]) -> tuple[Column, ...]:
     return tuple(Column(*key, len(seeds[key])) for key in sorted(seeds, key=place.__getitem__))
 
 
-def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequence[str]) -> Comparison | None:
+def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequence[str]) -> ArmComparison | None:
     """None for the reference itself and without common seeds.
 
     Over several datasets, those with one common seed are left out while others have more, as they have no variance;
@@ -281,10 +281,10 @@ def _compare(scores: _Scores, n: int, arm: str, reference: str, datasets: Sequen
     used = {name: list(found.values()) for name, found in paired.items() if len(found) >= fewest}
     if len(used) < min(2, len(datasets)):
         return None
-    return Comparison(arm, reference, n, tuple(used), scores.stratified(used), min(map(len, used.values())))
+    return ArmComparison(arm, reference, n, tuple(used), scores.stratified(used), min(map(len, used.values())))
 
 
-def _adjusted(comparisons: Iterable[Comparison | None]) -> tuple[Comparison, ...]:
+def _adjusted(comparisons: Iterable[ArmComparison | None]) -> tuple[ArmComparison, ...]:
     """One family: Holm's correction over those that can be tested."""
     there = [comparison for comparison in comparisons if comparison is not None]
     p_values = {index: p for index, c in enumerate(there) if (p := c.difference.p_value) is not None}
@@ -293,7 +293,7 @@ def _adjusted(comparisons: Iterable[Comparison | None]) -> tuple[Comparison, ...
 
 
 def _rows(
-    scores: _Scores, n: int, columns: Sequence[Column], titles: Mapping[str, str], comparisons: Sequence[Comparison]
+    scores: _Scores, n: int, columns: Sequence[Column], titles: Mapping[str, str], comparisons: Sequence[ArmComparison]
 ) -> tuple[Row, ...]:
     versus = {(c.arm, c.datasets): c for c in comparisons}
     cells = {
@@ -310,28 +310,28 @@ def _rows(
     )
 
 
-def _cell(scores: _Scores, n: int, column: Column, arm: str, versus: Comparison | None) -> Cell | None:
+def _cell(scores: _Scores, n: int, column: Column, arm: str, versus: ArmComparison | None) -> TableCell | None:
     values = list(scores.values(column.dataset, arm).values())
     if not values:
         return None
     # The paper has no balanced accuracy.
     number = None if column.metric == "balanced accuracy" else paper.paper_value(n, arm, column.dataset)
-    return Cell(scores.estimate(column.dataset, values), len(values), len(values) == column.seeds, versus, number)
+    return TableCell(scores.estimate(column.dataset, values), len(values), len(values) == column.seeds, versus, number)
 
 
 def _mean(
-    scores: _Scores, datasets: Sequence[str], arm: str, cells: Sequence[Cell | None], versus: Comparison | None
-) -> Cell | None:
+    scores: _Scores, datasets: Sequence[str], arm: str, cells: Sequence[TableCell | None], versus: ArmComparison | None
+) -> TableCell | None:
     there = [cell for cell in cells if cell is not None]
     if len(datasets) < 2 or len(there) < len(datasets):
         return None
     score = scores.stratified({name: list(scores.values(name, arm).values()) for name in datasets})
     numbers = [cell.paper for cell in there if cell.paper is not None]
     number = sum(numbers) / len(numbers) if len(numbers) == len(datasets) else None
-    return Cell(score, min(cell.seeds for cell in there), all(cell.complete for cell in there), versus, number)
+    return TableCell(score, min(cell.seeds for cell in there), all(cell.complete for cell in there), versus, number)
 
 
-def _marked(column: Sequence[Cell | None]) -> list[Cell | None]:
+def _marked(column: Sequence[TableCell | None]) -> list[TableCell | None]:
     """Best and second-best of the complete cells, compared as printed, so that equal numbers have equal marks."""
     ranked = sorted({in_percent(cell.score.mean) for cell in column if cell and cell.complete}, key=float, reverse=True)
     if len(ranked) < 2:
