@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import synthio
 from endpoint_server import HANG, Body, EndpointServer, Response, chat, error, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -943,10 +943,8 @@ def test_a_key_that_cannot_be_one_stops_a_run_before_it_starts(small_data: Path,
     recipe = tmp_path / "recipe.yaml"
     content = {"data": {"path": str(small_data)}, "run_folder": str(tmp_path / "run"), "imagine": LOCAL}
     recipe.write_text(json.dumps(content), encoding="utf-8")
-    command = [sys.executable, "-m", "synthio", "run", str(recipe), "--dry-run", "--json"]
     for key, code in (("sk-secret", 0), ("\u201csk-secret\u201d", ConfigError.exit_code)):
-        environment = {**os.environ, KEY_VARIABLE: key}
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+        result = synthio("run", recipe, "--dry-run", "--json", **{KEY_VARIABLE: key})
         assert result.returncode == code, result.stderr
         assert "sk-secret" not in result.stdout + result.stderr
     assert KEY_VARIABLE in json.loads(result.stdout)["message"]
