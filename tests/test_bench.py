@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import soundfile as sf
 import yaml
+from command_line import ENVIRONMENT, synthio, synthio_process
 
 from synthio.bench import runner
 from synthio.bench.arms import PAPER_ARMS, built_in_arms
@@ -41,14 +41,8 @@ from synthio.recipes import load_recipe
 from synthio.stages.gate import GateMeasures, choose_share
 from synthio.verdict import ArmResult, Comparison
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
 ROOT = Path(__file__).parent.parent
 TIMES = ("train_s", "shared_s")
-
-
-def synthio(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "synthio", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +80,7 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def finished(recipe: Path) -> Path:
-    result = synthio("bench", recipe, "--quiet")
+    result = synthio_process("bench", recipe, "--quiet")
     assert result.returncode == 0, result.stderr
     assert "14 of 14 cells finished" in result.stdout
     return recipe.parent / "out"
