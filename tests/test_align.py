@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from reporters import RecordingReporter
 from safetensors.torch import load_file
 
 from synthio import audio
@@ -47,14 +48,6 @@ def align(config: RunConfig, clips: list[Clip], folder: StageFolder, reporter: R
     losers = StageFolder(config.run_folder, "losers", "k")
     pairs = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), losers, reporter)
     stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, reporter)
-
-
-class Warnings(Reporter):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def row(step: int, loss: float, winner: float, loser: float = 0.0) -> Measurement:
@@ -290,7 +283,7 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     bad = (set(tokenizer("Sound of a hiss")["input_ids"]) - known).pop()
     with torch.no_grad():
         encoder.get_input_embeddings().weight[bad] = torch.nan
-    folder, heard = StageFolder(tmp_path, "losers", "k"), Warnings()
+    folder, heard = StageFolder(tmp_path, "losers", "k"), RecordingReporter()
     pairs = stage.make_pairs(config, clips, generator, folder, heard)
     training = [clip for clip in clips if clip.split == "train"]
     assert {pair.prompt for pair in pairs} == {"Sound of a low tone"}

@@ -15,6 +15,7 @@ import pytest
 import soundfile as sf
 import torch
 from endpoint_server import Body, EndpointServer, Response, chat, error
+from reporters import RecordingReporter
 from tiny_llm import byte_tokenizer, tiny_gemma
 from tiny_models import with_half_of
 from transformers import (
@@ -50,16 +51,6 @@ from synthio.store import StageFolder, append_lines
 
 RATE = 16_000
 AUDIO_SPECIAL = ["<pad>", "<eos>", "<bos>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
-
-
-class Notes(Reporter):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 class WordClap:
@@ -308,7 +299,7 @@ def test_a_captioner_tells_when_memory_runs_out_and_keeps_what_fits(
     flamingo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It halved its batches in every call anew, and nobody heard."""
-    notes = Notes()
+    notes = RecordingReporter()
     captioner = TransformersCaptioner(str(flamingo), None, "cpu", 2, notes)
     generate = captioner._model.generate
     sizes: list[int] = []

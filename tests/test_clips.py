@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
+from reporters import RecordingReporter
 
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
@@ -37,16 +38,6 @@ from synthio.stages.clips import (
 from synthio.store import StageFolder
 
 RATE_HZ = 8_000
-
-
-class Listener(Reporter):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def sound(name: str, duration_s: float = 0.2, rate_hz: int = RATE_HZ) -> npt.NDArray[np.float32]:
@@ -363,7 +354,7 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     clip(root / "train" / "Dog" / "y.wav", sound("twice"))
     clip(root / "valid" / "dog" / "z.wav", sound("both"))
     clip(root / "test" / "dog" / "z.wav", sound("both"))
-    listener = Listener()
+    listener = RecordingReporter()
     check = check_data(run_config(root))
     folder = StageFolder(tmp_path / "run", "clips", "key")
     clips = collect_clips(run_config(root), folder, listener)
@@ -523,7 +514,7 @@ def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -
     (tmp_path / "data" / "train" / "dog" / "broken.wav").write_bytes(b"")
     told = []
     for _ in range(2):
-        listener = Listener()
+        listener = RecordingReporter()
         pipeline = Pipeline(config, listener)
         assert pipeline.clips() == pipeline.clips()
         told.append(listener.warnings)
@@ -741,7 +732,7 @@ def test_what_the_recipe_asks_of_finished_clips_is_told_as_it_is_today(tmp_path:
     clips = collect_clips(run_config(root), folder, Reporter())
 
     def told(config: RunConfig) -> str:
-        listener = Listener()
+        listener = RecordingReporter()
         tell_warnings(config, clips, folder, listener)
         return "\n".join(listener.warnings)
 
@@ -991,7 +982,7 @@ def test_a_column_that_came_after_the_clips_were_read_is_told_by_the_next_run(tm
     lines = table.read_text().split("\n")
     for column in ("", ",recording"):
         table.write_text("\n".join(line + column for line in lines))
-        listener = Listener()
+        listener = RecordingReporter()
         folder = Pipeline(config, listener)
         folder.clips()
         assert any("not read: 'recording'" in warning for warning in listener.warnings) == bool(column)
@@ -1000,7 +991,7 @@ def test_a_column_that_came_after_the_clips_were_read_is_told_by_the_next_run(tm
     kept = [warning for warning in listener.warnings if "not read" in warning]
     found = folder.folders.clips
     found.finish(found.manifest(Clip), found.summary() | {"warnings": kept})
-    again = Listener()
+    again = RecordingReporter()
     Pipeline(config, again).clips()
     assert again.warnings.count(kept[0]) == 1
 

@@ -14,6 +14,7 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 from typer.testing import CliRunner
 
 from synthio import audio
@@ -748,21 +749,11 @@ def test_a_recording_in_another_format_is_found(site: Path, tmp_path: Path) -> N
     assert recordings.find("dusk.2024") == "its recording is not in the audio folder"
 
 
-class Listener(Reporter):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def test_folders_of_recordings_may_be_their_groups(sites: Path, tmp_path: Path) -> None:
     lines = "path,start,end,label\n" + "".join(
         f"{site}/{name}.wav,1,2,wren\n" for site in "ABC" for name in ("night", "day")
     )
-    table, listener = written(sites / "x.csv", lines), Listener()
+    table, listener = written(sites / "x.csv", lines), RecordingReporter()
     found = cut_recordings([table], CutConfig(tmp_path / "1"), listener)
     assert found.groups == 6 and list(found.warnings) == listener.warnings
     assert "the recordings lie in 3 folders ('A', 'B', 'C')" in found.warnings[0]

@@ -12,6 +12,7 @@ import pytest
 import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 from transformers import ClapFeatureExtractor
 
 from synthio.backends.clap import load_clap
@@ -149,15 +150,10 @@ def test_a_filter_that_drops_real_clips_is_told(
                     sample_rate_hz=16_000, sha256="",
                 )
             )  # fmt: skip
-    warned: list[str] = []
-
-    class Heard(Reporter):
-        def warn(self, message: str) -> None:
-            warned.append(message)
-
-    clap = _SpokenFor([row for rows in heard.values() for row in rows])
-    found = stage.calibrate(config.model_copy(update={"filter": settings}), clips, clap, Heard())
+    clap, reporter = _SpokenFor([row for rows in heard.values() for row in rows]), RecordingReporter()
+    found = stage.calibrate(config.model_copy(update={"filter": settings}), clips, clap, reporter)
     assert found.real == stage.RealClips(sum(good for good, _ in real.values()), 7, real)
+    warned = reporter.warnings
     assert warned == stage.real_clip_warnings(found.real)
     if settings.rule == "nearest":
         assert "only 3 of 7 real training clips, and of 'dog' none" in warned[0] and "quantile" in warned[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from reporters import RecordingReporter
 from typer.testing import CliRunner
 
 from synthio.api import generate_clip
@@ -39,20 +40,6 @@ def recorded(rate_hz: int = 16_000) -> list[Clip]:
 def config(model: Path, root: Path, batch_size: int) -> RunConfig:
     t2a = {"model": str(model), "num_inference_steps": 2, "batch_size": batch_size}
     return RunConfig.model_validate({"run_folder": root, "data": {"path": "x"}, "t2a": t2a})
-
-
-class Told(Reporter):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def generate(
@@ -120,7 +107,7 @@ def test_a_prompt_whose_id_leads_outside_is_refused(flow_model: Path, tmp_path: 
 def test_what_the_model_refuses_is_recorded(v_model: Path, tmp_path: Path) -> None:
     """The tiny v-model makes at most one second; the pipeline refuses more."""
     prompts = [PROMPTS[0], PROMPTS[1].model_copy(update={"duration_s": 5.0})]
-    told = Told()
+    told = RecordingReporter()
     candidates, folder = generate(config(v_model, tmp_path, 4), tmp_path, prompts, told)
     assert candidates[0].failed is None
     assert candidates[1].path is None and "refused 5.00 s" in candidates[1].failed
@@ -190,7 +177,7 @@ def keep_adapter(settings: RunConfig, folder: StageFolder) -> None:
 
 def test_one_clip_says_which_model_made_it(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
     """Whatever was missing, the unaligned model was used and nothing said."""
-    settings, told = aligning(flow_model, small_data, tmp_path / "run"), Told()
+    settings, told = aligning(flow_model, small_data, tmp_path / "run"), RecordingReporter()
 
     def clip(name: str) -> tuple[str, np.ndarray]:
         made = generate_clip("hiss", tmp_path / name, duration_s=0.5, config=settings, reporter=told)
@@ -299,7 +286,7 @@ def test_the_pocket_models_sampler_is_not_taken_over_without_a_word(flow_model: 
     assert warning is not None
     assert re.match(r"t2a.num_inference_steps = 12 and t2a.guidance_scale = 2.5: .*100 steps and guidance 7", warning)
     assert str(sampler_warning(T2AConfig(model="x/y", num_inference_steps=50))).startswith("t2a.guidance_scale = 2.5:")
-    told = Told()
+    told = RecordingReporter()
     settings = RunConfig.model_validate({"data": {"path": "x"}, "t2a": {"model": str(flow_model)}})
     _ = Models(settings, tmp_path, lambda: StageFolder(tmp_path, "align", "k"), told).base_generator
     assert len(told.warnings) == 1 and "suits the pocket model" in told.warnings[0]

@@ -15,6 +15,7 @@ import pytest
 from endpoint_server import Body, EndpointServer, Response, chat, error
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 from tiny_llm import tiny_gemma
 
 from synthio.backends.endpoint_llm import EndpointLanguageModel
@@ -34,16 +35,6 @@ HOSTILE = ['say "hi"', "air_conditioner", "Flöte 笛", "{braces} $label ${x}", 
 Asked = dict[str, Any]
 Writer = Callable[[str, Asked, int], str]
 """(name of the prompt, its data, seed) -> the answer's text."""
-
-
-class Notes(Reporter):
-    """Keeps warnings and progress."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def clip(index: int, labels: Sequence[str] = ("flute",), split: str = "train", duration_s: float = 1.5) -> Clip:
@@ -259,7 +250,7 @@ def test_a_refused_extraction_is_told_why_and_then_recorded(tmp_path: Path) -> N
     def stubborn(name: str, asked: Asked, seed: int) -> str:
         return '{"events": "rain"}'
 
-    reporter = Notes()
+    reporter = RecordingReporter()
     with serve(stubborn) as server:
         found = extract_components(
             recipe(tmp_path, max_tries=2),
@@ -332,7 +323,7 @@ def test_bad_captions_are_retried_with_the_reason_and_then_topped_up(tmp_path: P
     def slow_learner(name: str, asked: Asked, seed: int) -> str:
         return next(answers)
 
-    reporter = Notes()
+    reporter = RecordingReporter()
     with serve(slow_learner) as server:
         prompts = imagine_prompts(
             recipe(tmp_path, captions_per_clip=2),

@@ -20,6 +20,7 @@ from command_line import synthio
 from endpoint_server import HANG, Body, EndpointServer, Response, chat, error, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 from tiny_llm import (
     CHAT_TEMPLATE,
     byte_tokenizer,
@@ -61,16 +62,6 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 KEY_VARIABLE = "SYNTHIO_TEST_KEY"
-
-
-class Notes(Reporter):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def request(index: int = 0, **changes: Any) -> Request:
@@ -745,7 +736,7 @@ def test_an_option_that_is_refused_in_words_is_left_out(server_name: str) -> Non
         too_much = {"json_schema": kind == "json_schema", "json_object": kind is not None, "seed": "seed" in body}
         return response if too_much[refused] else chat("{}")
 
-    notes = Notes()
+    notes = RecordingReporter()
     with EndpointServer(script) as server:
         model = EndpointLanguageModel(config(server), notes)
         assert [reply.text for reply in model.complete([request(i) for i in range(20)])] == ["{}"] * 20

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
+from reporters import RecordingReporter
 
 from synthio.api import FilePrediction
 from synthio.cli.predict import predict
-from synthio.progress import Advance, Reporter
 
 RATE_HZ = 8_000
-
-
-class Counter(Reporter):
-    """Keeps how much there is to do, and what was done."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self.done: list[int] = []
-
-    @contextmanager
-    def task(self, name: str, total: int, completed: int = 0) -> Iterator[Advance]:
-        self.total = total
-        yield self.done.append
 
 
 @pytest.fixture
@@ -86,16 +72,15 @@ def test_progress_counts_windows(
     night, broken = tmp_path / "night.wav", tmp_path / "broken.wav"
     sf.write(night, np.zeros(int(4.5 * RATE_HZ)), RATE_HZ)
     broken.write_bytes(b"nothing")
-    counter = Counter()
-    monkeypatch.setattr("synthio.cli.predict.reporter_of", lambda quiet: counter)
+    reporter = RecordingReporter()
+    monkeypatch.setattr("synthio.cli.predict.reporter_of", lambda quiet: reporter)
     says(flute(night, start_s) for start_s in (0, 1, 2, 3, 3.5))
     predict(Path("model"), [night, broken], window_s=1.0)
-    assert counter.total == sum(counter.done) == 6
     # The last is of the file whose answer did not come.
-    assert counter.done == [1] * 6
+    assert (reporter.tasks[0].total, reporter.tasks[0].done) == (6, [1] * 6)
     says(iter([flute(night)]))
     predict(Path("model"), [night])
-    assert counter.total == 1
+    assert reporter.tasks[1].total == 1
 
 
 def test_what_is_printed_above_a_bar_goes_where_it_belongs(

@@ -21,6 +21,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from reporters import RecordingReporter
 
 from synthio import charts, formats, pages, report_data, results
 from synthio.config import Arm, CaptionConfig, RunConfig
@@ -69,16 +70,6 @@ UNICODE = [
     "half \ud800 pair \udcff",
     "a\nb\tc",
 ]
-
-
-class RecordingReporter(Reporter):
-    """Keeps warnings and progress."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 class Page(HTMLParser):
@@ -650,29 +641,10 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_progress_counts_every_clip(tmp_path: Path) -> None:
-    class Counting(Reporter):
-        total, done = 0, 0
-
-        def task(self, name: str, total: int, completed: int = 0) -> Any:
-            self.total = total
-            context = super().task(name, total, completed)
-            context.__enter__()
-
-            class Task:
-                def __enter__(inner) -> Any:  # noqa: N805
-                    return self.advance
-
-                def __exit__(inner, *error: object) -> None:  # noqa: N805
-                    return None
-
-            return Task()
-
-        def advance(self, count: int) -> None:
-            self.done += count
-
-    reporter = Counting()
+    reporter = RecordingReporter()
     write(full_data(tmp_path / "run"), tmp_path / "report", reporter)
-    assert reporter.total == reporter.done == 4
+    (task,) = reporter.tasks
+    assert task.total == sum(task.done) == 4
 
 
 def test_importing_the_stage_imports_no_torch() -> None:

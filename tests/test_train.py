@@ -19,6 +19,7 @@ import torch
 from full_disk import no_file_above
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 from sklearn.metrics import average_precision_score
 
 import synthio
@@ -54,12 +55,11 @@ RATE_HZ = 16000
 TONES_HZ = {"low": 400.0, "high": 2400.0}
 
 
-class Listener(Reporter):
-    """Keeps what it hears; stops the run, as Ctrl-C would, after ``stop_after`` optimiser steps."""
+class Listener(RecordingReporter):
+    """Counts optimiser steps; stops the run, as Ctrl-C would, after ``stop_after`` optimiser steps."""
 
     def __init__(self, stop_after: float = float("inf")) -> None:
-        self.warnings: list[str] = []
-        self.notes: list[str] = []
+        super().__init__()
         self.steps = 0
         self._stop_after = stop_after
 
@@ -71,12 +71,6 @@ class Listener(Reporter):
                 raise KeyboardInterrupt
 
         yield advance
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def tones(labels: Sequence[str], seed: int, duration_s: float = 0.3) -> np.ndarray:
