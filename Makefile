@@ -19,8 +19,9 @@ instruments: $(READY)
 	$(BIN)/python scripts/make_evaluation_sets.py work/timgm6mb work/evaluation
 	$(BIN)/synthio run recipes/instruments.yaml
 
+# By file: what the tests of one share, such as a finished run, would be made by both workers.
 test: $(READY) lint
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
