@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from builders import make_clip
 from reporters import RecordingReporter
 from safetensors.torch import load_file
 
@@ -248,10 +249,7 @@ def test_every_step_draws_pairs_times_and_noises_of_its_own() -> None:
 
 
 def grouped(*groups: str | None) -> list[Clip]:
-    return [
-        Clip(id=f"c{k}", path="x", labels=("a",), split="train", duration_s=1, sample_rate_hz=16000, sha256="", group=g)
-        for k, g in enumerate(groups)
-    ]
+    return [make_clip(id=f"c{k}", group=group) for k, group in enumerate(groups)]
 
 
 def test_held_out_clips_are_whole_groups() -> None:

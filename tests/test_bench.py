@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import soundfile as sf
 import yaml
+from builders import tiny_recipe
 from command_line import ENVIRONMENT, synthio, synthio_process
 
 from synthio.bench import runner
@@ -53,21 +54,13 @@ def recipe(
     from tiny_llm import tiny_llama
 
     root = tmp_path_factory.mktemp("bench")
+    base = tiny_recipe(flow_model, clap_model, tiny_llama(root / "llm"), ast_model, steps=2, captions_per_clip=1)
     content = {
         "output": str(root / "out"),
         "datasets": {"tones": {"data": {"path": str(small_data), "domain": "test tones"}}},
         "sizes": [6],
         "seeds": 1,
-        "base": {
-            "t2a": {"model": str(flow_model), "num_inference_steps": 2, "batch_size": 4},
-            "clap": {"model": str(clap_model)},
-            "align": {"steps": 2, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1, "batch_size": 4},
-            "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1, "captions_per_clip": 1},
-            "reflect": {"rounds": 1},
-            "retrieve": {"corpus": "demo"},
-            "train": {"model": str(ast_model), "steps": 2, "evaluate_every": 2, "bootstrap_samples": 100},
-            "gate": {"folds": 2, "shares": [0.5]},
-        },
+        "base": {**base, "retrieve": {"corpus": "demo"}, "gate": {"folds": 2, "shares": [0.5]}},
     }
     path = root / "bench.yaml"
     path.write_text(yaml.safe_dump(content))

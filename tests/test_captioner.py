@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from builders import make_clip
 from endpoint_server import Body, EndpointServer, Response, chat, error
 from reporters import RecordingReporter
 from tiny_llm import byte_tokenizer, tiny_gemma
@@ -377,8 +378,7 @@ def clips(folder: Path, count: int) -> list[Clip]:
         path = folder / f"clip {index}.wav"
         sf.write(path, tone(1.0 + index, 300 + 50 * index), RATE)
         split = "test" if index == 1 else "train"
-        values: dict[str, Any] = {"labels": ("flute",), "split": split, "duration_s": 1.0 + index, "sha256": "0"}
-        made.append(Clip(id=f"c{index}", path=str(path), sample_rate_hz=RATE, **values))
+        made.append(make_clip(id=f"c{index}", path=str(path), labels=("flute",), split=split, duration_s=1.0 + index))
     return made
 
 

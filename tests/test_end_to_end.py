@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import yaml
+from builders import tiny_recipe
 from command_line import ENVIRONMENT, synthio, synthio_process
 from endpoint_server import EndpointServer, Response, chat
 
@@ -43,16 +44,9 @@ def recipe(
     from tiny_llm import tiny_llama
 
     root = tmp_path_factory.mktemp("recipe")
-    content = {
-        "run_folder": str(root / "run"),
-        "data": {"path": str(small_data), "domain": "test tones"},
-        "t2a": {"model": str(flow_model), "num_inference_steps": 2, "batch_size": 4},
-        "clap": {"model": str(clap_model)},
-        "align": {"steps": 4, "evaluate_every": 2, "lora_rank": 2, "losers_per_clip": 1, "batch_size": 4},
-        "imagine": {"model": str(tiny_llama(root / "llm")), "max_tries": 1, "captions_per_clip": 2},
-        "reflect": {"rounds": 1},
-        "train": {"model": str(ast_model), "steps": 4, "evaluate_every": 2, "seeds": 2, "bootstrap_samples": 100},
-    }
+    content = tiny_recipe(flow_model, clap_model, tiny_llama(root / "llm"), ast_model, steps=4, captions_per_clip=2)
+    content |= {"run_folder": str(root / "run"), "data": {"path": str(small_data), "domain": "test tones"}}
+    content["train"]["seeds"] = 2
     path = root / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

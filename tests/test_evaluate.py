@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny_ast
+from builders import make_clip
 from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, load_start, write_flac
@@ -34,9 +35,7 @@ from synthio.store import StageFolder, StoreError
 
 
 def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip:
-    return Clip(
-        id=name, path=f"/{name}", labels=labels, split=split, duration_s=duration_s, sample_rate_hz=16_000, sha256="0"
-    )
+    return make_clip(id=name, path=f"/{name}", labels=labels, split=split, duration_s=duration_s)
 
 
 def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:

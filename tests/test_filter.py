@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from builders import make_clip
 from hypothesis import given
 from hypothesis import strategies as st
 from reporters import RecordingReporter
@@ -19,7 +20,7 @@ from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, FilterConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, Verdict
+from synthio.records import Candidate, Prompt, Verdict
 from synthio.stages import filter as stage
 from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
@@ -93,12 +94,7 @@ def test_training_clips_are_measured_some_at_a_time(
         path = tmp_path / f"{number}.wav"
         sf.write(path, np.tile(_noise(number), 12), 16_000)
         label = "dog" if number % 2 else "cat"
-        clips.append(
-            Clip(
-                id=path.stem, path=str(path), labels=(label,), split="train", duration_s=6, sample_rate_hz=16_000,
-                sha256="",
-            )
-        )  # fmt: skip
+        clips.append(make_clip(id=path.stem, path=str(path), labels=(label,), duration_s=6))
     monkeypatch.setattr(stage, "HEARD_AT_ONCE", 64)
     at_once = stage.calibrate(config, clips, _FixedClap(), Reporter())
     monkeypatch.setattr(stage, "HEARD_AT_ONCE", 2)
@@ -144,12 +140,7 @@ def test_a_filter_that_drops_real_clips_is_told(
         for number in range(len(rows)):
             path = tmp_path / f"{label}{number}.wav"
             sf.write(path, _noise(len(clips)), 16_000)
-            clips.append(
-                Clip(
-                    id=path.stem, path=str(path), labels=(label,), split="train", duration_s=0.5,
-                    sample_rate_hz=16_000, sha256="",
-                )
-            )  # fmt: skip
+            clips.append(make_clip(id=path.stem, path=str(path), labels=(label,), duration_s=0.5))
     clap, reporter = _SpokenFor([row for rows in heard.values() for row in rows]), RecordingReporter()
     found = stage.calibrate(config.model_copy(update={"filter": settings}), clips, clap, reporter)
     assert found.real == stage.RealClips(sum(good for good, _ in real.values()), 7, real)
@@ -166,12 +157,7 @@ def test_a_real_clip_with_several_labels_is_one(config: RunConfig, tmp_path: Pat
     for number, labels in enumerate((("cat", "dog"), ("cat", "dog"), ("cat",))):
         path = tmp_path / f"{number}.wav"
         sf.write(path, _noise(number), 16_000)
-        clips.append(
-            Clip(
-                id=path.stem, path=str(path), labels=labels, split="train", duration_s=0.5,
-                sample_rate_hz=16_000, sha256="",
-            )
-        )  # fmt: skip
+        clips.append(make_clip(id=path.stem, path=str(path), labels=labels, duration_s=0.5))
     cosine = config.model_copy(update={"filter": FilterConfig(rule="cosine", threshold=0.5)})
     clap = _SpokenFor([(0.9, 0.1), (0.1, 0.9), (0.8, 0.1)])
     found = stage.calibrate(cosine, clips, clap, Reporter()).real

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_ast
+from builders import make_clip
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -35,9 +36,7 @@ from synthio.store import StageFolder
 
 def clip(number: int, label: str, group: str | None = None) -> Clip:
     name = f"c{number}"
-    return Clip(
-        id=name, path="x", labels=(label,), split="train", duration_s=1, sample_rate_hz=16000, sha256=name, group=group
-    )
+    return make_clip(id=name, labels=(label,), sha256=name, group=group)
 
 
 def test_folds_are_stratified_and_keep_groups_whole() -> None:

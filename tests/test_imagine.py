@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import make_clip
 from endpoint_server import Body, EndpointServer, Response, chat, error
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -38,8 +39,7 @@ Writer = Callable[[str, Asked, int], str]
 
 
 def clip(index: int, labels: Sequence[str] = ("flute",), split: str = "train", duration_s: float = 1.5) -> Clip:
-    values: dict[str, Any] = {"sample_rate_hz": 16_000, "sha256": "0", "split": split, "duration_s": duration_s}
-    return Clip(id=f"c{index:02d}", path=f"/c{index}.wav", labels=tuple(labels), **values)
+    return make_clip(id=f"c{index:02d}", labels=tuple(labels), split=split, duration_s=duration_s)
 
 
 def recipe(tmp_path: Path, **imagine: Any) -> RunConfig:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from synthio.records import Clip, Prediction
+from builders import make_clip
+
+from synthio.records import Prediction
 from synthio.stages.predictions import write_predictions
 
 
 def test_every_prediction_is_a_row_with_its_clip(tmp_path: Path) -> None:
-    usual = {"split": "test", "duration_s": 1.0, "sample_rate_hz": 16_000, "sha256": "0"}
     clips = [
-        Clip(id="a", path='/data/rain, "old"\n.wav', labels=("rain", "wind"), group="site 1", **usual),
-        Clip(id="b", path="/data/b.wav", labels=("wind",), **usual),
+        make_clip(id="a", path='/data/rain, "old"\n.wav', labels=("rain", "wind"), split="test", group="site 1"),
+        make_clip(id="b", path="/data/b.wav", labels=("wind",), split="test"),
     ]
     predictions = [
         Prediction(

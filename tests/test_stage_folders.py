@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import soundfile as sf
+from builders import make_clip
 
 from synthio import stage_folders
 from synthio.backends.parts import SOURCES
@@ -20,7 +21,7 @@ from synthio.records import Clip
 from synthio.stage_folders import StageFolders
 from synthio.store import StageFolder
 
-CLIP = Clip(id="a", path="a.wav", labels=("dog",), split="train", duration_s=1.0, sample_rate_hz=16_000, sha256="0")
+CLIP = make_clip(id="a", path="a.wav", labels=("dog",))
 
 
 def keys(clips: Sequence[Clip] = (CLIP,), **changes: Any) -> dict[str, str]:

@@ -16,6 +16,7 @@ import soundfile as sf
 import tiny_ast
 import tiny_wav2vec2
 import torch
+from builders import make_clip
 from full_disk import no_file_above
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,17 +101,7 @@ def make_clips(
             name = f"{split}-{number}"
             path = folder / f"{name}.wav"
             sf.write(path, tones(labels, seed=sum(map(ord, name))), RATE_HZ)
-            clips.append(
-                Clip(
-                    id=name,
-                    path=str(path),
-                    labels=labels,
-                    split=split,
-                    duration_s=0.3,
-                    sample_rate_hz=RATE_HZ,
-                    sha256=name,
-                )
-            )
+            clips.append(make_clip(id=name, path=str(path), labels=labels, split=split, duration_s=0.3, sha256=name))
     return clips
 
 
@@ -587,7 +578,7 @@ def handmade(right: dict[str, list[list[bool]]], clips: Sequence[Clip]) -> tuple
 
 
 def handmade_clip(name: str, label: str, split: Split) -> Clip:
-    return Clip(id=name, path="x", labels=(label,), split=split, duration_s=1, sample_rate_hz=RATE_HZ, sha256="0" * 64)
+    return make_clip(id=name, labels=(label,), split=split)
 
 
 def test_the_comparison_by_hand(tmp_path: Path) -> None:
@@ -827,15 +818,7 @@ def test_trainings_share_the_features_of_a_clip(project: Project) -> None:
 def test_a_clips_length_is_known_without_decoding_it(
     rate_hz: int, samples: int, limit_s: float, wanted_hz: int
 ) -> None:
-    made = Clip(
-        id="c",
-        path="c.wav",
-        labels=("low",),
-        split="train",
-        duration_s=min(samples / rate_hz, limit_s),
-        sample_rate_hz=rate_hz,
-        sha256="0",
-    )
+    made = make_clip(duration_s=min(samples / rate_hz, limit_s), sample_rate_hz=rate_hz)
     decoded = crop(resample(np.ones(samples, np.float32), rate_hz, wanted_hz), limit_s, wanted_hz)
     assert samples_of(made, wanted_hz, limit_s) == len(decoded)
 
