@@ -22,14 +22,20 @@ from synthio.config import RunConfig
 TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEADER = """# Configuration
 
-Made from `synthio.config` by `make docs`; do not edit. A recipe is YAML with these sections; every key has a default
-but `data.path`. `include: base.yaml` merges another recipe underneath. On the command line `section.key=value`
-overrides. All problems are reported at once, unknown keys with the nearest known one. Paths are relative to where you
-type the command, but for `include` (to its recipe) and the cells of a table (to the table).
+Made from `synthio.config` by `make docs`; do not edit.
+
+A recipe is a YAML file with the sections below.
+
+* Every key has a default, except `data.path`.
+* `include: base.yaml` takes another recipe as the base, and the keys of your recipe win.
+* On the command line, `section.key=value` overrides a key of the recipe.
+* All problems in a recipe are reported at once. For an unknown key, the nearest known key is named.
+* Paths are relative to the folder in which you type the command. There are two exceptions: `include` is relative to its
+  recipe, and the paths in a table are relative to the table.
 
 """
 #: Of a recipe's file, which `synthio.recipes` reads; a run has it no more.
-INCLUDE = "| `include` | text or `null` | `null` | A base recipe, relative to this file; this file's keys win. |\n"
+INCLUDE = "| `include` | text or `null` | `null` | A base recipe, relative to this file. The keys of this file win. |\n"
 
 
 def render() -> str:

@@ -1,4 +1,4 @@
-"""The recipe of a run: every knob, its default, its range and its meaning. `docs/configuration.md` is made from this."""
+"""The recipe of a run: every setting, its default, range and meaning. `docs/configuration.md` is made from this."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
 CAPTION_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
-#: The same for reading the clips: what is rejected, and what is told of the data.
+#: The same for reading the clips: what is rejected, and what the warnings say of the data.
 CLIPS_VERSION = 2
 #: The same for classifiers other than the pocket one.
 FULL_SIZE_TRAINING_VERSION = 2
@@ -67,21 +67,25 @@ def _regular_expression(pattern: str) -> str:
 
 
 class SampleConfig(Section):
-    """Low-resource sampling: fewer clips than the data has, drawn by the run's seed after the splits are known."""
+    """Low-resource sampling: use fewer clips than the data has. They are drawn from the run's seed, after the splits are known."""
 
     train: int | None = Field(
-        None, ge=2, description="Training clips in total, at least one per class; null keeps all."
+        None, ge=2, description="How many training clips to keep in total, at least one per class; null keeps all."
     )
     valid: int | None = Field(
-        None, ge=0, description="Validation clips at most; null means as many as `train` (all, when that is null too)."
+        None,
+        ge=0,
+        description="Keep at most this many validation clips; null means as many as `train` (all, if `train` is null too).",
     )
-    test: int | None = Field(None, ge=1, description="Test clips at most; null keeps all.")
+    test: int | None = Field(None, ge=1, description="Keep at most this many test clips; null keeps all.")
     shape: Literal["stratified", "balanced", "long_tail"] = Field(
         "stratified",
-        description="Of the training clips: classes as frequent as in the data, equally many of each, or exponentially fewer.",
+        description="How many training clips each class gets. `stratified`: classes as frequent as in the data; `balanced`: equally many of each; `long_tail`: exponentially fewer from class to class.",
     )
     imbalance_factor: float = Field(
-        10.0, ge=1, description="For `long_tail`: clips of the most frequent class over those of the rarest."
+        10.0,
+        ge=1,
+        description="For `long_tail`: how many times as many clips the most frequent class has as the rarest.",
     )
 
 
@@ -109,63 +113,67 @@ class DataConfig(Section):
         "fsd50k",
     ] = Field(
         "auto",
-        description="How to read `path`; `auto` goes by what is there, the named ones read a dataset's official release (docs/datasets.md).",
+        description="How to read `path`. `auto` decides by what is there; `folder` and `table` read your own data; the others read a dataset's official release (docs/datasets.md).",
     )
     subfolders: Literal["ignored", "groups", "classes"] = Field(
         "ignored",
-        description="Of a folder per class, what the folders inside it are: of no meaning, groups (machines, recordings; one name in two classes is one group), or the classes, with the folders around them as groups.",
+        description="For a folder per class: what the folders inside the top folders mean. `ignored`: nothing. `groups`: they are groups, such as machines or recordings (the same name in two classes is one group). `classes`: they are the classes, and the folders around them are the groups.",
     )
     fold: int | None = Field(
         None,
         ge=1,
-        description="The test fold, for readers of datasets with official folds (`esc50`, `urbansound8k`); null is the first. The other folds are training.",
+        description="For datasets with official folds (`esc50`, `urbansound8k`): the fold for the test; null is the first. The other folds are for training.",
     )
     audio_folder: str | None = Field(
         None,
-        description="Where the files of a table are, in whatever folders: found by path, or by name and what the table says of the folders around it. null: their paths are relative to the table.",
+        description="The folder below which the files of a table are, in whatever sub-folders. A file is found by its path, or by its name and what the table says of the folders around it. null: the paths are relative to the table.",
     )
-    path_column: str = Field("path", description="Table column with the file.")
+    path_column: str = Field("path", description="Table column with the path of the file.")
     label_column: str = Field("label", description="Table column with the label.")
     split_column: str = Field(
-        "split", description="Table column with train, valid or test (spellings: docs/datasets.md); drawn when absent."
+        "split",
+        description="Table column with the split: train, valid or test (spellings: docs/datasets.md). Without this column the splits are drawn.",
     )
     group_column: str = Field(
-        "group", description="Table column with a group (recorder, kit, patient) that must not straddle splits."
+        "group",
+        description="Table column with the group, such as recorder, kit or patient. All clips of a group are put into the same split.",
     )
     group_pattern: Annotated[str, AfterValidator(_regular_expression)] | None = Field(
         None,
-        description="Groups from file names, for clips that have none: a regular expression, what its parentheses hold is the group (`^([^_]+)_` is all before the first underscore).",
+        description="Takes groups from file names, for clips that have no group: a regular expression whose parentheses match the group (`^([^_]+)_` takes everything before the first underscore).",
     )
     label_separator: str | None = Field(
         None,
         min_length=1,
-        description="Splits several labels in one cell, for example `|`; null means one label per clip.",
+        description="What separates several labels in one cell, for example `|`; null means one label per clip.",
     )
     label_names: LabelNames = Field(
         {},
-        description="What a person would call the sound, by label of the data, for labels that are codes: `{amecro: American crow, 001: rain}`; the others stay as they are.",
+        description="For labels that are codes: what a person would call the sound, as in `{amecro: American crow, 001: rain}`. Labels that are not named here stay as they are.",
     )
     valid_fraction: Fraction = Field(
         0.2,
-        description="Share of clips for validation when the data has no splits; of the training clips where it has training and test only.",
+        description="Share of clips for validation where the data has no splits. Where the data has training and test only: share of the training clips.",
     )
-    test_fraction: Fraction = Field(0.3, description="Share of clips for the test when the data has no splits.")
+    test_fraction: Fraction = Field(0.3, description="Share of clips for the test where the data has no splits.")
     split_method: Literal["stratified", "random"] = Field(
         "stratified",
-        description="Of splits made here: the most even one, or a random one (groups whole, every class in training and test), for benches whose seeds shall draw different groups.",
+        description="How splits are drawn where the data has none. `stratified`: as evenly as possible. `random`: at random (groups stay whole, every class is in training and test), for a bench whose seeds should draw different groups.",
     )
     domain: str = Field(
-        "sounds", min_length=1, description="What the clips are, in a few words; the language model reads it."
+        "sounds",
+        min_length=1,
+        description="What the clips are, in a few words, such as `bird calls`. The language model reads it.",
     )
     max_duration_s: float = Field(
         10.0,
         gt=0,
         le=LONGEST_S,
-        description="Of longer clips only the first seconds are used; durations in manifests are capped at it.",
+        description="Of a longer clip only the first `max_duration_s` seconds are used; durations in manifests are at most this.",
     )
     duplicates: Literal["error", "drop"] = Field(
         "error",
-        description="Same audio in training and in validation or test: stop, or drop the training copy (recorded).",
+        description="What to do where the same audio is in training and in validation or test. `error`: stop. `drop`: drop the training copy and record this.",
     )
     sample: SampleConfig = SampleConfig()
 
@@ -176,23 +184,29 @@ class T2AConfig(Section):
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
     )
-    revision: str | None = Field(None, description="Hub revision, recorded and part of the stage keys.")
-    num_inference_steps: int = Field(12, ge=1, le=1000, description="Sampler steps.")
-    guidance_scale: float = Field(2.5, ge=1, le=30, description="Classifier-free guidance; 1 turns it off.")
-    negative_prompt: str | None = Field(None, description="What to steer away from; needs guidance above 1.")
-    batch_size: int = Field(16, ge=1, description="Clips per call; halved when memory runs out.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Weights and activations.")
+    revision: str | None = Field(None, description="Hub revision. It is recorded and part of the stage keys.")
+    num_inference_steps: int = Field(12, ge=1, le=1000, description="Steps of the sampler.")
+    guidance_scale: float = Field(
+        2.5, ge=1, le=30, description="Scale of classifier-free guidance; 1 turns guidance off."
+    )
+    negative_prompt: str | None = Field(
+        None, description="What the clips should not sound like; needs `guidance_scale` above 1."
+    )
+    batch_size: int = Field(16, ge=1, description="Clips per call. When memory runs out, the number is halved.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Number format of weights and activations."
+    )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
 class ClapConfig(Section):
-    """The CLAP model that filters, retrieves and, by default, captions. The judge of `evaluate t2a` is another model."""
+    """The CLAP model, for the filter, for retrieval and, by default, for captions. The judge of `evaluate t2a` is another model."""
 
     model: ModelName = Field("pocket", description="`pocket`, a local folder or a hub id of a ClapModel.")
     revision: str | None = Field(
-        None, description="Hub revision; `refs/pr/N` where a pull request alone has safetensors weights."
+        None, description="Hub revision; `refs/pr/N` where only a pull request has safetensors weights."
     )
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="Clips or texts per forward pass.")
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
 
 
@@ -227,23 +241,25 @@ Address = Annotated[str, AfterValidator(_no_key), Field(pattern=r"^https?://"), 
 
 
 class EndpointConfig(Section):
-    """An OpenAI-compatible endpoint. The key is read from the environment and never written."""
+    """An OpenAI-compatible endpoint. The API key is read from the environment and never written to a file."""
 
     younger_keys: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
 
-    base_url: Address = Field("http://localhost:8000/v1", description="Root of the API.")
+    base_url: Address = Field("http://localhost:8000/v1", description="Root address of the API.")
     model: str = Field("default", description="Model name sent to the endpoint.")
     api_key_variable: str = Field(
-        "OPENAI_API_KEY", description="Environment variable that holds the key; may be unset for local servers."
+        "OPENAI_API_KEY", description="Environment variable that holds the API key; for local servers it may be unset."
     )
-    concurrency: int = Field(8, ge=1, le=256, description="Requests in flight.")
+    concurrency: int = Field(8, ge=1, le=256, description="How many requests are sent at the same time.")
     max_tokens: int = Field(
-        1024, ge=1, description="What an answer may have; for a model that thinks first, its thoughts too."
+        1024, ge=1, description="Most tokens in one answer. For a model that thinks first, its thoughts count too."
     )
-    timeout_s: float = Field(60.0, gt=0, description="Per request.")
-    max_retries: int = Field(5, ge=0, le=20, description="Retries with back-off on 429, 5xx and time-outs.")
-    price_per_million_input_tokens: float = Field(0.0, ge=0, description="For the cost count.")
-    price_per_million_output_tokens: float = Field(0.0, ge=0, description="For the cost count.")
+    timeout_s: float = Field(60.0, gt=0, description="Time limit per request.")
+    max_retries: int = Field(
+        5, ge=0, le=20, description="Retries after status 429 or 5xx or a time-out, with back-off."
+    )
+    price_per_million_input_tokens: float = Field(0.0, ge=0, description="Price, for the count of costs.")
+    price_per_million_output_tokens: float = Field(0.0, ge=0, description="Price, for the count of costs.")
 
 
 class CaptionConfig(Section):
@@ -253,41 +269,54 @@ class CaptionConfig(Section):
 
     kind: Literal["clap", "endpoint", "transformers", "template"] = Field(
         "clap",
-        description="CLAP tagging written as a sentence; an audio endpoint; a transformers audio language model; or the label template.",
+        description="What writes the captions. `clap`: tags by CLAP, written as a sentence; `endpoint`: an endpoint that takes audio; `transformers`: an audio language model of transformers; `template`: the label template.",
     )
-    model: ModelName = Field("pocket", description="For `transformers`: a local folder or hub id.")
+    model: ModelName = Field("pocket", description="For `transformers`: a local folder or a hub id.")
     revision: str | None = Field(None, description="For `transformers`: its hub revision.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
     endpoint: EndpointConfig = EndpointConfig()
-    batch_size: int = Field(16, ge=1)
-    device: Device = "auto"
+    batch_size: int = Field(16, ge=1, description="For `transformers`: clips per forward pass.")
+    device: Device = Field("auto", description="For `transformers`: `auto`, `cpu`, `cuda`, `mps`.")
 
 
 class AlignConfig(Section):
     """Alignment of the generator with the training clips (arXiv 2410.02056)."""
 
     method: Literal["dpo", "erm", "none"] = Field(
-        "dpo", description="Diffusion-DPO, plain fine-tuning, or no alignment."
+        "dpo", description="`dpo`: Diffusion-DPO; `erm`: plain fine-tuning; `none`: no alignment."
     )
     beta: float = Field(
         2000.0,
         gt=0,
-        description="DPO's inverse temperature (published: 2000). Errors are means over the clip alone, also of Stable Audio Open, whose window is 47.5 s whatever the clip's length.",
+        description="Inverse temperature of DPO (published: 2000). Errors are means over the clip alone, also for Stable Audio Open, whose window is 47.5 s whatever the length of the clip.",
     )
     anchor: float = Field(
         1.0,
         ge=0,
         le=10,
-        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2; 0 is the published loss, which scores alike here, but on one draw of ten only made losers worse.",
+        description="For `dpo`: weight of the winner's own error beside the margin, in units of beta / 2. (The winner of a pair is the real clip, the loser a generated one.) 0 is the published loss; it scored alike in our benchmark, but on one draw of ten it only made the losers worse.",
     )
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="AdamW's (published: 5e-5, for far more steps).")
-    steps: int = Field(100, ge=1, description="At most; held-out pairs stop earlier.")
+    learning_rate: float = Field(
+        5e-4, gt=0, le=1, description="Learning rate of AdamW (published: 5e-5, for far more steps)."
+    )
+    steps: int = Field(
+        100,
+        ge=1,
+        description="At most this many steps; the measurements on held-out pairs may stop the training earlier (`patience`).",
+    )
     batch_size: int = Field(8, ge=1, description="Pairs per step.")
-    lora_rank: int = Field(16, ge=1, le=1024, description="Rank (and alpha) of the adapters on all linear layers.")
+    lora_rank: int = Field(
+        16, ge=1, le=1024, description="Rank (and alpha) of the LoRA adapters, which are on all linear layers."
+    )
     losers_per_clip: int = Field(2, ge=1, le=8, description="Generated clips per real clip (paper: 2).")
-    held_out_fraction: float = Field(0.2, gt=0, lt=0.9, description="Share of clips whose pairs only measure.")
+    held_out_fraction: float = Field(
+        0.2,
+        gt=0,
+        lt=0.9,
+        description="Share of the clips that are held out: their pairs are not trained on, only measured.",
+    )
     evaluate_every: int = Field(10, ge=1, description="Steps between measurements on held-out pairs.")
-    patience: int = Field(3, ge=1, description="Measurements without improvement before stopping.")
+    patience: int = Field(3, ge=1, description="Stop after this many measurements without improvement.")
 
 
 class ImagineConfig(Section):
@@ -296,34 +325,39 @@ class ImagineConfig(Section):
     younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "labels"})
 
     mode: Literal["mixcap", "llm", "template"] = Field(
-        "mixcap", description="Extract and mix; the language model without extraction; or the label template."
+        "mixcap",
+        description="How captions are made. `mixcap`: the language model extracts events and scenes from the captions of the real clips and mixes them; `llm`: the language model without extraction; `template`: the label template.",
     )
     kind: Literal["local", "endpoint"] = Field(
-        "local", description="A causal language model in process, or an OpenAI-compatible endpoint."
+        "local",
+        description="`local`: a causal language model in the same process; `endpoint`: an OpenAI-compatible endpoint.",
     )
     model: ModelName = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
     revision: str | None = Field(None, description="For `local`: its hub revision.")
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
-        5, ge=1, le=5, description="The augmentation factor N: generated clips per real clip."
+        5, ge=1, le=5, description="The augmentation factor N: how many clips are generated per real clip."
     )
     labels: Literal["observed", "drawn"] = Field(
         "observed",
-        description="Where clips have several labels, those of a synthetic clip: a set that a training clip has, with one of the real clip's own labels in it; or, as published, that label and up to three drawn from all, whether they occur together or not.",
+        description="Where clips have several labels: which labels a synthetic clip gets. `observed`: a set of labels that a training clip has, with one of the real clip's own labels in it. `drawn` (as published): that own label and up to three labels drawn from all, whether they occur together or not.",
     )
     pool_share: float = Field(
         0.75,
         gt=0,
         le=1,
-        description="Share of a label's pooled events and scenes shown per request, of each at most 40; a base model (the pocket one), whose prompts must stay short, sees three events and two scenes.",
+        description="Share of a label's pooled events and scenes that one request shows, at most 40 of each. The prompts of a base model (such as the pocket one) must stay short: they show three events and two scenes.",
     )
-    max_words: int = Field(25, ge=5, le=60, description="Longest caption.")
-    temperature: float = Field(0.7, ge=0, le=2)
+    max_words: int = Field(25, ge=5, le=60, description="Longest caption, in words.")
+    temperature: float = Field(0.7, ge=0, le=2, description="Sampling temperature of the language model.")
     max_tries: int = Field(
-        3, ge=1, le=10, description="Tries per request, the validation error fed back; then a template tops up."
+        3,
+        ge=1,
+        le=10,
+        description="Tries per request; each new try is given the validation error of the last one. A caption that fails every try is replaced by the label template.",
     )
     batch_size: int = Field(16, ge=1, description="Requests per forward pass of a local model.")
-    device: Device = "auto"
+    device: Device = Field("auto", description="For `local`: `auto`, `cpu`, `cuda`, `mps`.")
 
 
 class FilterConfig(Section):
@@ -331,38 +365,41 @@ class FilterConfig(Section):
 
     rule: Literal["nearest", "quantile", "cosine", "sigmoid", "none"] = Field(
         "nearest",
-        description="`nearest` accepts a clip whose own label is, by CLAP, the nearest of the data's labels; `quantile` calibrates a cosine on real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)) use `threshold`; `none` accepts all.",
+        description="Which clips are accepted. `nearest`: those whose own label is, by CLAP, the nearest of the data's labels; `quantile`: those whose cosine with their own label reaches a quantile of the cosines of the real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)): those that reach `threshold`; `none`: all.",
     )
     threshold: float = Field(
         0.85,
         ge=-1,
         le=1,
-        description="For `sigmoid` (published: 0.85; how much passes depends on the CLAP, with the pocket one all) and `cosine`, which must be given its own: CLAPs differ, and no cosine is as high as this default.",
+        description="For `sigmoid` and `cosine`. `sigmoid`: published is 0.85; how many clips pass depends on the CLAP (with the pocket CLAP, all). `cosine`: you must set your own threshold, because CLAPs differ and no cosine is as high as this default.",
     )
     quantile: float = Field(
         0.15,
         ge=0,
         lt=1,
-        description="For `quantile`: the one of real clips' own similarity that a synthetic clip must reach.",
+        description="For `quantile`: which quantile of the real clips' similarity to their own label a synthetic clip must reach.",
     )
     min_clips_per_class: int = Field(
-        8, ge=2, description="For `quantile`: classes with fewer clips use the pooled quantile."
+        8,
+        ge=2,
+        description="For `quantile`: a class with fewer clips than this uses the quantile pooled over all classes.",
     )
     copies: Literal["drop", "flag", "ignore"] = Field(
-        "drop", description="Clips nearer to a training clip than real clips are to each other."
+        "drop",
+        description="What to do with copies: generated clips that are nearer to a training clip than real clips are to each other. `drop`: reject them; `flag`: only record them; `ignore`: do not check.",
     )
     copy_quantile: float = Field(
         0.01,
         ge=0,
         lt=0.5,
-        description="Quantile of the real clips' nearest-neighbour distance under which a clip is a copy.",
+        description="A clip is a copy if its distance to the nearest training clip is below this quantile of the real clips' own nearest-neighbour distances.",
     )
 
 
 class ReflectConfig(Section):
     """Rewriting of rejected captions (arXiv 2410.02056)."""
 
-    rounds: int = Field(3, ge=0, le=10, description="At most this many rounds; 0 turns reflection off.")
+    rounds: int = Field(3, ge=0, le=10, description="At most this many rounds of rewriting; 0 turns reflection off.")
 
 
 class TrainConfig(Section):
@@ -373,42 +410,46 @@ class TrainConfig(Section):
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of an audio-classification model."
     )
-    revision: str | None = None
+    revision: str | None = Field(None, description="Hub revision of `model`.")
     arms: tuple[Arm, ...] = Field(
         ("gold", "synthio"),
         min_length=1,
-        description="Real only; real plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through audiomentations; real plus retrieved clips; real plus synthetic. Without the last no synthetic clips are made.",
+        description="The arms to compare: what each is trained on. `gold`: real clips only. `noise`, `pitch_shift`, `specaugment`, `audiomentations`: real clips plus `imagine.captions_per_clip` copies of each with noise, at other pitches, masked, or through the library audiomentations. `retrieval`: real plus retrieved clips. `synthio`: real plus synthetic clips. Without `synthio` no synthetic clips are made.",
     )
     seeds: int = Field(
         3,
         ge=1,
         le=50,
-        description="Trainings per arm. With one nothing is claimed; with two or three their luck makes the interval wide.",
+        description="Trainings per arm. With one training the verdict claims nothing; with two or three, chance differences between trainings make the interval wide.",
     )
     steps: int = Field(150, ge=1, description="Optimiser steps, the same for every arm.")
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="Of the pre-trained network.")
-    head_learning_rate: float = Field(2e-3, gt=0, le=1, description="Of the new head, which has everything to learn.")
+    batch_size: int = Field(16, ge=1, description="Clips per optimiser step.")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="Learning rate of the pre-trained network.")
+    head_learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="Learning rate of the new head, which is trained from scratch."
+    )
     evaluate_every: int = Field(
-        25, ge=1, description="Steps between validations; the best validation score picks the weights."
+        25, ge=1, description="Steps between validations; the weights with the best validation score are used."
     )
     synthetic_share: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Expected share of added clips in a batch; null is N / (N + 1) for N captions per clip. Where all were accepted every clip is heard equally often, as in the published code; of a class with few accepted clips those few take the same share, and of one without any the real clips stay.",
+        description="Expected share of added clips in a batch; null is N / (N + 1) for N captions per clip. Then, where all synthetic clips were accepted, the training uses every clip equally often, as the published code does. In a class with few accepted clips, those few take the same share; a class without any keeps its real clips.",
     )
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
-        description="`auto` asks the gate: cross-validation on the training clips decides whether, and with which share of the batch, synthetic clips join.",
+        description="Whether the arm `synthio` uses its synthetic clips. `always`: yes. `auto`: the gate decides, by cross-validation on the training clips, whether synthetic clips join the training, and with which share of the batch.",
     )
     metric: Literal["accuracy", "balanced accuracy"] = Field(
         "accuracy",
-        description="Of the validation clips, by which weights are picked, and of the test clips, by which arms are compared. `balanced accuracy` is the mean over classes of the share of their own clips that is recognised: for data in which most clips are of one class. With several labels per clip it is mean average precision.",
+        description="The score that selects weights (on validation clips) and compares arms (on test clips). `balanced accuracy` is for data in which most clips are of one class: the mean over classes of the share of a class's clips that is recognised. With several labels per clip the score is mean average precision.",
     )
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples for intervals.")
+    bootstrap_samples: int = Field(
+        2000, ge=100, description="How many bootstrap resamples the intervals are computed from."
+    )
     tail_fraction: float = Field(
-        0.34, ge=0, le=1, description="Share of classes (the rarest in training) marked as long tail."
+        0.34, ge=0, le=1, description="Share of the classes, the rarest in training, that is marked as long tail."
     )
     device: Annotated[Device, AfterValidator(_first_card)] = Field(
         "auto", description="`auto`, `cpu`, `cuda` (the first card), `mps`."
@@ -416,7 +457,7 @@ class TrainConfig(Section):
 
     @property
     def adds_synthetic(self) -> bool:
-        """Whether an arm learns from synthetic clips, so that a run makes them."""
+        """Whether an arm is trained on synthetic clips, so that a run makes them."""
         return "synthio" in self.arms
 
     @property
@@ -428,44 +469,48 @@ class TrainConfig(Section):
 class GateConfig(Section):
     """Whether synthetic clips join the training (`train.use_synthetic: auto`)."""
 
-    folds: int = Field(3, ge=2, le=20, description="Of the cross-validation on the real training clips.")
+    folds: int = Field(3, ge=2, le=20, description="Folds of the cross-validation on the real training clips.")
     shares: tuple[Fraction, ...] = Field(
-        (0.5, 0.8), min_length=1, description="Shares of the batch to try beside 0; real clips only is always tried."
+        (0.5, 0.8),
+        min_length=1,
+        description="Shares of synthetic clips in a batch to try. Share 0 (real clips only) is always tried too.",
     )
     level: float = Field(
         0.5,
         gt=0,
         le=0.5,
-        description="Synthetic clips join only when the p-value of the corrected paired test on held-out clips is below this; the test is of their average over the shares. 0.5 asks only that they do better there, and gives away least in simulations; a lower level is more cautious.",
+        description="Synthetic clips join only if the p-value of the corrected paired test on held-out clips is below this level. The test is of their average over the shares. 0.5 requires only that synthetic clips do better there, and gives away least in simulations; a lower level is more cautious.",
     )
 
 
 class RetrieveConfig(Section):
-    """The retrieval arm: nearest clips of another corpus, by CLAP, under the real clip's labels."""
+    """The arm `retrieval`: the clips of another corpus that are nearest to each real clip, by CLAP, with the real clip's labels."""
 
     corpus: str | None = Field(
         None,
-        description="A folder, or `demo`; every audio file below it may be retrieved, but not the data's own clips, drawn or not, nor copies of them (of those not drawn: copies of the same name or size). `retrieval` cannot be an arm without it.",
+        description="A folder, or `demo`. Every audio file below it may be retrieved, except the data's own clips, drawn or not, and copies of them (of clips not drawn: copies with the same name or size). The arm `retrieval` needs it.",
     )
     cache: UserPath | None = Field(
         None,
-        description="Where embeddings of the corpus, and captions from an endpoint, are kept for other runs; null means in the run folder.",
+        description="Folder in which embeddings of the corpus, and captions from an endpoint, are kept for other runs; null means the run folder.",
     )
 
 
 class EvaluateConfig(Section):
-    """`synthio evaluate t2a`: the generator alone, judged on template prompts."""
+    """`synthio evaluate t2a`: a judge evaluates the generator alone, on template prompts."""
 
-    clips_per_class: int = Field(10, ge=2, le=1000, description="Generated clips per class and model.")
+    clips_per_class: int = Field(10, ge=2, le=1000, description="How many clips are generated per class and model.")
     judge_steps: int = Field(
-        1000, ge=1, description="Training steps of the judge, which learns from validation and test clips only."
+        1000, ge=1, description="Training steps of the judge, which is trained on validation and test clips only."
     )
 
 
 class ReportConfig(Section):
-    """The page."""
+    """The report page."""
 
-    samples_per_verdict: int = Field(12, ge=0, le=200, description="Accepted and rejected clips to show, each.")
+    samples_per_verdict: int = Field(
+        12, ge=0, le=200, description="How many accepted and how many rejected clips the report shows, at most."
+    )
 
 
 class RunConfig(Section):
@@ -478,9 +523,9 @@ class RunConfig(Section):
         "include": "belongs in a recipe's file, at its top",
     }
 
-    version: Literal[1] = Field(1, description="Of the recipe format.")
-    run_folder: UserPath = Field(Path("runs/default"), description="Everything the run writes goes here.")
-    seed: int = Field(0, ge=0, lt=2**31, description="All randomness derives from it.")
+    version: Literal[1] = Field(1, description="Version of the recipe format.")
+    run_folder: UserPath = Field(Path("runs/default"), description="Folder for everything that the run writes.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random draw in the run.")
     data: DataConfig
     t2a: T2AConfig = T2AConfig()
     clap: ClapConfig = ClapConfig()
