@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Turn 50 to 500 labelled clips into a better classifier with aligned synthetic audio.",
+    help="Train a better classifier from 50 to 500 labelled clips, with synthetic clips that can be aligned with them.",
 )
 # In the order of the help; without a name, a file's commands stand at the top.
 app.add_typer(run.commands)

@@ -36,26 +36,29 @@ class _RunByDefault(TyperGroup):
 commands = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
-    help="The comparison table: datasets x sizes x arms x seeds. `synthio bench RECIPE` is `synthio bench run RECIPE`.",
+    help="Compare arms: datasets x sizes x arms x seeds. `synthio bench RECIPE` means `synthio bench run RECIPE`.",
 )
 
 
 @commands.command("run")
 def bench_run(
-    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML); see docs/benchmark.md.")],
+    recipe: Annotated[Path, typer.Argument(help="The bench recipe (a YAML file); see docs/benchmark.md.")],
     overrides: Overrides = None,
-    shard: Annotated[str, typer.Option(help="i/k: the i-th (from 0) of k parts of the draws of data.")] = "0/1",
+    shard: Annotated[str, typer.Option(help="i/k: run only part i (from 0) of k parts of the draws of data.")] = "0/1",
     results: Annotated[
         list[Path] | None,
-        typer.Option(help="results.csv of an earlier run: kept, and not run again where settings and models fit."),
+        typer.Option(
+            help="results.csv of an earlier run. Its cells are kept, and not run again where settings and models fit."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count, draw the data of every cell, and stop before any model loads.")
+        bool,
+        typer.Option("--dry-run", help="Count cells, draw the data of each, and stop before any model loads."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run what is not finished, then write the tables. Resumes where it stopped."""
+    """Run the cells that are not finished, then write the tables. Resumes where it stopped."""
     from synthio.bench.dry_run import grouped, plan_bench
     from synthio.bench.recipe import BenchRecipe
     from synthio.bench.results import read_results
@@ -96,14 +99,15 @@ def _show_plan(plan: BenchPlan, as_json: bool) -> None:
 
 @commands.command("show")
 def bench_show(
-    recipe: Annotated[Path, typer.Argument(help="A bench recipe (YAML).")],
+    recipe: Annotated[Path, typer.Argument(help="The bench recipe (a YAML file).")],
     overrides: Overrides = None,
     results: Annotated[
-        list[Path] | None, typer.Option(help="results.csv of shards to join, instead of the bench's own folder.")
+        list[Path] | None,
+        typer.Option(help="results.csv of a shard. Shards are joined, and the bench's own folder is not read."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The tables of what is finished so far; nothing runs."""
+    """Show the tables of the cells that are finished so far. Nothing runs."""
     from synthio.bench.recipe import BenchRecipe
     from synthio.bench.show import show
     from synthio.recipes import load_recipe

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from synthio.config import RunConfig
     from synthio.pipeline import Pipeline
 
-Recipe = Annotated[Path, typer.Argument(help="A recipe (YAML); see docs/configuration.md.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, for any key of the recipe")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, notes or warnings on standard error.")]
+Recipe = Annotated[Path, typer.Argument(help="The recipe (a YAML file); see docs/configuration.md.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings that override the recipe, as section.key=value.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, notes or warnings on standard error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

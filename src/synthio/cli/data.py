@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from synthio.datasets.prepare import Prepared
     from synthio.stages.clips import DataCheck
 
-commands = typer.Typer(no_args_is_help=True, help="Look at the data before a run.")
+commands = typer.Typer(no_args_is_help=True, help="Check and prepare the data before a run.")
 
 
 @commands.command("check")
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Counts, groups, durations, unusable files and everything in the data that would stop a run."""
+    """Show counts, groups, durations, unusable files and everything in the data that would stop a run."""
     from synthio.stages.clips import check_data
 
     config = config_of(recipe, overrides)
@@ -77,7 +77,7 @@ def _show_data(console: Console, check: DataCheck) -> None:
 
 @commands.command("list")
 def data_list(as_json: Json = False) -> None:
-    """The readers that this installation knows, and the official datasets among them."""
+    """List the readers that this installation knows, and the official datasets among them."""
     from synthio.datasets import OFFICIAL, READERS
 
     # The bundled data is `data.path: demo`, no reader that a recipe names.
@@ -105,12 +105,14 @@ def data_list(as_json: Json = False) -> None:
 
 @commands.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="An official dataset; `synthio data list` names them.")],
-    root: Annotated[Path, typer.Option(help="The folder with its archives, or with the unpacked dataset.")],
+    name: Annotated[str, typer.Argument(help="An official dataset: a name that `synthio data list` shows.")],
+    root: Annotated[
+        Path, typer.Option(help="The folder with the archives of the dataset, or with the unpacked dataset.")
+    ],
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Verify and unpack the archives of an official dataset, and count what it holds. Downloads nothing."""
+    """Verify and unpack the archives of an official dataset, and count its clips. Downloads nothing."""
     from synthio.datasets.prepare import prepare as prepare_dataset
 
     prepared = prepare_dataset(name, root, reporter_of(quiet or as_json))
@@ -141,41 +143,47 @@ def _show_prepared(prepared: Prepared) -> None:
 @commands.command("cut")
 def data_cut(
     tables: Annotated[
-        list[Path], typer.Argument(help="CSV, TSV or JSONL tables, Raven selection tables, Audacity label files.")
+        list[Path],
+        typer.Argument(help="Annotations: CSV, TSV or JSONL tables, Raven selection tables, Audacity label files."),
     ],
-    output: Annotated[Path, typer.Option(help="The folder for the clips and their table.")],
+    output: Annotated[Path, typer.Option(help="The folder to write the clips and their table to.")],
     audio: Annotated[
-        Path | None, typer.Option(help="The folder with the recordings; beside each table when not given.")
+        Path | None, typer.Option(help="The folder with the recordings. Default: the folder of each table.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column with the label, by its own name.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The name of the column with the label.")] = None,
     recording_column: Annotated[
         str | None,
-        typer.Option(help="The column that names the recording; else one of a usual name, else the table's own name."),
+        typer.Option(
+            help="The column that names the recording. Default: a column with a usual name, else the table's name."
+        ),
     ] = None,
     group_column: Annotated[
         str | None,
         typer.Option(
-            help="The column with the site, device or animal, whose clips stay together (`folder`: the recordings' "
-            "folders); else `group`, or recordings."
+            help="The column with the site, device or animal whose clips stay in one split (`folder`: the folders of "
+            "the recordings). Default: the column `group`, else the recording."
         ),
     ] = None,
-    margin_s: Annotated[float, typer.Option(min=0, help="Seconds added before and after every annotation.")] = 0.0,
+    margin_s: Annotated[float, typer.Option(min=0, help="Seconds to add before and after every annotation.")] = 0.0,
     max_duration_s: Annotated[
         float, typer.Option(min=0.1, max=120, help="Longer annotations are cut into equal pieces.")
     ] = 10.0,
     rest_label: Annotated[
-        str | None, typer.Option(help="Also cut as many clips of what is not annotated, under this label.")
+        str | None, typer.Option(help="Also cut as many clips of what is not annotated, with this label.")
     ] = None,
     drop_overlapping: Annotated[
-        bool, typer.Option("--drop-overlapping", help="Leave out clips that also hold a sound of another label.")
+        bool, typer.Option("--drop-overlapping", help="Leave out clips that also contain a sound with another label.")
     ] = False,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Leave out what a detector (BirdNET's `Confidence`) was less sure of.")
+        float | None,
+        typer.Option(
+            help="Leave out annotations for which a detector's confidence (BirdNET's `Confidence`) was lower."
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Cut clips out of annotated long recordings, one per sound, with the recording as its group."""
+    """Cut clips out of annotated long recordings: one clip per sound, with the recording as the group."""
     from synthio.datasets.annotations import ColumnNames
     from synthio.datasets.cut import CutConfig, cut_recordings
 

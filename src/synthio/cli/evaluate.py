@@ -17,12 +17,12 @@ from synthio.cli.common import (
     reporter_of,
 )
 
-commands = typer.Typer(no_args_is_help=True, help="Measure one part alone.")
+commands = typer.Typer(no_args_is_help=True, help="Evaluate one part of the method alone.")
 
 
 @commands.command("t2a")
 def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """The generator on template prompts, base and aligned side by side, by an independent judge. Aligns first."""
+    """Have an independent judge compare the generator before and after alignment, on template prompts. Aligns first."""
     from synthio.evaluation_page import change, table_rows
     from synthio.pipeline import Pipeline
     from synthio.stages.evaluate import Evaluation

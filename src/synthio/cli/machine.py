@@ -20,11 +20,11 @@ commands = typer.Typer()
 
 @commands.command()
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(help="Also say what this recipe would load.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="Also show what this recipe would load.")] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """What is installed, which devices there are, which models are here."""
+    """Show what is installed, which devices there are, and which models are here."""
     from synthio.doctor import examine
 
     found = examine(None if recipe is None else config_of(recipe, overrides))
@@ -41,7 +41,7 @@ def doctor(
 
 @commands.command()
 def prepare(as_json: Json = False) -> None:
-    """Convert and cache the pocket models now (about two minutes, once)."""
+    """Convert and cache the pocket models now (takes about two minutes, once)."""
     from synthio.doctor import prepare as prepare_models
 
     folders = prepare_models()

@@ -34,19 +34,22 @@ Row = Mapping[str, Any]
 
 @commands.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run folder, or a trained classifier: the `model` in it.")],
-    files: Annotated[list[Path], typer.Argument(help="Audio files, or folders with some.")],
+    model: Annotated[Path, typer.Argument(help="A run folder, or a trained classifier (the folder `model` in it).")],
+    files: Annotated[list[Path], typer.Argument(help="Audio files, or folders with audio files.")],
     window_s: Annotated[
-        float | None, typer.Option("--window-s", help="Hear long recordings in windows of so many seconds.")
+        float | None, typer.Option("--window-s", help="Classify long recordings in windows of this many seconds.")
     ] = None,
     device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`.")] = "auto",
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="One row per file or window: labels, probability per class.")
+        bool,
+        typer.Option(
+            "--csv", help="Print CSV: one row per file or window, with its labels and the probability of each class."
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Classify audio files with a trained classifier."""
+    """Classify new audio files with a trained classifier."""
     if as_csv and as_json:
         raise ConfigError("expected one of --csv and --json, found both")
     from synthio.api import predict as predict_files

@@ -37,7 +37,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Every stage: caption, imagine, align, generate, filter, reflect, train, report. Resumes where it stopped."""
+    """Run every stage: caption, imagine, align, generate, filter, reflect, train, report. Resumes where it stopped."""
     config = config_of(recipe, overrides)
     if dry_run:
         from synthio.plan import make_plan
@@ -128,25 +128,31 @@ def _stage_command(stage: str, help_text: str) -> None:
         _stage(stage, recipe, overrides, quiet, as_json)
 
 
-_stage_command("caption", "Describe the real training clips.")
-_stage_command("imagine", "Write new captions.")
+_stage_command("caption", "Write a caption for every real training clip.")
+_stage_command("imagine", "Write new captions that keep the label.")
 _stage_command("align", "Align the generator with the training clips.")
 
 
 @commands.command()
 def generate(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe; may be left out with --prompt.")] = None,
-    overrides: Overrides = None,
-    prompt: Annotated[str | None, typer.Option(help="Try one prompt instead of running the stage.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="With --prompt: the file to write; clip.flac when not given.")
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The recipe (a YAML file); with --prompt it may be left out.")
     ] = None,
-    duration_s: Annotated[float | None, typer.Option(help="With --prompt: 0.1 to 120 s; 2 when not given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="With --prompt; 0 when not given.")] = None,
+    overrides: Overrides = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="Generate one clip for this prompt, instead of running the stage.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --prompt: the file to write. Default: clip.flac.")
+    ] = None,
+    duration_s: Annotated[
+        float | None, typer.Option(help="With --prompt: length of the clip, 0.1 to 120 s. Default: 2.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --prompt: seed of the clip. Default: 0.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Generate clips for the imagined captions; or, with --prompt, one clip."""
+    """Generate clips for the new captions, or, with --prompt, one clip."""
     if prompt is None:
         if recipe is None:
             raise ConfigError("generate needs a recipe, or --prompt 'a sound' to try one prompt")
@@ -166,14 +172,14 @@ def generate(
     print_result(value, as_json, lambda: print_data(str(clip.path)))
 
 
-_stage_command("filter", "Judge the generated clips, and send rejected captions back, for a few rounds.")
-_stage_command("retrieve", "Find the clips of the retrieval arm in another corpus.")
+_stage_command("filter", "Filter the generated clips, and have rejected captions rewritten, for a few rounds.")
+_stage_command("retrieve", "Find clips for the retrieval arm in another corpus.")
 _stage_command("train", "Train and compare the classifiers.")
 
 
 @commands.command()
 def report(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Write the report page, and tell what `synthio run` tells, of a finished run."""
+    """Write the report page of a finished run, and print what `synthio run` prints."""
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "report"))
