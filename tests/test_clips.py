@@ -363,7 +363,7 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     assert list(check.warnings) == listener.warnings
     for part in (
         "fewer than 5 training clips in 1 class(es): 'owl' (2)",
-        "no valid clip in 1 class(es), so weights are picked without a look at them: 'owl'",
+        "no valid clip in 1 class(es), so weights are selected without these classes: 'owl'",
         "classes that read alike: 'Dog', 'dog'",
         "mixed sample rates: 8000 Hz",
         "1 clip(s) under 0.1 s: 'train/dog/blip.wav'",
@@ -414,7 +414,7 @@ def test_a_clip_that_is_silent_where_it_is_heard_is_rejected(tmp_path: Path) -> 
     clip(root / "train" / "dog" / "late.wav", np.concatenate([np.zeros(RATE_HZ), sound("late", 1.0)]))
     clip(root / "train" / "dog" / "stuck.wav", np.full(RATE_HZ, 0.5))
     rejected = {Path(r.path).name: r.reason for r in check_data(run_config(root, max_duration_s=1.0)).rejected}
-    assert rejected["late.wav"] == "is silent in its first 1 s, and no more is heard (data.max_duration_s)"
+    assert rejected["late.wav"] == "is silent in its first 1 s, and no more is used (data.max_duration_s)"
     assert "is silent once mixed to mono" in rejected["stuck.wav"]
     assert set(rejected) == {"late.wav", "stuck.wav"}
 
@@ -796,7 +796,7 @@ def test_labels_that_are_lists_or_numbers_are_warned_of(tmp_path: Path) -> None:
     assert "without a letter" not in told("healthy", "faulty 2")
     assert "look like lists: \"['dog', 'rain']\", \"['dog']\"; write" in told("['dog', 'rain']", "['dog']")
     assert "look like lists" not in told("[dog", "rain]")
-    assert "where there is none: 'null'; here they are a class" in told("null", "dog")
+    assert "for no label: 'null'; here they are a class" in told("null", "dog")
     assert "classes that read alike: '1', '1.0'" in told("1", "1.0")
 
 
@@ -884,7 +884,7 @@ def test_groups_in_valid_and_test_are_warned_of(tmp_path: Path) -> None:
     rows = [f"{'ab'[k % 2]},{split},{home}" for k in range(4) for split, home in
             (("train", "r"), ("valid", "s"), ("valid", f"v{k}"), ("test", "s"), ("test", f"t{k}"))]  # fmt: skip
     warnings = check_data(run_config(table_of(tmp_path, "label,split,group", rows))).warnings
-    assert "1 group(s) in valid and test, which flatters the test score: 's'" in warnings
+    assert "1 group(s) in valid and test, which makes the test score too high: 's'" in warnings
     assert not any("in training and elsewhere" in warning for warning in warnings)
 
 

@@ -96,5 +96,5 @@ def group_warnings(recordings: Mapping[Path, Sequence[Annotation]]) -> list[str]
     return [
         f"the recordings lie in {len(names)} folders ({some(map(repr, names))}), and each is a group of its own; if "
         "the folders are sites, devices or animals, cut again with --group-column and the column that names them, or "
-        f"with --group-column {FOLDER}: else the scores flatter"
+        f"with --group-column {FOLDER}: else the scores are too high"
     ]

@@ -78,7 +78,9 @@ def class_problems(
         problems.append(f"only one class, {next(iter(counts))!r}; a classifier needs at least two")
     for label in sorted(set(rejected) - set(counts)):
         why = count_reasons(rejected[label])
-        problems.append(f"class {label!r} has no usable clip: {why}; mend its files, or take the class out of the data")
+        problems.append(
+            f"class {label!r} has no usable clip: {why}; repair its files, or take the class out of the data"
+        )
     for label, splits in counts.items():
         total = sum(splits.values())
         if usable[label] == 1:
@@ -184,7 +186,7 @@ def copy_warnings(clips: Sequence[Clip]) -> list[str]:
     if repeats := len(clips) - len({(clip.sha256, clip.split) for clip in clips}):
         warnings.append(f"{repeats} clip(s) repeat the audio of another clip in the same split")
     if shared := sum({"valid", "test"} <= {clip.split for clip in group} for group in copies.values()):
-        warnings.append(f"{shared} clip(s) of the test are in valid too, which flatters the test score")
+        warnings.append(f"{shared} clip(s) of the test are in valid too, which makes the test score too high")
     disputed = [group for group in copies.values() if len({frozenset(clip.labels) for clip in group}) > 1]
     if disputed:
         listed = some((" = ".join(dict.fromkeys(repr(c.path) for c in group)) for group in disputed), separator="; ")
@@ -208,7 +210,7 @@ def class_warnings(clips: Sequence[Clip]) -> list[str]:
     if unseen["valid"] and len(unseen["valid"]) < len(counts):
         named = some(unseen["valid"])
         warnings.append(
-            f"no valid clip in {len(unseen['valid'])} class(es), so weights are picked without a look at them: {named}"
+            f"no valid clip in {len(unseen['valid'])} class(es), so weights are selected without these classes: {named}"
         )
     for alike in _alike(counts, lambda label: _as_read(readable(label))):
         warnings.append(f"classes that read alike: {', '.join(map(repr, alike))}; is this one class?")
@@ -248,7 +250,7 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
         )
     if nothing := [repr(label) for label in labels if label.casefold() in _NOTHING]:
         warnings.append(
-            f"labels that databases and programs write where there is none: {', '.join(nothing)}; here they are a class"
+            f"labels that databases and programs write for no label: {', '.join(nothing)}; here they are a class"
         )
     if dumb := [repr(label) for label in labels if not any(character.isalpha() for character in label)]:
         warnings.append(
@@ -268,22 +270,24 @@ def group_warnings(clips: Sequence[Clip]) -> list[str]:
     warnings = []
     if astride := sorted(repr(group) for group, splits in homes.items() if "train" in splits and len(splits) > 1):
         warnings.append(
-            f"{len(astride)} group(s) in training and elsewhere, which flatters the scores: {some(astride)}"
+            f"{len(astride)} group(s) in training and elsewhere, which makes the scores too high: {some(astride)}"
         )
     if measured := sorted(repr(group) for group, splits in homes.items() if splits == {"valid", "test"}):
-        warnings.append(f"{len(measured)} group(s) in valid and test, which flatters the test score: {some(measured)}")
+        warnings.append(
+            f"{len(measured)} group(s) in valid and test, which makes the test score too high: {some(measured)}"
+        )
     alike = _alike(sorted(homes), _as_read)
     if alike:
         listed = some((" = ".join(map(repr, own)) for own in alike), separator="; ")
         warnings.append(
             f"groups that read alike and are kept apart: {listed}; if these are one, spell them alike, else the scores "
-            "flatter"
+            "are too high"
         )
     bare = [repr(clip.path) for clip in clips if clip.group is None]
     if homes and bare:
         warnings.append(
             f"{len(bare)} of {len(clips)} clips have no group, so each is kept apart by itself, also from clips of the "
-            f"same recording: {some(bare)}; name their groups, else the scores may flatter"
+            f"same recording: {some(bare)}; name their groups, else the scores may be too high"
         )
     return warnings
 
@@ -304,7 +308,7 @@ def file_name_warnings(clips: Sequence[Clip]) -> list[str]:
     return [
         f"no clip has a group, and file names begin alike: {shown}; if that is the recording, site, machine or patient "
         f"that clips are of, set data.group_pattern='^(.+?)[{signs}]' (what the parentheses hold is the group): "
-        "else the scores flatter"
+        "else the scores are too high"
     ]
 
 
@@ -378,7 +382,7 @@ def rare_test_warnings(tested: Mapping[str, Sequence[Clip]]) -> list[str]:
         return []
     return [
         f"fewer than {RARE_CLIPS} test clips in {len(rare)} class(es): {some(rare)}; in balanced accuracy they count "
-        "as much as others, and the interval is too narrow for what so few tell of a class"
+        "as much as others, and the interval is too narrow, as so few clips say little of a class"
     ]
 
 
@@ -448,7 +452,7 @@ def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> li
     if not lost:
         return []
     return [
-        f"{lost} clip(s) have most of their energy above 8 kHz, which is not heard at 16 kHz, the rate of the pocket "
+        f"{lost} clip(s) have most of their energy above 8 kHz, which is lost at 16 kHz, the rate of the pocket "
         f"models and of most classifiers ({TIME_EXPANSION})"
     ]
 
@@ -461,8 +465,8 @@ def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
         return []
     return [
         f"{len(narrow)} of {len(rates_hz)} training clips, of rates of at most {max(narrow)} Hz, have no sound above "
-        f"{max(narrow) // 2} Hz, and generated ones have, as the others, so that it tells them apart; resample all to "
-        "one rate"
+        f"{max(narrow) // 2} Hz; generated clips and the other training clips have, so a classifier can tell the two "
+        "kinds apart; resample all to one rate"
     ]
 
 

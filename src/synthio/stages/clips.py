@@ -136,7 +136,7 @@ def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
         return []
     return [
         f"{longer} training clip(s) are longer than {pocket.LONGEST_S:g} s, the most that the pocket generator makes: "
-        f"set data.max_duration_s={pocket.LONGEST_S:g}, so that every clip is heard no further, or t2a.model to "
+        f"set data.max_duration_s={pocket.LONGEST_S:g}, to use only the start of each clip, or t2a.model to "
         "another (recipes/full-size.yaml)"
     ]
 
@@ -316,7 +316,7 @@ def _open(heard_s: float, row: Row) -> _Opened | str:
     if found.samples * LEAST_RATE_HZ < rate_hz:
         return f"is shorter than one sample at {LEAST_RATE_HZ} Hz ({found.samples} samples at {rate_hz} Hz)"
     if audio.is_silent(found.start):
-        silent = f"is silent in its first {heard_s:g} s, and no more is heard (data.max_duration_s)"
+        silent = f"is silent in its first {heard_s:g} s, and no more is used (data.max_duration_s)"
         return audio.why_silent(row.path, 0.0, heard_s, silent)
     heard = found.start if rate_hz <= LEAST_RATE_HZ else audio.resample(found.start, rate_hz, LEAST_RATE_HZ)
     if audio.is_silent(heard):
