@@ -63,7 +63,7 @@ def _column_warnings(unread: Sequence[str]) -> list[str]:
         return []
     return [
         f"no clip has a group, and these columns are not read: {some(map(repr, unread))}; if one says which "
-        "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores flatter"
+        "recording, site, machine or patient a clip is of, name it in data.group_column: else the scores are too high"
     ]
 
 
@@ -73,7 +73,9 @@ def _subfolder_warnings(data: DataConfig) -> list[str]:
         return []
     shared = [repr(name) for name, own in homes.items() if len(own) > 1]
     named = some(shared or map(repr, homes))
-    groups = "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores flatter"
+    groups = (
+        "if they are recordings, sites, machines or patients, set data.subfolders=groups: else the scores are too high"
+    )
     if shared:
         return [f"class folders hold folders of the same names ({named}); {groups}; if they are the classes, =classes"]
     return [f"class folders hold folders ({named}), whose names are not read; {groups}"]
