@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from tiny_models import with_half_of
 from transformers import ClapModel
 
@@ -134,6 +135,16 @@ def test_weights_of_another_size_are_no_traceback(clap_model: Path, tmp_path: Pa
     settings = json.loads((clap_model / "config.json").read_text())
     (tmp_path / "clap" / "config.json").write_text(json.dumps({**settings, "projection_dim": 8}))
     with pytest.raises(ModelError, match="cannot be loaded"):
+        load_clap(ClapConfig(model=str(tmp_path / "clap")), Reporter())
+
+
+def test_a_text_tower_without_weights_is_refused(clap_model: Path, tmp_path: Path) -> None:
+    """It was drawn at random, another one at every start, and decided what the filter kept."""
+    shutil.copytree(clap_model, tmp_path / "clap")
+    weights = load_file(clap_model / "model.safetensors")
+    towerless = {name: tensor for name, tensor in weights.items() if not name.startswith("text_model.")}
+    save_file(towerless, tmp_path / "clap" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"weights are missing, for example text_model\."):
         load_clap(ClapConfig(model=str(tmp_path / "clap")), Reporter())
 
 

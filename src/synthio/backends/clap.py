@@ -94,7 +94,7 @@ def embed_clips(clap: Clap, clips: Sequence[Clip], limit_s: float) -> Embeddings
 def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
     """Load `pocket`, a local folder or a hub id.
 
-    Raises: `ModelError` when it cannot be loaded or is not a CLAP; `ConfigError` for a missing device.
+    Raises: `ModelError` when it cannot be loaded, lacks weights or is not a CLAP; `ConfigError` for a missing device.
     """
     from transformers import AutoConfig, AutoFeatureExtractor, AutoTokenizer, ClapModel
 
@@ -106,7 +106,15 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
             raise ModelError(
                 f"clap.model {source!r} is a {kind!r} model; expected `clap`, such as laion/clap-htsat-unfused"
             )
-        model = ClapModel.from_pretrained(source, revision=config.revision, dtype=torch.float32, use_safetensors=True)
+        model, report = ClapModel.from_pretrained(
+            source, revision=config.revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+    # Buffers, as the numbers of positions, are no weights: checkpoints of other versions of transformers lack some.
+    if missing := sorted(report["missing_keys"] & {name for name, _ in model.named_parameters()}):
+        raise ModelError(
+            f"clap.model {source!r}: {len(missing)} of the network's weights are missing, for example {missing[0]}; "
+            "expected those of both towers"
+        )
     return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)

@@ -62,12 +62,12 @@ class ClapRecipe(Section):
 
 
 def train_clap(recipe: ClapRecipe, reporter: Reporter) -> Path:
-    """Train and save the model folder without MiniLM's weights. Returns the folder."""
+    """Train and save a `ClapModel` folder in half precision. Returns the folder."""
     device = resolve_device("auto")
     torch.manual_seed(recipe.optimiser.seed)
     model = build_clap(recipe).to(device)
     if recipe.initial is not None:
-        # MiniLM's weights are not in the folder; `build_clap` has put them into the text tower.
+        # A folder that ships has no MiniLM weights; `build_clap` has put them into the text tower.
         loop.start_from(recipe.initial / "model.safetensors", model, elsewhere="text_model.")
     for name, parameter in model.text_model.named_parameters():
         parameter.requires_grad = name.startswith("pooler")
@@ -244,19 +244,10 @@ def build_clap(recipe: ClapRecipe) -> Any:
 
 
 def _save(recipe: ClapRecipe, model: Any) -> Path:
-    from safetensors.torch import save_file
     from transformers import AutoTokenizer
 
     folder = recipe.output / "model"
-    folder.mkdir(parents=True, exist_ok=True)
-    minilm = {f"text_model.{key}" for key in pocket.clap_text_weights(pocket.minilm_folder())}
-    kept = {
-        key: value.half().contiguous() if value.is_floating_point() else value.contiguous()
-        for key, value in model.state_dict().items()
-        if key not in minilm or key.startswith("text_model.pooler")
-    }
-    save_file(kept, str(folder / "model.safetensors"), {"format": "pt"})
-    model.config.save_pretrained(folder)
+    model.half().save_pretrained(folder)
     build_extractor(recipe).save_pretrained(folder)
     AutoTokenizer.from_pretrained(pocket.minilm_folder(), model_max_length=64).save_pretrained(folder)
     return folder
