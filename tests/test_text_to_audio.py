@@ -13,8 +13,10 @@ from full_disk import no_file_above
 from tiny_models import with_half_of
 
 from synthio.backends import pocket
+from synthio.backends.parts import check_models
 from synthio.backends.text_to_audio import asked_duration_s, load_text_to_audio
-from synthio.config import T2AConfig
+from synthio.config import DataConfig, RunConfig, T2AConfig
+from synthio.doctor import examine
 from synthio.errors import BackendError, ConfigError, ModelError, StoreError
 
 FAMILIES = ["flow_model", "v_model"]
@@ -248,6 +250,22 @@ def test_wrong_models_are_refused_with_words(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(ModelError, match="FluxPipeline.*expected one of StableAudio3Pipeline"):
         load_text_to_audio(T2AConfig(model=str(tmp_path)))
+
+
+def test_a_pipeline_without_one_of_its_parts_is_told_before_a_run(flow_model: Path, tmp_path: Path) -> None:
+    """`--dry-run` and `synthio doctor` took the folder, and the run failed when it came to generate."""
+    folder = shutil.copytree(flow_model, tmp_path / "t2a")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "watermarker": [None, None]}))
+    config = RunConfig(data=DataConfig(path="demo"), t2a=T2AConfig(model=str(folder), device="cpu"))
+    check_models(config)
+    assert examine(config)["models"]["t2a"] == f"{folder}: local folder; device cpu"
+    shutil.rmtree(folder / "text_encoder")
+    told = "has no folder text_encoder, which its model_index.json names"
+    for use in (lambda: check_models(config), lambda: load_text_to_audio(config.t2a)):
+        with pytest.raises(ModelError, match=told):
+            use()
+    assert told in examine(config)["models"]["t2a"]
 
 
 @pytest.mark.parametrize("file", ["model_index.json", "text_encoder/model.safetensors", "transformer/config.json"])

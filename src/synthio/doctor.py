@@ -96,12 +96,13 @@ def _where(used: UsedModel) -> str:
     """Whether a model is here; hub ids are looked up in the local cache only, so this needs no network."""
     if used.name == "pocket":
         return "this installation"
-    if local_folder(used.name) is not None:
-        return "local folder"
+    is_here = local_folder(used.name) is not None
     try:
         check_model("model", used.name)
     except ModelError as error:
-        return f"nowhere: {error}"
+        return f"{'unusable local folder' if is_here else 'nowhere'}: {error}"
+    if is_here:
+        return "local folder"
     snapshot = cached_snapshot(used.name, used.revision)
     if snapshot is None:
         return "hub, not downloaded yet"

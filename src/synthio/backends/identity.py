@@ -4,6 +4,7 @@ language models are asked."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -35,10 +36,20 @@ def local_folder(model: str) -> Path | None:
 
 
 def check_model(key: str, model: str) -> None:
-    """Whether a name is a folder here or may be a hub id, before anything loads. Raises: `ModelError`."""
+    """Whether a name is a folder here, with all its parts, or may be a hub id, before anything loads.
+
+    Raises: `ModelError`.
+    """
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in __all__
 
-    if model == "pocket" or local_folder(model) is not None:
+    if (folder := local_folder(model)) is not None:
+        if missing := _missing_parts(folder):
+            raise ModelError(
+                f"{key}={model}: has no folder {', '.join(missing)}, which its model_index.json names; expected a "
+                "whole pipeline, as save_pretrained writes it"
+            )
+        return
+    if model == "pocket":
         return
     if user_path(model).exists():
         raise ModelError(f"{key}={model}: is a file; expected `pocket`, a model folder or owner/name")
@@ -48,6 +59,18 @@ def check_model(key: str, model: str) -> None:
         raise ModelError(
             f"{key}={model}: no such folder here, and no hub id; expected `pocket`, a model folder or owner/name"
         ) from error
+
+
+def _missing_parts(folder: Path) -> list[str]:
+    """The parts of a diffusers pipeline that are not in its folder; none of a folder that is no pipeline's."""
+    try:
+        index: dict[str, object] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # What it is instead, or how it is damaged, is told when it is loaded.
+        return []
+    # A part is a library and a class; one that is left out on purpose has two nulls.
+    parts = [name for name, kind in index.items() if isinstance(kind, list) and all(kind)]
+    return [name for name in parts if not (folder / name).is_dir()]
 
 
 def cached_snapshot(model: str, revision: str | None) -> Path | None:

@@ -25,7 +25,7 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, loading, loading_advice
+from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_advice
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
 from synthio.store import saving_model
@@ -356,6 +356,7 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     import diffusers
 
     device = resolve_device(config.device)
+    check_model("t2a.model", config.model)
     source = str(pocket.t2a_folder()) if config.model == "pocket" else config.model
     family = _pipeline_class(source, config.revision)
     if family not in FAMILIES:

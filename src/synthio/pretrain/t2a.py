@@ -66,7 +66,7 @@ class T2ARecipe(Section):
 
 
 def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
-    """Train and save a whole pipeline folder (without text-encoder weights). Returns the folder."""
+    """Train and save a whole pipeline folder. Returns the folder."""
     device = resolve_device("auto")
     vae = MelCodec.from_pretrained(recipe.autoencoder).to(device).eval()
     data = LatentData(recipe, vae, device)
@@ -235,10 +235,7 @@ def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.
 
 
 def save_pipeline(recipe: T2ARecipe, vae: Any, transformer: torch.nn.Module, embedder: torch.nn.Module) -> Path:
-    """Save as a `StableAudio3Pipeline` folder, in half precision but for its fixed frequencies; `pocket` adds the text
-    encoder."""
-    import shutil
-
+    """Save as a `StableAudio3Pipeline` folder, in half precision but for its fixed frequencies."""
     from diffusers import FlowMatchEulerDiscreteScheduler, StableAudio3Pipeline
     from transformers import AutoTokenizer, BertModel
 
@@ -255,5 +252,4 @@ def save_pipeline(recipe: T2ARecipe, vae: Any, transformer: torch.nn.Module, emb
     pipeline.to(torch.float16)
     restore_frequencies(pipeline)
     pipeline.save_pretrained(folder)
-    shutil.rmtree(folder / "text_encoder")
     return folder
