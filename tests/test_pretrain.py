@@ -95,6 +95,15 @@ def test_a_corpus_of_other_settings_is_not_taken_for_this_one(
         corpus.build_corpus(moved)
 
 
+def test_a_corpus_without_clips_is_not_made(tmp_path: Path) -> None:
+    """An empty corpus stood there, and torch ended in a traceback."""
+    (tmp_path / "clips.csv").write_text("file,cls,label,caption,group,licence,permissive\na.wav,bell,,,,,0\n")
+    config = corpus.CorpusConfig(folder=tmp_path / "c", clips_csv=tmp_path / "clips.csv", machine_hits=0)
+    for _ in range(2):
+        with pytest.raises(DataError, match="no clips to train on; expected rows with permissive=1 that have sound"):
+            corpus.build_corpus(config)
+
+
 def test_paths_of_a_recipe_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert corpus.CorpusConfig(folder="~/corpus").folder == Path("/home/someone/corpus")  # type: ignore[arg-type]
@@ -310,6 +319,36 @@ def trained(corpus_config: corpus.CorpusConfig, tmp_path_factory: pytest.TempPat
         assert told.exit_code == 0, told.output
         assert (root / part / "training" / "curve.jsonl").is_file()
     return root
+
+
+@pytest.mark.parametrize(
+    ("part", "override", "told"),
+    [
+        ("autoencoder", "validation_fraction=0.01", "of 27 clips, validation_fraction=0.01 holds out 0"),
+        ("t2a", "validation_fraction=0.01", "of 27 clips, validation_fraction=0.01 holds out 0"),
+        ("clap", "validation_fraction=0.99", "holds out 27; expected some, and some to train on"),
+        ("clap", "optimiser.batch_size=25", "has 24 clips to train on beside 3 held out; .* set it to 24 or less"),
+        ("classifier", "min_clips_per_tag=500", "0 of 2 tags have min_clips_per_tag=500 clips, and none of the 3"),
+    ],
+)
+def test_a_corpus_that_is_too_small_says_what_it_has(
+    trained: Path, part: str, override: str, told: str, tmp_path: Path
+) -> None:
+    """It ended in a traceback, or in a loss of NaN and success."""
+    with pytest.raises(DataError, match=told):
+        make_part(part, trained / f"{part}.yaml", [f"output={tmp_path}", override], Reporter())
+
+
+def test_clips_without_a_label_leave_nothing_to_measure_a_clap_by(trained: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = ["file,cls,label,caption,group,licence,permissive"]
+    for index in range(24):
+        sf.write(tmp_path / f"{index}.wav", generator.uniform(-0.5, 0.5, 4_000), 16_000)
+        rows.append(f"{index}.wav,,,a hiss,,CC0,1")
+    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+    overrides = [f"output={tmp_path}", f"corpus.clips_csv={tmp_path / 'clips.csv'}", f"corpus.folder={tmp_path / 'c'}"]
+    with pytest.raises(DataError, match="has a cls or label"):
+        make_part("clap", trained / "clap.yaml", [*overrides, "corpus.mixtures=0"], Reporter())
 
 
 def test_training_goes_on_from_what_it_saved(trained: Path, tmp_path: Path) -> None:

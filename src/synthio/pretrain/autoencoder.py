@@ -12,7 +12,7 @@ import torch
 
 from synthio import audio
 from synthio.backends.mel_codec import MelCodec
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, split_corpus
 from synthio.pretrain.features import through
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -61,8 +61,7 @@ def split_clips(
     folder: Path, sample_rate_hz: int, validation_fraction: float
 ) -> tuple[list[audio.Waveform], list[audio.Waveform]]:
     """Training and validation waveforms; a fixed random share of clips is held out."""
-    clips = read_corpus(folder)
-    validation = for_validation(clips, validation_fraction)
+    clips, validation = split_corpus(folder, validation_fraction)
     waveforms = [audio.load(folder / clip.file_name, sample_rate_hz) for clip in clips]
     training = [w for w, out in zip(waveforms, validation, strict=True) if not out]
     return training, [w for w, out in zip(waveforms, validation, strict=True) if out]

@@ -19,8 +19,9 @@ from synthio.augment import mask_features
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
 from synthio.calls import chunks
+from synthio.errors import DataError
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, for_validation, read_corpus
+from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, split_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -116,7 +117,9 @@ class ClapData:
     def __init__(self, recipe: ClapRecipe, model: Any, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
         folder = build_corpus(recipe.corpus)
-        self._clips = read_corpus(folder)
+        self._clips, validation = split_corpus(folder, recipe.validation_fraction)
+        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
+        self._check_counts(folder)
         extractor = build_extractor(recipe)
         rate, window = recipe.corpus.sample_rate_hz, recipe.model.window_s * recipe.corpus.sample_rate_hz
 
@@ -128,8 +131,20 @@ class ClapData:
         self._features = heard.features(extract, recipe.output / "cache", extractor.to_json_string())
         self.depends = loop.depends_on(recipe, heard.digest)
         self._hidden = self._encode_captions(model)
-        validation = for_validation(self._clips, recipe.validation_fraction)
-        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
+
+    def _check_counts(self, folder: Path) -> None:
+        """Raises: `DataError` where a batch cannot be drawn, or nothing be measured."""
+        training, wanted = len(self._training), self._recipe.optimiser.batch_size
+        if training < wanted:
+            raise DataError(
+                f"{folder}: has {training} clips to train on beside {len(self._validation)} held out; expected "
+                f"optimiser.batch_size={wanted} at least, as a batch has no clip twice: set it to {training} or less"
+            )
+        if not any(self._clips[i].has_template for i in self._validation):
+            raise DataError(
+                f"{folder}: none of the {len(self._validation)} clips held out has a cls or label, by which the CLAP "
+                "is measured; expected some: name them in corpus.clips_csv, or raise validation_fraction"
+            )
 
     @torch.no_grad()
     def _encode_captions(self, model: Any) -> dict[str, torch.Tensor]:

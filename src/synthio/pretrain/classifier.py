@@ -16,8 +16,9 @@ from synthio import audio
 from synthio.augment import mask_features
 from synthio.backends.devices import resolve_device
 from synthio.calls import chunks
+from synthio.errors import DataError
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, split_corpus
 from synthio.pretrain.features import HeardClips
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -98,13 +99,20 @@ class TagData:
 
         self._recipe, self._device = recipe, device
         folder = build_corpus(recipe.corpus)
-        clips = read_corpus(folder)
+        clips, validation = split_corpus(folder, recipe.validation_fraction)
+        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
         counts = Counter(tag for clip in clips for tag in clip.tags)
         self.tags = sorted(tag for tag, count in counts.items() if count >= recipe.min_clips_per_tag)
         index = {tag: i for i, tag in enumerate(self.tags)}
         self._targets = torch.zeros(len(clips), len(self.tags))
         for row, clip in enumerate(clips):
             self._targets[row, [index[tag] for tag in clip.tags if tag in index]] = 1
+        if not self._targets[self._validation].any():
+            raise DataError(
+                f"{folder}: {len(self.tags)} of {len(counts)} tags have min_clips_per_tag={recipe.min_clips_per_tag} "
+                f"clips, and none of the {len(self._validation)} clips held out has one of them; expected some: lower "
+                "min_clips_per_tag, or raise validation_fraction"
+            )
         rate, model = recipe.corpus.sample_rate_hz, recipe.model
         self.extractor = ASTFeatureExtractor(
             sampling_rate=rate, num_mel_bins=model.num_mel_bins, max_length=model.max_length, do_normalize=False
@@ -118,8 +126,6 @@ class TagData:
         heard = HeardClips(folder, clips, rate, window, recipe.variations, recipe.autoencoder)
         self._features = heard.features(extract, recipe.output / "cache", self.extractor.to_json_string())
         self.depends = loop.depends_on(recipe, heard.digest)
-        validation = for_validation(clips, recipe.validation_fraction)
-        self._training, self._validation = np.flatnonzero(~validation), np.flatnonzero(validation)
         originals = self._features[self._training, 0].float()
         self.extractor.mean, self.extractor.std = float(originals.mean()), float(originals.std())
         self.extractor.do_normalize = True

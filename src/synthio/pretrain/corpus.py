@@ -76,8 +76,8 @@ def build_corpus(config: CorpusConfig) -> Path:
     """Render and convert the corpus once; a finished one is left alone.
 
     Returns: the corpus folder.
-    Raises: `DataError` when neither source is given or a source is missing, and for a folder with a corpus of other
-        settings.
+    Raises: `DataError` when neither source is given, a source is missing or has rows that cannot be used, when there
+        would be no clips, and for a folder with a corpus of other settings.
     """
     settings = config.folder / "settings.json"
     if (config.folder / "metadata.jsonl").is_file():
@@ -88,10 +88,16 @@ def build_corpus(config: CorpusConfig) -> Path:
             )
         return config.folder
     if config.soundfont is None and config.clips_csv is None:
-        raise DataError("the corpus has no source: set corpus.soundfont and/or corpus.clips_csv (see docs/pocket.md)")
+        raise DataError(
+            "the corpus has no source: set corpus.soundfont and/or corpus.clips_csv (see docs/pretraining.md)"
+        )
     found = _settings(config)
     (config.folder / "clips").mkdir(parents=True, exist_ok=True)
     clips = [*_notes(config), *_drums(config), *_machine_hits(config), *_recordings(config)]
+    if not clips:
+        raise DataError(
+            f"{config.clips_csv}: has no clips to train on; expected rows with permissive=1 that have sound"
+        )
     clips += _mixtures(config, clips)
     held_out = {
         "general_midi_programs": sorted(gm.HELD_OUT_PROGRAMS),
@@ -120,7 +126,7 @@ def _digest(source: Path | None) -> str | None:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            f"{source}: cannot be read ({error.strerror}); docs/pocket.md says where it comes from"
+            f"{source}: cannot be read ({error.strerror}); docs/pretraining.md says what is expected"
         ) from error
 
 
@@ -133,6 +139,22 @@ def read_corpus(folder: Path) -> list[CorpusClip]:
 def for_validation(clips: Sequence[CorpusClip], fraction: float) -> npt.NDArray[np.bool_]:
     """Which clips of a corpus are for validation, ``(clips,)``: a random share, the same for every model."""
     return numpy_generator(0, "validation").random(len(clips)) < fraction
+
+
+def split_corpus(folder: Path, validation_fraction: float) -> tuple[list[CorpusClip], npt.NDArray[np.bool_]]:
+    """The corpus' clips, and which of them are for validation, ``(clips,)``.
+
+    Raises: `DataError` when none are, or all.
+    """
+    clips = read_corpus(folder)
+    validation = for_validation(clips, validation_fraction)
+    held_out = int(validation.sum())
+    if not 0 < held_out < len(clips):
+        raise DataError(
+            f"{folder}: of {len(clips)} clips, validation_fraction={validation_fraction:g} holds out {held_out}; "
+            "expected some, and some to train on: set another validation_fraction, or add clips"
+        )
+    return clips, validation
 
 
 def _notes(config: CorpusConfig) -> Iterator[CorpusClip]:

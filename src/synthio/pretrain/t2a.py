@@ -20,7 +20,7 @@ from synthio.backends.text_to_audio import restore_frequencies
 from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
-from synthio.pretrain.corpus import CorpusConfig, build_corpus, for_validation, read_corpus
+from synthio.pretrain.corpus import CorpusConfig, build_corpus, split_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
@@ -117,7 +117,7 @@ class LatentData:
         self._ratio = int(vae.downsampling_ratio)
         self._lengths_trained = [self._frames(duration_s) for duration_s in sorted(recipe.durations_s)]
         folder = build_corpus(recipe.corpus)
-        clips = read_corpus(folder)
+        clips, validation = split_corpus(folder, recipe.validation_fraction)
         self._captions = [clip.captions for clip in clips]
         made_of = [corpus_digest(folder, clips), codec_digest(vae)]
         self.depends = loop.depends_on(recipe, made_of)
@@ -137,7 +137,6 @@ class LatentData:
         )
         self._embedded = {caption: embedded[str(index)] for index, caption in enumerate(captions)}
         self.text_width = next(iter(self._embedded.values())).shape[1]
-        validation = for_validation(clips, recipe.validation_fraction)
         self._by_frames: dict[int, list[int]] = defaultdict(list)
         self._validation: dict[int, list[int]] = defaultdict(list)
         for index, latents in enumerate(self._latents):
