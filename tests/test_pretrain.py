@@ -351,6 +351,21 @@ def test_clips_without_a_label_leave_nothing_to_measure_a_clap_by(trained: Path,
         make_part("clap", trained / "clap.yaml", [*overrides, "corpus.mixtures=0"], Reporter())
 
 
+@pytest.mark.parametrize("part", ["t2a", "clap", "classifier"])
+def test_an_autoencoder_that_is_none_is_told_at_once(trained: Path, part: str, tmp_path: Path) -> None:
+    """The hub was asked for it, five times; and one of another rate was trained with, without a word."""
+    recipe, output = trained / f"{part}.yaml", f"output={tmp_path}"
+    # One that was mistyped, and a generator whose `vae` was meant.
+    for folder in (tmp_path / "nowhere", trained / "t2a" / "model"):
+        with pytest.raises(ConfigError, match="holds no autoencoder; expected the model folder"):
+            make_part(part, recipe, [output, f"autoencoder={folder}"], Reporter())
+    codec = shutil.copytree(trained / "autoencoder" / "model", tmp_path / "codec")
+    settings = json.loads((codec / "config.json").read_text())
+    (codec / "config.json").write_text(json.dumps({**settings, "sampling_rate": 8_000}))
+    with pytest.raises(ConfigError, match="is of 8000 Hz, and the corpus of 16000 Hz"):
+        make_part(part, recipe, [output, f"autoencoder={codec}"], Reporter())
+
+
 def test_training_goes_on_from_what_it_saved(trained: Path, tmp_path: Path) -> None:
     for part in ("t2a", "clap"):
         # Steps of next to nothing: what is saved is what it went on from.

@@ -7,6 +7,7 @@ what the models will hear is half generated.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from synthio import audio
 from synthio.backends.mel_codec import MelCodec
 from synthio.checkpoint import cached_tensors
+from synthio.errors import ConfigError
 from synthio.pretrain.corpus import CorpusClip
 from synthio.seeds import numpy_generator
 from synthio.store import fingerprint
@@ -41,7 +43,7 @@ class HeardClips:
     ) -> None:
         self._paths, self._rate_hz = [corpus / clip.file_name for clip in clips], sample_rate_hz
         self._window, self._variations = window_samples, variations
-        self._codec = None if autoencoder is None or variations == 0 else MelCodec.from_pretrained(autoencoder)
+        self._codec = None if autoencoder is None or variations == 0 else load_codec(autoencoder, sample_rate_hz)
         codec = None if self._codec is None else codec_digest(self._codec)
         self.digest = fingerprint([corpus_digest(corpus, clips), codec, window_samples, variations])
 
@@ -66,6 +68,29 @@ class HeardClips:
         if self._codec is not None and index % _DECODED_EVERY == 0:
             varied[-1] = through(self._codec, samples)
         return [samples, *varied]
+
+
+def load_codec(folder: Path, sample_rate_hz: int) -> MelCodec:
+    """The autoencoder that `synthio pretrain autoencoder` left in ``folder``, for a corpus of this rate.
+
+    Raises: `ConfigError` when there is none, or one of another rate.
+    """
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError):
+        kind = None
+    if kind != MelCodec.__name__:
+        raise ConfigError(
+            f"autoencoder={folder}: holds no autoencoder; expected the model folder that `synthio pretrain "
+            "autoencoder` leaves, or the vae folder of a generator made with it"
+        )
+    codec: MelCodec = MelCodec.from_pretrained(folder, local_files_only=True)
+    if codec.config.sampling_rate != sample_rate_hz:
+        raise ConfigError(
+            f"autoencoder={folder}: is of {codec.config.sampling_rate} Hz, and the corpus of {sample_rate_hz} Hz; "
+            "expected the same: set corpus.sample_rate_hz, or make an autoencoder of this corpus"
+        )
+    return codec
 
 
 def corpus_digest(corpus: Path, clips: Sequence[CorpusClip]) -> str:

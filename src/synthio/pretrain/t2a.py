@@ -15,13 +15,12 @@ from pydantic import Field
 from synthio import audio
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
-from synthio.backends.mel_codec import MelCodec
 from synthio.backends.text_to_audio import restore_frequencies
 from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, split_corpus
-from synthio.pretrain.features import codec_digest, corpus_digest
+from synthio.pretrain.features import codec_digest, corpus_digest, load_codec
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator, torch_generator
@@ -68,7 +67,7 @@ class T2ARecipe(Section):
 def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
     """Train and save a whole pipeline folder. Returns the folder."""
     device = resolve_device("auto")
-    vae = MelCodec.from_pretrained(recipe.autoencoder).to(device).eval()
+    vae = load_codec(recipe.autoencoder, recipe.corpus.sample_rate_hz).to(device).eval()
     data = LatentData(recipe, vae, device)
     torch.manual_seed(recipe.optimiser.seed)
     transformer, embedder = _build(recipe, vae.config.latent_dim, data.text_width)
