@@ -1129,12 +1129,18 @@ def test_clips_longer_than_the_pocket_generator_makes_are_told_before_a_model_lo
     config = run_config(root).model_copy(update={"run_folder": tmp_path / "run"})
     training = [clip for clip in Pipeline(config, Reporter()).clips() if clip.split == "train"]
     longer = sum(clip.duration_s > 5 for clip in training)
-    told = f"{longer} training clip(s) are longer than 5 s, the most that the pocket generator makes: set data.max_dur"
+    told = f"{longer} training clip(s) are longer than 5 s, the most that t2a.model=pocket makes: set data.max_duration"
     assert 0 < longer < len(training)
     assert [problem[: len(told)] for problem in check_data(config).problems] == [told]
     with pytest.raises(DataError, match=re.escape(told)):
         Pipeline(config, Reporter()).run()
     assert {path.name.partition("-")[0] for path in (tmp_path / "run" / "stages").iterdir()} == {"clips"}
+    # One that was pre-trained on clips of at most 2 s.
+    own = tmp_path / "t2a"
+    (own / "duration_embedder").mkdir(parents=True)
+    (own / "duration_embedder" / "config.json").write_text(json.dumps({"max_val": 16.0, "_longest_learnt_s": 2.0}))
+    (problem,) = check_data(config.model_copy(update={"t2a": T2AConfig(model=str(own))})).problems
+    assert f"longer than 2 s, the most that t2a.model={own} makes: set data.max_duration_s=2," in problem
     for update in ({"t2a": T2AConfig(model="owner/model")}, {"train": TrainConfig(arms=("gold",))}):
         assert check_data(config.model_copy(update=update)).problems == ()
     assert check_data(run_config(root, max_duration_s=5.0)).problems == ()

@@ -26,7 +26,7 @@ from synthio.backends.clap import load_clap
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.cli import app
 from synthio.config import ClapConfig, T2AConfig
-from synthio.errors import ConfigError, DataError
+from synthio.errors import BackendError, ConfigError, DataError
 from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, make_part, recordings
 from synthio.progress import Reporter
 
@@ -389,6 +389,11 @@ def test_what_was_trained_loads_as_any_other_model(trained: Path) -> None:
     torch.testing.assert_close(embedder.freqs, type(embedder).from_config(embedder.config).freqs, rtol=0, atol=0)
     clip = pipeline("Sound of a bell", duration=0.5, num_inference_steps=2).audios
     assert clip.shape == (1, 1, 8_000) and torch.isfinite(clip).all()
+    generator = load_text_to_audio(T2AConfig(model=str(trained / "t2a" / "model"), num_inference_steps=2))
+    # The clips that it learnt from are of 1 s.
+    assert generator.generate(["Sound of a bell"], generator.longest_s, [0])[0].shape == (16_000,)
+    with pytest.raises(BackendError, match=r"refused 1.50 s clips: it makes 1.00 s at most"):
+        generator.generate(["Sound of a bell"], 1.5, [0])
     clap_config = ClapConfig(model=str(trained / "clap" / "model"))
     first, second = (load_clap(clap_config, Reporter()).embed_text(["Sound of a bell"]) for _ in range(2))
     np.testing.assert_array_equal(first, second)

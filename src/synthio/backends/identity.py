@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +23,8 @@ from synthio.recipes import user_path
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
+#: In the settings of a generator's duration embedder; the underscore has diffusers keep what its class does not take.
+LONGEST_LEARNT_S = "_longest_learnt_s"
 #: Files of ``prompts/`` by the stage that uses them.
 _PROMPTS = {
     "caption": ("caption", "tags"),
@@ -71,6 +74,21 @@ def _missing_parts(folder: Path) -> list[str]:
     # A part is a library and a class; one that is left out on purpose has two nulls.
     parts = [name for name, kind in index.items() if isinstance(kind, list) and all(kind)]
     return [name for name in parts if not (folder / name).is_dir()]
+
+
+def longest_learnt_s(model: str) -> float:
+    """The longest clips that a generator of `synthio pretrain t2a` learnt from, beyond which it makes noise; infinite
+    for a model that does not say."""
+    if model == "pocket":
+        return pocket.LONGEST_S
+    folder = local_folder(model)
+    if folder is None:
+        return math.inf
+    try:
+        settings = json.loads((folder / "duration_embedder" / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return math.inf
+    return float(settings.get(LONGEST_LEARNT_S, math.inf))
 
 
 def cached_snapshot(model: str, revision: str | None) -> Path | None:

@@ -25,7 +25,7 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_advice
+from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_advice, longest_learnt_s
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
 from synthio.store import saving_model
@@ -233,7 +233,7 @@ class StableAudio3(TextToAudio):
     @property
     def longest_s(self) -> float:
         """See `TextToAudio.longest_s`."""
-        return pocket.LONGEST_S if self._config.model == "pocket" else math.inf
+        return longest_learnt_s(self._config.model)
 
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """See `TextToAudio.condition`."""

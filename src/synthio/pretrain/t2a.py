@@ -15,6 +15,7 @@ from pydantic import Field
 from synthio import audio
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
+from synthio.backends.identity import LONGEST_LEARNT_S
 from synthio.backends.text_to_audio import restore_frequencies
 from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
@@ -86,6 +87,7 @@ def train_t2a(recipe: T2ARecipe, reporter: Reporter) -> Path:
         return {"validation_loss": float(np.mean(losses))}
 
     loop.fit(both, loss, recipe.optimiser, recipe.output / "training", evaluate, data.depends, reporter)
+    embedder.register_to_config(**{LONGEST_LEARNT_S: data.longest_s})
     return save_pipeline(recipe, vae, transformer, embedder)
 
 
@@ -144,6 +146,13 @@ class LatentData:
         self._lengths = sorted(self._by_frames)
         counts = np.array([len(self._by_frames[length]) for length in self._lengths], dtype=float)
         self._weights = counts / counts.sum()
+
+    @property
+    def longest_s(self) -> float:
+        """The longest of ``durations_s`` that a clip to train on has."""
+        return max(
+            duration_s for duration_s in self._recipe.durations_s if self._frames(duration_s) <= self._lengths[-1]
+        )
 
     def _frames(self, duration_s: float) -> int:
         """As `StableAudio3Pipeline` counts them."""
@@ -222,7 +231,8 @@ def embed_captions(captions: list[str], recipe: T2ARecipe) -> list[torch.Tensor]
     return [embedded[caption] for caption in captions]
 
 
-def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _build(recipe: T2ARecipe, channels: int, text_width: int) -> tuple[Any, Any]:
+    """Denoiser and duration embedder."""
     from diffusers import StableAudio3DiTModel
     from diffusers.pipelines.stable_audio_3.modeling_stable_audio_3 import StableAudio3DurationEmbedder
 

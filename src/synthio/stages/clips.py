@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from synthio import audio
-from synthio.backends import pocket
+from synthio.backends.identity import longest_learnt_s
 from synthio.config import DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, reader_name
 from synthio.datasets.advice import recipe_warnings
@@ -130,13 +130,14 @@ def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
 
 
 def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    """Of the pocket generator, whose longest clip is known before it loads."""
-    longer = sum(clip.duration_s > pocket.LONGEST_S for clip in of_split(clips, "train"))
-    if not longer or config.t2a.model != "pocket" or not config.train.adds_synthetic:
+    """Of generators whose longest clip is known before they load."""
+    longest_s = longest_learnt_s(config.t2a.model)
+    longer = sum(clip.duration_s > longest_s for clip in of_split(clips, "train"))
+    if not longer or not config.train.adds_synthetic:
         return []
     return [
-        f"{longer} training clip(s) are longer than {pocket.LONGEST_S:g} s, the most that the pocket generator makes: "
-        f"set data.max_duration_s={pocket.LONGEST_S:g}, to use only the start of each clip, or t2a.model to "
+        f"{longer} training clip(s) are longer than {longest_s:g} s, the most that t2a.model={config.t2a.model} makes: "
+        f"set data.max_duration_s={longest_s:g}, to use only the start of each clip, or t2a.model to "
         "another (recipes/full-size.yaml)"
     ]
 
