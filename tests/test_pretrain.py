@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import runpy
 import shutil
 from dataclasses import asdict
@@ -102,6 +103,26 @@ def test_a_corpus_without_clips_is_not_made(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(DataError, match="no clips to train on; expected rows with permissive=1 that have sound"):
             corpus.build_corpus(config)
+
+
+def test_every_row_that_cannot_be_used_is_told_with_its_line(tmp_path: Path) -> None:
+    """The first missing file ended it, without its line; a row without words ended in a traceback of the training."""
+    sf.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4_000), 16_000)
+    (tmp_path / "text.wav").write_text("no audio")
+    rows = ["a.wav,bell,,,,,1", "lost.wav,bell,,,,,1", "a.wav,,,,,,1", "a.wav,bell,,,,,yes", "text.wav,bell,,,,,1"]
+    # Not to be trained on, so nobody looks for it.
+    rows.append("elsewhere.wav,,,,,,0")
+    (tmp_path / "clips.csv").write_text("\n".join(["file,cls,label,caption,group,licence,permissive", *rows]) + "\n")
+    with pytest.raises(DataError) as told:
+        corpus.build_corpus(
+            corpus.CorpusConfig(folder=tmp_path / "c", clips_csv=tmp_path / "clips.csv", machine_hits=0)
+        )
+    first, *lines = str(told.value).splitlines()
+    assert first == f"{tmp_path / 'clips.csv'}: 4 row(s) cannot be used; mend or delete them:"
+    expected = ["line 3: .*lost.wav", "line 4: has neither cls, label nor caption", "line 5: permissive is 'yes'"]
+    for line, pattern in zip(lines, [*expected, "line 6: .*text.wav"], strict=True):
+        assert re.match(f"  {pattern}", line)
+    assert not (tmp_path / "c" / "metadata.jsonl").exists()
 
 
 def test_paths_of_a_recipe_may_begin_with_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ What is held out of pre-training is written to ``held_out.json`` beside it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from synthio import audio
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.pretrain import general_midi as gm
 from synthio.pretrain.drum_machine import DRUMS, drum_hit
 from synthio.pretrain.packages import read_rows
@@ -259,12 +261,21 @@ def _distinct(*texts: str) -> tuple[str, ...]:
 
 
 def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
+    """Raises: `DataError` for rows that cannot be used, all at once."""
     if config.clips_csv is None:
         return
-    rows = [row for row in read_rows(config.clips_csv, _COLUMNS) if row["permissive"] == "1"]
-    for index, row in enumerate(rows):
-        samples = audio.load(config.clips_csv.parent / row["file"], config.sample_rate_hz)
-        name = f"clips/rec_{index:05d}.flac"
+    numbers, problems = itertools.count(), []
+    for line, row in enumerate(read_rows(config.clips_csv, _COLUMNS), start=2):
+        if problem := _row_problem(row):
+            problems.append(f"line {line}: {problem}")
+        if problem or row["permissive"] == "0":
+            continue
+        try:
+            samples = audio.load(config.clips_csv.parent / row["file"], config.sample_rate_hz)
+        except DataError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        name = f"clips/rec_{next(numbers):05d}.flac"
         if not _write(config, name, samples):
             continue
         label, kind = row["label"].replace("_", " "), row["cls"].replace("_", " ")
@@ -272,6 +283,18 @@ def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
         described = f"a {describe(samples, config.sample_rate_hz)} {label}" if label else ""
         captions = _distinct(*templates, row["caption"], described)
         yield CorpusClip(name, captions, _distinct(label, kind), row["group"], row["licence"])
+    if problems:
+        listed = some(problems, separator="\n  ")
+        raise DataError(f"{config.clips_csv}: {len(problems)} row(s) cannot be used; mend or delete them:\n  {listed}")
+
+
+def _row_problem(row: Mapping[str, str]) -> str | None:
+    """Why a row can be no clip, if so."""
+    if row["permissive"] not in ("0", "1"):
+        return f"permissive is {row['permissive']!r}; expected 1 for a clip to train on, else 0"
+    if row["permissive"] == "1" and not (row["cls"] or row["label"] or row["caption"]):
+        return "has neither cls, label nor caption; expected one of them at least"
+    return None
 
 
 def _mixtures(config: CorpusConfig, clips: list[CorpusClip]) -> list[CorpusClip]:
