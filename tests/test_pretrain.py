@@ -301,6 +301,23 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
         loop.fit(module, loss, config, tmp_path, dict, "two", Reporter())
 
 
+def test_no_more_steps_than_were_trained_are_told(tmp_path: Path) -> None:
+    """The model of before was saved again, without a word."""
+    module, notes = torch.nn.Linear(2, 1), []
+
+    class Notes(Reporter):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    def loss(step: int) -> torch.Tensor:
+        return module(torch.ones(1, 2)).square().mean()
+
+    for steps in (3, 2):
+        config = loop.OptimiserConfig(steps=steps, warmup_steps=1)
+        loop.fit(module, loss, config, tmp_path / "clap" / "training", dict, "one", Notes())
+    assert notes == ["clap: already trained for 3 steps; optimiser.steps=2 adds none"]
+
+
 def test_a_longer_schedule_is_the_same_training_and_another_rate_is_not() -> None:
     short, long, other = (
         clap.ClapRecipe(output=Path("x"), optimiser=loop.OptimiserConfig(**changed))

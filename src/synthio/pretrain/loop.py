@@ -102,6 +102,10 @@ def fit(
             f"{checkpoint}: was trained with another recipe, corpus or autoencoder; expected the same but for "
             "optimiser.steps and optimiser.checkpoint_every: choose another output, or delete this folder"
         )
+    if first >= config.steps:
+        reporter.note(
+            f"{folder.parent.name}: already trained for {first} steps; optimiser.steps={config.steps} adds none"
+        )
     average |= {name: restored[name].to(p.device) for name, p in parameters.items() if name in restored}
     for name, buffer in _statistics(module).items():
         buffer.copy_(restored.get(name, buffer))
