@@ -17,7 +17,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Va
 
 from synthio.bench.recipe import BenchRecipe
 from synthio.bench.show import show
-from synthio.config import DataConfig
+from synthio.config import DataConfig, RunConfig
 from synthio.datasets import read_rows
 from synthio.recipes import load_recipe
 
@@ -53,6 +53,20 @@ def test_every_pretraining_recipe_is_valid() -> None:
     for schema, names in schemas.items():
         for name in names:
             load_recipe(folder / f"{name}.yaml", [], schema)
+
+
+def test_the_recipes_of_the_page_on_own_archives_are_valid(tmp_path: Path) -> None:
+    from synthio.pretrain.autoencoder import AutoencoderRecipe
+    from synthio.pretrain.t2a import T2ARecipe
+
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    names = ("corpus", "autoencoder", "t2a", "run")
+    for name, block in zip(names, re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL), strict=True):
+        (tmp_path / f"{name}.yaml").write_text(block)
+    load_recipe(tmp_path / "autoencoder.yaml", [], AutoencoderRecipe)
+    t2a, run = load_recipe(tmp_path / "t2a.yaml", [], T2ARecipe), load_recipe(tmp_path / "run.yaml", [], RunConfig)
+    assert t2a.corpus.note_sizes == t2a.corpus.drum_sizes == t2a.corpus.machine_hits == 0
+    assert (run.t2a.model, run.data.max_duration_s) == (str(t2a.output / "model"), max(t2a.durations_s))
 
 
 def test_the_benchmark_page_has_the_tables_that_its_commands_print(tmp_path: Path) -> None:
