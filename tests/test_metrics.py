@@ -433,16 +433,16 @@ def comparison(points: float, low: float, high: float, n_added: int = 20) -> Com
 
 VERDICTS = [
     ((4.1, 1.2, 7.0), "Synthetic data helped by 4.1 points (95% CI 1.2 to 7.0)."),
-    ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use it."),
+    ((-4.1, -7.0, -1.2), "Synthetic data hurt by 4.1 points (95% CI -7.0 to -1.2). Do not use synthetic clips."),
     (
         (-0.3, -2.0, 1.4),
         "Synthetic data was not shown to help or to hurt: the difference is -0.3 points (95% CI -2.0 to 1.4), "
-        "which chance alone can explain. Do not rely on it.",
+        "which chance alone can explain. Do not rely on synthetic clips.",
     ),
     (
         (4.1, -0.04, 8.2),
         "Synthetic data was not shown to help or to hurt: the difference is 4.1 points (95% CI 0.0 to 8.2), "
-        "which chance alone can explain. Do not rely on it.",
+        "which chance alone can explain. Do not rely on synthetic clips.",
     ),
 ]
 
@@ -452,7 +452,7 @@ def test_the_arm_to_use_is_gold_unless_synthetic_clips_helped(numbers: tuple[flo
     found = comparison(*numbers)
     assert recommended_arm(found) == ("synthio" if "helped by" in text else "gold")
     gated = found.model_copy(update={"gated_share": 0.5})
-    assert ("The gate took it." in verdict_text(gated)) == ("not shown" in text)
+    assert ("The gate let synthetic clips in." in verdict_text(gated)) == ("not shown" in text)
     assert recommended_arm(gated) == ("gold" if "hurt by" in text else "synthio")
     assert recommended_arm(found.model_copy(update={"difference": None})) == "gold"
 
@@ -467,10 +467,11 @@ def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
     assert effect(nothing) == "unknown" and recommended_arm(nothing) == "gold"
     assert verdict_text(nothing) == (
         "Not shown: the difference is 7.0 points, without an interval: the test clips are of one group, or too few. Do "
-        "not rely on it."
+        "not rely on synthetic clips."
     )
     assert verdict_text(comparison(0.0, 0.0, 0.0)) == (
-        "Not shown: both arms score the same on the test clips, and on all draws of them. Do not rely on it."
+        "Not shown: both arms score the same on the test clips, and on all draws of them. Do not rely on "
+        "synthetic clips."
     )
 
 
@@ -479,11 +480,12 @@ def test_one_training_per_arm_is_no_verdict() -> None:
     found = found.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in found.arms)})
     assert verdict_text(found) == (
         "Not shown: one training per arm differs by 4.1 points (95% CI 1.2 to 7.0), an interval of the test clips "
-        "alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on it."
+        "alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on "
+        "synthetic clips."
     )
     assert recommended_arm(found) == "gold"
     gated = found.model_copy(update={"gated_share": 0.5})
-    assert verdict_text(gated).endswith("The gate took it.")
+    assert verdict_text(gated).endswith("The gate let synthetic clips in.")
     assert recommended_arm(gated) == "synthio"
 
 

@@ -132,8 +132,8 @@ def effect(comparison: Comparison) -> Effect:
 
 
 def recommended_arm(comparison: Comparison) -> str:
-    """The arm whose classifier to use: with synthetic clips only where they helped, or where the gate took them and
-    they were not shown to hurt; else real clips alone."""
+    """The arm whose classifier to use: with synthetic clips only where they helped, or where the gate let them in
+    and they were not shown to hurt; else real clips alone."""
     names = [arm.arm for arm in comparison.arms]
     difference = comparison.difference
     if difference is None:
@@ -177,7 +177,7 @@ def _difference_text(comparison: Comparison) -> str:
         return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
     interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
-    advice = "The gate took it." if comparison.gated_share else "Do not rely on it."
+    advice = "The gate let synthetic clips in." if comparison.gated_share else "Do not rely on synthetic clips."
     if not math.isfinite(difference.low + difference.high):
         return (
             f"Not shown: the difference is {points} points, without an interval: the test clips are of one group, or "
@@ -194,7 +194,7 @@ def _difference_text(comparison: Comparison) -> str:
     if found == "helped":
         return f"Synthetic data helped by {points} points {interval}."
     if found == "hurt":
-        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use it."
+        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use synthetic clips."
     return (
         f"Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, "
         f"which chance alone can explain. {advice}"
