@@ -101,7 +101,7 @@ class Page(HTMLParser):
         self._break(tag)
 
     def _break(self, tag: str) -> None:
-        if tag not in {"bdi", "strong"}:
+        if tag not in {"bdi", "code", "strong"}:
             self._flow.append(" ")
 
     def handle_data(self, data: str) -> None:
@@ -206,6 +206,7 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
         class_counts={label: {"train": 14, "valid": 7, "test": 27} for label in labels},
         rejected_files=[RejectedClip(id="r1", path=f"/data/{text}.wav", reason=f"cannot be decoded: {text}")],
         heard_s=10.0,
+        model_seed=1,
     )
 
 
@@ -232,6 +233,7 @@ def least_data(clips: Path) -> ReportData:
         peak_device_memory_bytes=None,
         warnings=[],
         rejected_files=[],
+        model_seed=0,
     )
 
 
@@ -298,6 +300,24 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     assert page.text.count("long-tail classes 2") == 1
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ((4.1, 1.2, 7.0), "on real and synthetic clips (synthio, seed 1): accuracy 64.1% on 300 test clips"),
+        ((-0.3, -2.0, 1.4), "on real clips only (gold, seed 1): accuracy 60.0% on 300 test clips"),
+    ],
+)
+def test_the_page_says_which_classifier_the_run_recommends(
+    tmp_path: Path, found: tuple[float, float, float], words: str
+) -> None:
+    """Under "No clear effect" and "do not rely on it" it read as if the model folder were not to be used."""
+    data = full_data(tmp_path / "run")
+    compared = data.comparison.model_copy(update={"difference": difference(*found)})
+    page = write(dataclasses.replace(data, comparison=compared), tmp_path / "report")
+    assert f"The classifier in model/ was trained {words}." in page.text
+    assert "synthio predict RUN_FOLDER new.wav" in page.text
+
+
 def test_the_least_that_a_run_makes_has_sentences_and_no_empty_charts(tmp_path: Path) -> None:
     page = write(least_data(tmp_path / "run"), tmp_path / "report")
     # 1 seeds, 1 classes, 1 funnel, 1 feature
@@ -335,7 +355,7 @@ NO_SCORES = comparison(
     ),
 )
 NO_SYNTHETIC = comparison(
-    arm("gold", 0.5, 0), arm("synthio", 0.52, 0), between=difference(2.0, -1.0, 5.0), classes=NO_SCORES.classes
+    arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.52, 0), between=difference(2.0, -1.0, 5.0), classes=NO_SCORES.classes
 )
 NO_DIFFERENCE = NO_SCORES.model_copy(update={"difference": None})
 

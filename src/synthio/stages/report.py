@@ -21,7 +21,7 @@ from synthio.formats import finite
 from synthio.progress import Advance, Reporter
 from synthio.records import GateOption, Measurement, RejectedClip, Split
 from synthio.store import check_no_link, inside, replacing, write_text
-from synthio.verdict import ClassResult, Comparison, effect
+from synthio.verdict import ArmResult, ClassResult, Comparison, effect, recommended_arm
 
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
 SPECTROGRAM_RATE_HZ = 16_000
@@ -204,6 +204,8 @@ class ReportData:
     rejected_files: Sequence[RejectedClip]
     heard_s: float
     """What the stages hear of a recording, from its start, and so what of it is played."""
+    model_seed: int
+    """Of the training, of the recommended arm, that is in the folder ``model``."""
 
 
 # Writing ------------------------------------------------------------------------------------------------------------
@@ -360,12 +362,18 @@ def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
     return {
         "effect": effect(data.comparison),
+        "model": _recommended(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
         "alignment_charts": _alignment_charts(data.alignment) if data.alignment else [],
         "spectral_charts": [(row, _inline(_spectral_chart(row))) for row in data.spectral],
         "total_s": sum(data.times_s.values()),
         **_comparison_figures(data.comparison),
     }
+
+
+def _recommended(comparison: Comparison) -> ArmResult:
+    name = recommended_arm(comparison)
+    return next(arm for arm in comparison.arms if arm.arm == name)
 
 
 def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
