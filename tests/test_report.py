@@ -24,7 +24,7 @@ from PIL import Image
 from reporters import RecordingReporter
 
 from synthio import charts, formats, pages, report_data, results
-from synthio.config import Arm, CaptionConfig, RunConfig
+from synthio.config import Arm, CaptionConfig, FilterConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
@@ -207,6 +207,7 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
         rejected_files=[RejectedClip(id="r1", path=f"/data/{text}.wav", reason=f"cannot be decoded: {text}")],
         heard_s=10.0,
         model_seed=1,
+        filter_rule="quantile",
     )
 
 
@@ -281,7 +282,8 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "A kick drum in a small room",
         "similarity 0.412",
         "score 0.712",
-        "not similar enough to its label",
+        "verdict not similar enough to its label",
+        "passes when its similarity reaches the threshold",
         "No sound: no audio was made",
         "1 h 06 min",
         "2 min 05 s",
@@ -298,6 +300,21 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     assert len(page.all("audio")) == 3 + 2 + 3
     assert all(player["preload"] == "none" and "controls" in player for player in page.all("audio"))
     assert page.text.count("long-tail classes 2") == 1
+
+
+@pytest.mark.parametrize("rule", get_args(FilterConfig.model_fields["rule"].annotation))
+def test_cards_say_what_score_and_threshold_are_by_the_filters_rule(tmp_path: Path, rule: str) -> None:
+    """Under `nearest`, the default, a clip is rejected for its lead over other classes, whatever its similarity."""
+    page = write(dataclasses.replace(full_data(tmp_path / "run"), filter_rule=rule), tmp_path / "report")
+    nearest = rule == "nearest"
+    assert ("verdict another class is nearer" in page.text) == (
+        "minus its similarity to the nearest other" in page.text
+    )
+    assert ("verdict another class is nearer" in page.text) == nearest
+    assert ("verdict not similar enough to its label" in page.text) != nearest
+    assert ("Score:" in page.text) == (rule in ("nearest", "sigmoid"))
+    assert "passes" in page.text
+    assert "below threshold" not in page.text and "unlike label" in page.text
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         class_counts=class_counts(clips),
         rejected_files=_rejected_files(run),
         heard_s=config.data.max_duration_s,
+        filter_rule=config.filter.rule,
         model_seed=run.model_seed,
     )
 

@@ -31,7 +31,7 @@ _PLAYED_RATE_HZ = 48_000
 _MADE_HERE = re.compile(r"[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)|\.[0-9a-f]{16}\.partial")
 _FUNNEL_PARTS = {
     "accepted": "part-accepted",
-    "below threshold": "part-below",
+    "unlike label": "part-below",
     "copies": "part-copy",
     "failed": "part-failed",
 }
@@ -52,6 +52,17 @@ _REASONS = {
     "copy": "too close to a training clip (copy)",
     "generation-failed": "generation failed",
     "silent": "silent",
+}
+#: By `filter.rule`.
+_PASSING = {
+    "nearest": "Score: the clip's similarity to its own label, minus its similarity to the nearest other label. A clip "
+    "passes when the score is 0 or more (the threshold), whatever its similarity.",
+    "quantile": "A clip passes when its similarity reaches the threshold, which most real training clips of its label "
+    "reach (filter.quantile).",
+    "cosine": "A clip passes when its similarity reaches the threshold (filter.threshold).",
+    "sigmoid": "Score: the similarity on a scale from 0 to 1 (a sigmoid, as published). A clip passes when its score "
+    "reaches the threshold (filter.threshold).",
+    "none": "Every clip passes, whatever its similarity (filter.rule: none).",
 }
 
 
@@ -204,6 +215,8 @@ class ReportData:
     rejected_files: Sequence[RejectedClip]
     heard_s: float
     """What the stages hear of a recording, from its start, and so what of it is played."""
+    filter_rule: str
+    """Which clips fit their label; see `config.FilterConfig`."""
     model_seed: int
     """Of the training, of the recommended arm, that is in the folder ``model``."""
 
@@ -335,7 +348,6 @@ def _sample(clip: SampleClip, media: _Media, name: str, advance: Advance) -> dic
     advance(1)
     return {
         "clip": clip,
-        "reason": _REASONS[clip.reason],
         "player": media.player(clip.audio, name),
         "source": media.player(clip.source_audio, f"{name}-source"),
     }
@@ -361,6 +373,8 @@ def _inline(element: ET.Element | None) -> _Inline | None:
 def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
     return {
+        "reasons": _reasons(data.filter_rule),
+        "passing": _PASSING[data.filter_rule],
         "effect": effect(data.comparison),
         "model": _recommended(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
@@ -369,6 +383,10 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "total_s": sum(data.times_s.values()),
         **_comparison_figures(data.comparison),
     }
+
+
+def _reasons(rule: str) -> dict[str, str]:
+    return _REASONS | ({"below-threshold": "another class is nearer"} if rule == "nearest" else {})
 
 
 def _recommended(comparison: Comparison) -> ArmResult:
