@@ -726,6 +726,8 @@ def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[
     assert set(value["generated"]) <= {"base", "aligned"} and value["generated"]["base"]["clips"] == 4
     assert value["generated"]["base"]["frechet_distance"] > 0
     page = Path(value["page"])
+    assert ("Alignment kept the base generator" in value["alignment"]) == ("aligned" not in value["generated"])
+    assert any("test clip(s)" in warning for warning in value["warnings"])
     assert page == root / "evaluation" / "index.html"
     sources = re.findall(r'src="([^"]+)"', page.read_text())
     assert sources and all((page.parent / source).is_file() for source in sources)
@@ -735,6 +737,9 @@ def test_the_generator_is_evaluated_base_and_aligned(finished: tuple[Path, dict[
     shown = synthio("evaluate", "t2a", recipe, *judged_otherwise)
     assert {path: path.stat().st_mtime_ns for path in root.glob("stages/samples-*/audio/*.flac")} == made
     assert "judge accuracy" in shown.stdout and "relative diversity" in shown.stdout
+    assert value["alignment"] in " ".join(shown.stdout.split())
+    # Also of the alignment, which an earlier command did.
+    assert all(f"warning: {warning}" in shown.stderr for warning in value["warnings"])
 
 
 def test_the_pocket_generator_loads_in_a_fresh_process(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,9 @@ from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import ClapConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ
 from synthio.errors import BackendError, DataError
-from synthio.evaluation_page import change, table_rows, write_page
+from synthio.evaluation_page import FinishedEvaluation, alignment_text, table_rows, write_page
 from synthio.progress import Reporter
-from synthio.records import Clip, EvaluatedClip, Samples, Split
+from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples
 from synthio.stages.evaluate import (
     Evaluation,
     GeneratorScores,
@@ -112,38 +113,60 @@ def test_base_and_aligned_get_the_same_seeds_and_real_durations() -> None:
     assert {c.model for c in base} == {"base"} and not {c.id for c in base} & {c.id for c in aligned}
 
 
-def test_change_says_what_alignment_did() -> None:
-    said = change(scores(10.0), scores(7.5, 0.72))
+def evaluated(**generated: GeneratorScores) -> Evaluation:
+    return Evaluation(
+        judge_training_clips=4, chance=0.5, real=scores(None, None), generated=generated, seconds=1.0
+    )  # fmt: skip
+
+
+def finished(evaluation: Evaluation, made: dict[GeneratorState, Samples], **more: Any) -> FinishedEvaluation:
+    values = {"name": "run", "align_method": "dpo", "warnings": ()} | more
+    return FinishedEvaluation(evaluation=evaluation, made=made, **values)
+
+
+def test_what_alignment_did_is_said() -> None:
+    said = alignment_text("dpo", evaluated(base=scores(10.0), aligned=scores(7.5, 0.72)))
     assert said.startswith("Aligned clips are 25% nearer to the real ones; diversity changed by -10%")
-    assert "20% farther from" in change(scores(10.0), scores(12.0))
+    assert "20% farther from" in alignment_text("erm", evaluated(base=scores(10.0), aligned=scores(12.0)))
+
+
+def test_an_alignment_that_was_not_kept_is_told_with_its_warnings(tmp_path: Path) -> None:
+    """Base stood there alone, as if the recipe did not align."""
+    evaluation = evaluated(base=scores(10.0))
+    assert "was not aligned" in alignment_text("none", evaluation)
+    assert alignment_text("dpo", evaluation).startswith("Alignment kept the base generator")
+    made: dict[GeneratorState, Samples] = {"base": Samples(tmp_path / "stage", ())}
+    page = tmp_path / "evaluation" / "index.html"
+    text = write_page(finished(evaluation, made, warnings=("did not <help>",)), page).read_text()
+    assert "Alignment kept the base generator" in text and "did not &lt;help&gt;" in text
 
 
 def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
-    evaluation = Evaluation(
-        judge_training_clips=4, chance=0.5, real=scores(None, None), generated={"base": scores(3.0)}, seconds=1.0
-    )
+    evaluation = evaluated(base=scores(3.0))
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
     made = tuple(plan_samples(config, [clip("1", "train", "<b>bell</b>")], "base"))
     stage, page = tmp_path / "stage", tmp_path / "evaluation" / "index.html"
-    write_page(evaluation, {"base": Samples(stage, made)}, page, "run")
+    write_page(finished(evaluation, {"base": Samples(stage, made)}), page)
     text = page.read_text()
     assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
     assert [row.values[0] for row in table_rows(evaluation)][4] == "-"
     outside = (made[0].model_copy(update={"path": "../../secret.flac"}),)
     with pytest.raises(StoreError, match="leaves"):
-        write_page(evaluation, {"base": Samples(stage, outside)}, page, "run")
+        write_page(finished(evaluation, {"base": Samples(stage, outside)}), page)
 
 
 def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
     """Summaries are read back with sorted keys: `aligned` came before `base`, under the wrong headings."""
-    both = {"aligned": scores(2.0), "base": scores(3.0)}
-    evaluation = Evaluation(judge_training_clips=4, chance=0.5, real=scores(None, None), generated=both, seconds=1.0)
+    evaluation = evaluated(aligned=scores(2.0), base=scores(3.0))
     assert list(evaluation.generated) == ["base", "aligned"]
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
     training = [clip("1", "train", "<b>bell</b>")]
     base, aligned = (tuple(plan_samples(config, training, state)) for state in ("base", "aligned"))
-    made = {"aligned": Samples(tmp_path / "after", aligned), "base": Samples(tmp_path / "before", base)}
-    text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()
+    made: dict[GeneratorState, Samples] = {
+        "aligned": Samples(tmp_path / "after", aligned),
+        "base": Samples(tmp_path / "before", base),
+    }
+    text = write_page(finished(evaluation, made), tmp_path / "page.html").read_text()
     assert text.index("before/audio/") < text.index("after/audio/")
     names = re.findall(r'<audio [^>]*aria-label="([^"]+)"', text)
     assert len(set(names)) == text.count("<audio") == 4
@@ -151,7 +174,7 @@ def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
     assert not re.findall(r"<th(?! scope=)[ >]", text) and "<main>" in text
     refused = tuple(clip.model_copy(update={"failed": "NaN"}) for clip in base)
     made["base"] = Samples(tmp_path / "before", refused)
-    text = write_page(evaluation, made, tmp_path / "page.html", "run").read_text()
+    text = write_page(finished(evaluation, made), tmp_path / "page.html").read_text()
     assert "before/audio/" not in text and len(re.findall(r"<td>-</td>\s*<td><audio", text)) == 2
 
 

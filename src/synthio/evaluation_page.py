@@ -17,6 +17,24 @@ _SAMPLES_PER_CLASS = 2
 
 
 @dataclass(frozen=True)
+class FinishedEvaluation:
+    """What `synthio evaluate t2a` found, for those who read it."""
+
+    name: str
+    """The run folder's."""
+    evaluation: Evaluation
+    made: Mapping[GeneratorState, Samples]
+    align_method: str
+    warnings: tuple[str, ...]
+    """Of the data and the alignment."""
+
+    @property
+    def alignment(self) -> str:
+        """What became of the alignment, in words."""
+        return alignment_text(self.align_method, self.evaluation)
+
+
+@dataclass(frozen=True)
 class TableRow:
     """One measure: the real clips' value, then one per model; words, ready to print."""
 
@@ -49,8 +67,19 @@ def table_rows(evaluation: Evaluation) -> list[TableRow]:
     return rows
 
 
-def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
-    """What alignment did to the distance and to the diversity, in words."""
+def alignment_text(method: str, evaluation: Evaluation) -> str:
+    """What became of the alignment, in words. ``method``: `align.method`."""
+    if method == "none":
+        return "The generator was not aligned (align.method: none)."
+    if "aligned" not in evaluation.generated:
+        return (
+            "Alignment kept the base generator: no step was better on held-out pairs. So there is no aligned generator "
+            "to evaluate."
+        )
+    return _change(evaluation.generated["base"], evaluation.generated["aligned"])
+
+
+def _change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     assert base.frechet_distance is not None and aligned.frechet_distance is not None
     nearer = 100 * (1 - aligned.frechet_distance / max(base.frechet_distance, 1e-12))
     said = f"Aligned clips are {abs(nearer):.0f}% {'nearer to' if nearer >= 0 else 'farther from'} the real ones"
@@ -61,12 +90,13 @@ def change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     return f"{said}; a classifier that learns from them alone is right about {learnt} of real clips."
 
 
-def write_page(evaluation: Evaluation, made: Mapping[GeneratorState, Samples], page: Path, name: str) -> Path:
+def write_page(finished: FinishedEvaluation, page: Path) -> Path:
     """Write the page; it plays the clips where they lie. Returns ``page``.
 
     Raises: `StoreError` when it cannot be written, or its folder is a link.
     """
     check_no_link(page.parent)
+    evaluation, made = finished.evaluation, finished.made
     of_id = {
         clip.id: inside(own.folder, clip.path) for own in made.values() for clip in own.clips if clip.failed is None
     }
@@ -80,6 +110,6 @@ def write_page(evaluation: Evaluation, made: Mapping[GeneratorState, Samples], p
                 for model, path in paths.items()
             }
             samples.append({"label": label, "number": number + 1, "sources": sources})
-    view = {"evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples, "name": name}
+    view = {"finished": finished, "evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples}
     write_text(page, pages.render("evaluation", **view))
     return page

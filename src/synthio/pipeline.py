@@ -55,6 +55,7 @@ from synthio.store import (
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
     from synthio.backends.text_to_audio import TextToAudio
+    from synthio.evaluation_page import FinishedEvaluation
     from synthio.stages.dataset import Accepted
     from synthio.stages.filter import Calibration
     from synthio.stages.gate import GateMeasures
@@ -323,24 +324,47 @@ class Pipeline:
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
         from synthio.evaluation_page import write_page
-        from synthio.stages.evaluate import Evaluation, check_clips, evaluate_generator
+        from synthio.stages.evaluate import check_clips, evaluate_generator
 
         clips = self.clips()
         check_clips(clips)
         self.alignment()
 
-        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self._models.base_generator)}
-        if self._models.is_aligned:
-            made["aligned"] = self._samples("aligned", lambda: self._models.generator)
+        made = self._samples_of_states()
 
         def work(folder: StageFolder) -> None:
             evaluate_generator(self.config, clips, made, self._models.clap, folder, self.reporter)
 
-        folder = self.folders.evaluate
-        self._once(folder, "evaluate", EvaluatedClip, work)
-        evaluation, page = folder.summary_as(Evaluation), self.root / "evaluation" / "index.html"
+        self._once(self.folders.evaluate, "evaluate", EvaluatedClip, work)
+        finished = self.finished_evaluation()
+        for warning in finished.warnings:
+            self.reporter.warn(warning)
         with working_in(self.root):
-            return write_page(evaluation, made, page, self.root.name)
+            return write_page(finished, self.root / "evaluation" / "index.html")
+
+    def finished_evaluation(self) -> FinishedEvaluation:
+        """What `evaluation` found; nothing runs. Raises: `MissingArtefact` naming the stage that has not run."""
+        from synthio.evaluation_page import FinishedEvaluation
+        from synthio.stages.clips import all_warnings
+        from synthio.stages.evaluate import Evaluation
+
+        with self._only_reading():
+            clips, align_folder, made = self.clips(), self.alignment(), self._samples_of_states()
+            self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda folder: None)
+        aligning = align_folder.summary()["warnings"] if align_folder else []
+        return FinishedEvaluation(
+            name=self.root.name,
+            evaluation=self.folders.evaluate.summary_as(Evaluation),
+            made=made,
+            align_method=self.config.align.method,
+            warnings=(*all_warnings(self.config, clips, self.folders.clips), *aligning),
+        )
+
+    def _samples_of_states(self) -> dict[GeneratorState, Samples]:
+        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self._models.base_generator)}
+        if self._models.is_aligned:
+            made["aligned"] = self._samples("aligned", lambda: self._models.generator)
+        return made
 
     def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
         from synthio.stages.samples import generate_samples, plan_samples

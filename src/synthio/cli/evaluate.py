@@ -23,13 +23,13 @@ commands = typer.Typer(no_args_is_help=True, help="Evaluate one part of the meth
 @commands.command("t2a")
 def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Have an independent judge compare the generator before and after alignment, on template prompts. Aligns first."""
-    from synthio.evaluation_page import change, table_rows
+    from synthio.evaluation_page import table_rows
     from synthio.pipeline import Pipeline
-    from synthio.stages.evaluate import Evaluation
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
     page = as_given(pipeline.run_stage("evaluate"), pipeline)
-    evaluation = pipeline.folders.evaluate.summary_as(Evaluation)
+    finished = pipeline.finished_evaluation()
+    evaluation = finished.evaluation
 
     def text() -> None:
         console = console_of()
@@ -37,8 +37,8 @@ def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = Fal
         for row in table_rows(evaluation):
             table.add_row(row.measure, *row.values)
         console.print(table)
-        if "aligned" in evaluation.generated:
-            console.print(change(evaluation.generated["base"], evaluation.generated["aligned"]))
+        console.print(finished.alignment)
         console.print(f"samples: {page}", soft_wrap=True)
 
-    print_result({**evaluation.model_dump(mode="json"), "page": str(page)}, as_json, text)
+    words = {"alignment": finished.alignment, "warnings": finished.warnings, "page": str(page)}
+    print_result({**evaluation.model_dump(mode="json"), **words}, as_json, text)
