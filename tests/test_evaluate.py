@@ -20,7 +20,7 @@ from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import ClapConfig, RunConfig
 from synthio.copies import SAMPLE_RATE_HZ
 from synthio.errors import BackendError, DataError
-from synthio.evaluation_page import FinishedEvaluation, alignment_text, table_rows, write_page
+from synthio.evaluation_page import FinishedEvaluation, alignment_text, figure_warnings, table_rows, write_page
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples
 from synthio.stages.evaluate import (
@@ -153,6 +153,36 @@ def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
     outside = (made[0].model_copy(update={"path": "../../secret.flac"}),)
     with pytest.raises(StoreError, match="leaves"):
         write_page(finished(evaluation, {"base": Samples(stage, outside)}), page)
+
+
+def test_every_row_of_the_table_is_explained(tmp_path: Path) -> None:
+    evaluation = evaluated(base=scores(3.0), aligned=scores(2.0))
+    page = write_page(finished(evaluation, {}), tmp_path / "evaluation" / "index.html").read_text()
+    explained = re.findall(r"<dt>([^<]+)</dt>\s*<dd>[A-Z0-9].+\.</dd>", page)
+    assert explained == [row.measure for row in table_rows(evaluation)] and len(explained) == 12
+    assert "What now" in page and "synthio run" in page
+    assert alignment_text("dpo", evaluation) in page
+    assert [row.values[0] for row in table_rows(evaluation)][-3:] == ["1,000", "500", "0.1"]
+
+
+@pytest.mark.parametrize(
+    ("clips", "judge", "told"),
+    [(15, 0.2, [0, 1]), (15, 0.9, [1]), (100, 0.9, []), (100, 0.35, [0]), (100, 0.45, [])],
+)
+def test_figures_of_few_clips_and_a_judge_that_guesses_are_told(clips: int, judge: float, told: list[int]) -> None:
+    """13.3% of 15 clips stood there as a fact."""
+    real = scores(None, None).model_copy(update={"clips": clips, "judge_accuracy": judge})
+    base = scores(3.0).model_copy(update={"clips": 100, "per_class": {"bell": 0.5, "gong": 0.5, "horn": 0.5}})
+    evaluation = Evaluation(
+        judge_training_clips=100, chance=1 / 3, real=real, generated={"base": base}, seconds=1.0
+    )  # fmt: skip
+    texts = (
+        f"the judge recognises {100 * judge:.1f}% of the {clips} real clips",
+        "a share of 15 clips is uncertain by 25",
+    )
+    warnings = figure_warnings(evaluation)
+    assert len(warnings) == len(told)
+    assert all(texts[number] in warning for number, warning in zip(told, warnings, strict=True))
 
 
 def test_players_stand_under_their_own_model(tmp_path: Path) -> None:

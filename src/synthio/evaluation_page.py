@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from synthio.stages.evaluate import Evaluation, GeneratorScores
 from synthio.store import check_no_link, inside, write_text
 
 _SAMPLES_PER_CLASS = 2
+#: Uncertainty of a share from which on the reader is warned.
+_MUCH = 0.1
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class FinishedEvaluation:
     made: Mapping[GeneratorState, Samples]
     align_method: str
     warnings: tuple[str, ...]
-    """Of the data and the alignment."""
+    """Of the data, the alignment and the figures."""
 
     @property
     def alignment(self) -> str:
@@ -40,31 +43,120 @@ class TableRow:
 
     measure: str
     values: tuple[str, ...]
+    meaning: str
+
+
+#: Name, field of `GeneratorScores`, format, and what a reader must know.
+_MEASURES = (
+    ("clips", "clips", "d", "How many clips the column has."),
+    (
+        "silent or refused",
+        "silent",
+        "d",
+        "Clips without sound, and clips that the model refused to make. They count as not recognised; the other rows "
+        "leave them out.",
+    ),
+    (
+        "judge accuracy",
+        "judge_accuracy",
+        ".1%",
+        "Share of clips whose class the judge recognises, as a mean over classes. A perfect generator would reach what "
+        "the real clips reach.",
+    ),
+    (
+        "learnt accuracy",
+        "learnt_accuracy",
+        ".1%",
+        "The recipe's classifier is trained on the clips of this column alone, and tested on the real validation and "
+        "test clips. Mean over classes.",
+    ),
+    (
+        "Frechet distance",
+        "frechet_distance",
+        ".3g",
+        "Distance of all clips together from the real training clips, in the judge's embeddings. 0 is best; it has no "
+        "unit and no upper end. With few clips it is too high, so compare only columns with equally many clips.",
+    ),
+    (
+        "kernel distance",
+        "kernel_distance",
+        ".3g",
+        "Another distance of the same kind, which is not too high with few clips. Near 0, and sometimes below, is as "
+        "good as real. Compare it within this table only.",
+    ),
+    (
+        "relative diversity",
+        "relative_diversity",
+        ".2f",
+        "How much the clips of one class differ from each other. 1 is as varied as the real clips; below 1 they are "
+        "more alike.",
+    ),
+    (
+        "copy rate",
+        "copy_rate",
+        ".1%",
+        "Share of clips that are nearer to a real training clip than real clips are to each other. 0% is best: a copy "
+        "adds nothing new.",
+    ),
+    (
+        "CLAP retrieval",
+        "retrieval",
+        ".1%",
+        "Share of clips whose own class is the nearest by CLAP, as a mean over classes. An indication only: the filter "
+        "selects clips by the same model.",
+    ),
+)
+#: Format and meaning of the medians of `GeneratorScores.features`.
+_FEATURES = {
+    "centroid_hz": (",.0f", "The middle of the spectrum: higher sounds brighter."),
+    "bandwidth_hz": (",.0f", "The width of the spectrum: a tone is narrow, noise is wide."),
+    "flatness": (".3g", "0 is a pure tone, 1 is white noise."),
+}
 
 
 def table_rows(evaluation: Evaluation) -> list[TableRow]:
     """The table of the command line and of the page."""
     sets = [evaluation.real, *evaluation.generated.values()]
-
-    def row(name: str, field: str, form: str) -> TableRow:
-        return TableRow(name, tuple(measure(getattr(scores, field), form) for scores in sets))
-
-    rows = [
-        row("clips", "clips", "d"),
-        row("silent or refused", "silent", "d"),
-        row("judge accuracy", "judge_accuracy", ".1%"),
-        row("learnt accuracy", "learnt_accuracy", ".1%"),
-        row("Frechet distance", "frechet_distance", ".3g"),
-        row("kernel distance", "kernel_distance", ".3g"),
-        row("relative diversity", "relative_diversity", ".2f"),
-        row("copy rate", "copy_rate", ".1%"),
-        row("CLAP retrieval", "retrieval", ".1%"),
+    measures = [
+        TableRow(name, tuple(measure(getattr(scores, field), form) for scores in sets), meaning)
+        for name, field, form, meaning in _MEASURES
     ]
-    for field in evaluation.real.features:
-        name, unit = audio.FEATURES[field]
-        values = tuple(f"{scores.features[field]:.3g}" for scores in sets)
-        rows.append(TableRow(f"median {name} ({unit})" if unit else f"median {name}", values))
-    return rows
+    features = [
+        TableRow(_feature_name(field), tuple(measure(scores.features[field], form) for scores in sets), meaning)
+        for field, (form, meaning) in _FEATURES.items()
+    ]
+    return [*measures, *features]
+
+
+def _feature_name(field: str) -> str:
+    name, unit = audio.FEATURES[field]
+    return f"median {name} ({unit})" if unit else f"median {name}"
+
+
+def figure_warnings(evaluation: Evaluation) -> list[str]:
+    """When the figures are of too few clips to say much, or of a judge that knows no class."""
+    warnings = []
+    real, generated = evaluation.real, evaluation.generated.values()
+    if real.judge_accuracy <= evaluation.chance + _uncertainty(real.clips):
+        warnings.append(
+            f"the judge recognises {real.judge_accuracy:.1%} of the {real.clips} real clips, which guessing may reach "
+            f"too ({evaluation.chance:.1%} on average): its accuracies, the distances and the diversity say nothing. "
+            f"It has learnt from {evaluation.judge_training_clips} validation and test clips; it needs more"
+        )
+    fewest = min(evaluation.judge_training_clips, real.clips, *(scores.clips for scores in generated))
+    if _uncertainty(fewest) > _MUCH:
+        of_class = min(scores.clips // len(scores.per_class) for scores in generated)
+        warnings.append(
+            f"few clips: a share of {fewest} clips is uncertain by {100 * _uncertainty(fewest):.0f} points, and one of "
+            f"the {of_class} generated clips of a class by {100 * _uncertainty(of_class):.0f}. More tell more: set "
+            "evaluate.clips_per_class higher, or add real clips"
+        )
+    return warnings
+
+
+def _uncertainty(clips: int) -> float:
+    """Of a share of so many clips: half of its 95% interval, where that is widest (a share of one half)."""
+    return 0.98 / math.sqrt(clips)
 
 
 def alignment_text(method: str, evaluation: Evaluation) -> str:

@@ -344,20 +344,22 @@ class Pipeline:
 
     def finished_evaluation(self) -> FinishedEvaluation:
         """What `evaluation` found; nothing runs. Raises: `MissingArtefact` naming the stage that has not run."""
-        from synthio.evaluation_page import FinishedEvaluation
+        from synthio.evaluation_page import FinishedEvaluation, figure_warnings
         from synthio.stages.clips import all_warnings
         from synthio.stages.evaluate import Evaluation
 
         with self._only_reading():
             clips, align_folder, made = self.clips(), self.alignment(), self._samples_of_states()
             self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda folder: None)
+        data = all_warnings(self.config, clips, self.folders.clips)
         aligning = align_folder.summary()["warnings"] if align_folder else []
+        evaluation = self.folders.evaluate.summary_as(Evaluation)
         return FinishedEvaluation(
             name=self.root.name,
-            evaluation=self.folders.evaluate.summary_as(Evaluation),
+            evaluation=evaluation,
             made=made,
             align_method=self.config.align.method,
-            warnings=(*all_warnings(self.config, clips, self.folders.clips), *aligning),
+            warnings=(*data, *aligning, *figure_warnings(evaluation)),
         )
 
     def _samples_of_states(self) -> dict[GeneratorState, Samples]:
