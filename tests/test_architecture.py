@@ -24,6 +24,7 @@ LEVELS = [
         "augment",
         "preference",
         "charts",
+        "media",
         "pages",
         "checkpoint",
         "datasets",

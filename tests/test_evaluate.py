@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import tiny_ast
 from builders import make_clip
+from test_report import Page, assert_links_stay_inside, tone
 from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, load_start, write_flac
@@ -120,7 +121,13 @@ def evaluated(**generated: GeneratorScores) -> Evaluation:
 
 
 def finished(evaluation: Evaluation, made: dict[GeneratorState, Samples], **more: Any) -> FinishedEvaluation:
-    values = {"name": "run", "align_method": "dpo", "warnings": ()} | more
+    values = {
+        "name": "run",
+        "align_method": "dpo",
+        "warnings": (),
+        "real": {"<b>bell</b>": [Path("gone")]},
+        "heard_s": 1.0,
+    } | more
     return FinishedEvaluation(evaluation=evaluation, made=made, **values)
 
 
@@ -137,7 +144,7 @@ def test_an_alignment_that_was_not_kept_is_told_with_its_warnings(tmp_path: Path
     assert alignment_text("dpo", evaluation).startswith("Alignment kept the base generator")
     made: dict[GeneratorState, Samples] = {"base": Samples(tmp_path / "stage", ())}
     page = tmp_path / "evaluation" / "index.html"
-    text = write_page(finished(evaluation, made, warnings=("did not <help>",)), page).read_text()
+    text = write_page(finished(evaluation, made, warnings=("did not <help>",)), page, Reporter()).read_text()
     assert "Alignment kept the base generator" in text and "did not &lt;help&gt;" in text
 
 
@@ -146,18 +153,18 @@ def test_page_escapes_labels_and_refuses_paths_outside(tmp_path: Path) -> None:
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
     made = tuple(plan_samples(config, [clip("1", "train", "<b>bell</b>")], "base"))
     stage, page = tmp_path / "stage", tmp_path / "evaluation" / "index.html"
-    write_page(finished(evaluation, {"base": Samples(stage, made)}), page)
+    write_page(finished(evaluation, {"base": Samples(stage, made)}), page, Reporter())
     text = page.read_text()
     assert "<b>bell</b>" not in text and "&lt;b&gt;bell&lt;/b&gt;" in text
     assert [row.values[0] for row in table_rows(evaluation)][4] == "-"
     outside = (made[0].model_copy(update={"path": "../../secret.flac"}),)
     with pytest.raises(StoreError, match="leaves"):
-        write_page(finished(evaluation, {"base": Samples(stage, outside)}), page)
+        write_page(finished(evaluation, {"base": Samples(stage, outside)}), page, Reporter())
 
 
 def test_every_row_of_the_table_is_explained(tmp_path: Path) -> None:
     evaluation = evaluated(base=scores(3.0), aligned=scores(2.0))
-    page = write_page(finished(evaluation, {}), tmp_path / "evaluation" / "index.html").read_text()
+    page = write_page(finished(evaluation, {}), tmp_path / "evaluation" / "index.html", Reporter()).read_text()
     explained = re.findall(r"<dt>([^<]+)</dt>\s*<dd>[A-Z0-9].+\.</dd>", page)
     assert explained == [row.measure for row in table_rows(evaluation)] and len(explained) == 12
     assert "What now" in page and "synthio run" in page
@@ -185,27 +192,38 @@ def test_figures_of_few_clips_and_a_judge_that_guesses_are_told(clips: int, judg
     assert all(texts[number] in warning for number, warning in zip(told, warnings, strict=True))
 
 
-def test_players_stand_under_their_own_model(tmp_path: Path) -> None:
-    """Summaries are read back with sorted keys: `aligned` came before `base`, under the wrong headings."""
+def test_real_and_generated_clips_are_played_side_by_side(tmp_path: Path) -> None:
+    """Summaries are read back with sorted keys: `aligned` came before `base`, under the wrong headings. The page plays
+    copies, so its folder can be handed over alone."""
     evaluation = evaluated(aligned=scores(2.0), base=scores(3.0))
     assert list(evaluation.generated) == ["base", "aligned"]
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
-    training = [clip("1", "train", "<b>bell</b>")]
+    training = [make_clip("1", "train", "<b>bell</b>")]
     base, aligned = (tuple(plan_samples(config, training, state)) for state in ("base", "aligned"))
     made: dict[GeneratorState, Samples] = {
         "aligned": Samples(tmp_path / "after", aligned),
         "base": Samples(tmp_path / "before", base),
     }
-    text = write_page(finished(evaluation, made), tmp_path / "page.html").read_text()
-    assert text.index("before/audio/") < text.index("after/audio/")
-    names = re.findall(r'<audio [^>]*aria-label="([^"]+)"', text)
-    assert len(set(names)) == text.count("<audio") == 4
-    assert names[:2] == ["&lt;b&gt;bell&lt;/b&gt;, clip 1, base", "&lt;b&gt;bell&lt;/b&gt;, clip 1, aligned"]
-    assert not re.findall(r"<th(?! scope=)[ >]", text) and "<main>" in text
+    real = tone(tmp_path / "real.wav")
+    for index, path in enumerate(own.folder / clip.path for own in made.values() for clip in own.clips):
+        tone(path, 500.0 + index)
+    folder = tmp_path / "evaluation"
+    values = {"real": {"<b>bell</b>": [real]}}
+    page = Page(write_page(finished(evaluation, made, **values), folder / "index.html", Reporter()))
+    assert_links_stay_inside(page, folder)
+    names = [player["aria-label"] for player in page.all("audio")]
+    assert names[:3] == [f"<b>bell</b>, clip 1, {name}" for name in ("real", "base", "aligned")]
+    assert len(set(names)) == len(names) == 6 and len(page.all("img")) == 6
+    sources = [str(player["src"]) for player in page.all("audio")]
+    for source, played in zip(sources[1:3], (base[0], aligned[0]), strict=True):
+        assert (folder / source).read_bytes() == (made[played.model].folder / played.path).read_bytes()
+    assert all(attributes.get("scope") for attributes in page.all("th"))
+    assert all(region["tabindex"] == "0" for region in page.all("div") if region.get("class") == "scroll")
     refused = tuple(clip.model_copy(update={"failed": "NaN"}) for clip in base)
     made["base"] = Samples(tmp_path / "before", refused)
-    text = write_page(finished(evaluation, made), tmp_path / "page.html").read_text()
-    assert "before/audio/" not in text and len(re.findall(r"<td>-</td>\s*<td><audio", text)) == 2
+    page = Page(write_page(finished(evaluation, made, **values), folder / "index.html", Reporter()))
+    assert len(page.all("audio")) == 4 and page.text.count("No sound: no audio was made") == 2
+    assert len(list((folder / "audio").iterdir())) == 3
 
 
 def test_balanced_gives_every_class_the_same_weight() -> None:

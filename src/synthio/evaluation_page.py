@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthio import audio, pages
 from synthio.formats import measure
+from synthio.media import Media, Player
+from synthio.progress import Reporter
 from synthio.records import GeneratorState, Samples
 from synthio.stages.evaluate import Evaluation, GeneratorScores
 from synthio.store import check_no_link, inside, write_text
@@ -30,6 +31,10 @@ class FinishedEvaluation:
     align_method: str
     warnings: tuple[str, ...]
     """Of the data, the alignment and the figures."""
+    real: Mapping[str, Sequence[Path]]
+    """The training clips of each class."""
+    heard_s: float
+    """What the stages hear of a recording, from its start, and so what of it is played."""
 
     @property
     def alignment(self) -> str:
@@ -53,8 +58,8 @@ _MEASURES = (
         "silent or refused",
         "silent",
         "d",
-        "Clips without sound, and clips that the model refused to make. They count as not recognised; the other rows "
-        "leave them out.",
+        "Clips without sound, and clips that the model refused to make. Judge accuracy and CLAP retrieval count them "
+        "as wrong; the other rows leave them out.",
     ),
     (
         "judge accuracy",
@@ -147,8 +152,8 @@ def figure_warnings(evaluation: Evaluation) -> list[str]:
     if _uncertainty(fewest) > _MUCH:
         of_class = min(scores.clips // len(scores.per_class) for scores in generated)
         warnings.append(
-            f"few clips: a share of {fewest} clips is uncertain by {100 * _uncertainty(fewest):.0f} points, and one of "
-            f"the {of_class} generated clips of a class by {100 * _uncertainty(of_class):.0f}. More tell more: set "
+            f"few clips: a share of {fewest} clips is uncertain by {100 * _uncertainty(fewest):.0f} points, and that "
+            f"of one class ({of_class} generated clips) by {100 * _uncertainty(of_class):.0f} points; set "
             "evaluate.clips_per_class higher, or add real clips"
         )
     return warnings
@@ -182,26 +187,45 @@ def _change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     return f"{said}; a classifier that learns from them alone is right about {learnt} of real clips."
 
 
-def write_page(finished: FinishedEvaluation, page: Path) -> Path:
-    """Write the page; it plays the clips where they lie. Returns ``page``.
+def write_page(finished: FinishedEvaluation, page: Path, reporter: Reporter) -> Path:
+    """Write the page, and the clips that it plays into folders beside it. Returns ``page``.
 
-    Raises: `StoreError` when it cannot be written, or its folder is a link.
+    Raises: `StoreError` when it cannot be written, or its folder is a link. A clip that cannot be read becomes a note
+    on the page and a warning.
     """
     check_no_link(page.parent)
-    evaluation, made = finished.evaluation, finished.made
-    of_id = {
-        clip.id: inside(own.folder, clip.path) for own in made.values() for clip in own.clips if clip.failed is None
+    media = Media(page.parent, finished.heard_s, reporter)
+    view = {
+        "finished": finished,
+        "evaluation": finished.evaluation,
+        "rows": table_rows(finished.evaluation),
+        "samples": _samples(finished, media),
     }
-    samples = []
-    for label in evaluation.real.per_class:
-        for number in range(_SAMPLES_PER_CLASS):
-            # In the order of the table's columns; a model that refused its clip has none.
-            paths = {model: of_id.get(f"{model}/{label}/{number}") for model in evaluation.generated}
-            sources = {
-                model: Path(os.path.relpath(path, page.parent.resolve())).as_posix() if path else None
-                for model, path in paths.items()
-            }
-            samples.append({"label": label, "number": number + 1, "sources": sources})
-    view = {"finished": finished, "evaluation": evaluation, "rows": table_rows(evaluation), "samples": samples}
     write_text(page, pages.render("evaluation", **view))
+    media.remove_outdated()
     return page
+
+
+def _samples(finished: FinishedEvaluation, media: Media) -> dict[str, list[list[tuple[str, Player]]]]:
+    """By class, sets of clips to compare: a real one, and what each model made in its place (None where it refused), by
+    name and in the order of the table's columns."""
+    of_id = {
+        clip.id: inside(own.folder, clip.path)
+        for own in finished.made.values()
+        for clip in own.clips
+        if clip.failed is None
+    }
+
+    def players(index: int, label: str, number: int) -> list[tuple[str, Player]]:
+        real = finished.real[label]
+        # As `plan_samples` takes the durations.
+        sources: dict[str, Path | None] = {"real": real[number % len(real)]}
+        for model in finished.evaluation.generated:
+            sources[model] = of_id.get(f"{model}/{label}/{number}")
+        file_number = _SAMPLES_PER_CLASS * index + number
+        return [(name, media.player(source, f"{name}-{file_number:03d}")) for name, source in sources.items()]
+
+    return {
+        label: [players(index, label, number) for number in range(_SAMPLES_PER_CLASS)]
+        for index, label in enumerate(finished.evaluation.real.per_class)
+    }

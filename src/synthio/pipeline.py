@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -340,7 +341,7 @@ class Pipeline:
         for warning in finished.warnings:
             self.reporter.warn(warning)
         with working_in(self.root):
-            return write_page(finished, self.root / "evaluation" / "index.html")
+            return write_page(finished, self.root / "evaluation" / "index.html", self.reporter)
 
     def finished_evaluation(self) -> FinishedEvaluation:
         """What `evaluation` found; nothing runs. Raises: `MissingArtefact` naming the stage that has not run."""
@@ -354,12 +355,18 @@ class Pipeline:
         data = all_warnings(self.config, clips, self.folders.clips)
         aligning = align_folder.summary()["warnings"] if align_folder else []
         evaluation = self.folders.evaluate.summary_as(Evaluation)
+        real: dict[str, list[Path]] = defaultdict(list)
+        for clip in clips:
+            if clip.split == "train":
+                real[clip.labels[0]].append(Path(clip.path))
         return FinishedEvaluation(
             name=self.root.name,
             evaluation=evaluation,
             made=made,
             align_method=self.config.align.method,
             warnings=(*data, *aligning, *figure_warnings(evaluation)),
+            real=dict(real),
+            heard_s=self.config.data.max_duration_s,
         )
 
     def _samples_of_states(self) -> dict[GeneratorState, Samples]:

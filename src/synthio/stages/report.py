@@ -6,29 +6,21 @@ names are untrusted text: the template escapes all of it, and charts escape by c
 
 from __future__ import annotations
 
-import hashlib
-import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthio import audio, charts, pages
-from synthio.errors import DataError, StoreError
+from synthio import charts, pages
+from synthio.errors import StoreError
 from synthio.formats import finite
+from synthio.media import Media
 from synthio.progress import Advance, Reporter
 from synthio.records import GateOption, Measurement, RejectedClip, Split
-from synthio.store import check_no_link, inside, replacing, write_text
+from synthio.store import check_no_link, write_text
 from synthio.verdict import ArmResult, ClassResult, Comparison, effect, recommended_arm
 
-#: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
-SPECTROGRAM_RATE_HZ = 16_000
-#: Above it there are rates that FLAC cannot hold, and browsers that do not play.
-_PLAYED_RATE_HZ = 48_000
-#: Names of the files that this stage makes beside the page, and may remove again.
-_MADE_HERE = re.compile(r"[a-z]+-\d+(-[a-z]+)?-[0-9a-f]{12}\.(flac|png)|\.[0-9a-f]{16}\.partial")
 _FUNNEL_PARTS = {
     "accepted": "part-accepted",
     "unlike label": "part-below",
@@ -237,7 +229,7 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
     check_no_link(folder)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: cannot be written, it is a file; expected a folder, or a path where none is yet")
-    media = _Media(folder, data.heard_s, reporter)
+    media = Media(folder, data.heard_s, reporter)
     samples = len(data.accepted) + len(data.rejected) + len(data.before_after)
     with reporter.task("report", total=samples) as advance:
         view = {
@@ -251,89 +243,7 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
     return page
 
 
-@dataclass(frozen=True)
-class _Player:
-    """One clip on the page; addresses are relative to it."""
-
-    audio: str | None = None
-    spectrogram: str | None = None
-    duration_s: float | None = None
-    problem: str | None = None
-
-
-class _Media:
-    """Copies the first ``heard_s`` seconds of clips into the report's folder, each source once."""
-
-    def __init__(self, folder: Path, heard_s: float, reporter: Reporter) -> None:
-        self._folder, self._heard_s, self._reporter = folder, heard_s, reporter
-        self._players: dict[Path, _Player] = {}
-        self._written: set[str] = set()
-
-    def player(self, source: Path | None, name: str) -> _Player:
-        """The clip's player. ``name`` is ours (never a caller's text) and starts the names of its files."""
-        if source is None:
-            return _Player(problem="no audio was made")
-        if source not in self._players:
-            self._players[source] = self._copy(source, name)
-        return self._players[source]
-
-    def _copy(self, source: Path, name: str) -> _Player:
-        """FLAC that is no longer than what is heard is copied as it is; anything else becomes mono 16-bit FLAC of at
-        most 48 kHz, which every browser plays."""
-        address = None
-        try:
-            if _is_flac(source) and audio.duration_s(source) <= self._heard_s:
-                address = self._write("audio", name, source.read_bytes(), ".flac")
-            samples, rate_hz = audio.decode(source, self._heard_s)
-            if address is None and rate_hz > _PLAYED_RATE_HZ:
-                samples, rate_hz = audio.resample(samples, rate_hz, _PLAYED_RATE_HZ), _PLAYED_RATE_HZ
-        except OSError as error:
-            return self._unplayable(source, address, f"the file cannot be read ({error.strerror or error})")
-        except DataError as error:
-            return self._unplayable(source, address, str(error).removeprefix(f"{source}: "))
-        if address is None:
-            address = f"audio/{name}-{_digest(samples.tobytes())}.flac"
-            with self._writing(address) as partial:
-                audio.write_flac(partial, samples, rate_hz)
-        resampled = audio.resample(samples, rate_hz, SPECTROGRAM_RATE_HZ)
-        picture = charts.spectrogram_png(audio.log_mel_db(resampled, SPECTROGRAM_RATE_HZ))
-        return _Player(address, self._write("spectrograms", name, picture, ".png"), samples.shape[0] / rate_hz)
-
-    @contextmanager
-    def _writing(self, address: str) -> Iterator[Path]:
-        with replacing(inside(self._folder, address)) as partial:
-            yield partial
-        self._written.add(address)
-
-    def _write(self, sub_folder: str, name: str, content: bytes, suffix: str) -> str:
-        address = f"{sub_folder}/{name}-{_digest(content)}{suffix}"
-        with self._writing(address) as partial:
-            partial.write_bytes(content)
-        return address
-
-    def _unplayable(self, source: Path, address: str | None, problem: str) -> _Player:
-        if address is None:
-            self._reporter.warn(f"report: {source} is shown without sound: {problem}")
-        return _Player(audio=address, problem=problem)
-
-    def remove_outdated(self) -> None:
-        """Remove what an earlier report left in the media folders."""
-        for sub_folder in ("audio", "spectrograms"):
-            for path in inside(self._folder, sub_folder).glob("*"):
-                if _MADE_HERE.fullmatch(path.name) and f"{sub_folder}/{path.name}" not in self._written:
-                    path.unlink(missing_ok=True)
-
-
-def _is_flac(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"fLaC"
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _before_after(pair: BeforeAfter, media: _Media, index: int, advance: Advance) -> dict[str, Any]:
+def _before_after(pair: BeforeAfter, media: Media, index: int, advance: Advance) -> dict[str, Any]:
     advance(1)
     name = f"pair-{index:02d}"
     players = [
@@ -344,7 +254,7 @@ def _before_after(pair: BeforeAfter, media: _Media, index: int, advance: Advance
     return {"prompt": pair.prompt, "seed": pair.seed, "players": players}
 
 
-def _sample(clip: SampleClip, media: _Media, name: str, advance: Advance) -> dict[str, Any]:
+def _sample(clip: SampleClip, media: Media, name: str, advance: Advance) -> dict[str, Any]:
     advance(1)
     return {
         "clip": clip,
