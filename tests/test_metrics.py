@@ -479,8 +479,8 @@ def test_one_training_per_arm_is_no_verdict() -> None:
     found = comparison(4.1, 1.2, 7.0)
     found = found.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in found.arms)})
     assert verdict_text(found) == (
-        "Not shown: one training per arm differs by 4.1 points (95% CI 1.2 to 7.0), an interval of the test clips "
-        "alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on "
+        "Not shown: with one training per arm the difference is 4.1 points (95% CI 1.2 to 7.0). This interval covers "
+        "the test clips alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on "
         "synthetic clips."
     )
     assert recommended_arm(found) == "gold"

@@ -276,7 +276,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "+4.1 points, 95% interval +1.2 to +7.0",
         "Synthetic clips joined the training, as 80.0% of a batch.",
         "80.0% 0.691 −0.0211 chosen",
-        "it is 0.346",
+        "Here the p-value is 0.346",
         "91 of 147 generated clips were accepted (61.9%)",
         "Step 60 was chosen",
         "A kick drum in a small room",

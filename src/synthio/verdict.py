@@ -149,7 +149,7 @@ def verdict_text(comparison: Comparison) -> str:
 
 
 def _constant_text(comparison: Comparison) -> str | None:
-    """Where no arm is worth its training."""
+    """Where no arm is better than always giving the most frequent label."""
     constant = comparison.constant
     if constant is None or any(arm.mean > constant.mean for arm in comparison.arms):
         return None
@@ -165,8 +165,8 @@ def _difference_text(comparison: Comparison) -> str:
         if len(trained) == 1:
             return f"No comparison: only {trained[0]} was trained."
         return (
-            f"No comparison: {' and '.join(trained)} were trained, and the difference is that of synthio to gold "
-            "(`synthio bench` compares others)."
+            f"No comparison: {' and '.join(trained)} were trained, but a run compares synthio with gold only (`synthio "
+            "bench` compares other arms)."
         )
     if comparison.gated_share == 0:
         return (
@@ -187,8 +187,8 @@ def _difference_text(comparison: Comparison) -> str:
         return f"Not shown: both arms score the same on the test clips, and on all draws of them. {advice}"
     if comparison.trainings_per_arm < 2:
         return (
-            f"Not shown: one training per arm differs by {points} points {interval}, an interval of the test clips "
-            f"alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}"
+            f"Not shown: with one training per arm the difference is {points} points {interval}. This interval covers "
+            f"the test clips alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}"
         )
     found = effect(comparison)
     if found == "helped":

@@ -180,7 +180,7 @@ class ReportData:
 
     title: str
     verdict: str
-    """The result in one plain sentence."""
+    """The result in plain words."""
     comparison: Comparison
     gate: Gate | None
     """None when the gate was not asked."""
