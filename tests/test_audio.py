@@ -312,7 +312,7 @@ def test_many_channels_need_little_more_memory_than_one(tmp_path: Path) -> None:
 
 
 def test_files_below_a_folder(tmp_path: Path) -> None:
-    for name in ("b/c.wav", "b/._c.wav", "b/__MACOSX/d.wav", "a.FLAC", "notes.txt"):
+    for name in ("b/c.wav", "b/._c.wav", "b/__MACOSX/d.wav", "lost+found/e.wav", "a.FLAC", "notes.txt"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     (tmp_path / "in" / "gone.wav").symlink_to(tmp_path / "nowhere.wav")

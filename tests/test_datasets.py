@@ -653,9 +653,29 @@ def test_a_folder_that_may_not_be_read_is_named_itself(tmp_path: Path, monkeypat
     with monkeypatch.context() as patched, pytest.raises(DataError, match=rf"{locked}/a.wav: .*check its permissions"):
         patched.setattr(Path, "exists", exists)
         read(listed)
-    # Whoever runs the tests may read all.
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
-    with pytest.raises(DataError, match=rf"{locked}: cannot be read; check its permissions"):
-        read(listed, audio_folder=str(locked))
-    (locked / "a.wav").unlink()
-    assert rejected(read(tmp_path / "audio")) == {"locked": "the class folder cannot be read; check its permissions"}
+    lock(monkeypatch, locked)
+    for data in (lambda: read(listed, audio_folder=str(locked)), lambda: read(tmp_path / "audio")):
+        with pytest.raises(DataError, match=rf"{locked}: cannot be read .*check its permissions"):
+            data()
+
+
+def test_a_folder_that_may_not_be_read_inside_a_class_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clips were not there, without a word."""
+    files(tmp_path, "dog/a.wav", "dog/old/b.wav", "cat/c.wav")
+    lock(monkeypatch, tmp_path / "dog" / "old")
+    with pytest.raises(DataError, match=r"dog/old: cannot be read .*check its permissions"):
+        read(tmp_path)
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, locked: Path) -> None:
+    """A folder that may not be listed, also by whoever runs the tests and may list all."""
+    list_folder = os.scandir
+
+    def scandir(folder: str) -> Any:
+        if Path(folder) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -56,15 +57,16 @@ _PITCH_RANGE_HZ = (40.0, 2000.0)
 
 
 def is_hidden(name: str) -> bool:
-    """Files and folders that nobody put there: of macOS archives (``._a.wav``, ``__MACOSX``), of Windows' Explorer."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+    """Files and folders that nobody put there: of macOS archives (``._a.wav``, ``__MACOSX``), of Windows' Explorer, of
+    Linux' disks."""
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found")
 
 
 def files_below(folder: Path, is_left_out: Callable[[str], bool] = is_hidden) -> Iterator[Path]:
     """Every file under ``folder``, links followed, each real folder once (links may form a circle); without the files
-    and folders whose names are left out."""
+    and folders whose names are left out. Raises: `DataError` for a folder that cannot be read."""
     seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(parent).resolve()
         if here in seen:
             folders.clear()
@@ -74,9 +76,8 @@ def files_below(folder: Path, is_left_out: Callable[[str], bool] = is_hidden) ->
         yield from (Path(parent) / name for name in sorted(names) if not is_left_out(name))
 
 
-def may_list(folder: Path) -> bool:
-    """Whether this user may look into a folder: `files_below` passes over what it may not."""
-    return os.access(folder, os.R_OK | os.X_OK)
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden, may_list
+from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
@@ -160,8 +160,7 @@ def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
     label = normalised_text(folder.name)
     files = list(files_below(folder))
     if not files:
-        why = "is empty" if may_list(folder) else "cannot be read; check its permissions"
-        yield Row(folder, _name(root, folder), (label,), split, rejected=f"the class folder {why}")
+        yield Row(folder, _name(root, folder), (label,), split, rejected="the class folder is empty")
     for path in files:
         suffix = normalised_text(path.suffix.lower())
         unreadable = f"suffix {suffix!r} is no audio that can be read; convert it to FLAC or WAV"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from synthio.audio import AUDIO_SUFFIXES, may_list
+from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import (
@@ -156,8 +156,6 @@ def _folder(name: str) -> Path:
     folder = data_path(name)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; data.audio_folder is where the files of the table are")
-    if not may_list(folder):
-        raise DataError(f"{folder}: cannot be read; check its permissions")
     return folder
 
 
