@@ -59,6 +59,13 @@ def test_classes_that_cannot_fill_their_part_of_a_draw_are_found(shape: str, fou
     assert unfilled(items(counts), SampleConfig(), seed) == {}
 
 
+def test_a_class_may_be_filled_by_clips_that_count_for_another() -> None:
+    """Of 39 dogs it was told that there are 3, though a dog was in every clip that was drawn."""
+    several = [Item(f"x{k}", ("dog", "abcd"[k % 4]), f"x{k}") for k in range(36)]
+    several += [Item(f"y{k}", ("dog",), f"y{k}") for k in range(3)]
+    assert unfilled(several, SampleConfig(train=20, shape="balanced"), 0) == {}
+
+
 def head(seed: int) -> str:
     return drawn(dict.fromkeys("abcde", 100), seed, train=62, shape="long_tail").most_common(1)[0][0]
 

@@ -66,7 +66,8 @@ def unfilled(items: Sequence[Item], config: SampleConfig, seed: int) -> dict[str
         return {}
     sizes = {label: len(queue) for label, queue in _queues(items, seed).items()}
     asked = proportional(_weights(sizes, config, seed), config.train, least=1, most=dict.fromkeys(sizes, config.train))
-    return {label: (size, asked[label]) for label, size in sizes.items() if size < asked[label]}
+    there = Counter(label for item in items for label in item.labels)
+    return {label: (there[label], asked[label]) for label in sizes if there[label] < asked[label]}
 
 
 def _cover(items: Sequence[Item], seed: int) -> list[str]:
