@@ -382,6 +382,15 @@ def test_an_outage_stops_also_after_answers_and_for_the_last_request(response: R
             model.complete([request(i) for i in range(answered + 1)])
 
 
+def test_an_outage_is_told_by_what_shows_it() -> None:
+    """It was blamed on a request that the server refuses, and has refused while it was up."""
+    responses = [chat("{}"), error(400, "content filtered"), error(503, "it burns")]
+    with EndpointServer(lambda body, earlier: responses[min(earlier, 2)]) as server:
+        model = EndpointLanguageModel(config(server, concurrency=1, max_retries=0), Reporter())
+        with pytest.raises(BackendError, match=r"does not answer: .*it burns"):
+            model.complete([request(i) for i in range(3)])
+
+
 @pytest.mark.parametrize("code", [429, 402])
 def test_a_limit_or_an_empty_account_stops_also_after_answers(code: int) -> None:
     with EndpointServer(lambda body, earlier: chat("{}") if earlier < 2 else error(code, "no more")) as server:

@@ -138,7 +138,7 @@ class ChatEndpoint:
         probed = await self._ask(client, self._probe)
         self._has_answered |= not probed.lost
         if probed.fault in doubted:
-            raise self._outage(next(answer.failed for answer in answers if answer.lost))
+            raise self._outage(probed.failed)
 
     async def _ask(self, client: AsyncOpenAI, call: ChatCall) -> ChatAnswer:
         import openai
