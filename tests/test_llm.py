@@ -1036,6 +1036,42 @@ def test_a_stopped_cell_of_a_notebook_sends_no_more() -> None:
     assert result.stdout == "stopped after 2\n", result.stderr
 
 
+STOPPED_TWICE = """
+import asyncio, os, signal
+from endpoint_server import HANG, EndpointServer, chat
+from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.config import EndpointConfig
+from synthio.progress import Reporter
+
+def stop(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+def stop_twice(answers):
+    # Again as soon as the first stop has ended the requests.
+    asyncio.current_task().add_done_callback(stop)
+    stop()
+
+async def cell(server):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    config = EndpointConfig(base_url=server.base_url, concurrency=1)
+    try:
+        ChatEndpoint(config, Reporter(), ChatCall("are you there?", {})).chat([ChatCall("hello", {})] * 2, stop_twice)
+    except KeyboardInterrupt:
+        print("stopped")
+
+with EndpointServer(lambda body, earlier: HANG if earlier else chat("hi")) as server:
+    asyncio.run(cell(server))
+"""
+
+
+def test_a_cell_of_a_notebook_may_be_stopped_twice() -> None:
+    """The loop was closed while it still ended its requests: a RuntimeError."""
+    result = subprocess.run(
+        [sys.executable, "-c", STOPPED_TWICE], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout == "stopped\n", result.stderr
+
+
 # Cache ----------------------------------------------------------------------------------------------------------------
 
 

@@ -396,7 +396,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
-    with ThreadPoolExecutor(max_workers=1) as pool, closing(loop):
+    with closing(loop), ThreadPoolExecutor(max_workers=1) as pool:
         done = pool.submit(loop.run_until_complete, task)
         try:
             return done.result()
