@@ -1,4 +1,4 @@
-"""`synthio predict` as a command, without a model: what it prints, when, and how it tells of progress."""
+"""`synthio predict` as a command: what it prints, when, and how it tells of progress."""
 
 from __future__ import annotations
 
@@ -13,9 +13,30 @@ import soundfile as sf
 from reporters import RecordingReporter
 
 from synthio.api import FilePrediction
+from synthio.backends.classifier import find_classifier, fit_frontend, load_classifier, save_classifier
 from synthio.cli.predict import predict
+from synthio.errors import ConfigError
 
 RATE_HZ = 8_000
+
+
+@pytest.fixture(scope="module")
+def model(ast_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hears one second, and tells a flute from an oboe."""
+    folder = tmp_path_factory.mktemp("trained")
+    source = find_classifier(str(ast_model))
+    frontend = fit_frontend(source, [16_000])
+    save_classifier(
+        load_classifier(source, frontend, ["flute", "oboe"], "single_label_classification", 0), frontend, folder
+    )
+    return folder
+
+
+@pytest.mark.parametrize("window_s", [float("nan"), 1e-312, 0.0, -1.0, 0.05, 1.5, float("inf")])
+def test_a_window_that_cannot_be_is_refused(model: Path, tmp_path: Path, window_s: float) -> None:
+    """NaN, and one under a sample of any clock, were tracebacks."""
+    with pytest.raises(ConfigError, match=r"the window is .* s; expected 0.1 to the 1\...? s heard"):
+        predict(model, [tmp_path / "a.wav"], window_s=window_s)
 
 
 @pytest.fixture

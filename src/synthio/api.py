@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synthio.pipeline import Pipeline
 
 _Generator = Literal["aligned", "base"]
-#: Of a clip that is generated.
+#: Of a clip that is generated, and of a window.
 _SHORTEST_S = 0.1
 
 
@@ -119,8 +119,8 @@ def predict(
     one after the other, each as a clip. What is silent as far as it is heard has failed. Results in order.
     A file that cannot be heard has failed too, and says why; it raises nothing.
     ``batch_size``: files or windows at once.
-    Raises: `ModelError` for the model, `ConfigError` for a device that is not here, a window longer than what the
-    classifier hears and a batch of nothing; once results are asked for, `DataError` for a folder without audio files.
+    Raises: `ModelError` for the model, `ConfigError` for a device that is not here, a window that is too short, or
+    longer than what the classifier hears, and a batch of nothing; once results are asked for, `DataError` for a folder without audio files.
     """
     from synthio.arms import unheard
     from synthio.audio import with_folders
@@ -131,8 +131,8 @@ def predict(
         raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
     trained, place = load_trained(str(model)), resolve_device(device)
     heard_s = trained.frontend.max_samples / trained.frontend.extractor.sampling_rate
-    if window_s is not None and (window_s <= 0 or unheard(window_s, heard_s)):
-        raise ConfigError(f"the window is {window_s:g} s; expected more than 0, and at most the {heard_s:.2f} s heard")
+    if window_s is not None and not (window_s >= _SHORTEST_S and unheard(window_s, heard_s) == 0):
+        raise ConfigError(f"the window is {window_s:g} s; expected {_SHORTEST_S:g} to the {heard_s:.2f} s heard")
     given = [files] if isinstance(files, str | Path) else files
     stretches = _stretches(with_folders(Path(file) for file in given), trained, heard_s, window_s)
     return _predict(trained, stretches, place, batch_size)
