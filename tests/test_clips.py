@@ -477,11 +477,24 @@ def test_quiet_background_beside_loud_events_is_no_reason_to_clip_these(tmp_path
 def test_the_advice_for_quiet_clips_makes_none_go_beyond_full_scale(
     tmp_path: Path, loudest: float, advice: str
 ) -> None:
+    (told,) = level_warnings_of(tmp_path, loudest, 0.01)
+    assert "the clips are quiet" in told and advice in told
+
+
+def test_the_advice_for_quiet_clips_is_one_that_helps(tmp_path: Path) -> None:
+    """They were to be multiplied by at most 1, and by one number as well as divided by one."""
+    (told,) = level_warnings_of(tmp_path / "as loud", 0.95, 0.098)
+    assert "no one number mends that, as the loudest reach 0.95" in told
+    (told,) = level_warnings_of(tmp_path / "other units", 300, 0.01)
+    assert "beyond full scale (peak 300" in told and "divide all clips" in told
+
+
+def level_warnings_of(folder: Path, loudest: float, others: float) -> list[str]:
+    """Of twenty clips with these peaks."""
     for number in range(20):
         noise = sound(str(number)) / np.abs(sound(str(number))).max()
-        clip(tmp_path / "ab"[number % 2] / f"{number}.wav", (0.01 if number else loudest) * noise, subtype="FLOAT")
-    (told,) = [warning for warning in check_data(run_config(tmp_path)).warnings if "are quiet" in warning]
-    assert advice in told
+        clip(folder / "ab"[number % 2] / f"{number}.wav", (others if number else loudest) * noise, subtype="FLOAT")
+    return [warning for warning in check_data(run_config(folder)).warnings if "full scale" in warning]
 
 
 def test_classes_that_accuracy_hardly_sees_are_told_of(tmp_path: Path) -> None:

@@ -427,7 +427,7 @@ def level_warnings(peaks: Sequence[float], swings: Sequence[float], labels: Sequ
             of_class[label].append(swing)
     # Every class counts alike: where most clips are background, that may well be quiet.
     level = statistics.median(map(statistics.median, of_class.values())) if of_class else 1.0
-    if level < _QUIET:
+    if level < _QUIET and not beyond:
         warnings.append(
             f"the clips are quiet (median peak of a class {level:.2g}, where 1 is full scale), and generated ones are "
             f"not, so that their level tells them apart; {_louder(level, max(peaks))}"
@@ -437,12 +437,13 @@ def level_warnings(peaks: Sequence[float], swings: Sequence[float], labels: Sequ
 
 def _louder(level: float, loudest: float) -> str:
     """What makes quiet clips louder, and clips none of them."""
-    if level / loudest < _QUIET:
+    factor = math.floor(10 / loudest) / 10
+    if level * factor < _QUIET:
         return (
             f"no one number mends that, as the loudest reach {loudest:.2g}; where loudness is no part of what a class "
             "is, bring every clip to the same peak, new ones too"
         )
-    return f"multiply all clips, new ones too, by one number, at most {math.floor(10 / loudest) / 10:g}"
+    return f"multiply all clips, new ones too, by one number, at most {factor:g}"
 
 
 def ultrasound_warnings(audible: Sequence[float], rates_hz: Sequence[int]) -> list[str]:
