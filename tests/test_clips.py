@@ -893,6 +893,19 @@ def test_a_test_of_one_group_is_told_to_have_no_verdict(tmp_path: Path) -> None:
     assert not any("cannot be shown" in warning for warning in warnings)
 
 
+def test_a_test_of_one_clip_is_told_to_have_no_verdict(tmp_path: Path) -> None:
+    """It was told to show differences of 88 points."""
+    rows = [
+        f"{'a|b' if k == 29 else 'ab'[k % 2]},{'test' if k == 29 else ('train', 'valid')[k % 3 > 1]}" for k in range(30)
+    ]
+    found = check_data(run_config(table_of(tmp_path, "label,split", rows), label_separator="|"))
+    assert not found.problems
+    (told,) = [warning for warning in found.warnings if "in the test" in warning]
+    assert told.startswith("1 clip in the test: no interval and no verdict can be given")
+    assert "put more clips into the test" in told
+    assert not any("cannot be shown" in warning for warning in found.warnings)
+
+
 def test_groups_in_valid_and_test_are_warned_of(tmp_path: Path) -> None:
     rows = [f"{'ab'[k % 2]},{split},{home}" for k in range(4) for split, home in
             (("train", "r"), ("valid", "s"), ("valid", f"v{k}"), ("test", "s"), ("test", f"t{k}"))]  # fmt: skip

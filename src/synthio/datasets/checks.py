@@ -333,13 +333,14 @@ def gate_warnings(training: Sequence[Clip]) -> list[str]:
 
 
 def few_test_group_warnings(clips: Sequence[Clip]) -> list[str]:
-    """When the test split is of few groups."""
+    """When the test split is of few groups; a clip without one is one of its own."""
     test = of_split(clips, "test")
     groups = {clip.unit for clip in test}
-    if len(groups) == 1 < len(test):
+    if len(groups) == 1:
+        unit = "group" if test[0].group else "clip"
         return [
-            "1 group in the test: no interval and no verdict can be given, as what holds for it may not hold for "
-            "others; put more groups into the test (where splits are drawn: a larger data.test_fraction), "
+            f"1 {unit} in the test: no interval and no verdict can be given, as what holds for it may not hold for "
+            f"others; put more {unit}s into the test (where splits are drawn: a larger data.test_fraction), "
             f"{_FEW_GROUPS} or more are better"
         ]
     if 0 < len(groups) < min(_FEW_GROUPS, len(test)):
@@ -356,12 +357,12 @@ def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of parts that count alike,
     it is the root of the sum of their ``d / n``, over their number. Where the clips of a group are right or wrong
-    together, ``n`` are the groups. Of one group nothing can be shown at all: `few_test_group_warnings`.
+    together, ``n`` are the groups. Of one clip or group nothing can be shown at all: `few_test_group_warnings`.
     """
     if not counted or not all(counted):
         return []
     unit_of = {clip.id: clip.unit for own in counted for clip in own}
-    if len(set(unit_of.values())) == 1 < len(unit_of):
+    if len(set(unit_of.values())) == 1:
         return []
     least = _least_difference([len(own) for own in counted])
     of_groups = _least_difference([len({clip.unit for clip in own}) for own in counted])
