@@ -132,6 +132,11 @@ def test_the_recipe_of_a_run_that_was_copied_is_not_of_the_old_place(
     assert load_config("runs/copy/recipe.yaml", ["run_folder=runs/new"]).run_folder == Path("runs/new")
     told = CliRunner().invoke(app, ["run", "runs/copy/recipe.yaml", "--dry-run"])
     assert isinstance(told.exception, ConfigError) and "add run_folder=runs/copy" in str(told.exception)
+    # Where nothing is written, it makes no difference.
+    assert CliRunner().invoke(app, ["data", "check", "runs/copy/recipe.yaml", "--json"]).exception is None
+    copied.rename("runs/my copy")
+    with pytest.raises(ConfigError, match="add run_folder='runs/my copy' for"):
+        load_config("runs/my copy/recipe.yaml")
     # From another folder the same words mean another place.
     monkeypatch.chdir(tmp_path / "runs")
     with pytest.raises(ConfigError, match="run_folder is runs/old"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -65,8 +66,8 @@ def _check_not_moved(recipe: Path, run_folder: Path) -> None:
     if recipe.name == RUN_RECIPE and home.resolve() != run_folder.resolve() and holds_run(home):
         raise ConfigError(
             f"{recipe}: lies in the folder of a run, and its run_folder is {run_folder}, which is another: the run was "
-            f"moved or copied, or you are in another folder than then; add run_folder={home} for the run here, or the "
-            "place that you mean"
+            f"moved or copied, or you are in another folder than then; add "
+            f"run_folder={shlex.quote(str(home))} for the run here, or the place that you mean"
         )
 
 
@@ -120,7 +121,8 @@ def predict(
     A file that cannot be heard has failed too, and says why; it raises nothing.
     ``batch_size``: files or windows at once.
     Raises: `ModelError` for the model, `ConfigError` for a device that is not here, a window that is too short, or
-    longer than what the classifier hears, and a batch of nothing; once results are asked for, `DataError` for a folder without audio files.
+    longer than what the classifier hears, and a batch of nothing; once results are asked for, `DataError` for a folder
+    without audio files.
     """
     from synthio.arms import unheard
     from synthio.audio import with_folders

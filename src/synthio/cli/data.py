@@ -15,7 +15,6 @@ from synthio.cli.common import (
     Overrides,
     Quiet,
     Recipe,
-    config_of,
     console_of,
     fail_after,
     print_result,
@@ -35,9 +34,12 @@ commands = typer.Typer(no_args_is_help=True, help="Check and prepare the data be
 @commands.command("check")
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show counts, groups, durations, unusable files and everything in the data that would stop a run."""
+    from synthio.config import RunConfig
+    from synthio.recipes import load_recipe
     from synthio.stages.clips import check_data
 
-    config = config_of(recipe, overrides)
+    # Nothing is written, so that a run that was copied may be looked at.
+    config = load_recipe(recipe, overrides or [], RunConfig)
     check = check_data(config, reporter_of(as_json))
 
     def text() -> None:
