@@ -83,7 +83,6 @@ def test_every_problem_is_told_at_once() -> None:
         ("reflect.rounds=-1", "reflect.rounds"),
         ("train.arms=[]", "train.arms"),
         ("version=2", "version"),
-        ("imagine.endpoint.base_url=ftp://x", "imagine.endpoint.base_url"),
     ],
 )
 def test_a_value_out_of_range_says_where_and_what_was_found(tmp_path: Path, override: str, where: str) -> None:

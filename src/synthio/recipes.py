@@ -258,7 +258,8 @@ def validate(content: Mapping[str, Any], schema: type[S], source: str) -> S:
     except ValidationError as error:
         lines = [f"{source}: {error.error_count()} problem(s) in the configuration"]
         lines += [_describe(dict(problem), schema) for problem in error.errors(include_url=False)]
-        raise ConfigError("\n".join(lines)) from error
+        # Its own words would show what is secret.
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
