@@ -318,6 +318,23 @@ def test_a_captioner_tells_when_memory_runs_out_and_keeps_what_fits(
     assert notes.warnings == ["out of memory: going on with batches of 1"]
 
 
+def test_what_a_model_pads_with_is_no_part_of_a_caption(flamingo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`generate` has a padding of its own: rows that had ended were cut, and their padding was paid for."""
+    captioner = TransformersCaptioner(str(flamingo), None, "cpu", 2, Reporter())
+    tokenizer, settings = captioner._processor.tokenizer, captioner._model.generation_config
+    word, settings.pad_token_id = tokenizer.eos_token_id + 2, tokenizer.eos_token_id + 1
+    assert settings.pad_token_id != tokenizer.pad_token_id
+
+    def generate(input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        short = [word, tokenizer.eos_token_id, settings.pad_token_id, settings.pad_token_id]
+        return torch.cat([input_ids, torch.tensor([short, [word] * 4])], dim=1)
+
+    monkeypatch.setattr(captioner._model, "generate", generate)
+    short, cut = captioner.caption([tone(0.3), tone(0.4)], [("flute",), ("oboe",)])
+    assert "cut" not in str(short.failed) and short.output_tokens == 2
+    assert cut.failed == "cut after 4 tokens"
+
+
 def test_an_omni_model_is_asked_for_text_only() -> None:
     """Its `generate` has a length of its own (1,024 tokens), and speaks unless told not to."""
 

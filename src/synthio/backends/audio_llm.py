@@ -57,12 +57,12 @@ class TransformersCaptioner:
         ).to(self._device, self._model.dtype)
         written = self._model.generate(**inputs, do_sample=False, **_text_only(self._model))
         answers = getattr(written, "sequences", written)[:, inputs["input_ids"].shape[1] :]
-        tokenizer = self._processor.tokenizer
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        texts = self._processor.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        pads, ends = (answers.new_tensor(self._ids(name)) for name in ("pad_token_id", "eos_token_id"))
         # Rows of a batch are padded to the longest, and go on together until all have ended.
-        ended = torch.isin(answers[:, -1], torch.tensor(self._end_ids, device=answers.device)).tolist()
+        ended = torch.isin(answers[:, -1], torch.cat([pads, ends])).tolist()
         read = inputs["attention_mask"].sum(dim=1).tolist()
-        wrote = (answers != tokenizer.pad_token_id).sum(dim=1).tolist()
+        wrote = torch.isin(answers, pads, invert=True).sum(dim=1).tolist()
         return [
             replace(
                 read_caption(text, labels) if whole else Answer(None, f"cut after {said} tokens"),
@@ -72,11 +72,10 @@ class TransformersCaptioner:
             for text, whole, (_, labels), heard, said in zip(texts, ended, clips, read, wrote, strict=True)
         ]
 
-    @property
-    def _end_ids(self) -> list[int]:
-        """What the last place of a row holds that was not cut."""
-        tokenizer, ends = self._processor.tokenizer, self._model.generation_config.eos_token_id
-        known = [tokenizer.pad_token_id, tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]
+    def _ids(self, name: str) -> list[int]:
+        """Of a special token: what the tokenizer pads and ends with, and what `generate` does, which may be others."""
+        own = getattr(self._model.generation_config, name)
+        known = [getattr(self._processor.tokenizer, name), *(own if isinstance(own, list) else [own])]
         return [each for each in known if each is not None]
 
     def _chat(self, labels: tuple[str, ...]) -> str:
