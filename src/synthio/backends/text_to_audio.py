@@ -364,8 +364,7 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
     # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
     dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
     cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
-    # Weights are drawn before they are loaded.
-    with loading("t2a", source, "use t2a.model=pocket", cure), torch.random.fork_rng(devices=[]):
+    with loading("t2a", source, "use t2a.model=pocket", cure):
         pipeline = getattr(diffusers, family).from_pretrained(
             source, revision=config.revision, dtype=dtype, use_safetensors=True
         )
