@@ -1164,6 +1164,12 @@ def finished_run(root: Path, **changes: Any) -> results.FinishedRun:
     )
 
 
+def test_a_finished_run_is_shown_without_work(tmp_path: Path) -> None:
+    """A notebook's last line compared the arms, wrote into the run folder, and could fail."""
+    assert repr(finished_run(tmp_path)) == f"FinishedRun(root={str(tmp_path)!r})"
+    assert not list(tmp_path.iterdir())
+
+
 def test_before_is_the_loser_and_after_what_the_aligned_model_made(tmp_path: Path) -> None:
     aligned, losers = StageFolder(tmp_path, "align", "k"), StageFolder(tmp_path, "losers", "k")
     pair = PreferencePair(

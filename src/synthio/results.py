@@ -53,7 +53,7 @@ class FinishedRun:
     seconds: Mapping[str, float]
 
     def __repr__(self) -> str:
-        return f"FinishedRun(root={str(self.root)!r}, verdict={self.verdict!r})"
+        return f"FinishedRun(root={str(self.root)!r})"
 
     def model_folder(self, arm: str) -> Path:
         """The arm's trained classifier, of the seed that was best on the validation clips.
