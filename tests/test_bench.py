@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 import yaml
@@ -23,6 +24,7 @@ from command_line import ENVIRONMENT, synthio, synthio_process
 
 from synthio.bench import runner
 from synthio.bench.arms import PAPER_ARMS, built_in_arms
+from synthio.bench.dry_run import plan_bench
 from synthio.bench.recipe import BenchRecipe, Cell, all_cells, plan, run_config
 from synthio.bench.results import Result, read_results, write_results
 from synthio.bench.runner import (
@@ -39,6 +41,7 @@ from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
 from synthio.errors import ConfigError, DataError
+from synthio.progress import Reporter
 from synthio.recipes import load_recipe
 from synthio.stages.gate import GateMeasures, choose_share
 from synthio.verdict import ArmResult, Comparison
@@ -311,6 +314,27 @@ def test_a_dry_run_counts_and_tells_of_data_that_cannot_be_drawn(recipe: Path, t
     assert told.stdout == "4 draws of data, 8 cells; finished are 0\n"
     # One line for both.
     assert "2 problem(s), with which cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
+
+
+@pytest.mark.parametrize("arms", [("gold", "synthio"), ("synthio", "gold")])
+def test_a_dry_run_tells_which_arms_cannot_use_a_draw(arms: tuple[str, ...], tmp_path: Path) -> None:
+    """It looked at the first cell alone: either none or all were told to fail."""
+    noise = np.random.default_rng(0).normal(size=(2, 3, 2, 88_000)) * 0.1
+    for label, of_label in zip("ab", noise, strict=True):
+        for split, clips in zip(("train", "valid", "test"), of_label, strict=True):
+            (tmp_path / "data" / split / label).mkdir(parents=True)
+            for number, samples in enumerate(clips):
+                sf.write(tmp_path / "data" / split / label / f"{number}.wav", samples, 16_000)
+    recipe = BenchRecipe(
+        output=tmp_path / "out",
+        datasets={"long": {"data": {"path": str(tmp_path / "data")}}},
+        sizes=(4,),
+        seeds=1,
+        arms=arms,
+    )
+    problems = plan_bench(recipe, Shard(0, 1), (), Reporter()).problems
+    assert list(problems) == ["long-n4-s0-synthio"]
+    assert "longer than 5 s" in problems["long-n4-s0-synthio"]
 
 
 def test_a_failing_cell_is_told_and_the_others_finish(recipe: Path, small_data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
 from synthio.errors import SynthioError
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.stages.clips import check_data
+from synthio.stages.clips import draw_problems
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class BenchPlan:
     cells: int
     finished: int
     problems: Mapping[str, str]
-    """Of the draws of data that cannot be made; and what models and arms lack."""
+    """Of the draws of data that cannot be made, or of cells that cannot use them; and what models and arms lack."""
 
 
 @quiet("transformers")
@@ -36,11 +36,14 @@ def plan_bench(recipe: BenchRecipe, shard: Shard, known: Sequence[Result], repor
     draws = of_shard(recipe, shard)
     configs = {cell: run_config(recipe, cell) for cells in draws.values() for cell in cells}
     finished = {result.cell for result in (*known, *finished_cells(recipe)[0])} & {cell.key for cell in configs}
-    problems = {}
+    problems: dict[str, str] = {}
     with reporter.task("draws of data", len(draws)) as advance:
         for name, cells in draws.items():
-            if found := check_data(configs[cells[0]]).problems:
-                problems[name] = "; ".join(found)
+            found = map("; ".join, draw_problems([configs[cell] for cell in cells]))
+            stopped = {cell.name: why for cell, why in zip(cells, found, strict=True) if why}
+            # What stops every cell in the same way is of the draw.
+            shared = len(stopped) == len(cells) and len(set(stopped.values())) == 1
+            problems |= {name: stopped[cells[0].name]} if shared else stopped
             advance(1)
     try:
         check_cells(recipe, [config for cell, config in configs.items() if cell.key not in finished])
