@@ -1160,6 +1160,10 @@ def test_clips_longer_than_the_pocket_generator_makes_are_told_before_a_model_lo
     assert [problem[: len(told)] for problem in check_data(config).problems] == [told]
     with pytest.raises(DataError, match=re.escape(told)):
         Pipeline(config, Reporter()).run()
+    # Stages of their own, and a bench, which comes by its predictions: captions may cost money.
+    for stage in ("caption", "imagine", "align", "generate", "train", "evaluate"):
+        with pytest.raises(DataError, match=re.escape(told)):
+            Pipeline(config, Reporter()).run_stage(stage)
     assert {path.name.partition("-")[0] for path in (tmp_path / "run" / "stages").iterdir()} == {"clips"}
     # One that was pre-trained on clips of at most 2 s.
     own = tmp_path / "t2a"

@@ -23,7 +23,7 @@ from synthio.copies import SAMPLE_RATE_HZ
 from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import FinishedEvaluation, alignment_text, figure_warnings, table_rows, write_page
 from synthio.progress import Reporter
-from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples
+from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, Split
 from synthio.stages.evaluate import (
     Evaluation,
     GeneratorScores,

@@ -66,6 +66,8 @@ R = TypeVar("R", bound=Record)
 #: In order. `synthio STAGE RECIPE` runs one of them (`synthio evaluate t2a RECIPE` the last but one), and the first,
 #: which is no command, with each.
 STAGES = ("clips", "caption", "imagine", "align", "generate", "filter", "retrieve", "train", "evaluate", "report")
+#: Those that make clips, or what only these need.
+_GENERATING = frozenset({"caption", "imagine", "align", "generate", "evaluate"})
 
 
 def check_recipe(config: RunConfig) -> None:
@@ -439,10 +441,8 @@ class Pipeline:
     def run(self) -> Path:
         """Every stage in order, those of synthetic clips where an arm adds them; returns the report page.
 
-        Raises: as `check_recipe` and `check_lengths`, before any model loads; what the stages raise.
+        Raises: as `check_recipe`, before any model loads; what the stages raise.
         """
-        from synthio.stages.clips import check_lengths
-
         check_recipe(self.config)
         if self.config.train.adds_synthetic and (warning := sampler_warning(self.config.t2a)):
             self.reporter.warn(warning)
@@ -450,7 +450,6 @@ class Pipeline:
         _ = self.folders.clips
         with working_in(self.root):
             self.write_recipe()
-            check_lengths(self.config, self.clips())
             if self.config.train.adds_synthetic:
                 # Captions come before alignment: a model behind an endpoint that does not answer is seen at once.
                 self.dataset()
@@ -509,13 +508,20 @@ class Pipeline:
     # Work ---------------------------------------------------------------------------------------------------------
 
     def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageFolder], object]) -> list[R]:
-        """The folder's records; does the work first when it is not finished and this run may do it."""
+        """The folder's records; does the work first when it is not finished and this run may do it.
+
+        Raises: `MissingArtefact`; as `check_lengths` before work that would be for nothing; what the work raises.
+        """
+        from synthio.stages.clips import check_lengths
+
         self._used.add(folder.path.name)
         if not folder.done:
             if stage not in self._may_run:
                 raise MissingArtefact(
                     f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
                 )
+            if stage in _GENERATING:
+                check_lengths(self.config, self.clips())
             with working_in(self.root):
                 # Another process may have finished it in between.
                 if not folder.done:

@@ -119,7 +119,7 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
         sample_rates_hz=dict(sorted(Counter(opened.sample_rate_hz for opened in found.opened).items())),
         rejected=tuple(found.rejected),
         warnings=(*found.warnings, *recipe_warnings(config, found.clips)),
-        problems=(*found.problems, *_length_problems(config, found.clips)),
+        problems=(*found.problems, *_arm_problems(config, found.clips)),
     )
 
 
@@ -129,7 +129,7 @@ def draw_problems(configs: Sequence[RunConfig]) -> list[list[str]]:
         found = _examine(configs[0], _SILENT)
     except DataError as error:
         return [[str(error)] for _ in configs]
-    return [[*found.problems, *_length_problems(config, found.clips)] for config in configs]
+    return [[*found.problems, *_arm_problems(config, found.clips)] for config in configs]
 
 
 def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
@@ -138,11 +138,15 @@ def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
         raise DataError(f"{config.data.path}: {problems[0]}")
 
 
+def _arm_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    return _length_problems(config, clips) if config.train.adds_synthetic else []
+
+
 def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     """Of generators whose longest clip is known before they load."""
     longest_s = longest_learnt_s(config.t2a.model)
     longer = sum(clip.duration_s > longest_s for clip in of_split(clips, "train"))
-    if not longer or not config.train.adds_synthetic:
+    if not longer:
         return []
     return [
         f"{longer} training clip(s) are longer than {longest_s:g} s, the most that t2a.model={config.t2a.model} makes: "
