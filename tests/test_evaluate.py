@@ -198,7 +198,7 @@ def test_real_and_generated_clips_are_played_side_by_side(tmp_path: Path) -> Non
     evaluation = evaluated(aligned=scores(2.0), base=scores(3.0))
     assert list(evaluation.generated) == ["base", "aligned"]
     config = RunConfig.model_validate({"data": {"path": "x"}, "evaluate": {"clips_per_class": 2}})
-    training = [make_clip("1", "train", "<b>bell</b>")]
+    training = [clip("1", "train", "<b>bell</b>")]
     base, aligned = (tuple(plan_samples(config, training, state)) for state in ("base", "aligned"))
     made: dict[GeneratorState, Samples] = {
         "aligned": Samples(tmp_path / "after", aligned),

@@ -358,9 +358,8 @@ class Pipeline:
         aligning = align_folder.summary()["warnings"] if align_folder else []
         evaluation = self.folders.evaluate.summary_as(Evaluation)
         real: dict[str, list[Path]] = defaultdict(list)
-        for clip in clips:
-            if clip.split == "train":
-                real[clip.labels[0]].append(Path(clip.path))
+        for clip in of_split(clips, "train"):
+            real[clip.labels[0]].append(Path(clip.path))
         return FinishedEvaluation(
             name=self.root.name,
             evaluation=evaluation,
