@@ -158,7 +158,7 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     ]
     if few and accepted:
         warnings.append(
-            f"few synthetic clips were accepted of {some(few)}: those few are heard as often as many would be "
-            "(train.synthetic_share), and of a label without any only real clips are"
+            f"few synthetic clips were accepted of {some(few)}: the classifier is trained on those few as often as on "
+            "many (train.synthetic_share), and for a label without any on real clips only"
         )
     return warnings
