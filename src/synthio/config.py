@@ -20,16 +20,16 @@ FINGERPRINT_VERSION = 2
 TRAINING_VERSION = 2
 #: The same for alignment, and for that of models other than the pocket one.
 ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
-#: The same for captions of the real clips by CLAP tagging.
-CAPTION_VERSION = 2
+#: The same for captions of the real clips, and for those by an audio language model of transformers.
+CAPTION_VERSION, AUDIO_CAPTION_VERSION = 2, 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
 #: The same for reading the clips: what is rejected, and what the warnings say of the data.
-CLIPS_VERSION = 2
+CLIPS_VERSION = 3
 #: The same for classifiers other than the pocket one.
 FULL_SIZE_TRAINING_VERSION = 2
 #: The same for the comparison of the arms, which needs no training.
-COMPARISON_VERSION = 4
+COMPARISON_VERSION = 5
 #: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
 SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 3
 

@@ -13,6 +13,7 @@ from synthio.backends.identity import model_identity, prompts_identity
 from synthio.backends.parts import SOURCES
 from synthio.config import (
     ALIGNMENT_VERSION,
+    AUDIO_CAPTION_VERSION,
     CAPTION_VERSION,
     CLIPS_VERSION,
     FULL_SIZE_ALIGNMENT_VERSION,
@@ -76,7 +77,7 @@ class StageFolders:
     def caption(self) -> StageFolder:
         """Their captions."""
         caption = self._config.caption
-        captioner = model_identity("captioner", caption.model, caption.revision)
+        captioner = [model_identity("captioner", caption.model, caption.revision), AUDIO_CAPTION_VERSION]
         models = {"clap": self.clap_identity, "transformers": captioner, "endpoint": None, "template": None}
         asked = [CAPTION_VERSION, prompts_identity("caption")]
         parts = [self._section("caption"), models[caption.kind], asked, self._training_clips, self._config.seed]

@@ -50,8 +50,8 @@ class LocalLanguageModel:
         self._is_chat = self._tokenizer.chat_template is not None
         self._thoughts = begun_thoughts(self._rendered("")) if self._is_chat else ""
         identity = model_identity("llm", model, revision)
-        # What a larger allowance completes is asked for again.
-        self.name = f"{identity} {_CHAT_TOKENS}" if self._is_chat else identity
+        # What a larger allowance completes is asked for again, and what may be a draft of thoughts.
+        self.name = f"{identity} {_CHAT_TOKENS}{self._thoughts}" if self._is_chat else identity
         self.requests_per_call = 4 * batch_size
 
     def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
