@@ -192,10 +192,7 @@ def prepare(
     assert {label for of_arm in added_clips.values() for clip in of_arm for label in clip.labels} <= set(classes)
     _warn_of_empty(added_clips, reporter)
     rate_hz, limit_s = source.sample_rate_hz, config.data.max_duration_s
-    frontend = fit_frontend(source, [samples_of(clip, rate_hz, limit_s) for clip in splits["train"]])
-    # Who hears through it later cuts as the clips were cut here.
-    limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
-    frontend = replace(frontend, max_samples=limit)
+    frontend = _fit_frontend(source, splits["train"], limit_s)
     total = len(clips) + sum(len(of_arm) for of_arm in added_clips.values())
     for warning in unheard_warnings(clips, frontend.max_samples / rate_hz):
         reporter.warn(warning)
@@ -220,6 +217,14 @@ def prepare(
         if arm not in added:
             added[arm] = _augmented(config, arm, splits["train"], real, frontend, reporter)
     return TrainingData(source, frontend, problem, classes, splits, real, held_out, added, {})
+
+
+def _fit_frontend(source: Source, training: Sequence[Clip], limit_s: float) -> Frontend:
+    rate_hz = source.sample_rate_hz
+    frontend = fit_frontend(source, [samples_of(clip, rate_hz, limit_s) for clip in training])
+    # Who hears through it later cuts as the clips were cut here.
+    limit = max(frontend.min_samples, min(frontend.max_samples, round(limit_s * rate_hz)))
+    return replace(frontend, max_samples=limit)
 
 
 def _keys(items: Sequence[Clip] | Sequence[AddedClip], problem: ProblemType) -> tuple[str, ...]:

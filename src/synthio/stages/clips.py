@@ -221,15 +221,19 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     warnings += _draw_warnings(rows, splits, rejected, clips, config)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
     warnings += checks.few_test_group_warnings(clips)
-    durations_s = {o.row.name: o.duration_s for o in opened}
-    if reader_name(config.data) == "table":
-        warnings += annotation_warnings(config.data, durations_s)
-    warnings += checks.audio_warnings(durations_s, [o.sample_rate_hz for o in opened], config.data.max_duration_s)
-    warnings += checks.level_warnings(
-        [o.peak for o in opened], [o.swing for o in opened], [o.row.labels for o in opened]
-    )
-    warnings += checks.ultrasound_warnings([o.audible for o in opened], [o.sample_rate_hz for o in opened])
+    warnings += _file_warnings(opened, config.data)
     return _Found(opened, clips, rejected, warnings, problems)
+
+
+def _file_warnings(opened: Sequence[_Opened], data: DataConfig) -> list[str]:
+    """Of what the files hold, used or not."""
+    durations_s, rates_hz = {o.row.name: o.duration_s for o in opened}, [o.sample_rate_hz for o in opened]
+    return [
+        *(annotation_warnings(data, durations_s) if reader_name(data) == "table" else ()),
+        *checks.audio_warnings(durations_s, rates_hz, data.max_duration_s),
+        *checks.level_warnings([o.peak for o in opened], [o.swing for o in opened], [o.row.labels for o in opened]),
+        *checks.ultrasound_warnings([o.audible for o in opened], rates_hz),
+    ]
 
 
 def _with_advice(clip: RejectedClip) -> RejectedClip:
