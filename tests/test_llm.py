@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, _heade
 from synthio.backends.endpoint_llm import EndpointLanguageModel, tidied
 from synthio.backends.llm import (
     CachedLanguageModel,
+    Keep,
     LanguageModel,
     NoLanguageModel,
     Reply,
@@ -49,6 +51,7 @@ from synthio.backends.llm import (
 )
 from synthio.backends.local_llm import LocalLanguageModel, _AnswerEnd, _SeededSampling
 from synthio.backends.parts import check_models
+from synthio.calls import forget
 from synthio.config import EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
 from synthio.progress import Reporter
@@ -1157,9 +1160,11 @@ def test_a_reply_that_an_earlier_version_kept_is_read(tmp_path: Path) -> None:
     kept = {"id": "r0", "text": '{"caption', "failed": None, "input_tokens": 9, "output_tokens": 4, "cost": 0.5}
     with EndpointServer(always(chat("{}"))) as server:
         model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
-        write_text(model._cache.path(model._question(request())), json.dumps({**kept, "cut": "cut after 4 tokens"}))
+        model.complete([request()])
+        (path,) = tmp_path.rglob("*.json")
+        write_text(path, json.dumps({**kept, "cut": "cut after 4 tokens"}))
         assert model.complete([request()]) == [Reply('{"caption', cut="cut after 4 tokens")]
-    assert not server.seen
+    assert len(server.seen) == 1
 
 
 def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
@@ -1186,9 +1191,13 @@ def test_the_recipe_picks_the_model(tmp_path: Path, gemma: Path) -> None:
 @given(st.text(), st.text())
 def test_cache_paths_stay_inside_their_folder(prompt: str, name: str) -> None:
     class Named(NoLanguageModel):
-        pass
+        def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
+            keep({0: Reply("{}")})
+            return [Reply("{}")]
 
-    model = CachedLanguageModel(Named(), Path("/cache"))
-    model.name = name
-    path = model._cache.path(model._question(request(instruction=prompt)))
-    assert path.parent.parent == Path("/cache")
+    inner = Named()
+    inner.name = name
+    with TemporaryDirectory() as folder:
+        CachedLanguageModel(inner, Path(folder, "cache")).complete([request(instruction=prompt)])
+        (path,) = (path for path in Path(folder).rglob("*") if path.is_file())
+        assert path.parent.parent == Path(folder, "cache")
