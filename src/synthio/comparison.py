@@ -18,7 +18,7 @@ from synthio import metrics
 from synthio.arms import Training, classes_of, problem_type, read_trainings
 from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.errors import StoreError
-from synthio.records import Clip, Prediction
+from synthio.records import Clip, Prediction, of_split
 from synthio.seeds import numpy_generator
 from synthio.store import StageFolder, write_text
 from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, MetricName
@@ -59,20 +59,20 @@ def compare(
 
     Pure. ``predictions`` holds every test clip for every training in ``trainings``.
     """
-    test = [clip for clip in clips if clip.split == "test"]
+    test = of_split(clips, "test")
     classes = sorted({*classes_of(clips), *(label for clip in test for label in clip.labels)})
     targets = metrics.multi_hot([clip.labels for clip in test], classes)
     several = problem_type(config, clips) == "multi_label_classification"
     measure = _MEASURES["mAP" if several else config.train.metric]
     exam = _Exam(_score_arrays(predictions, test, classes), targets, [clip.unit for clip in test], measure)
-    counts = Counter(label for clip in clips if clip.split == "train" for label in clip.labels)
+    counts = Counter(label for clip in of_split(clips, "train") for label in clip.labels)
     arms = [
         _arm_result(exam, arm, [t for t in trainings if t.arm == arm])
         for arm in dict.fromkeys(t.arm for t in trainings)
     ]
     return Comparison(
         metric=measure.name,
-        n_valid=sum(clip.split == "valid" for clip in clips),
+        n_valid=len(of_split(clips, "valid")),
         n_test=len(test),
         arms=tuple(arms),
         difference=_difference(exam, config),

@@ -148,7 +148,7 @@ def training_copies(clips: Sequence[Clip]) -> list[tuple[Clip, Clip]]:
     for clip in clips:
         if clip.split != "train":
             measured[clip.sha256].append(clip)
-    return [(clip, twin) for clip in clips if clip.split == "train" for twin in measured[clip.sha256]]
+    return [(clip, twin) for clip in of_split(clips, "train") for twin in measured[clip.sha256]]
 
 
 def copy_problems(clips: Sequence[Clip]) -> list[str]:
