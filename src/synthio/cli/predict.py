@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,11 +25,12 @@ from synthio.formats import printable
 
 if TYPE_CHECKING:
     from synthio.api import FilePrediction
-    from synthio.progress import Advance
+    from synthio.progress import Advance, Reporter
 
 commands = typer.Typer()
 
 Row = Mapping[str, Any]
+Form = Literal["lines", "csv", "json"]
 
 
 @commands.command()
@@ -57,26 +58,36 @@ def predict(
 
     wanted = with_folders(files)
     answers = predict_files(model, wanted, window_s=window_s, device=device)
-    parts = sum(_parts(path, window_s) for path in wanted)
+    form: Form = "csv" if as_csv else "json" if as_json else "lines"
+    print_answers(answers, sum(parts(path, window_s) for path in wanted), window_s, form, reporter_of(quiet))
+
+
+def print_answers(
+    answers: Iterable[FilePrediction], expected: int, window_s: float | None, form: Form, reporter: Reporter
+) -> None:
+    """Each answer as it comes, JSON at the end. ``expected``: how many, for the bar.
+
+    Raises: `typer.Exit` where a file could not be heard.
+    """
     found: list[Row] = []
-    with reporter_of(quiet).task("predict", parts) as advance:
-        rows = _counted(answers, found, parts, advance)
-        if as_csv:
+    with reporter.task("predict", expected) as advance:
+        rows = _counted(answers, found, expected, advance)
+        if form == "csv":
             _print_csv(rows)
-        elif as_json:
-            list(rows)
-        else:
+        elif form == "lines":
             _print_lines(rows, window_s)
+        else:
+            list(rows)
     # JSON is one document, of all.
-    print_result(found, as_json, lambda: None)
+    print_result(found, form == "json", lambda: None)
     # A silent window is an answer of its own; a file that cannot be heard at all is a failure.
     failed = [row for row in found if row["failed"] and (window_s is None or not row["end_s"])]
-    _tell(found, failed if as_csv or as_json else [])
+    _tell(found, failed if form != "lines" else [])
     if failed:
         raise typer.Exit(DataError.exit_code)
 
 
-def _parts(path: Path, window_s: float | None) -> int:
+def parts(path: Path, window_s: float | None) -> int:
     """Windows of a file, by its header; 1 where it has no say."""
     from synthio.audio import duration_s
 
@@ -86,16 +97,16 @@ def _parts(path: Path, window_s: float | None) -> int:
         return 1
 
 
-def _counted(answers: Iterable[FilePrediction], found: list[Row], parts: int, advance: Advance) -> Iterator[Row]:
-    """The answers as rows, each kept in ``found``. ``parts``: as many as are expected; headers may be wrong."""
+def _counted(answers: Iterable[FilePrediction], found: list[Row], expected: int, advance: Advance) -> Iterator[Row]:
+    """The answers as rows, each kept in ``found``. ``expected``: how many; headers may be wrong."""
     from synthio.datasets.rows import normalised_text
 
     for answer in answers:
         found.append(vars(answer) | {"path": normalised_text(str(answer.path))})
         yield found[-1]
-        advance(min(1, parts))
-        parts -= min(1, parts)
-    advance(parts)
+        advance(min(1, expected))
+        expected -= min(1, expected)
+    advance(expected)
 
 
 def _print_lines(rows: Iterable[Row], window_s: float | None) -> None:
