@@ -54,12 +54,14 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
 
 
 def _show_data(console: Console, check: DataCheck) -> None:
+    from synthio.records import SPLITS
+
     if check.counts:
-        table = Table("class", "train", "valid", "test")
+        table = Table("class", *SPLITS)
         for label, row in sorted(check.counts.items()):
-            table.add_row(label, *(str(row[split]) for split in ("train", "valid", "test")))
+            table.add_row(label, *(str(row[split]) for split in SPLITS))
         table.add_section()
-        table.add_row("clips", *(str(check.splits[split]) for split in ("train", "valid", "test")))
+        table.add_row("clips", *(str(check.splits[split]) for split in SPLITS))
         console.print(table)
         groups = ", ".join(f"{count} in {split}" for split, count in check.groups.items())
         console.print(f"groups: {groups if any(check.groups.values()) else 'none, every clip stands for itself'}")

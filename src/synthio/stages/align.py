@@ -448,7 +448,7 @@ def diagnose(curve: Sequence[Measurement], chosen: int, settings: AlignConfig) -
         )
         kept = f"step {chosen}" if chosen else "the base model"
         warnings.append(
-            f"the winner's error rose by {last.winner_error_change:.4f} by step {last.step}: {found}; {kept} is kept. "
+            f"the winner's error rose by {last.winner_error_change:.4g} by step {last.step}: {found}; {kept} is kept. "
             f"{advice}"
         )
     return warnings

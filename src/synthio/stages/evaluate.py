@@ -152,7 +152,7 @@ def classification_accuracy_score(
     # when arms are trained.
     tested = [clip.model_copy(update={"split": "test"}) for clip in held_out]
     data = prepare(config, [*clips, *tested], {}, Reporter())
-    with reporter.task("evaluate: lesson", config.train.steps) as advance:
+    with reporter.task("evaluate: classifier", config.train.steps) as advance:
         model, _ = fit_in_memory(config, data, "gold", 0, advance, reporter)
     inputs = data.examples["test"].inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
