@@ -29,6 +29,7 @@ LEVELS = [
         "checkpoint",
         "datasets",
         "variation",
+        "caption_words",
     },
     {"backends"},
     {"arms", "generation"},

@@ -232,6 +232,11 @@ def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, An
     assert [option["share"] for option in told["gate"]["options"]] == [0.0, 0.5]
     chosen = told["comparison"]["gated_share"]
     assert f"<td>{told['gate']['options'][0]['error']:.3g}</td>" in page.read_text()
+    captions = page.read_text().partition('<section id="captions">')[2].partition("</section>")[0]
+    rows = re.findall(r'<th scope="row"><bdi>(.*?)</bdi></th><td>(\d+)</td><td>(\d+)</td>', captions)
+    assert [row[0] for row in rows] == ["hiss", "low_tone"]
+    for column, count in ((1, "captions"), (2, "accepted")):
+        assert sum(int(row[column]) for row in rows) == sum(r[count] for r in told["funnel"])
     words = "Synthetic clips joined the training" if chosen else "Synthetic clips were kept out of the training"
     assert words in page.read_text()
 

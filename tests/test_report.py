@@ -24,6 +24,7 @@ from PIL import Image
 from reporters import RecordingReporter
 
 from synthio import charts, formats, pages, report_data, results
+from synthio.caption_words import ClassCaptions, TypicalWord
 from synthio.config import Arm, CaptionConfig, FilterConfig, RunConfig
 from synthio.errors import StoreError
 from synthio.pipeline import synthetic_clips
@@ -175,6 +176,10 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
         ),
         gate=Gate(0.5, 0.8, 0.3456, gate_options(0.7123456, 0.7, 0.6912345)),
         funnel=[FunnelRound(0, 110, 110, 71, 30, 6, 3, 2), FunnelRound(1, 37, 37, 20, 14, 2, 1, 17)],
+        captions=[
+            ClassCaptions(text, 137, 91, 88, 9.1234567, 3, [TypicalWord(text, 0.61234, 0.041234, None)]),
+            ClassCaptions("hi-hat", 10, 0, 0, None, 0, []),
+        ],
         alignment=Alignment(
             "dpo",
             [
@@ -224,6 +229,7 @@ def least_data(clips: Path) -> ReportData:
         comparison=comparison(arm("gold", 0.5, 0, (0.5,)), classes=(class_result("bell", {"gold": 0.5}),)),
         gate=None,
         funnel=[FunnelRound(0, 110, 109, 0, 109, 0, 1, 0)],
+        captions=[ClassCaptions("bell", 110, 0, 0, None, 0, [])],
         alignment=None,
         before_after=[],
         spectral=[FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500), ())],
@@ -278,6 +284,8 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "80.0% 0.691 −0.0211 chosen",
         "Here the p-value is 0.346",
         "91 of 147 generated clips were accepted (61.9%)",
+        "kick drum 137 91 88 9.12 3 kick drum 61.2%",
+        "kick drum kick drum 61.2% 4.1% n/a",
         "Step 60 was chosen",
         "A kick drum in a small room",
         "similarity 0.412",
@@ -345,6 +353,7 @@ def test_the_least_that_a_run_makes_has_sentences_and_no_empty_charts(tmp_path: 
         "Only one arm was trained",
         "gold real clips only 50.0% 0.0 50.0% 1 55 0 300",
         "No generated clip passed the filter (0 of 109)",
+        "bell 110 0 0 n/a 0 Distinct",
         "Alignment was turned off",
         "no clips from before and after alignment",
         "Pitch, Hz (no synthetic clips)",

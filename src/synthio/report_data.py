@@ -15,11 +15,12 @@ from pydantic import ConfigDict, TypeAdapter
 from synthio import audio
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import SOURCES, used_models
+from synthio.caption_words import ClassCaptions, class_captions
 from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.datasets.checks import class_counts
 from synthio.errors import DataError
 from synthio.recipes import to_yaml
-from synthio.records import PreferencePair, RejectedClip, of_split
+from synthio.records import Caption, PreferencePair, RejectedClip, of_split
 from synthio.results import FinishedRun, Round
 from synthio.seeds import derive_seed
 from synthio.stages import report
@@ -50,6 +51,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         comparison=comparison,
         gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],
+        captions=_captions(run),
         alignment=_alignment(config, align_folder),
         before_after=_before_after(run, sources),
         spectral=spectral,
@@ -130,6 +132,18 @@ def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list
         groups[tuple(sample.labels)].append(sample)
     turns = [(turn, label, sample) for label, group in groups.items() for turn, sample in enumerate(group)]
     return [sample for _, _, sample in sorted(turns, key=lambda row: row[:2])][:count]
+
+
+def _captions(run: FinishedRun) -> list[ClassCaptions]:
+    prompts = [(prompt, verdict) for r in run.rounds for prompt, verdict in zip(r.prompts, r.verdicts, strict=True)]
+    labels = {clip.id: clip.labels for clip in run.clips}
+    # Other modes write no captions of the real clips.
+    real = run.caption_folder.manifest(Caption) if run.rounds and run.config.imagine.mode == "mixcap" else []
+    return class_captions(
+        [(prompt.labels, prompt.text) for prompt, _ in prompts],
+        [(prompt.labels, prompt.text) for prompt, verdict in prompts if verdict.accepted],
+        [(labels[caption.id], caption.text) for caption in real],
+    )
 
 
 def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignment | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio import charts, pages
+from synthio.caption_words import ClassCaptions
 from synthio.errors import StoreError
 from synthio.formats import finite
 from synthio.media import Media
@@ -185,6 +186,7 @@ class ReportData:
     gate: Gate | None
     """None when the gate was not asked."""
     funnel: Sequence[FunnelRound]
+    captions: Sequence[ClassCaptions]
     alignment: Alignment | None
     """None when it was turned off."""
     before_after: Sequence[BeforeAfter]
