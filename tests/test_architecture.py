@@ -35,7 +35,7 @@ LEVELS = [
     {"arms", "generation"},
     {"comparison"},
     {"stages", "pretrain"},
-    {"results", "report_data", "evaluation_page", "models", "stage_folders"},
+    {"results", "report_data", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},
     {"plan", "doctor", "api", "bench"},
     {"cli"},

@@ -220,6 +220,32 @@ def test_running_again_repeats_nothing(recipe: Path, finished: tuple[Path, dict[
     assert {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")} == stamps
 
 
+def test_a_listening_test_is_made_and_its_answers_are_counted(
+    recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    root = shutil.copytree(finished[0], tmp_path / "run")
+    # The tiny filter takes what it takes; this one takes all.
+    settings = (f"run_folder={root}", "filter.rule=none", "reflect.rounds=0")
+    command = ("evaluate", "listening", recipe, *settings)
+    early = synthio(*command)
+    assert early.returncode == 6 and "stage `filter` is not finished" in early.stderr
+    assert synthio("filter", recipe, *settings, "--quiet").returncode == 0
+    made = synthio(*command, "--clips", "8", "--json")
+    assert made.returncode == 0, made.stderr
+    table = Path(json.loads(made.stdout)["answers"])
+    clips = json.loads((table.parent / "solution.json").read_text())["clips"]
+    said = [f"{c['number']},{c['labels'][0] if c['kind'] == 'real' else '?'},yes" for c in clips]
+    table.write_text("\n".join(["clip,heard,real", *said]))
+    told = synthio(*command, "--answers", table, "--json")
+    assert told.returncode == 0, told.stderr
+    (listener,) = json.loads(told.stdout)
+    assert listener["recognised"]["real"]["mean"] == 1 and listener["recognised"]["synthetic"]["mean"] == 0
+    assert len(listener["mistakes"]) == listener["recognised"]["clips"]["synthetic"] == 4
+    shown = synthio(*command, "--answers", table).stdout
+    assert "100.0% (51.0% to 100.0%)" in shown and "Synthetic clips are recognised less often" in shown
+    assert "heard as none of the classes" in shown
+
+
 def test_the_gates_word_is_told(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     root, always = shutil.copytree(finished[0], tmp_path / "run"), finished[1]
     assert always["gate"] is None

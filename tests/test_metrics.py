@@ -30,6 +30,17 @@ def random_problem(seed: int, clips: int = 40, classes: int = 4) -> tuple[np.nda
 # ---------------------------------------------------------------------------------------------------- classification
 
 
+def test_shares_have_the_published_intervals() -> None:
+    """Wilson's of 15 of 148 (Newcombe 1998a, table I), and differences of Newcombe 1998b, table II, method 10."""
+    found = metrics.share(15, 148)
+    assert (found.low, found.high) == (pytest.approx(0.0624, abs=5e-5), pytest.approx(0.1605, abs=5e-5))
+    for a, b, low, high in (((48, 80), (56, 70), 0.0524, 0.3339), ((3, 10), (9, 10), 0.1705, 0.8090)):
+        found = metrics.share_difference(metrics.share(*a), metrics.share(*b))
+        assert found.mean == pytest.approx(b[0] / b[1] - a[0] / a[1])
+        assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert np.isnan(metrics.share(0, 0).mean) and np.isnan(metrics.share_difference(found, metrics.share(0, 0)).low)
+
+
 def test_multi_hot_has_a_column_per_class_and_ignores_others() -> None:
     targets = metrics.multi_hot([("b",), ("a", "c"), ("z",), ()], ["a", "b", "c"])
     assert targets.tolist() == [[False, True, False], [True, False, True], [False] * 3, [False] * 3]

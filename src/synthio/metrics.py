@@ -220,6 +220,24 @@ def _expansion(of_units: float, units: int, of_seeds: float, seeds: int, confide
     return float(widening * np.sqrt((corrected + of_seeds) / (of_units + of_seeds)))
 
 
+def share(count: int, of: int, confidence: float = 0.95) -> Interval:
+    """``count / of`` with its score interval (Wilson 1927); all NaN of nothing."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return Interval(np.nan, np.nan, np.nan)
+    found = binomtest(count, of).proportion_ci(confidence, method="wilson")
+    return Interval(count / of, float(found.low), float(found.high))
+
+
+def share_difference(a: Interval, b: Interval) -> Interval:
+    """``b - a`` of two independent shares with their score intervals (Newcombe 1998, method 10)."""
+    difference = b.mean - a.mean
+    below = np.hypot(b.mean - b.low, a.high - a.mean)
+    above = np.hypot(b.high - b.mean, a.mean - a.low)
+    return Interval(difference, float(difference - below), float(difference + above))
+
+
 def brier_scores(targets: BoolArray, scores: FloatArray) -> FloatArray:
     """Mean squared error of every clip's class probabilities (Brier 1950), shape ``(clips,)``, between 0 and 1.
 

@@ -387,6 +387,23 @@ class Pipeline:
         folder = self.folders.samples(state)
         return Samples(folder.path, tuple(self._once(folder, "evaluate", EvaluatedClip, work)))
 
+    def listening_test(self, clips: int) -> Path:
+        """Write a blind test of up to ``clips`` clips, half real training clips and half accepted ones; returns its
+        page.
+
+        Raises: as `finished`, `draw_test` and `write_test`.
+        """
+        from synthio.listening import Kind, draw_test, write_test
+
+        with self._only_reading():
+            accepted, training = _accepted(self.rounds()), of_split(self.clips(), "train")
+        solution = draw_test(training, accepted, clips, self.config.seed)
+        sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
+        sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
+        rate_hz = accepted[0].candidate.sample_rate_hz
+        with working_in(self.root):
+            return write_test(solution, sources, self.root / "listening", rate_hz, self.config.data.max_duration_s)
+
     def report(self) -> Path:
         """Write the page, and put the accepted clips, the predictions and the classifier to use beside it. Always anew:
         all their inputs are on disk.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from synthio.errors import DataError
 from synthio.recipes import to_yaml
 from synthio.records import Caption, PreferencePair, RejectedClip, of_split
 from synthio.results import FinishedRun, Round
-from synthio.seeds import derive_seed
+from synthio.seeds import derive_seed, in_turn
 from synthio.stages import report
 from synthio.stages.align import read_curve
 from synthio.store import StageFolder, fingerprint, write_text
@@ -125,13 +124,13 @@ def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleC
 
 
 def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list[report.SampleClip]:
-    """A seeded sample that takes the classes in turn, so that none is hidden."""
-    groups: dict[tuple[str, ...], list[report.SampleClip]] = defaultdict(list)
+    """A seeded sample of all classes."""
+
     # Not by the audio's path: the same run shows the same wherever it lies.
-    for sample in sorted(samples, key=lambda s: derive_seed(seed, "report", s.source_clip_id, s.round, s.caption)):
-        groups[tuple(sample.labels)].append(sample)
-    turns = [(turn, label, sample) for label, group in groups.items() for turn, sample in enumerate(group)]
-    return [sample for _, _, sample in sorted(turns, key=lambda row: row[:2])][:count]
+    def seed_of(sample: report.SampleClip) -> int:
+        return derive_seed(seed, "report", sample.source_clip_id, sample.round, sample.caption)
+
+    return in_turn(samples, lambda sample: tuple(sample.labels), seed_of)[:count]
 
 
 def _captions(run: FinishedRun) -> list[ClassCaptions]:

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 
 def derive_seed(run_seed: int, *parts: str | int) -> int:
@@ -51,3 +54,12 @@ def shuffled_passes(items: int, draws: int, generator: np.random.Generator) -> n
     """Indices below ``items``, ``(draws,)``: pass after pass over all of them, each in its own order."""
     passes = [generator.permutation(items) for _ in range(-(-draws // items))]
     return np.array(passes, dtype=np.int64).reshape(-1)[:draws]
+
+
+def in_turn(items: Iterable[T], kind_of: Callable[[T], tuple[str, ...]], seed_of: Callable[[T], int]) -> list[T]:
+    """The items in a random order that takes their kinds in turn, so that no kind is missing among the first ones."""
+    kinds: dict[tuple[str, ...], list[T]] = defaultdict(list)
+    for item in sorted(items, key=seed_of):
+        kinds[kind_of(item)].append(item)
+    turns = [(turn, kind, item) for kind, own in kinds.items() for turn, item in enumerate(own)]
+    return [item for _, _, item in sorted(turns, key=lambda row: row[:2])]

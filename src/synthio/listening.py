@@ -1,0 +1,285 @@
+"""A blind listening test: real and synthetic clips in one order, told apart by nothing but their sound.
+
+run_folder/listening/
+  index.html       a player per clip, and what to do
+  audio/NNN.flac   mono, all at one rate and peak level
+  answers.csv      to fill in: what is heard in each clip, and whether it is taken for a real recording
+  solution.json         which clips are synthetic, and their labels; written last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthio import audio, pages
+from synthio.datasets.table import parse
+from synthio.errors import DataError, MissingArtefact, StoreError
+from synthio.formats import some
+from synthio.metrics import Interval, share, share_difference
+from synthio.records import Clip
+from synthio.seeds import derive_seed, in_turn
+from synthio.stages.dataset import Accepted
+from synthio.store import check_no_link, inside, replacing, write_csv, write_text
+from synthio.wording import key, readable
+
+Kind = Literal["real", "synthetic"]
+COLUMNS = ("clip", "heard", "real")
+#: What a listener answers who hears none of the classes.
+NONE_OF_THEM = "?"
+#: Between the labels of one clip.
+SEPARATOR = "|"
+_REAL = {"yes": True, "y": True, "1": True, "true": True, "no": False, "n": False, "0": False, "false": False}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HeardClip(_Frozen):
+    """One clip of the test."""
+
+    number: int
+    """From 1; its place in the test."""
+    kind: Kind
+    clip_id: str
+    """Of the real clip, or the id of the synthetic one in ``dataset/``."""
+    labels: tuple[str, ...]
+
+
+class Solution(_Frozen):
+    """What a listener must not know."""
+
+    classes: tuple[str, ...]
+    clips: tuple[HeardClip, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a listener said of one clip."""
+
+    labels: frozenset[str]
+    """Empty where none of the classes was heard."""
+    real: bool | None
+    """None where the listener did not say."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A share of the real clips and of the synthetic ones, with 95% intervals of the clips; NaN of no clips."""
+
+    clips: Mapping[Kind, int]
+    """That the listener gave a word on."""
+    real: Interval
+    synthetic: Interval
+    difference: Interval
+    """Synthetic minus real."""
+
+    def compared(self, what: str) -> str:
+        """The difference in words. ``what`` happens to clips."""
+        if self.difference.high < 0:
+            return f"Synthetic clips are {what} less often than real ones."
+        if self.difference.low > 0:
+            return f"Synthetic clips are {what} more often than real ones."
+        return f"It is not shown that synthetic clips are {what} more or less often than real ones."
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A synthetic clip that was not heard as what it is to be."""
+
+    number: int
+    clip_id: str
+    labels: tuple[str, ...]
+    heard: tuple[str, ...]
+    """Empty where none of the classes was heard."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The result of one listener."""
+
+    answers: Path
+    recognised: Shares
+    """Of the clips with an answer, those in which only labels of theirs were heard, and one at least."""
+    taken_for_real: Shares
+    per_class: Mapping[str, Mapping[Kind, tuple[int, int]]]
+    """Clips recognised, and clips with an answer."""
+    mistakes: tuple[Mistake, ...]
+
+
+# Making it ----------------------------------------------------------------------------------------------------------
+
+
+def draw_test(real: Sequence[Clip], accepted: Sequence[Accepted], count: int, seed: int) -> Solution:
+    """Up to ``count`` clips, half of them synthetic, with the classes in turn.
+
+    Raises: `DataError` when there are no synthetic clips.
+    """
+    if not accepted:
+        raise DataError("no synthetic clip was accepted, so there is nothing to compare with real clips")
+
+    def drawn(kind: Kind, clips: Mapping[str, tuple[str, ...]]) -> list[tuple[Kind, str]]:
+        order = in_turn(clips, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name))
+        return [(kind, name) for name in order[: count // 2]]
+
+    labels: dict[Kind, dict[str, tuple[str, ...]]] = {
+        "real": {clip.id: clip.labels for clip in real},
+        "synthetic": {item.candidate.id: item.prompt.labels for item in accepted},
+    }
+    chosen = [item for kind, clips in labels.items() for item in drawn(kind, clips)]
+    chosen.sort(key=lambda item: derive_seed(seed, "listening order", *item))
+    return Solution(
+        classes=tuple(sorted({label for clips in labels.values() for names in clips.values() for label in names})),
+        clips=tuple(
+            HeardClip(number=number, kind=kind, clip_id=name, labels=labels[kind][name])
+            for number, (kind, name) in enumerate(chosen, start=1)
+        ),
+    )
+
+
+def write_test(
+    solution: Solution, sources: Mapping[tuple[Kind, str], Path], folder: Path, rate_hz: int, heard_s: float
+) -> Path:
+    """Write the test; one of the same clips is left as it is, with the answers in it. Returns the page.
+
+    ``sources``: the clips' files, by kind and id. All clips become mono of ``rate_hz`` and of one peak, as level and
+    bandwidth would tell the kinds apart; of each the first ``heard_s`` seconds.
+
+    Raises: `StoreError` when another test lies there, or the folder cannot be written; `DataError` for a clip that
+        cannot be read.
+    """
+    page = folder / "index.html"
+    check_no_link(folder)
+    if (folder / "solution.json").is_file():
+        earlier = read_solution(folder)
+        if earlier != solution:
+            raise StoreError(
+                f"{folder}: holds another listening test, of {len(earlier.clips)} clips, perhaps with answers; rename "
+                "or delete it, and run the same command again"
+            )
+        return page
+    for clip in solution.clips:
+        samples = audio.load_start(sources[clip.kind, clip.clip_id], heard_s, rate_hz)
+        with replacing(inside(folder, _address(clip.number))) as partial:
+            audio.write_flac(partial, audio.peak_normalise(samples), rate_hz)
+    write_csv(folder / "answers.csv", COLUMNS, [(clip.number, "", "") for clip in solution.clips])
+    players = [(clip.number, _address(clip.number)) for clip in solution.clips]
+    write_text(page, pages.render("listening", players=players, classes=solution.classes, columns=COLUMNS))
+    write_text(folder / "solution.json", solution.model_dump_json(indent=2))
+    return page
+
+
+def _address(number: int) -> str:
+    return f"audio/{number:03d}.flac"
+
+
+# Reading it ---------------------------------------------------------------------------------------------------------
+
+
+def read_solution(folder: Path) -> Solution:
+    """Raises: `MissingArtefact` when no test was made, `StoreError` when its solution is damaged."""
+    path = folder / "solution.json"
+    try:
+        return Solution.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingArtefact(
+            f"{path}: no listening test was made; run `synthio evaluate listening` without --answers first"
+        ) from error
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{path}: is damaged; delete {folder}, after saving your answers, and run again") from error
+
+
+def read_answers(path: Path, solution: Solution) -> dict[int, Answer]:
+    """What was answered, by the clip's number; rows without an answer are left out.
+
+    Raises: `DataError` that lists every row that cannot be read.
+    """
+    rows = parse(path)
+    if missing := [column for column in COLUMNS if column not in rows[0]]:
+        raise DataError(f"{path}: has no column {some(map(repr, missing))}; expected {', '.join(COLUMNS)}")
+    classes = {key(readable(name)): name for name in solution.classes}
+    answers: dict[int, Answer] = {}
+    problems = []
+    for line, row in enumerate(rows, start=2):
+        try:
+            number, answer = _answer({name: str(row[name] or "").strip() for name in COLUMNS}, solution, classes)
+            if number in answers:
+                raise ValueError(f"clip {number} has two rows")
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        if answer is not None:
+            answers[number] = answer
+    if problems:
+        raise DataError(f"{path}: {some(problems, '; ', 5)}")
+    if not answers:
+        raise DataError(f"{path}: has no answer in the column 'heard'; expected a class, or {NONE_OF_THEM} for none")
+    return answers
+
+
+def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, str]) -> tuple[int, Answer | None]:
+    """Raises: `ValueError` in words."""
+    numbers = {str(clip.number): clip.number for clip in solution.clips}
+    number = numbers.get(row["clip"].lstrip("0"))
+    if number is None:
+        raise ValueError(f"clip {row['clip']!r}; expected a number from 1 to {len(numbers)}")
+    if row["real"] and row["real"].casefold() not in _REAL:
+        raise ValueError(f"real {row['real']!r}; expected yes, no or nothing")
+    if not row["heard"]:
+        if row["real"]:
+            raise ValueError(f"nothing in the column 'heard'; expected a class, or {NONE_OF_THEM} for none of them")
+        return number, None
+    named = [] if row["heard"] == NONE_OF_THEM else row["heard"].split(SEPARATOR)
+    labels = frozenset(_class_named(name, classes) for name in named)
+    return number, Answer(labels, _REAL.get(row["real"].casefold()))
+
+
+def _class_named(name: str, classes: Mapping[str, str]) -> str:
+    said = key(readable(name))
+    if said in classes:
+        return classes[said]
+    near = get_close_matches(said, classes, n=1)
+    meant = f"did you mean {classes[near[0]]!r}?" if near else f"expected {some(classes.values())} or {NONE_OF_THEM}"
+    raise ValueError(f"class {name.strip()!r}; {meant}")
+
+
+def judge(path: Path, solution: Solution, answers: Mapping[int, Answer]) -> Listening:
+    """What the answers of one listener, read from ``path``, say."""
+    heard = [(clip, answers[clip.number]) for clip in solution.clips if clip.number in answers]
+    right = [(clip, _is_right(clip, answer)) for clip, answer in heard]
+    return Listening(
+        answers=path,
+        recognised=_shares(right),
+        taken_for_real=_shares([(clip, answer.real) for clip, answer in heard if answer.real is not None]),
+        per_class={label: _counts([row for row in right if label in row[0].labels]) for label in solution.classes},
+        mistakes=tuple(
+            Mistake(clip.number, clip.clip_id, clip.labels, tuple(sorted(answer.labels)))
+            for clip, answer in heard
+            if clip.kind == "synthetic" and not _is_right(clip, answer)
+        ),
+    )
+
+
+def _is_right(clip: HeardClip, answer: Answer) -> bool:
+    """Whether something was heard, and all that was heard is in the clip: few name all labels of many."""
+    return bool(answer.labels) and answer.labels <= set(clip.labels)
+
+
+def _counts(said: Sequence[tuple[HeardClip, bool]]) -> dict[Kind, tuple[int, int]]:
+    """How many clips of each kind it was said of, and how many there are."""
+    of_kind: dict[Kind, list[bool]] = {"real": [], "synthetic": []}
+    for clip, word in said:
+        of_kind[clip.kind].append(word)
+    return {kind: (sum(words), len(words)) for kind, words in of_kind.items()}
+
+
+def _shares(said: Sequence[tuple[HeardClip, bool]]) -> Shares:
+    counts = _counts(said)
+    real, synthetic = share(*counts["real"]), share(*counts["synthetic"])
+    return Shares({kind: of for kind, (_, of) in counts.items()}, real, synthetic, share_difference(real, synthetic))
