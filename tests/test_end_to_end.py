@@ -238,7 +238,7 @@ def test_a_listening_test_is_made_and_its_answers_are_counted(
     table.write_text("\n".join(["clip,heard,real", *said]))
     told = synthio(*command, "--answers", table, "--json")
     assert told.returncode == 0, told.stderr
-    (listener,) = json.loads(told.stdout)
+    (listener,) = json.loads(told.stdout)["listeners"]
     assert listener["recognised"]["real"]["mean"] == 1 and listener["recognised"]["synthetic"]["mean"] == 0
     assert len(listener["mistakes"]) == listener["recognised"]["clips"]["synthetic"] == 4
     shown = synthio(*command, "--answers", table).stdout

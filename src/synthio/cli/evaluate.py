@@ -85,7 +85,7 @@ def evaluate_listening(
         for listener in found:
             _show_listening(listener)
 
-    print_result(found, as_json, text)
+    print_result({"listeners": found}, as_json, text)
 
 
 def _show_listening(found: Listening) -> None:
