@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from typer.testing import CliRunner
 
 from synthio import RunConfig, generate_clip, load_config, predict, run
+from synthio.backends.classifier import find_classifier, fit_frontend, load_classifier, save_classifier
 from synthio.backends.modes import own_modes
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.cli import app
@@ -116,6 +118,24 @@ def test_what_a_notebook_set_in_torch_changes_no_clip_and_is_left_as_it_was(tmp_
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
     assert odd.path.read_bytes() == plain.path.read_bytes()
+
+
+def test_what_a_notebook_set_in_torch_changes_no_prediction(tmp_path: Path, ast_model: Path) -> None:
+    """A default device was an error, in a model of its own and in the inputs."""
+    source, clip = find_classifier(str(ast_model)), tmp_path / "a.wav"
+    sf.write(clip, np.random.default_rng(0).normal(scale=0.1, size=16_000), 16_000)
+    frontend = fit_frontend(source, [16_000])
+    trained = load_classifier(source, frontend, ["bell", "dog"], "single_label_classification", 0)
+    save_classifier(trained, frontend, tmp_path / "model")
+    plain = list(predict(tmp_path / "model", clip))
+    torch.set_default_device("meta")
+    torch.set_default_dtype(torch.float64)
+    try:
+        odd = list(predict(tmp_path / "model", clip))
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert odd == plain and not plain[0].failed
 
 
 def test_the_names_are_found_before_their_use() -> None:

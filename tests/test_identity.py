@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from synthio.backends import pocket
 from synthio.backends.audio_llm import TransformersCaptioner
 from synthio.backends.clap import load_clap
 from synthio.backends.classifier import find_classifier
-from synthio.backends.identity import check_model, local_folder, model_content, model_identity
+from synthio.backends.identity import check_model, local_folder, longest_learnt_s, model_content, model_identity
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
@@ -95,6 +96,18 @@ def test_a_file_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(ModelError, match=r"t2a\.model=model\.safetensors: is a file"):
         check_model("t2a.model", "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '"x"', "3", "{", '{"_longest_learnt_s": null}', '{"_longest_learnt_s": "5"}']
+)
+def test_settings_of_a_model_that_are_no_object_are_told_when_it_is_loaded(tmp_path: Path, content: str) -> None:
+    """They ended `synthio data check` in a traceback."""
+    (tmp_path / "duration_embedder").mkdir()
+    for name in ("model_index.json", "duration_embedder/config.json"):
+        (tmp_path / name).write_text(content)
+    check_model("t2a.model", str(tmp_path))
+    assert longest_learnt_s(str(tmp_path)) == math.inf
 
 
 def test_folders_and_hub_ids_may_be_models(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "similarity 0.412",
         "score 0.712",
         "verdict not similar enough to its label",
-        "passes when its similarity reaches the threshold",
+        "A clip fits when its similarity reaches the threshold",
         "No sound: no audio was made",
         "1 h 06 min",
         "2 min 05 s",
@@ -321,7 +321,7 @@ def test_cards_say_what_score_and_threshold_are_by_the_filters_rule(tmp_path: Pa
     assert ("verdict another class is nearer" in page.text) == nearest
     assert ("verdict not similar enough to its label" in page.text) != nearest
     assert ("Score:" in page.text) == (rule in ("nearest", "sigmoid"))
-    assert "passes" in page.text
+    assert "clip fits" in page.text
     assert "below threshold" not in page.text and "unlike label" in page.text
 
 

@@ -131,7 +131,9 @@ def predict(
 
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
-    trained, place = load_trained(str(model)), resolve_device(device)
+    with own_modes():
+        trained = load_trained(str(model))
+    place = resolve_device(device)
     heard_s = trained.frontend.max_samples / trained.frontend.extractor.sampling_rate
     if window_s is not None and not (window_s >= _SHORTEST_S and unheard(window_s, heard_s) == 0):
         raise ConfigError(f"the window is {window_s:g} s; expected {_SHORTEST_S:g} to the {heard_s:.2f} s heard")
@@ -189,7 +191,7 @@ def _predict(
     decide = metrics.top_class if trained.is_single_label else metrics.above_half
     while batch := list(islice(stretches, batch_size)):
         inputs = [trained.frontend.inputs(s.samples) for s in batch if s.samples is not None]
-        with quiet("transformers"):
+        with own_modes(), quiet("transformers"):
             rows = iter(predict(trained.model, inputs, batch_size, device))
         for stretch in batch:
             if stretch.samples is None:

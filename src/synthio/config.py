@@ -74,7 +74,7 @@ class SampleConfig(Section):
     )
     valid: int | None = Field(
         None,
-        ge=0,
+        ge=1,
         description="Keep at most this many validation clips; null means as many as `train` (all, if `train` is null too).",
     )
     test: int | None = Field(None, ge=1, description="Keep at most this many test clips; null keeps all.")
@@ -382,7 +382,7 @@ class FilterConfig(Section):
     min_clips_per_class: int = Field(
         8,
         ge=2,
-        description="For `quantile`: a class with fewer clips than this uses the quantile pooled over all classes.",
+        description="For `quantile`: a class with fewer clips than this uses its own mean and the spread of all classes.",
     )
     copies: Literal["drop", "flag", "ignore"] = Field(
         "drop",

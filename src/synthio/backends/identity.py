@@ -66,12 +66,8 @@ def check_model(key: str, model: str) -> None:
 
 def _missing_parts(folder: Path) -> list[str]:
     """The parts of a diffusers pipeline that are not in its folder; none of a folder that is no pipeline's."""
-    try:
-        index: dict[str, object] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        # What it is instead, or how it is damaged, is told when it is loaded.
-        return []
     # A part is a library and a class; one that is left out on purpose has two nulls.
+    index = _settings(folder / "model_index.json")
     parts = [name for name, kind in index.items() if isinstance(kind, list) and all(kind)]
     return [name for name in parts if not (folder / name).is_dir()]
 
@@ -82,13 +78,17 @@ def longest_learnt_s(model: str) -> float:
     if model == "pocket":
         return pocket.LONGEST_S
     folder = local_folder(model)
-    if folder is None:
-        return math.inf
+    told = None if folder is None else _settings(folder / "duration_embedder" / "config.json").get(LONGEST_LEARNT_S)
+    return float(told) if isinstance(told, int | float) else math.inf
+
+
+def _settings(path: Path) -> dict[str, object]:
+    """A JSON object of a model's; empty where there is none. How it is damaged is told when the model is loaded."""
     try:
-        settings = json.loads((folder / "duration_embedder" / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return math.inf
-    return float(settings.get(LONGEST_LEARNT_S, math.inf))
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def cached_snapshot(model: str, revision: str | None) -> Path | None:

@@ -16,7 +16,8 @@ def own_modes() -> Iterator[None]:
 
     with ExitStack() as before:
         # Libraries draw weights before they load them.
-        before.enter_context(torch.random.fork_rng(devices=[]))
+        cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+        before.enter_context(torch.random.fork_rng(devices=cards))
         before.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
         before.enter_context(torch.inference_mode(False))

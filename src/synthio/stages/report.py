@@ -46,16 +46,16 @@ _REASONS = {
     "generation-failed": "generation failed",
     "silent": "silent",
 }
-#: By `filter.rule`.
-_PASSING = {
+#: When a clip fits its label, by `filter.rule`.
+_FITTING = {
     "nearest": "Score: the clip's similarity to its own label, minus its similarity to the nearest other label. A clip "
-    "passes when the score is 0 or more (the threshold), whatever its similarity.",
-    "quantile": "A clip passes when its similarity reaches the threshold, which most real training clips of its label "
-    "reach (filter.quantile).",
-    "cosine": "A clip passes when its similarity reaches the threshold (filter.threshold).",
-    "sigmoid": "Score: the similarity on a scale from 0 to 1 (a sigmoid, as published). A clip passes when its score "
+    "fits when the score is 0 or more (the threshold), whatever its similarity.",
+    "quantile": "A clip fits when its similarity reaches the threshold, which all but a share (filter.quantile) of the "
+    "real training clips reach.",
+    "cosine": "A clip fits when its similarity reaches the threshold (filter.threshold).",
+    "sigmoid": "Score: the similarity on a scale from 0 to 1 (a sigmoid, as published). A clip fits when its score "
     "reaches the threshold (filter.threshold).",
-    "none": "Every clip passes, whatever its similarity (filter.rule: none).",
+    "none": "Every clip fits, whatever its similarity (filter.rule: none).",
 }
 
 
@@ -286,7 +286,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
     return {
         "reasons": _reasons(data.filter_rule),
-        "passing": _PASSING[data.filter_rule],
+        "fitting": _FITTING[data.filter_rule],
         "effect": effect(data.comparison),
         "model": _recommended(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
