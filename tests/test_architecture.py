@@ -33,7 +33,7 @@ LEVELS = [
     },
     {"backends"},
     {"arms", "generation"},
-    {"comparison"},
+    {"comparison", "confusion"},
     {"stages", "pretrain"},
     {"results", "report_data", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},

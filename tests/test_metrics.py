@@ -41,6 +41,45 @@ def test_shares_have_the_published_intervals() -> None:
     assert np.isnan(metrics.share(0, 0).mean) and np.isnan(metrics.share_difference(found, metrics.share(0, 0)).low)
 
 
+def test_a_share_of_clips_without_groups_has_the_exact_interval() -> None:
+    for right, clips in ((0, 4), (4, 6), (6, 6), (150, 297)):
+        hits = np.arange(clips) < right
+        found, exact = metrics.grouped_share(hits, [str(i) for i in range(clips)]), stats.binomtest(right, clips)
+        assert found.mean == pytest.approx(right / clips)
+        assert (found.low, found.high) == pytest.approx(tuple(exact.proportion_ci()), abs=1e-9)
+
+
+def test_groups_that_are_alike_count_as_what_they_are() -> None:
+    """Clips of three patients say as much as three clips; of one patient, or of no clips, nothing is said."""
+    hits = np.array([True] * 4 + [False] * 2)
+    alike = metrics.grouped_share(hits, list("aabbcc"))
+    assert alike.low < 0.01 and alike.high > 0.99 and alike.mean == pytest.approx(2 / 3)
+    all_found = metrics.grouped_share(np.ones(20, dtype=bool), list("abcdefghij") * 2)
+    assert 0.4 < all_found.low < 0.8 and all_found.high == 1
+    assert np.isnan(metrics.grouped_share(hits, ["a"] * 6).low)
+    assert np.isnan(metrics.grouped_share(hits[:0], []).mean)
+    # With groups that know nothing of each other's clips, nearly the exact interval.
+    many = np.random.default_rng(0).random(400) < 0.7
+    shuffled, exact = (
+        metrics.grouped_share(many, [str(i % 50) for i in range(400)]),
+        stats.binomtest(int(many.sum()), 400),
+    )
+    assert (shuffled.low, shuffled.high) == pytest.approx(tuple(exact.proportion_ci()), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("groups", "clips", "mean", "alike"), [(5, 6, 0.8, 0.3), (11, 20, 0.6, 0.2), (40, 3, 0.7, 0.1)]
+)
+def test_the_interval_of_a_share_contains_the_truth(groups: int, clips: int, mean: float, alike: float) -> None:
+    """In 95% of draws at least, of groups whose own shares differ (beta-binomial, correlation ``alike``)."""
+    generator = np.random.default_rng(0)
+    strength = 1 / alike - 1
+    shares = generator.beta(mean * strength, (1 - mean) * strength, (500, groups, 1))
+    names = np.repeat([str(i) for i in range(groups)], clips).tolist()
+    found = [metrics.grouped_share(row.ravel(), names) for row in generator.random((500, groups, clips)) < shares]
+    assert np.mean([interval.low <= mean <= interval.high for interval in found]) > 0.93
+
+
 def test_multi_hot_has_a_column_per_class_and_ignores_others() -> None:
     targets = metrics.multi_hot([("b",), ("a", "c"), ("z",), ()], ["a", "b", "c"])
     assert targets.tolist() == [[False, True, False], [True, False, True], [False] * 3, [False] * 3]

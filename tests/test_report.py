@@ -26,7 +26,9 @@ from reporters import RecordingReporter
 from synthio import charts, formats, pages, report_data, results
 from synthio.caption_words import ClassCaptions, TypicalWord
 from synthio.config import Arm, CaptionConfig, FilterConfig, RunConfig
+from synthio.confusion import ClassFound, Confusion
 from synthio.errors import StoreError
+from synthio.metrics import Interval
 from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
 from synthio.records import (
@@ -174,6 +176,13 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
                 for i, label in enumerate(labels)
             ),
         ),
+        confusion=Confusion(
+            (
+                ClassFound(text, 27, 3, 24, Interval(0.888888, 0.412345, 1.0), 273, 12),
+                ClassFound("hi-hat", 3, 1, 0, Interval(0.0, math.nan, math.nan), 297, 0),
+            ),
+            {text: {text: 24, "hi-hat": 3}, "hi-hat": {text: 3, "hi-hat": 0}},
+        ),
         gate=Gate(0.5, 0.8, 0.3456, gate_options(0.7123456, 0.7, 0.6912345)),
         funnel=[FunnelRound(0, 110, 110, 71, 30, 6, 3, 2), FunnelRound(1, 37, 37, 20, 14, 2, 1, 17)],
         captions=[
@@ -280,6 +289,9 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "gold real clips only 59.1% 1.2 57.1% 3 55 0 300",
         "synthio real and synthetic clips 63.2% 1.0 61.9% 3 55 110 300",
         "+4.1 points, 95% interval +1.2 to +7.0",
+        "kick drum 24 of 27 88.9% 41.2% to 100.0% 3 12 of 273",
+        "hi-hat 0 of 3 0.0% n/a to n/a 1 0 of 297",
+        "class kick drum hi-hat kick drum 24 3 hi-hat 3 0",
         "Synthetic clips joined the training, as 80.0% of a batch.",
         "80.0% 0.691 −0.0211 chosen",
         "Here the p-value is 0.346",

@@ -48,6 +48,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         title=run.root.name,
         verdict=run.verdict,
         comparison=comparison,
+        confusion=run.confusion,
         gate=_gate(run),
         funnel=[funnel_round(r) for r in rounds],
         captions=_captions(run),

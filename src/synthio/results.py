@@ -11,9 +11,10 @@ from pathlib import Path
 from synthio.arms import Training, model_folder, read_trainings, unheard_warnings
 from synthio.comparison import read_comparison
 from synthio.config import RunConfig
+from synthio.confusion import Confusion, confusion
 from synthio.errors import MissingArtefact
 from synthio.formats import some
-from synthio.records import Candidate, Clip, Prompt, Verdict
+from synthio.records import Candidate, Clip, Prediction, Prompt, Verdict, is_multi_label
 from synthio.stages.clips import all_warnings
 from synthio.stages.filter import RealClips, real_clip_warnings
 from synthio.stages.gate import GateMeasures
@@ -105,6 +106,13 @@ class FinishedRun:
     def model_seed(self) -> int:
         """The seed of its training; with `recommended_arm`, which rows of ``predictions.csv`` are its own."""
         return self._best_training(self.recommended_arm)[1].seed
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        """What the classifier to use says of the test clips of each class."""
+        arm, seed = self.recommended_arm, self.model_seed
+        own = [row for row in self.train_folder.manifest(Prediction) if (row.arm, row.seed) == (arm, seed)]
+        return confusion(own, self.clips, is_multi_label(self.config.data.label_separator, self.clips))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

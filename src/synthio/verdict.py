@@ -170,7 +170,7 @@ def _difference_text(comparison: Comparison) -> str:
         )
     if comparison.gated_share == 0:
         return (
-            "The gate kept synthetic clips out: in cross-validation on the training clips they were not shown to help. "
+            "The gate kept synthetic clips out: no cross-validation on the training clips showed that they help. "
             "Both arms are the same training."
         )
     if not comparison.n_synthetic:

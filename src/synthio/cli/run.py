@@ -86,6 +86,7 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         "warnings": finished.warnings,
         "rejected_files": finished.clips_folder.summary()["rejected"],
         "comparison": comparison,
+        "confusion": finished.confusion,
         "gate": finished.gate,
         "funnel": [funnel_round(r) for r in finished.rounds],
         "seconds": finished.seconds,

@@ -14,6 +14,7 @@ from typing import Any
 
 from synthio import charts, pages
 from synthio.caption_words import ClassCaptions
+from synthio.confusion import Confusion
 from synthio.errors import StoreError
 from synthio.formats import finite
 from synthio.media import Media
@@ -183,6 +184,8 @@ class ReportData:
     verdict: str
     """The result in plain words."""
     comparison: Comparison
+    confusion: Confusion
+    """Of the classifier in the folder ``model``."""
     gate: Gate | None
     """None when the gate was not asked."""
     funnel: Sequence[FunnelRound]
