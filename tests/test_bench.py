@@ -22,6 +22,7 @@ import yaml
 from builders import tiny_recipe
 from command_line import ENVIRONMENT, synthio, synthio_process
 
+from synthio import stage_folders
 from synthio.bench import runner
 from synthio.bench.arms import PAPER_ARMS, built_in_arms
 from synthio.bench.dry_run import plan_bench
@@ -264,6 +265,29 @@ def test_cells_are_made_again_when_clips_or_comparisons_are_read_otherwise(
     assert content_key(config) != before[0]
     # Published figures stay in the tables.
     assert settings_key(config) == before[1]
+
+
+#: All that stages raise but the judge's, which belongs to `synthio evaluate t2a`.
+STAGE_VERSIONS = {name for name in vars(stage_folders) if name.endswith("_VERSION")} - {"JUDGE_VERSION"}
+
+
+@pytest.mark.parametrize("version", sorted(STAGE_VERSIONS | {"SPLIT_VERSION"}))
+def test_cells_are_made_again_when_a_version_of_their_stages_is_raised(
+    version: str, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions by a model of transformers were made anew, and results with the old ones stayed in the table."""
+    full_size = RunConfig.model_validate(
+        {
+            "data": {"path": str(small_data), "split_method": "stratified"},
+            "t2a": {"model": "owner/name", "dtype": "float16"},
+            "caption": {"kind": "transformers", "model": "owner/name"},
+            "align": {"method": "dpo"},
+            "train": {"arms": ["synthio"], "model": "owner/name", "use_synthetic": "auto"},
+        }
+    )
+    before = content_key(full_size)
+    monkeypatch.setattr(runner, version, 99)
+    assert content_key(full_size) != before
 
 
 def test_cells_are_made_again_for_another_domain_or_corpus(small_data: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from synthio.bench.results import Result, keep_results, read_kept
 from synthio.comparison import read_comparison
 from synthio.config import (
     ALIGNMENT_VERSION,
+    AUDIO_CAPTION_VERSION,
     CAPTION_VERSION,
     CLIPS_VERSION,
     COMPARISON_VERSION,
@@ -205,6 +206,8 @@ def settings_key(config: RunConfig) -> str:
     # Templates depend on no caption of a real clip, and on no prompt.
     if "imagine" not in unused and config.imagine.mode != "template":
         content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
+        if config.caption.kind == "transformers":
+            content["prompts"].append(AUDIO_CAPTION_VERSION)
     if "align" not in unused and config.align.method != "none":
         content["alignment"] = ALIGNMENT_VERSION
         if config.t2a.model != "pocket":
