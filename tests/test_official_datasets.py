@@ -449,6 +449,24 @@ class TestReaders:
         assert all(row.path == tmp_path / row.name for row in rows)
         assert all(row.path.is_file() and row.labels for row in rows if row.rejected is None)
 
+    @pytest.mark.parametrize("name", NAMES)
+    def test_one_audio_folder_that_is_not_there(self, name: str, tmp_path: Path) -> None:
+        """NSynth without the audio of one split was told to check the permissions of a folder that was not there."""
+        root = BUILDERS[name](tmp_path / "data")
+        before = read(name, root)
+        for folder in {row.path.parent for row in before if row.rejected is None} - {root}:
+            gone = folder.rename(tmp_path / "gone")
+            if OFFICIAL[name].layout.is_root(root):
+                rows = read(name, root)
+                assert not [row for row in rows if row.rejected is None and row.path.is_relative_to(folder)]
+            gone.rename(folder)
+        assert read(name, root) == before
+
+    def test_nsynth_without_the_audio_of_a_split(self, tmp_path: Path) -> None:
+        shutil.rmtree(nsynth(tmp_path) / "nsynth-train" / "audio")
+        found = set(rejected(read("nsynth", tmp_path)).values())
+        assert found == {"is listed in examples.json but not in its folder; unpack or download the audio again"}
+
 
 class TestWrongRoots:
     @pytest.mark.parametrize("name", NAMES)

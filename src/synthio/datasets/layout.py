@@ -77,9 +77,9 @@ def listed(root: Path, path: Path, table: Path, labels: Iterable[str], split: Sp
 
 
 def unlisted(root: Path, folders: Iterable[Path], rows: Iterable[Row], reason: str) -> list[Row]:
-    """A rejected row for every audio file in ``folders`` that has no row yet."""
+    """A rejected row for every audio file in those of ``folders`` that are there which has no row yet."""
     known = {row.path for row in rows}
-    strays = (path for folder in folders for path in audio_files(folder) if path not in known)
+    strays = (path for folder in folders if folder.is_dir() for path in audio_files(folder) if path not in known)
     return [Row(path, name_in(root, path), (), rejected=reason) for path in strays]
 
 
