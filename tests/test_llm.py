@@ -1001,6 +1001,23 @@ def test_a_key_in_an_address_is_not_shown(address: str) -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://u:sk-secret@h/v1",
+        ["https://u:sk-secret@h"],
+        {"base_url": ["https://u:sk-secret@h"]},
+        {"base_url": {"https://u": "sk-secret@h"}},
+        {"max_tokens": "https://u:sk-secret@h"},
+    ],
+)
+def test_a_key_in_an_address_in_the_wrong_place_is_not_shown(endpoint: Any) -> None:
+    for section in ("imagine", "caption"):
+        with pytest.raises(ConfigError, match=rf"{section}\.endpoint") as caught:
+            validate({"data": {"path": "x"}, section: {"endpoint": endpoint}}, RunConfig, "recipe")
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize("address", ["http://[::1]:8000/v1", "https://h", "http://h.example:1/v1/@a"])
 def test_an_address_stays_as_it_was_written(address: str) -> None:
     assert EndpointConfig(base_url=address).base_url == address

@@ -10,9 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from synthio.recipes import SECRET, Section, UserPath
+from synthio.recipes import Section, UserPath
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
 FINGERPRINT_VERSION = 2
@@ -211,12 +210,12 @@ class ClapConfig(Section):
 
 
 def _address(url: str) -> str:
-    """As it was written. Raises: `PydanticCustomError` for what is none, which may hold a key and so is never shown."""
+    """As it was written. Raises: `ValueError` for what is none."""
     if why := _why_no_address(url):
-        expected = (
-            "expected one such as http://localhost:8000/v1; a key goes into the variable that api_key_variable names"
+        raise ValueError(
+            f"{why}; expected one such as http://localhost:8000/v1; a key goes into the variable that "
+            "api_key_variable names"
         )
-        raise PydanticCustomError(SECRET, "{why}; {expected}", {"why": why, "expected": expected})
     return url
 
 

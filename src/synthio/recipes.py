@@ -49,8 +49,8 @@ S = TypeVar("S", bound=Section)
 
 _DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
 _INCLUDE = "include"
-#: The type of a problem with a value that must not be shown.
-SECRET = "secret"  # noqa: S105
+#: The section whose values are never shown: a key may stand in an address, also in one that is in the wrong place.
+_ENDPOINT = "endpoint"
 _TEXT_TAG = "tag:yaml.org,2002:str"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
@@ -266,7 +266,7 @@ def _describe(problem: dict[str, Any], schema: type[Section]) -> str:
     location = [str(part) for part in problem["loc"]]
     where = ".".join(location) or "(top level)"
     if problem["type"] != "extra_forbidden":
-        hidden = problem["type"] in ("missing", SECRET) or isinstance(problem["input"], Mapping)
+        hidden = problem["type"] == "missing" or isinstance(problem["input"], Mapping) or _ENDPOINT in location
         found = "" if hidden else f" (found {problem['input']!r})"
         return f"  {where}: {_said(problem, location, schema)}{found}"
     known = _known_keys(schema, location[:-1])
