@@ -282,6 +282,7 @@ def test_cells_are_made_again_when_a_version_of_their_stages_is_raised(
             "t2a": {"model": "owner/name", "dtype": "float16"},
             "caption": {"kind": "transformers", "model": "owner/name"},
             "align": {"method": "dpo"},
+            "imagine": {"model": "owner/name"},
             "train": {"arms": ["synthio"], "model": "owner/name", "use_synthetic": "auto"},
         }
     )

@@ -167,6 +167,16 @@ def test_only_full_size_models_are_aligned_again_and_only_rounded_ones_generate_
     assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", "base", *aligned}
 
 
+def test_only_language_models_in_process_but_the_pocket_one_write_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drafts that a chat model wrote while it thought stayed the captions of finished stages."""
+    others: list[dict[str, Any]] = [{}, {"kind": "endpoint"}, {"model": "owner/name", "mode": "template"}]
+    before = [keys(imagine=imagine) for imagine in ({"model": "owner/name"}, *others)]
+    monkeypatch.setattr(stage_folders, "LOCAL_LLM_VERSION", 99)
+    after = [keys(imagine=imagine) for imagine in ({"model": "owner/name"}, *others)]
+    assert after[1:] == before[1:] and after[0]["imagine"] != before[0]["imagine"]
+    assert after[0]["caption"] == before[0]["caption"]
+
+
 def test_how_labels_are_chosen_matters_where_clips_have_several() -> None:
     pair = [CLIP, CLIP.model_copy(update={"id": "b", "labels": ("dog", "owl")})]
     drawn = {"imagine": {"labels": "drawn"}}

@@ -21,6 +21,8 @@ TRAINING_VERSION = 2
 ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
 #: The same for captions of the real clips, and for those by an audio language model of transformers.
 CAPTION_VERSION, AUDIO_CAPTION_VERSION = 2, 2
+#: The same for what language models in process write, but for the pocket one.
+LOCAL_LLM_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
 GATE_VERSION, JUDGE_VERSION = 3, 2
 #: The same for reading the clips: what is rejected, and what the warnings say of the data.

@@ -21,6 +21,7 @@ from synthio.config import (
     GATE_VERSION,
     HALF_PRECISION_VERSION,
     JUDGE_VERSION,
+    LOCAL_LLM_VERSION,
     TRAINING_VERSION,
     Arm,
     RunConfig,
@@ -242,8 +243,9 @@ class StageFolders:
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
         # The default of today drew otherwise before.
         several = uses_model and have_several_labels(self._clips())
+        version = [LOCAL_LLM_VERSION] if local and imagine.model != "pocket" else []
         parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
-        return fingerprint([*parts, self._config.seed])
+        return fingerprint([*parts, self._config.seed, *version])
 
     def _training_key(self, parts: Sequence[Any], filtered: Sequence[StageFolder]) -> str:
         # A round that was given up on has the one before filtered.

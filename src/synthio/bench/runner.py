@@ -28,6 +28,7 @@ from synthio.config import (
     FULL_SIZE_TRAINING_VERSION,
     GATE_VERSION,
     HALF_PRECISION_VERSION,
+    LOCAL_LLM_VERSION,
     SPLIT_VERSION,
     TRAINING_VERSION,
     RunConfig,
@@ -188,35 +189,44 @@ def settings_key(config: RunConfig) -> str:
     content["data"]["sample"].pop("train")
     # A field of recipes when results were published.
     content["include"] = None
-    if config.data.split_method == "stratified":
-        content["split_version"] = SPLIT_VERSION
-    if "t2a" in content and config.t2a.dtype != "float32":
-        content["half_precision_version"] = HALF_PRECISION_VERSION
     # Stages have it also when it is empty.
     if not config.data.label_names:
         del content["data"]["label_names"]
-    if config.train.model != "pocket":
-        content["full_size_training"] = FULL_SIZE_TRAINING_VERSION
     if "imagine" in content:
         # Only where clips have several labels, and there also the default.
         content["imagine"].pop("labels", None)
         if config.data.label_separator is not None:
             content["imagine"]["labels"] = config.imagine.labels
     _drop_places(config, content, unused)
-    # Templates depend on no caption of a real clip, and on no prompt.
-    if "imagine" not in unused and config.imagine.mode != "template":
-        content["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
-        if config.caption.kind == "transformers":
-            content["prompts"].append(AUDIO_CAPTION_VERSION)
-    if "align" not in unused and config.align.method != "none":
-        content["alignment"] = ALIGNMENT_VERSION
-        if config.t2a.model != "pocket":
-            content["full_size_alignment"] = FULL_SIZE_ALIGNMENT_VERSION
-    if "gate" not in unused:
-        content["gate_version"] = GATE_VERSION
+    content |= _versions(config, unused)
     if arm != "gold":
         content["captions_per_clip"] = config.imagine.captions_per_clip
     return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])
+
+
+def _versions(config: RunConfig, unused: Collection[str]) -> dict[str, Any]:
+    """Of how the stages that an arm uses work, and of what they ask."""
+    versions: dict[str, Any] = {}
+    if config.data.split_method == "stratified":
+        versions["split_version"] = SPLIT_VERSION
+    if config.train.model != "pocket":
+        versions["full_size_training"] = FULL_SIZE_TRAINING_VERSION
+    if "t2a" not in unused and config.t2a.dtype != "float32":
+        versions["half_precision_version"] = HALF_PRECISION_VERSION
+    # Templates depend on no caption of a real clip, and on no prompt.
+    if "imagine" not in unused and config.imagine.mode != "template":
+        versions["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
+        if config.caption.kind == "transformers":
+            versions["audio_captions"] = AUDIO_CAPTION_VERSION
+        if config.imagine.kind == "local" and config.imagine.model != "pocket":
+            versions["local_llm"] = LOCAL_LLM_VERSION
+    if "align" not in unused and config.align.method != "none":
+        versions["alignment"] = ALIGNMENT_VERSION
+        if config.t2a.model != "pocket":
+            versions["full_size_alignment"] = FULL_SIZE_ALIGNMENT_VERSION
+    if "gate" not in unused:
+        versions["gate_version"] = GATE_VERSION
+    return versions
 
 
 def _drop_places(config: RunConfig, content: dict[str, Any], unused: Collection[str]) -> None:
