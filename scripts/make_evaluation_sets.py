@@ -132,7 +132,7 @@ def recordings(clips_csv: Path, dataset: str) -> list[Row]:
     """The recordings of a dataset whose licence keeps them out of pre-training."""
     return [
         Row(str((clips_csv.parent / row["file"]).resolve()), row["cls"], row["group"])
-        for row in read_rows(clips_csv, ("file", "dataset", "cls", "group", "permissive"))
+        for _, row in read_rows(clips_csv, ("file", "dataset", "cls", "group", "permissive"))
         if row["dataset"] == dataset and row["permissive"] == "0" and row["cls"]
     ]
 

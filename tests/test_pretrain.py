@@ -109,7 +109,13 @@ def test_every_row_that_cannot_be_used_is_told_with_its_line(tmp_path: Path) -> 
     """The first missing file ended it, without its line; a row without words ended in a traceback of the training."""
     sf.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 4_000), 16_000)
     (tmp_path / "text.wav").write_text("no audio")
-    rows = ["a.wav,bell,,,,,1", "lost.wav,bell,,,,,1", "a.wav,,,,,,1", "a.wav,bell,,,,,yes", "text.wav,bell,,,,,1"]
+    rows = [
+        'a.wav,bell,,"struck,\nthen damped",,,1',
+        "lost.wav,bell,,,,,1",
+        "a.wav,,,,,,1",
+        "a.wav,bell,,,,,yes",
+        "text.wav,bell,,,,,1",
+    ]
     # Not to be trained on, so nobody looks for it.
     rows.append("elsewhere.wav,,,,,,0")
     (tmp_path / "clips.csv").write_text("\n".join(["file,cls,label,caption,group,licence,permissive", *rows]) + "\n")
@@ -119,8 +125,8 @@ def test_every_row_that_cannot_be_used_is_told_with_its_line(tmp_path: Path) -> 
         )
     first, *lines = str(told.value).splitlines()
     assert first == f"{tmp_path / 'clips.csv'}: 4 row(s) cannot be used; mend or delete them:"
-    expected = ["line 3: .*lost.wav", "line 4: has neither cls, label nor caption", "line 5: permissive is 'yes'"]
-    for line, pattern in zip(lines, [*expected, "line 6: .*text.wav"], strict=True):
+    expected = ["line 4: .*lost.wav", "line 5: has neither cls, label nor caption", "line 6: permissive is 'yes'"]
+    for line, pattern in zip(lines, [*expected, "line 7: .*text.wav"], strict=True):
         assert re.match(f"  {pattern}", line)
     assert not (tmp_path / "c" / "metadata.jsonl").exists()
 

@@ -265,7 +265,7 @@ def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
     if config.clips_csv is None:
         return
     numbers, problems = itertools.count(), []
-    for line, row in enumerate(read_rows(config.clips_csv, _COLUMNS), start=2):
+    for line, row in read_rows(config.clips_csv, _COLUMNS):
         if problem := _row_problem(row):
             problems.append(f"line {line}: {problem}")
         if problem or row["permissive"] == "0":

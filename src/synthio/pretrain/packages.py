@@ -42,26 +42,29 @@ def read_packages(table: Path) -> dict[str, Package]:
     """The packages of a CSV table, by name. Raises: `DataError` for a missing table, column or value."""
     names = [field.name for field in fields(Package)]
     found: dict[str, Package] = {}
-    for number, row in enumerate(read_rows(table, names), start=2):
+    for line, row in read_rows(table, names):
         if row["registry"] not in ("debian", "npm", "pypi") or not row["size_bytes"].isdigit():
-            raise DataError(f"{table} line {number}: expected registry debian, npm or pypi, and a size in bytes")
+            raise DataError(f"{table} line {line}: expected registry debian, npm or pypi, and a size in bytes")
         values = {name: row[name] for name in names} | {"size_bytes": int(row["size_bytes"])}
         found[row["package"]] = Package(**values)  # type: ignore[arg-type]
     return found
 
 
-def read_rows(table: Path, columns: Collection[str]) -> list[dict[str, str]]:
-    """Rows of a UTF-8 CSV table. Raises: `DataError` when it is missing or lacks one of ``columns``."""
+def read_rows(table: Path, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a UTF-8 CSV table, each with the line that it ends on; cells may have line breaks.
+
+    Raises: `DataError` when the table is missing, lacks one of ``columns`` or has rows of other lengths.
+    """
     if not table.is_file():
         raise DataError(f"{table}: no such table")
     with table.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if missing := sorted(set(columns) - set(reader.fieldnames or ())):
             raise DataError(f"{table}: has no column {missing}; expected {sorted(columns)}")
-        rows = list(reader)
-    for number, row in enumerate(rows, start=2):
+        rows = [(reader.line_num, row) for row in reader]
+    for line, row in rows:
         if None in row or None in row.values():
-            raise DataError(f"{table} line {number}: has other cells than the header; expected one per column")
+            raise DataError(f"{table} line {line}: has other cells than the header; expected one per column")
     return rows
 
 

@@ -90,15 +90,15 @@ def make_recordings(recipe: RecordingsRecipe, reporter: Reporter) -> Path:
 def _rows(recipe: RecordingsRecipe) -> list[Row]:
     """The rows of the sets that are wanted. Raises: `DataError` for one that is of no set, or stands twice."""
     chosen: dict[str, Row] = {}
-    for number, row in enumerate(read_rows(recipe.table, _COLUMNS), start=2):
+    for line, row in read_rows(recipe.table, _COLUMNS):
         in_set = "pretraining" if row["permissive"] == "1" else row["dataset"]
         if row["permissive"] not in ("0", "1") or in_set not in _SETS:
             raise DataError(
-                f"{recipe.table} line {number}: permissive is {row['permissive']!r} and dataset {row['dataset']!r}; "
+                f"{recipe.table} line {line}: permissive is {row['permissive']!r} and dataset {row['dataset']!r}; "
                 "expected permissive 1, or 0 and the dataset percussion or effects"
             )
         if row["file"] in chosen:
-            raise DataError(f"{recipe.table} line {number}: {row['file']} stands twice")
+            raise DataError(f"{recipe.table} line {line}: {row['file']} stands twice")
         if in_set in recipe.sets:
             chosen[row["file"]] = row
     return list(chosen.values())
