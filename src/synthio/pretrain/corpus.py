@@ -97,9 +97,7 @@ def build_corpus(config: CorpusConfig) -> Path:
     (config.folder / "clips").mkdir(parents=True, exist_ok=True)
     clips = [*_notes(config), *_drums(config), *_machine_hits(config), *_recordings(config)]
     if not clips:
-        raise DataError(
-            f"{config.clips_csv}: has no clips to train on; expected rows with permissive=1 that have sound"
-        )
+        raise DataError(f"{config.clips_csv}: has no clips to train on; expected rows with permissive=1")
     clips += _mixtures(config, clips)
     held_out = {
         "general_midi_programs": sorted(gm.HELD_OUT_PROGRAMS),
@@ -277,6 +275,7 @@ def _recordings(config: CorpusConfig) -> Iterator[CorpusClip]:
             continue
         name = f"clips/rec_{next(numbers):05d}.flac"
         if not _write(config, name, samples):
+            problems.append(f"line {line}: {row['file']} is silent in its first {config.max_clip_duration_s:g} s")
             continue
         label, kind = row["label"].replace("_", " "), row["cls"].replace("_", " ")
         templates = [f"Sound of a {name}" for name in (kind, label) if name]
@@ -321,8 +320,8 @@ def _mixtures(config: CorpusConfig, clips: list[CorpusClip]) -> list[CorpusClip]
 
 def _write(config: CorpusConfig, name: str, samples: audio.Waveform) -> bool:
     """Write one clip, cut and level-normalised; silent renders (a key without a sample) are left out."""
-    if np.abs(samples).max(initial=0.0) < 1e-3:
+    used = samples[: int(config.max_clip_duration_s * config.sample_rate_hz)]
+    if np.abs(used).max(initial=0.0) < 1e-3:
         return False
-    length = int(config.max_clip_duration_s * config.sample_rate_hz)
-    audio.write_flac(config.folder / name, audio.peak_normalise(samples[:length]), config.sample_rate_hz)
+    audio.write_flac(config.folder / name, audio.peak_normalise(used), config.sample_rate_hz)
     return True
