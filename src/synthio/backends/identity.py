@@ -76,7 +76,8 @@ def longest_learnt_s(model: str) -> float:
     if model == "pocket":
         return pocket.LONGEST_S
     folder = local_folder(model)
-    told = None if folder is None else _settings(folder / "duration_embedder" / "config.json").get(pocket.LONGEST_LEARNT_S)
+    settings = {} if folder is None else _settings(folder / "duration_embedder" / "config.json")
+    told = settings.get(pocket.LONGEST_LEARNT_S)
     return float(told) if isinstance(told, int | float) else math.inf
 
 
