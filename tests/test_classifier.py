@@ -268,6 +268,11 @@ def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_
     (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400}')
     with pytest.raises(ModelError, match="max_samples"):
         load_trained(str(tmp_path / "odd"))
+    (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400, "max_samples": 8000}')
+    (tmp_path / "odd" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="odd: cannot be loaded: .*not a valid JSON file") as caught:
+        load_trained(str(tmp_path / "odd"))
+    assert "train.model" not in str(caught.value)
 
 
 def break_nothing_there(folder: Path) -> str:
@@ -282,13 +287,13 @@ def break_no_config(folder: Path) -> str:
 
 def break_config(folder: Path) -> str:
     (folder / "config.json").write_text("{")
-    return "config.json cannot be used"
+    return "config.json' is not a valid JSON file.*; check its files, or use train.model=pocket"
 
 
 def break_config_value(folder: Path) -> str:
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "hidden_size": "wide"}))
-    return "config.json cannot be used"
+    return "(?s)'hidden_size' expected int.*; check its files, or use train.model=pocket"
 
 
 def break_family(folder: Path) -> str:
@@ -298,7 +303,7 @@ def break_family(folder: Path) -> str:
 
 def break_extractor(folder: Path) -> str:
     (folder / "preprocessor_config.json").unlink()
-    return "no usable feature extractor"
+    return "containing a preprocessor_config.json file.*; check its files, or use train.model=pocket"
 
 
 def break_mel_bins(folder: Path) -> str:
@@ -310,13 +315,13 @@ def break_mel_bins(folder: Path) -> str:
 def break_pickled(folder: Path) -> str:
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    return "weights cannot be loaded"
+    return "no file named model.safetensors.*; save it again with save_pretrained, which writes safetensors"
 
 
 def break_weights(folder: Path) -> str:
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    return "weights cannot be loaded"
+    return "not fully covered.*; check its files, or use train.model=pocket"
 
 
 def break_shapes(folder: Path) -> str:
@@ -358,7 +363,9 @@ def test_what_is_wrong_with_a_folder_is_said(damage: Callable[[Path], str], ast_
 
 def test_a_hub_id_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="neither a folder here nor reachable on the model hub"):
+    with pytest.raises(
+        ModelError, match="(?s)cannot be loaded.*; check the name and the network, or use train.model=pocket"
+    ):
         find_classifier("nobody/no-such-model")
 
 

@@ -29,16 +29,7 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import (
-    LOADING_ERRORS,
-    check_model,
-    gated_advice,
-    is_gated,
-    loading_advice,
-    loading_reason,
-    local_folder,
-    needs_code,
-)
+from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_reason, local_folder
 from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
 from synthio.recipes import user_path
@@ -88,27 +79,24 @@ def find_classifier(model: str, revision: str | None = None) -> Source:
     Raises: `ModelError` when it is missing, cannot be reached or read, or is no audio-classification model.
     """
     location = _locate(model)
-    try:
-        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise _unreadable(model, location, error) from error
+    with loading("train", location, otherwise="use train.model=pocket"):
+        return _source(location, revision)
+
+
+def _source(location: str, revision: str | None) -> Source:
+    """Raises: `ModelError` for a model of another kind, and one of `LOADING_ERRORS`."""
+    config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     if type(config) not in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
         known = ", ".join(sorted(known.model_type for known in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING))
         raise ModelError(
-            f"{model}: is a {config.model_type!r} model; expected an audio-classification family ({known}); "
-            "choose another train.model"
+            f"{location}: is a {config.model_type!r} model; expected an audio-classification family ({known}); "
+            "choose another model"
         )
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{model}: has no usable feature extractor; expected preprocessor_config.json beside config.json: "
-            f"{loading_reason(error)}"
-        ) from error
+    extractor = AutoFeatureExtractor.from_pretrained(location, revision=revision, trust_remote_code=False)
     bins, expected = getattr(extractor, "num_mel_bins", None), getattr(config, "num_mel_bins", None)
     if _is_ast(config) and bins != expected:
         raise ModelError(
-            f"{model}: preprocessor_config.json makes {bins} mel bins; config.json expects {expected}; "
+            f"{location}: preprocessor_config.json makes {bins} mel bins; config.json expects {expected}; "
             "use the two files that were saved together"
         )
     return Source(location, revision, config, extractor)
@@ -124,19 +112,6 @@ def _locate(model: str) -> str:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: holds no config.json; expected a folder written by save_pretrained")
     return str(folder)
-
-
-def _unreadable(model: str, location: str, error: Exception) -> ModelError:
-    if needs_code(error):
-        return ModelError(f"{model}: {loading_reason(error)}; {loading_advice('train', model, error)}")
-    if Path(location).is_dir():
-        return ModelError(f"{model}: config.json cannot be used: {error}")
-    if is_gated(error):
-        return ModelError(f"{model}: cannot be downloaded: {error}; {gated_advice(model)}")
-    return ModelError(
-        f"{model}: neither a folder here nor reachable on the model hub: {error} "
-        "Check the name and the network, or download the model and give its folder as train.model"
-    )
 
 
 def _is_ast(config: Any) -> bool:
@@ -225,7 +200,7 @@ def load_classifier(
     """
     with torch.random.fork_rng(devices=[]), quiet("transformers"):
         torch.manual_seed(seed)
-        try:
+        with loading("train", source.location, otherwise="use train.model=pocket"):
             model, report = AutoModelForAudioClassification.from_pretrained(
                 source.location,
                 revision=source.revision,
@@ -238,8 +213,6 @@ def load_classifier(
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
-        except LOADING_ERRORS as error:
-            raise ModelError(f"{source.location}: weights cannot be loaded (expected safetensors): {error}") from error
         _check_weights(source, report)
         _new_head(model, len(classes))
     if _is_ast(model.config):
@@ -334,15 +307,15 @@ def load_trained(folder: str) -> TrainedClassifier:
         below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
         cure = f"; found {', '.join(below[:_SHOWN])}" if below else ""
         raise ModelError(f"{folder}: holds no {_FRONTEND}; expected the `model` that `synthio run` names{cure}")
-    source = find_classifier(folder)
     try:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
         with quiet("transformers"):
+            source = _source(str(path.parent), None)
             model = AutoModelForAudioClassification.from_pretrained(
                 source.location, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
             )
     except LOADING_ERRORS as error:
-        raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+        raise ModelError(f"{folder}: cannot be loaded: {loading_reason(error)}") from error
     return TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
 
 

@@ -100,13 +100,13 @@ def cached_snapshot(model: str, revision: str | None) -> Path | None:
     return None
 
 
-def loading_advice(key: str, model: str, error: Exception) -> str:
+def _loading_advice(key: str, model: str, error: Exception) -> str:
     """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
     from transformers.utils import SAFE_WEIGHTS_NAME
 
-    if is_gated(error):
-        return gated_advice(model)
-    if needs_code(error):
+    if _is_gated(error):
+        return _gated_advice(model)
+    if _needs_code(error):
         return "choose a model of a family that is in transformers"
     no_weights = SAFE_WEIGHTS_NAME in str(error)
     if local_folder(model) is not None:
@@ -114,17 +114,17 @@ def loading_advice(key: str, model: str, error: Exception) -> str:
     return missing_weights_advice(key) if no_weights else "check the name and the network"
 
 
-def needs_code(error: Exception) -> bool:
+def _needs_code(error: Exception) -> bool:
     """Whether a model is no family of transformers: it comes with code, which is never run or asked about."""
     return "trust_remote_code" in str(error)
 
 
 def loading_reason(error: Exception) -> str:
-    """Why a model cannot be loaded; where it `needs_code`, transformers would advise a setting that is not here."""
-    return "it needs code that comes with it, which Synthio never runs" if needs_code(error) else str(error)
+    """Why a model cannot be loaded; where it `_needs_code`, transformers would advise a setting that is not here."""
+    return "it needs code that comes with it, which Synthio never runs" if _needs_code(error) else str(error)
 
 
-def is_gated(error: BaseException) -> bool:
+def _is_gated(error: BaseException) -> bool:
     """Whether the hub holds a model back until its licence is accepted: diffusers says that there is no such model."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, GatedRepoError):
@@ -132,8 +132,8 @@ def is_gated(error: BaseException) -> bool:
     return cause is not None
 
 
-def gated_advice(model: str) -> str:
-    """What to do about a model that `is_gated`."""
+def _gated_advice(model: str) -> str:
+    """What to do about a model that `_is_gated`."""
     return (
         f"it is gated: accept its licence at https://huggingface.co/{model}, then `hf auth login` or set HF_TOKEN to a "
         "token of that account"
@@ -160,7 +160,7 @@ def loading(section: str, model: str, otherwise: str, cure: str = "install it") 
     except ImportError as error:
         raise missing_package(what, error, f"{cure}, or {otherwise}") from error
     except LOADING_ERRORS as error:
-        advice = loading_advice(section, model, error)
+        advice = _loading_advice(section, model, error)
         raise ModelError(f"{what} cannot be loaded ({loading_reason(error)}); {advice}, or {otherwise}") from error
 
 

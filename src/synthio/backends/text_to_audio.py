@@ -25,7 +25,7 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_advice, longest_learnt_s
+from synthio.backends.identity import LOADING_ERRORS, check_model, loading, longest_learnt_s
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
 from synthio.store import saving_model
@@ -374,10 +374,5 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
 def _pipeline_class(source: str, revision: str | None) -> str:
     from diffusers import DiffusionPipeline
 
-    try:
+    with loading("t2a", source, "use t2a.model=pocket"):
         return str(DiffusionPipeline.load_config(source, revision=revision).get("_class_name"))
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"t2a.model {source!r}: no model_index.json of a diffusers pipeline can be read ({error}); "
-            f"{loading_advice('t2a', source, error)}, or use t2a.model=pocket"
-        ) from error
