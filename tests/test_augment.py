@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import get_args
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthio import audio, augment, doctor
+from synthio import audio, augment
 from synthio.arms import ARMS_WITH_FILES
 from synthio.config import Arm
+from synthio.errors import MissingDependency
+from synthio.optional import OPTIONAL
 from synthio.stages import report
 
 RATE_HZ = 16_000
@@ -81,5 +84,11 @@ def test_every_arm_is_made_and_named_everywhere() -> None:
     assert sorted(made) == sorted(arms)
     assert sorted(report._ARM_MEANINGS) == sorted(arms)
     assert set(augment._LIBRARIES) <= set(arms)
-    for arm, library in augment._LIBRARIES.items():
-        assert f"the {arm} arm" in doctor._OPTIONAL[library]
+    assert set(augment._LIBRARIES.values()) <= set(OPTIONAL)
+
+
+def test_an_arm_whose_library_is_not_here_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "librosa", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [])
+    with pytest.raises(MissingDependency, match=r"librosa is not .* the pitch_shift arm \(pip install '.\[augment\]'"):
+        augment.check_library("pitch_shift")

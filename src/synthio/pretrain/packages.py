@@ -15,12 +15,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Literal
 
-from synthio.errors import BackendError, DataError, MissingDependency
+from synthio.errors import BackendError, DataError
+from synthio.optional import need
 from synthio.store import inside, store_error
 
 Registry = Literal["debian", "npm", "pypi"]
 
-_EXTRA = "fetching packages needs pooch and python-debian: pip install '.[pretrain]' in the clone"
 #: OpenClonk's groups are gzip streams that begin with these bytes instead of gzip's own.
 _C4GROUP_MAGIC = b"\x1e\x8c"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -75,11 +75,10 @@ def fetch(package: Package, folder: Path, debian_mirrors: Sequence[str]) -> Path
     Raises: `BackendError` when no address has the file with the recorded SHA-256, `StoreError` when it cannot be
         written, `MissingDependency` without pooch.
     """
-    try:
-        import pooch
-        import requests
-    except ImportError as error:
-        raise MissingDependency(_EXTRA) from error
+    need("pooch")
+    import pooch
+    import requests
+
     pooch.get_logger().setLevel("WARNING")
     of_debian = package.registry == "debian"
     mirrors = [f"{mirror.rstrip('/')}/" for mirror in debian_mirrors] if of_debian else [""]
@@ -149,11 +148,10 @@ def _opened(package: Package, archive: Path) -> Iterator[Iterator[tuple[str, IO[
 
 
 def _debian_data(archive: Path) -> tarfile.TarFile:
-    try:
-        from debian.arfile import ArError
-        from debian.debfile import DebError, DebFile
-    except ImportError as error:
-        raise MissingDependency(_EXTRA) from error
+    need("debian")
+    from debian.arfile import ArError
+    from debian.debfile import DebError, DebFile
+
     try:
         tar: tarfile.TarFile = DebFile(str(archive)).data.tgz()
     except (ArError, DebError) as error:
