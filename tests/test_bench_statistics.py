@@ -17,7 +17,6 @@ from scipy import stats
 from synthio.bench import paper
 from synthio.bench.results import Result, keep_results, read_kept, read_results, write_results
 from synthio.bench.statistics import (
-    CONFIDENCE,
     Estimate,
     estimate,
     holm,
@@ -28,6 +27,7 @@ from synthio.bench.statistics import (
     stratified,
 )
 from synthio.errors import DataError
+from synthio.metrics import CONFIDENCE
 
 fractions = st.floats(0, 1)
 p_value_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)

@@ -171,7 +171,6 @@ def _arm_result(exam: _Exam, arm: str, trainings: Sequence[Training]) -> ArmResu
     )
 
 
-_CONFIDENCE = 0.95
 #: The arms whose difference is the result.
 _BASELINE, _ARM = "gold", "synthio"
 
@@ -183,7 +182,7 @@ def _difference(exam: _Exam, config: RunConfig) -> Difference | None:
     resamples = config.train.bootstrap_samples
     pair = exam.scores[_BASELINE], exam.scores[_ARM]
     interval = metrics.bootstrap_difference(
-        exam.measure.weighted, exam.targets, *pair, resamples, generator, _CONFIDENCE, exam.units
+        exam.measure.weighted, exam.targets, *pair, resamples, generator, exam.units
     )
     return Difference(
         arm=_ARM,
@@ -191,7 +190,7 @@ def _difference(exam: _Exam, config: RunConfig) -> Difference | None:
         points=100 * interval.mean,
         low=100 * interval.low,
         high=100 * interval.high,
-        confidence=_CONFIDENCE,
+        confidence=metrics.CONFIDENCE,
         resamples=resamples,
     )
 

@@ -23,6 +23,9 @@ Metric = Callable[[BoolArray, FloatArray], float]
 WeightedMetric = Callable[[BoolArray, FloatArray, FloatArray], FloatArray]
 """``(targets, scores, weights) -> values``: clip weights of shape ``(resamples, clips)`` to ``(resamples,)``."""
 
+#: Of every interval.
+CONFIDENCE = 0.95
+
 
 # ---------------------------------------------------------------------------------------------------- classification
 
@@ -138,7 +141,6 @@ def bootstrap_difference(
     scores_b: FloatArray,
     resamples: int,
     generator: np.random.Generator,
-    confidence: float = 0.95,
     groups: Sequence[str] | None = None,
 ) -> Interval:
     """Paired bootstrap of ``metric(b) - metric(a)``, averaged over seeds.
@@ -159,13 +161,13 @@ def bootstrap_difference(
     """
     clips = len(targets)
     units = clips if groups is None else len(set(groups))
-    found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator, confidence)
+    found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator)
     if units == 1:
         return Interval(found.mean, np.nan, np.nan)
     if groups is None or units == clips:
         return found
     group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
-    wide = _bootstrap(metric, targets, scores_a, scores_b, group_of, resamples, generator, confidence)
+    wide = _bootstrap(metric, targets, scores_a, scores_b, group_of, resamples, generator)
     return Interval(found.mean, min(found.low, wide.low), max(found.high, wide.high))
 
 
@@ -177,7 +179,6 @@ def _bootstrap(
     unit_of: Indices,
     resamples: int,
     generator: np.random.Generator,
-    confidence: float,
 ) -> Interval:
     """``unit_of`` numbers the unit that each clip is drawn with, from 0."""
     seeds, clips, units = scores_a.shape[0], len(targets), int(unit_of.max()) + 1
@@ -189,11 +190,11 @@ def _bootstrap(
     pairs = list(zip(scores_a, scores_b, strict=True))
     observed = np.array([float((metric(targets, b, once) - metric(targets, a, once))[0]) for a, b in pairs])
     drawn = np.array([metric(targets, b, clip_weights) - metric(targets, a, clip_weights) for a, b in pairs])
-    low, high = np.nanquantile((seed_weights * drawn).sum(axis=0), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.nanquantile((seed_weights * drawn).sum(axis=0), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = float(observed.mean())
     of_clips = float(np.nanvar(drawn.mean(axis=0)))
     of_seeds = float(observed.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    wider = _expansion(of_clips, units, of_seeds, seeds, confidence)
+    wider = _expansion(of_clips, units, of_seeds, seeds)
     # NumPy's minimum and maximum keep NaN: a metric that no resample defines has no interval.
     below, above = np.minimum(low - mean, 0.0), np.maximum(high - mean, 0.0)
     # Scores are fractions, and so are their differences.
@@ -205,7 +206,7 @@ def _unbiased(count: int) -> float:
     return count / max(1, count - 1)
 
 
-def _expansion(of_units: float, units: int, of_seeds: float, seeds: int, confidence: float) -> float:
+def _expansion(of_units: float, units: int, of_seeds: float, seeds: int) -> float:
     """How much wider than its percentiles an interval must be, for two sources of variance that ``units`` and ``seeds``
     tell of. ``of_units`` is the bootstrap's, too small by ``(units - 1) / units``."""
     from scipy import stats
@@ -215,18 +216,18 @@ def _expansion(of_units: float, units: int, of_seeds: float, seeds: int, confide
         return 1.0
     uncertain = sum(v**2 / (n - 1) for v, n in ((corrected, units), (of_seeds, seeds)) if n > 1 and v > 0)
     freedom = (corrected + of_seeds) ** 2 / uncertain if uncertain > 0 else np.inf
-    upper = (1 + confidence) / 2
+    upper = (1 + CONFIDENCE) / 2
     widening = stats.t.ppf(upper, freedom) / stats.norm.ppf(upper)
     return float(widening * np.sqrt((corrected + of_seeds) / (of_units + of_seeds)))
 
 
-def share(count: int, of: int, confidence: float = 0.95) -> Interval:
+def share(count: int, of: int) -> Interval:
     """``count / of`` with its score interval (Wilson 1927); all NaN of nothing."""
     from scipy.stats import binomtest
 
     if not of:
         return Interval(np.nan, np.nan, np.nan)
-    found = binomtest(count, of).proportion_ci(confidence, method="wilson")
+    found = binomtest(count, of).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(count / of, float(found.low), float(found.high))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from synthio import pages
-from synthio.bench.statistics import CONFIDENCE, Estimate
+from synthio.bench.statistics import Estimate
 from synthio.bench.tables import (
     BINS,
     ArmComparison,
@@ -25,6 +25,7 @@ from synthio.bench.tables import (
     in_paper,
 )
 from synthio.formats import in_percent, in_points, printable
+from synthio.metrics import CONFIDENCE
 
 MISSING = "."
 _VERDICT_ARM = "synthio"

@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-CONFIDENCE = 0.95
+from synthio.metrics import CONFIDENCE
+
 #: A standard error below this is rounding of equal values.
 _NO_SPREAD = 1e-12
 

@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 from synthio.bench import paper
 from synthio.bench.results import Result
 from synthio.bench.statistics import (
-    CONFIDENCE,
     Estimate,
     RankAgreement,
     estimate,
@@ -22,6 +21,7 @@ from synthio.bench.statistics import (
 )
 from synthio.errors import DataError
 from synthio.formats import in_percent
+from synthio.metrics import CONFIDENCE
 
 Mark = Literal["best", "second", ""]
 Bin = Literal["head", "medium", "tail"]
