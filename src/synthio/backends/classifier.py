@@ -32,6 +32,7 @@ from synthio.backends import pocket
 from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_reason, local_folder
 from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
+from synthio.formats import some
 from synthio.recipes import user_path
 from synthio.store import saving_model
 
@@ -43,7 +44,6 @@ _WINDOW, _HOP = 400, 160
 #: Of shorter clips, a network that reads waveforms may have no frame at all (25 ms), or no deviation of frames.
 _LEAST_S = 0.05
 _FRONTEND = "frontend.json"
-_SHOWN = 5
 #: Parts of `transformers` audio classifiers that belong to a task, not to the pre-trained network.
 HEAD_PARTS = ("classifier", "projector", "layer_weights")
 #: Standard deviation of a new head's weights, as in AST, BERT and wav2vec 2.0.
@@ -305,7 +305,7 @@ def load_trained(folder: str) -> TrainedClassifier:
     path = user_path(folder) / _FRONTEND
     if not path.is_file():
         below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
-        cure = f"; found {', '.join(below[:_SHOWN])}" if below else ""
+        cure = f"; found {some(below, most=5)}" if below else ""
         raise ModelError(f"{folder}: holds no {_FRONTEND}; expected the `model` that `synthio run` names{cure}")
     try:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))

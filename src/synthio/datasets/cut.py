@@ -206,7 +206,7 @@ def _check_splits(found: Sequence[Annotation]) -> None:
     splits = Counter(annotation.split for annotation in found if annotation.wrong is None)
     unknown = sorted(split for split in splits if split and split_of(split) is None)
     if unknown:
-        names = ", ".join(map(repr, unknown[:5]))
+        names = some(map(repr, unknown), most=5)
         raise DataError(
             f"the column 'split' holds {names}; expected {', '.join(SPLIT_SPELLINGS)}: rename the column if it is none"
         )

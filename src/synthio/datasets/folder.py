@@ -19,6 +19,7 @@ from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.records import Split
 
 _PAPERS = frozenset({".txt", ".md", ".json", ".jsonl", ".csv", ".tsv", ".yaml", ".yml", ".pdf"})
@@ -95,7 +96,7 @@ def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> N
         )
     inner = _folders(folders[0])
     if len(inner) > 1 and not any(path.suffix.lower() in AUDIO_SUFFIXES for path in folders[0].iterdir()):
-        names = ", ".join(repr(normalised_text(folder.name)) for folder in inner[:5])
+        names = some((repr(normalised_text(folder.name)) for folder in inner), most=5)
         raise DataError(
             f"{root}: holds the one class {folders[0].name!r}; did you mean data.path={folders[0]}, with {names}?"
         )
@@ -126,7 +127,7 @@ def _check_no_splits(root: Path, folders: list[Path], config: DataConfig) -> Non
             if other != folder and len(shared) > 1:
                 one, two = normalised_text(folder.name), normalised_text(other.name)
                 raise DataError(
-                    f"{root}: {one!r} and {two!r} hold the same folders ({', '.join(map(repr, shared[:5]))}), so these "
+                    f"{root}: {one!r} and {two!r} hold the same folders ({some(map(repr, shared), most=5)}), so these "
                     f"are the classes; expected {', '.join(SPLIT_SPELLINGS)} above them: rename {two!r} (or {one!r} if "
                     "that is a class), or give a table with a split column"
                 )

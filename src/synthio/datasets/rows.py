@@ -12,6 +12,7 @@ from pathlib import Path
 
 from synthio.config import DataConfig
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.recipes import user_path
 from synthio.records import Split
 
@@ -25,7 +26,6 @@ SPLIT_SPELLINGS = tuple(_SPLITS)
 NO_LABEL = frozenset({"NA", "N/A", "nan", "NaN"})
 _NO_GROUP = frozenset({"", "na", "n/a", "nan", "none", "null"})
 NO_FILE = (0, 0)
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
     rows = list(rows)
     found = {label for row in rows for label in row.labels}
     if unknown := [code for code in map(normalised_text, names) if code not in found]:
-        missing, known = (", ".join(map(repr, some[:_SHOWN])) for some in (unknown, sorted(found)))
+        missing, known = (some(map(repr, labels), most=5) for labels in (unknown, sorted(found)))
         raise DataError(f"data.label_names: no clip has the label {missing}; found {known}")
     said = {normalised_text(code): normalised_text(name).strip() for code, name in names.items()}
     return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]

@@ -27,13 +27,13 @@ from synthio.datasets.rows import (
     split_of,
 )
 from synthio.errors import DataError
+from synthio.formats import some
 
 TableRow = dict[str, Any]
 """Column -> cell; cells that a CSV line has beyond the header are under `EXTRA`."""
 EXTRA = "\0extra"
 MORE_CELLS = "its line has more cells than the header; quote cells that hold the delimiter"
 _OF_HUGGING_FACE = frozenset({".parquet", ".arrow"})
-_SHOWN = 5
 #: What to do about files that are not where their table says.
 ELSEWHERE = "write it relative to the table, or set data.audio_folder to where the files are"
 _OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
@@ -107,7 +107,7 @@ def _parse_jsonl(text: str, table: Path) -> list[TableRow]:
         else:
             bad.append(f"line {number}: {type(row).__name__}")
     if bad:
-        shown = "; ".join(bad[:_SHOWN])
+        shown = some(bad, "; ", most=5)
         raise DataError(f"{table}: {len(bad)} line(s) are not JSON objects ({shown}); expected one object per line")
     return rows
 
@@ -145,7 +145,7 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
     splits = {_text(row.get(config.split_column)) for row in rows} - {""}
     if unknown := sorted(split for split in splits if split_of(split) is None):
         raise DataError(
-            f"{table}: column {config.split_column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; "
+            f"{table}: column {config.split_column!r} holds {some(map(repr, unknown), most=5)}; "
             f"expected {', '.join(SPLIT_SPELLINGS)}"
         )
     recordings = None if config.audio_folder is None else Recordings(_folder(config.audio_folder))
