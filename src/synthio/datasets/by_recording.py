@@ -12,7 +12,7 @@ import soundfile as sf
 
 from synthio import audio
 from synthio.datasets.annotations import FOLDER, Annotation, ColumnNames
-from synthio.datasets.rows import normalised_text
+from synthio.datasets.rows import name_in
 from synthio.formats import some
 
 
@@ -72,7 +72,7 @@ def _with_group(annotations: Sequence[Annotation], folder: str) -> list[Annotati
 def own_groups(recordings: Mapping[Path, object]) -> dict[Path, str]:
     """Each recording's path below the folder that they have in common."""
     root = os.path.commonpath([path.parent for path in recordings]) if recordings else ""
-    return {path: normalised_text(path.relative_to(root).as_posix()) for path in recordings}
+    return {path: name_in(Path(root), path) for path in recordings}
 
 
 def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find, index_audio, listed, name_in, unlisted
-from synthio.datasets.rows import Row
+from synthio.datasets.layout import Layout, cells_of, find, index_audio, listed, unlisted
+from synthio.datasets.rows import Row, name_in
 from synthio.records import Split
 
 _LISTS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.config import DataConfig
-from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, normalised_text, own_settings, split_of
+from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, name_in, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
 from synthio.formats import some
@@ -161,11 +161,11 @@ def _class_rows(root: Path, folder: Path, split: Split | None) -> Iterator[Row]:
     label = normalised_text(folder.name)
     files = list(files_below(folder))
     if not files:
-        yield Row(folder, _name(root, folder), (label,), split, rejected="the class folder is empty")
+        yield Row(folder, name_in(root, folder), (label,), split, rejected="the class folder is empty")
     for path in files:
         suffix = normalised_text(path.suffix.lower())
         unreadable = f"suffix {suffix!r} is no audio that can be read; convert it to FLAC or WAV"
-        yield Row(path, _name(root, path), (label,), split, rejected=None if suffix in AUDIO_SUFFIXES else unreadable)
+        yield Row(path, name_in(root, path), (label,), split, rejected=None if suffix in AUDIO_SUFFIXES else unreadable)
 
 
 def _strays(root: Path, folder: Path) -> Iterator[Row]:
@@ -174,13 +174,13 @@ def _strays(root: Path, folder: Path) -> Iterator[Row]:
         paper = path.suffix.lower() in _PAPERS or path.stem.lower() in _PAPER_STEMS
         if not (path.is_dir() or is_hidden(path.name) or paper):
             yield Row(
-                path, _name(root, path), (), rejected="is in no class folder; move it into one named after its label"
+                path, name_in(root, path), (), rejected="is in no class folder; move it into one named after its label"
             )
 
 
 def _outside(root: Path, folder: Path) -> Iterator[Row]:
     reason = "is outside the train, valid and test folders"
-    yield from (Row(path, _name(root, path), (), rejected=reason) for path in files_below(folder))
+    yield from (Row(path, name_in(root, path), (), rejected=reason) for path in files_below(folder))
 
 
 def _metadata_tables(root: Path) -> list[Path]:
@@ -197,17 +197,13 @@ def _audiofolder_rows(root: Path, tables: list[Path], config: DataConfig) -> lis
     rows: list[Row] = []
     for table in tables:
         for row in table_rows(parse(table), table, config, _FILE_NAME):
-            name = _name(root, row.path) if row.path.is_relative_to(root) else row.name
+            name = name_in(root, row.path) if row.path.is_relative_to(root) else row.name
             # As `load_dataset("audiofolder")` does: without a split column, the first folder tells the split.
             rows.append(replace(row, name=name, split=row.split or split_of(name.partition("/")[0])))
     listed = {row.path for row in rows}
     unlisted = (path for path in files_below(root) if path not in listed and path.suffix.lower() in AUDIO_SUFFIXES)
-    return rows + [Row(p, _name(root, p), (), rejected=f"is not listed in {tables[0].name}") for p in unlisted]
+    return rows + [Row(p, name_in(root, p), (), rejected=f"is not listed in {tables[0].name}") for p in unlisted]
 
 
 def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not is_hidden(child.name))
-
-
-def _name(root: Path, path: Path) -> str:
-    return normalised_text(path.relative_to(root).as_posix())

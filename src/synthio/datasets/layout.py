@@ -9,7 +9,7 @@ from pathlib import Path
 
 from synthio.audio import audio_files
 from synthio.config import DataConfig
-from synthio.datasets.rows import Row, data_path, normalised_text
+from synthio.datasets.rows import Row, data_path, name_in, normalised_text
 from synthio.datasets.table import EXTRA, parse
 from synthio.errors import DataError
 from synthio.formats import some
@@ -159,11 +159,6 @@ def held_out_fold(config: DataConfig, folds: Iterable[str], layout: Layout) -> s
     if fold not in known:
         raise DataError(f"data.fold is {fold}; {layout.title} has the folds {', '.join(known)}; set one of these")
     return fold
-
-
-def name_in(root: Path, path: Path) -> str:
-    """The name of a row: its path inside the dataset."""
-    return normalised_text((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
 def _listing(folder: Path) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, name_in
-from synthio.datasets.rows import Row, normalised_text
+from synthio.datasets.layout import Layout
+from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
 

@@ -89,6 +89,11 @@ def normalised_text(text: str) -> str:
     return unicodedata.normalize("NFC", text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
+def name_in(root: Path, path: Path) -> str:
+    """The name of a row: its path inside the dataset."""
+    return normalised_text((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+
+
 def in_order(rows: Iterable[Row]) -> list[Row]:
     """Rows sorted by name; a name that comes again gets ``#2``, ``#3``, so that names stay unique."""
     seen: Counter[str] = Counter()

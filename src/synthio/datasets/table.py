@@ -22,6 +22,7 @@ from synthio.datasets.rows import (
     Row,
     data_path,
     group_of,
+    name_in,
     normalised_text,
     own_settings,
     split_of,
@@ -195,7 +196,7 @@ def _row(row: TableRow, table: Path, config: DataConfig, path_column: str, recor
         rejected = MORE_CELLS
     return Row(
         path=path,
-        name=normalised_text(path.relative_to(home).as_posix() if path.is_relative_to(home) else cell),
+        name=name_in(home, path) if path.is_relative_to(home) else normalised_text(cell),
         labels=_labels(row.get(config.label_column), config),
         split=split_of(_text(row.get(config.split_column))),
         group=group_of(_text(row.get(config.group_column))),

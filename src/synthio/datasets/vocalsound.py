@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from synthio.audio import audio_files
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find, name_in
-from synthio.datasets.rows import Row, normalised_text
+from synthio.datasets.layout import Layout, cells_of, find
+from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
 
