@@ -44,7 +44,7 @@ from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
 from synthio.calls import Answer, Calls
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
-from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
+from synthio.errors import BackendError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip
 from synthio.stages.caption import caption_clips
@@ -377,13 +377,11 @@ def test_a_folder_with_half_a_file_says_so(file: str, qwen_audio: Path, tmp_path
 
 
 def test_the_recipe_picks_the_captioner(tmp_path: Path) -> None:
-    assert isinstance(load_captioner(CaptionConfig(kind="template"), None, Reporter(), tmp_path), TemplateCaptioner)
-    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap(), Reporter(), tmp_path), ClapTagger)
-    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), None, Reporter(), tmp_path), EndpointCaptioner)
-    with pytest.raises(ConfigError, match="CLAP"):
-        load_captioner(CaptionConfig(kind="clap"), None, Reporter(), tmp_path)
+    assert isinstance(load_captioner(CaptionConfig(kind="template"), WordClap, Reporter(), tmp_path), TemplateCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap, Reporter(), tmp_path), ClapTagger)
+    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), WordClap, Reporter(), tmp_path), EndpointCaptioner)
     with pytest.raises(ModelError, match="no pocket audio language model"):
-        load_captioner(CaptionConfig(kind="transformers"), None, Reporter(), tmp_path)
+        load_captioner(CaptionConfig(kind="transformers"), WordClap, Reporter(), tmp_path)
 
 
 # The stage ------------------------------------------------------------------------------------------------------------
@@ -486,7 +484,7 @@ def test_a_clip_that_was_captioned_is_not_paid_for_again(tmp_path: Path) -> None
 
     def ears(**changes: Any) -> Captioner:
         section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1, **changes))
-        return load_captioner(section, None, Reporter(), tmp_path)
+        return load_captioner(section, WordClap, Reporter(), tmp_path)
 
     with EndpointServer(lambda body, earlier: chat(f"flute or oboe {earlier}", 7, 3)) as server:
         first = ears().caption(heard[:2], labels[:2])
@@ -518,8 +516,8 @@ def test_a_killed_captioner_keeps_what_was_answered(tmp_path: Path) -> None:
     with EndpointServer(mortal) as server:
         section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1))
         with pytest.raises(BackendError):
-            run(tmp_path, found, load_captioner(section, None, Reporter(), tmp_path / "cache"))
-        captions, folder = run(tmp_path, found, load_captioner(section, None, Reporter(), tmp_path / "cache"))
+            run(tmp_path, found, load_captioner(section, WordClap, Reporter(), tmp_path / "cache"))
+        captions, folder = run(tmp_path, found, load_captioner(section, WordClap, Reporter(), tmp_path / "cache"))
     assert len(captions) == folder.summary()["usage"]["requests"] == len(server.seen) - 1 == 4
 
 

@@ -15,7 +15,6 @@ from scipy.linalg import sqrtm
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 
 from synthio import metrics
-from synthio.errors import DataError
 from synthio.verdict import ArmResult, ClassResult, Comparison, Difference, effect, recommended_arm, verdict_text
 
 
@@ -403,8 +402,6 @@ def test_frechet_distance_of_a_set_with_itself_is_nothing_even_with_few_points()
     a = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
     assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert metrics.frechet_distance(a, a + 2) == pytest.approx(4 * 40, rel=1e-5)
-    with pytest.raises(DataError, match="at least 2"):
-        metrics.frechet_distance(a[:1], a)
 
 
 def test_kernel_distance_equals_its_definition() -> None:
@@ -419,8 +416,6 @@ def test_kernel_distance_equals_its_definition() -> None:
     across = np.mean([kernel(x, y) for x in a for y in b])
     assert metrics.kernel_distance(a, b) == pytest.approx(within_a + within_b - 2 * across)
     assert metrics.kernel_distance(b, a) == pytest.approx(metrics.kernel_distance(a, b))
-    with pytest.raises(DataError, match="at least 2"):
-        metrics.kernel_distance(a[:1], b)
 
 
 def test_kernel_distance_has_no_bias_for_small_sets() -> None:
@@ -447,8 +442,6 @@ def test_relative_diversity_compares_within_classes() -> None:
 
 def test_diversity_of_a_simplex() -> None:
     assert metrics.diversity(np.eye(6)) == pytest.approx(np.sqrt(2))
-    with pytest.raises(DataError, match="at least 2"):
-        metrics.diversity(np.eye(6)[:1])
 
 
 # ------------------------------------------------------------------------------------------------------- verdict

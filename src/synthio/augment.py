@@ -35,8 +35,7 @@ def add_noise(samples: Waveform, snr_db: float, generator: np.random.Generator) 
 
 
 def pitch_shift(samples: Waveform, sample_rate_hz: int, semitones: float) -> Waveform:
-    """Shift by ``semitones`` at the same length (librosa). Raises: `MissingDependency` without librosa."""
-    check_library("pitch_shift")
+    """Shift by ``semitones`` at the same length (librosa)."""
     from librosa.effects import pitch_shift as shift
 
     n_fft = min(2048, 2 ** int(np.log2(max(4, samples.shape[0]))))
@@ -45,8 +44,7 @@ def pitch_shift(samples: Waveform, sample_rate_hz: int, semitones: float) -> Wav
 
 def chain_of_transforms(samples: Waveform, sample_rate_hz: int, seed: int) -> Waveform:
     """The chain that the audiomentations library's own README shows: noise, time stretch, pitch shift, shift in time;
-    each with probability one half, at its documented range. Same length. Raises: `MissingDependency` without it."""
-    check_library("audiomentations")
+    each with probability one half, at its documented range. Same length."""
     from audiomentations import AddGaussianNoise, Compose, PitchShift, Shift, TimeStretch
 
     chain = Compose(

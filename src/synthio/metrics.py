@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from synthio.errors import DataError
-
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -288,12 +286,9 @@ def frechet_distance(a: FloatArray, b: FloatArray) -> float:
     """Frechet distance between Gaussians fitted to two sets of embeddings, shapes ``(n, d)`` and ``(m, d)``.
 
     ||mu_a - mu_b||^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Dowson and Landau 1982; Kilgour et al. 2019 for audio), with
-    plain sample covariances (n - 1). Biased upwards for small sets: compare sets of the same size only.
-    Raises: `DataError` for a set of fewer than 2.
+    plain sample covariances (n - 1): at least 2 rows each. Biased upwards for small sets: compare sets of the same size
+    only.
     """
-    for embeddings in (a, b):
-        if len(embeddings) < 2:
-            raise DataError(f"a Frechet distance needs at least 2 embeddings per set; found {len(embeddings)}")
     covariance_a, covariance_b = (np.atleast_2d(np.cov(x, rowvar=False, dtype=np.float64)) for x in (a, b))
     values, vectors = np.linalg.eigh(covariance_a)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
@@ -308,14 +303,10 @@ def kernel_distance(a: FloatArray, b: FloatArray) -> float:
     """Squared maximum mean discrepancy, unbiased, of embeddings ``(n, d)`` and ``(m, d)``.
 
     With the kernel ``(x . y / d + 1)^3`` (Binkowski et al. 2018, KID). Unlike `frechet_distance` it needs no large
-    sets; near 0, and sometimes below, for sets from one distribution.
-    Raises: `DataError` for a set of fewer than 2.
+    sets, only 2 rows; near 0, and sometimes below, for sets from one distribution.
     """
     from sklearn.metrics.pairwise import polynomial_kernel
 
-    for embeddings in (a, b):
-        if len(embeddings) < 2:
-            raise DataError(f"a kernel distance needs at least 2 embeddings per set; found {len(embeddings)}")
     n, m = len(a), len(b)
     within_a, within_b, across = (polynomial_kernel(x, y, degree=3, coef0=1) for x, y in ((a, a), (b, b), (a, b)))
     mean_a = (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
@@ -324,11 +315,9 @@ def kernel_distance(a: FloatArray, b: FloatArray) -> float:
 
 
 def diversity(embeddings: FloatArray) -> float:
-    """Mean Euclidean distance over all pairs of rows, shape ``(n, d)``. Raises: `DataError` for fewer than 2."""
+    """Mean Euclidean distance over all pairs of rows, shape ``(n, d)``, of at least 2."""
     from scipy.spatial.distance import pdist
 
-    if len(embeddings) < 2:
-        raise DataError(f"diversity needs at least 2 embeddings; found {len(embeddings)}")
     return float(pdist(embeddings).mean())
 
 

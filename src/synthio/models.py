@@ -110,15 +110,13 @@ class Models:
 
     @property
     def captioner(self) -> Captioner:
-        """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others.
-        Only CLAP tagging needs the CLAP."""
+        """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others."""
         from synthio.backends.choices import load_captioner
 
         self._make_room("captioner")
-        clap = self.clap if self._config.caption.kind == "clap" else None
         # A bench's draws hear many clips of each other.
         cache = self._config.retrieve.cache or self._root / "cache"
-        return load_captioner(self._config.caption, clap, self._reporter, cache / "captions")
+        return load_captioner(self._config.caption, lambda: self.clap, self._reporter, cache / "captions")
 
     @cached_property
     def language_model(self) -> LanguageModel:

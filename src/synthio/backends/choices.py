@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from synthio.backends.audio_llm import TransformersCaptioner
@@ -13,7 +14,7 @@ from synthio.backends.endpoint_llm import EndpointLanguageModel
 from synthio.backends.llm import CachedLanguageModel, LanguageModel, NoLanguageModel
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.config import CaptionConfig, ImagineConfig
-from synthio.errors import ConfigError, ModelError
+from synthio.errors import ModelError
 from synthio.progress import Reporter
 
 
@@ -32,21 +33,21 @@ def load_language_model(config: ImagineConfig, cache_folder: Path, reporter: Rep
     return CachedLanguageModel(local, cache_folder)
 
 
-def load_captioner(config: CaptionConfig, clap: Clap | None, reporter: Reporter, cache_folder: Path) -> Captioner:
-    """The captioner of a recipe; ``clap`` is needed for ``kind: clap`` only; ``reporter`` hears its warnings; what an
+def load_captioner(
+    config: CaptionConfig, clap: Callable[[], Clap], reporter: Reporter, cache_folder: Path
+) -> Captioner:
+    """The captioner of a recipe; ``clap`` is called for ``kind: clap`` only; ``reporter`` hears its warnings; what an
     endpoint answers is cached in ``cache_folder``.
 
-    Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key, device
-    or CLAP.
+    Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key or
+    device.
     """
     if config.kind == "template":
         return TemplateCaptioner()
     if config.kind == "endpoint":
         return EndpointCaptioner(config.endpoint, reporter, cache_folder)
     if config.kind == "clap":
-        if clap is None:
-            raise ConfigError("caption.kind clap needs a CLAP model; load one first, or set caption.kind=template")
-        return ClapTagger(clap, config.tags_per_clip)
+        return ClapTagger(clap(), config.tags_per_clip)
     if config.model == "pocket":
         raise ModelError(
             "caption.model is `pocket`, but there is no pocket audio language model: set caption.model to a folder or "
