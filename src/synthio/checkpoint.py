@@ -1,4 +1,5 @@
-"""Training state in one safetensors file: weights, AdamW moments, a step number. Nothing pickled."""
+"""What safetensors files keep: the state of a training (weights, AdamW moments, a step number), and tensors that took
+long to make. Nothing pickled."""
 
 from __future__ import annotations
 

@@ -1,15 +1,6 @@
 """The run folder: JSONL manifests, atomic writes, done-marker last, resume after a kill at any instant.
 
-run_folder/
-  stages/<stage>-<key>/   key = hash of the stage's config, its inputs' keys, its model's revision and the seed
-    items.jsonl           one line per finished item, appended as work goes on
-    manifest.jsonl        the finished records, in input order
-    done.json             written last: its presence means the stage is complete
-  dataset/                a Hugging Face audiofolder
-  model/                  a copy of the classifier to use
-  predictions.csv         what every training says of every validation and test clip
-  report/index.html
-  .lock                   held while a run or a stage works; a kill releases it
+``docs/architecture.md`` lists what is in it, and what the key of a stage is made of.
 """
 
 from __future__ import annotations

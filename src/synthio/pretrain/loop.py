@@ -1,4 +1,4 @@
-"""One resumable training loop for all four pocket models.
+"""One resumable training loop for the three pocket models that are networks; the autoencoder is fitted in one go.
 
 Step ``s`` draws its batch and noise from generators seeded by (run seed, s), so a checkpoint is weights, optimiser
 moments and a step number: no generator state, and nothing pickled.
