@@ -29,8 +29,6 @@ from synthio.calls import chunks
 from synthio.errors import BackendError
 from synthio.seeds import global_state_kept
 
-Indices = npt.NDArray[np.int64]
-
 _WEIGHT_DECAY = 0.01
 
 #: Target of a clip whose class the model does not know: no loss (PyTorch's ``ignore_index``), and never right.
@@ -52,7 +50,7 @@ class Examples(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {**self.inputs[index], "labels": self.targets[index]}
 
-    def subset(self, indices: Indices) -> Examples:
+    def subset(self, indices: metrics.Indices) -> Examples:
         """The clips at ``indices``, in that order."""
         return Examples([self.inputs[index] for index in indices], self.targets[indices])
 
@@ -102,7 +100,7 @@ class CurvePoint(BaseModel):
 def fine_tune(
     model: Any,
     examples: Dataset[dict[str, torch.Tensor]],
-    order: Indices,
+    order: metrics.Indices,
     valid: Examples | None,
     optimisation: Optimisation,
     advance: Callable[[int], None],

@@ -28,7 +28,7 @@ ARMS: Mapping[str, str] = {
 }
 
 #: Our dataset to the paper's column, in the paper's order.
-DATASETS: Mapping[str, str] = {name: dataset.column for name, dataset in OFFICIAL.items() if dataset.column}
+DATASETS: Mapping[str, str] = {name: dataset.column for name, dataset in OFFICIAL.items()}
 
 
 @cache

@@ -101,7 +101,7 @@ def data_list(as_json: Json = False) -> None:
             Column("reader", no_wrap=True), "dataset", "table 1", "licence", Column("homepage", overflow="fold")
         )
         for name, found in OFFICIAL.items():
-            table.add_row(name, found.title, found.column or "", found.licence, found.homepage)
+            table.add_row(name, found.title, found.column, found.licence, found.homepage)
         console.print(table)
 
     print_result(value, as_json, text)

@@ -42,12 +42,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class OfficialDataset:
-    """A dataset with an official release: those of the paper's table 1, and others."""
+    """A dataset of the paper's table 1, as it was released."""
 
     layout: Layout
     read: Callable[[DataConfig], list[Row]]
-    column: str | None
-    """Of the paper's table 1; None for a dataset that the paper does not have."""
+    column: str
+    """Of the paper's table 1."""
     domain: str
     """For prompts: ``data.domain``."""
     licence: str
