@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from synthio.errors import DataError, MissingArtefact, StoreError
 from synthio.listening import (
-    Answer,
+    Heard,
     HeardClip,
     Kind,
     Solution,
     draw_test,
-    judge,
+    evaluate_answers,
     read_answers,
     read_solution,
     write_test,
@@ -142,7 +142,7 @@ def solution(*clips: tuple[Kind, str]) -> Solution:
 FOUR = solution(("real", "dog"), ("synthetic", "dog"), ("synthetic", "heavy_rain"), ("synthetic", "dog|wind"))
 
 
-def answers(tmp_path: Path, *lines: str, header: str = "clip,heard,real") -> dict[int, Answer]:
+def answers(tmp_path: Path, *lines: str, header: str = "clip,heard,real") -> dict[int, Heard]:
     path = tmp_path / "filled.csv"
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8-sig")
     return read_answers(path, FOUR)
@@ -151,11 +151,11 @@ def answers(tmp_path: Path, *lines: str, header: str = "clip,heard,real") -> dic
 def test_answers_as_a_spreadsheet_writes_them(tmp_path: Path) -> None:
     said = answers(tmp_path, "1;Dog;YES", "002;heavy rain;", "4;dog|Wind;0", "3;;", header="clip;heard;real")
     assert said == {
-        1: Answer(frozenset({"dog"}), True),
-        2: Answer(frozenset({"heavy_rain"}), None),
-        4: Answer(frozenset({"dog", "wind"}), False),
+        1: Heard(frozenset({"dog"}), True),
+        2: Heard(frozenset({"heavy_rain"}), None),
+        4: Heard(frozenset({"dog", "wind"}), False),
     }
-    assert answers(tmp_path, "1,?,no") == {1: Answer(frozenset(), False)}
+    assert answers(tmp_path, "1,?,no") == {1: Heard(frozenset(), False)}
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_a_table_without_the_columns_is_told(tmp_path: Path) -> None:
 
 def test_what_is_heard_is_counted() -> None:
     said = {
-        1: Answer(frozenset({"dog"}), True),
-        2: Answer(frozenset({"wind"}), False),
-        3: Answer(frozenset(), None),
-        4: Answer(frozenset({"wind"}), True),
+        1: Heard(frozenset({"dog"}), True),
+        2: Heard(frozenset({"wind"}), False),
+        3: Heard(frozenset(), None),
+        4: Heard(frozenset({"wind"}), True),
     }
-    found = judge(Path("a.csv"), FOUR, said)
+    found = evaluate_answers(Path("a.csv"), FOUR, said)
     assert found.recognised.clips == {"real": 1, "synthetic": 3}
     # Of a dog in the wind, to hear the wind alone is right; to hear nothing never is.
     assert (found.recognised.real.mean, found.recognised.synthetic.mean) == (1, pytest.approx(1 / 3))
@@ -205,11 +205,11 @@ def test_what_is_heard_is_counted() -> None:
 
 def test_the_difference_in_words() -> None:
     clips = solution(*[("real", "dog"), ("synthetic", "dog")] * 20)
-    right, wrong = Answer(frozenset({"dog"}), None), Answer(frozenset(), None)
+    right, wrong = Heard(frozenset({"dog"}), None), Heard(frozenset(), None)
 
-    def words(real: Answer, synthetic: Answer) -> str:
+    def words(real: Heard, synthetic: Heard) -> str:
         said = {clip.number: real if clip.kind == "real" else synthetic for clip in clips.clips}
-        return judge(Path("a.csv"), clips, said).recognised.compared("recognised")
+        return evaluate_answers(Path("a.csv"), clips, said).recognised.compared("recognised")
 
     assert words(right, wrong) == "Synthetic clips are recognised less often than real ones."
     assert words(wrong, right) == "Synthetic clips are recognised more often than real ones."
@@ -219,9 +219,9 @@ def test_the_difference_in_words() -> None:
 heard = st.frozensets(st.sampled_from(["dog", "heavy_rain", "wind"]), max_size=2)
 
 
-@given(st.dictionaries(st.integers(1, 4), st.builds(Answer, heard, st.none() | st.booleans())))
+@given(st.dictionaries(st.integers(1, 4), st.builds(Heard, heard, st.none() | st.booleans())))
 def test_any_answers(said: dict[int, Any]) -> None:
-    found = judge(Path("a.csv"), FOUR, said)
+    found = evaluate_answers(Path("a.csv"), FOUR, said)
     assert sum(found.recognised.clips.values()) == len(said)
     assert sum(found.taken_for_real.clips.values()) == sum(answer.real is not None for answer in said.values())
     for shares in (found.recognised, found.taken_for_real):

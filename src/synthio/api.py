@@ -43,19 +43,19 @@ def load_config(recipe: str | Path | Mapping[str, Any] | RunConfig, overrides: S
     if isinstance(overrides, str):
         raise ConfigError(f"the overrides are {overrides!r}; expected a list of them, such as [{overrides!r}]")
     if isinstance(recipe, Mapping | RunConfig):
-        return validate(apply_overrides(_content(recipe), overrides, RunConfig), RunConfig, "the recipe")
+        return validate(apply_overrides(_as_in_file(recipe), overrides, RunConfig), RunConfig, "the recipe")
     config = load_recipe(Path(recipe), overrides, RunConfig)
     if all(override.partition("=")[0].strip() != "run_folder" for override in overrides):
         _check_not_moved(Path(recipe), config.run_folder)
     return config
 
 
-def _content(value: Any) -> Any:
+def _as_in_file(value: Any) -> Any:
     """As a recipe file has it: mappings for sections, text for paths, and of a section only what was set."""
     if isinstance(value, BaseModel):
-        return _content(value.model_dump(exclude_unset=True))
+        return _as_in_file(value.model_dump(exclude_unset=True))
     if isinstance(value, Mapping):
-        return {name: _content(own) for name, own in value.items()}
+        return {name: _as_in_file(own) for name, own in value.items()}
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

@@ -60,7 +60,7 @@ class Solution(_Frozen):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Heard:
     """What a listener said of one clip."""
 
     labels: frozenset[str]
@@ -195,7 +195,7 @@ def read_solution(folder: Path) -> Solution:
         raise StoreError(f"{path}: is damaged; delete {folder}, after saving your answers, and run again") from error
 
 
-def read_answers(path: Path, solution: Solution) -> dict[int, Answer]:
+def read_answers(path: Path, solution: Solution) -> dict[int, Heard]:
     """What was answered, by the clip's number; rows without an answer are left out.
 
     Raises: `DataError` that lists every row that cannot be read.
@@ -204,7 +204,7 @@ def read_answers(path: Path, solution: Solution) -> dict[int, Answer]:
     if missing := [column for column in COLUMNS if column not in rows[0]]:
         raise DataError(f"{path}: has no column {some(map(repr, missing))}; expected {', '.join(COLUMNS)}")
     classes = {key(readable(name)): name for name in solution.classes}
-    answers: dict[int, Answer] = {}
+    answers: dict[int, Heard] = {}
     problems = []
     for line, row in enumerate(rows, start=2):
         try:
@@ -223,7 +223,7 @@ def read_answers(path: Path, solution: Solution) -> dict[int, Answer]:
     return answers
 
 
-def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, str]) -> tuple[int, Answer | None]:
+def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, str]) -> tuple[int, Heard | None]:
     """Raises: `ValueError` in words."""
     numbers = {str(clip.number): clip.number for clip in solution.clips}
     number = numbers.get(row["clip"].lstrip("0"))
@@ -237,7 +237,7 @@ def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, st
         return number, None
     named = [] if row["heard"] == NONE_OF_THEM else row["heard"].split(SEPARATOR)
     labels = frozenset(_class_named(name, classes) for name in named)
-    return number, Answer(labels, _REAL.get(row["real"].casefold()))
+    return number, Heard(labels, _REAL.get(row["real"].casefold()))
 
 
 def _class_named(name: str, classes: Mapping[str, str]) -> str:
@@ -249,7 +249,7 @@ def _class_named(name: str, classes: Mapping[str, str]) -> str:
     raise ValueError(f"class {name.strip()!r}; {meant}")
 
 
-def judge(path: Path, solution: Solution, answers: Mapping[int, Answer]) -> Listening:
+def evaluate_answers(path: Path, solution: Solution, answers: Mapping[int, Heard]) -> Listening:
     """What the answers of one listener, read from ``path``, say."""
     heard = [(clip, answers[clip.number]) for clip in solution.clips if clip.number in answers]
     right = [(clip, _is_right(clip, answer)) for clip, answer in heard]
@@ -266,7 +266,7 @@ def judge(path: Path, solution: Solution, answers: Mapping[int, Answer]) -> List
     )
 
 
-def _is_right(clip: HeardClip, answer: Answer) -> bool:
+def _is_right(clip: HeardClip, answer: Heard) -> bool:
     """Whether something was heard, and all that was heard is in the clip: few name all labels of many."""
     return bool(answer.labels) and answer.labels <= set(clip.labels)
 

@@ -68,7 +68,7 @@ def evaluate_listening(
     as_json: Json = False,
 ) -> None:
     """Make a blind listening test of real and accepted synthetic clips, or say what its answers show (--answers)."""
-    from synthio.listening import judge, read_answers, read_solution
+    from synthio.listening import evaluate_answers, read_answers, read_solution
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet=True), may_run=())
@@ -79,7 +79,7 @@ def evaluate_listening(
         print_result(words, as_json, lambda: console_of(soft_wrap=True).print(told))
         return
     solution = read_solution(pipeline.root / "listening")
-    found = [judge(path, solution, read_answers(path, solution)) for path in answers]
+    found = [evaluate_answers(path, solution, read_answers(path, solution)) for path in answers]
 
     def text() -> None:
         for listener in found:

@@ -101,7 +101,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     if config.rest_label is not None and not config.rest_label.strip():
         raise DataError("--rest-label is empty; expected what a person would call the rest, such as background")
     readings = _read(tables, config)
-    found = [_judged(annotation, config) for reading in readings for annotation in reading.annotations]
+    found = [_sure_enough(annotation, config) for reading in readings for annotation in reading.annotations]
     found = one_spelling(found, None if config.audio_folder is None else _home(config.audio_folder))
     _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
@@ -193,7 +193,7 @@ def _says_confidence(reading: Reading) -> bool:
     return reading.columns is not None and reading.columns.confidence is not None
 
 
-def _judged(annotation: Annotation, config: CutConfig) -> Annotation:
+def _sure_enough(annotation: Annotation, config: CutConfig) -> Annotation:
     """With a reason not to cut it where its confidence is too low, or not told."""
     if config.min_confidence is None or annotation.wrong is not None or annotation.confidence >= config.min_confidence:
         return annotation
