@@ -261,6 +261,11 @@ def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_
     (tmp_path / "run" / "stages" / "train-1" / "model-gold" / "frontend.json").write_text("{}")
     with pytest.raises(ModelError, match=r"holds no frontend.json.*; found .*stages/train-1/model-gold"):
         load_trained(str(tmp_path / "run"))
+    (tmp_path / "run" / "stages" / "clips-0123456789ab").mkdir()
+    with pytest.raises(
+        ModelError, match=r"run: this run has not finished; run the same .*; found .*train-1/model-gold"
+    ):
+        load_trained(str(tmp_path / "run"))
     shutil.copytree(ast_folder, tmp_path / "run" / "model")
     (tmp_path / "run" / "model" / "frontend.json").write_text('{"min_samples": 400, "max_samples": 8000}')
     assert load_trained(str(tmp_path / "run")).frontend.max_samples == 8000

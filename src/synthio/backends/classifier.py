@@ -34,7 +34,7 @@ from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
 from synthio.formats import some
 from synthio.recipes import user_path
-from synthio.store import saving_model
+from synthio.store import holds_run, saving_model
 
 #: Share of the training clips that an AST hears to their end.
 _KEPT_WHOLE = 0.75
@@ -306,6 +306,10 @@ def load_trained(folder: str) -> TrainedClassifier:
     if not path.is_file():
         below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
         cure = f"; found {some(below, most=5)}" if below else ""
+        if holds_run(path.parent):
+            raise ModelError(
+                f"{folder}: this run has not finished; run the same `synthio run` again, which resumes{cure}"
+            )
         raise ModelError(f"{folder}: holds no {_FRONTEND}; expected the `model` that `synthio run` names{cure}")
     try:
         lengths = _Lengths.model_validate_json(path.read_text(encoding="utf-8"))
