@@ -1068,12 +1068,17 @@ class TestGroupsInFileNames:
         assert not any("begin alike" in warning for warning in warnings)
 
     def test_clips_keep_a_group_of_their_own(self, tmp_path: Path) -> None:
-        rows = [f"{'ab'[k % 2]},{'g' if k < 6 else ''}" for k in range(24)]
+        rows = [f"{'ab'[k % 2]},{'g' if k < 10 else ''}" for k in range(24)]
         table = table_of(tmp_path, "label,group", rows)
-        names = [row.path.name for row in read_rows(DataConfig(path=str(table)))]
-        groups = [row.group for row in read_rows(DataConfig(path=str(table), group_pattern=r"^(\d)"))]
-        assert groups.count("g") == 6
-        assert all(group == "g" or group == name[0] for group, name in zip(groups, names, strict=True))
+        found = read_rows(DataConfig(path=str(table), group_pattern=r"^(\d{2})\."))
+        assert {row.path.stem: row.group for row in found} == {str(k): "g" if k < 10 else str(k) for k in range(24)}
+
+    def test_a_pattern_that_names_a_group_otherwise_is_refused(self, tmp_path: Path) -> None:
+        """Patients were in training and test, as `P3` and as `3`."""
+        rows = [f"{'ab'[k % 2]},{f'P{k % 10}' if k < 20 else ''}" for k in range(24)]
+        (problem,) = check_data(run_config(table_of(tmp_path, "label,group", rows), group_pattern=r"(\d)\.")).problems
+        assert "finds '0' in '0.wav', whose group is 'P0'" in problem
+        assert "write the groups of the 4 clip(s) without one into the data" in problem
 
     def test_a_pattern_of_no_use_is_refused(self, tmp_path: Path) -> None:
         root = self.folder(tmp_path)

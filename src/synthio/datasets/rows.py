@@ -107,7 +107,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 def grouped(rows: Iterable[Row], pattern: str) -> list[Row]:
     """Rows with a group: their own, else what ``pattern`` finds in the file's name; None where it finds nothing.
 
-    Raises: `DataError` when all have one already, and when no name has it.
+    Raises: `DataError` when all have one already, when no name has it, and when ``pattern`` names a group otherwise.
     """
     rows = list(rows)
     bare = [row for row in rows if row.group is None]
@@ -115,10 +115,17 @@ def grouped(rows: Iterable[Row], pattern: str) -> list[Row]:
         return rows
     if not bare:
         raise DataError("data.group_pattern is for clips without a group, and all have one; remove it")
-    matches = {row.name: re.search(pattern, normalised_text(row.path.name)) for row in bare}
+    matches = {row.name: re.search(pattern, normalised_text(row.path.name)) for row in rows}
     found = {name: group_of(match[1] or "") for name, match in matches.items() if match}
-    if not any(found.values()):
+    if not any(found.get(row.name) for row in bare):
         raise DataError(f"data.group_pattern: {pattern!r} finds a group in no file name; found {bare[0].path.name!r}")
+    for row in rows:
+        if row.group is not None and found.get(row.name) not in (None, row.group):
+            raise DataError(
+                f"data.group_pattern: {pattern!r} finds {found[row.name]!r} in {row.path.name!r}, whose group is "
+                f"{row.group!r}; a group of two names would be in training and test: let it find the names that the "
+                f"data has, or write the groups of the {len(bare)} clip(s) without one into the data"
+            )
     return [row if row.group is not None else replace(row, group=found.get(row.name)) for row in rows]
 
 
