@@ -646,9 +646,12 @@ def test_a_line_without_a_group_is_of_its_recordings_only_one(site: Path, tmp_pa
     assert [(row["recording"], row["group"]) for row in table_of(found)] == [
         ("dawn.wav", "north"), ("dawn.wav", "north"), ("dusk.flac", "dusk.flac"),
     ]  # fmt: skip
-    assert not found.warnings
+    assert [told.partition(";")[0] for told in found.warnings] == [
+        "1 of 2 recordings have no group, so each is a group of its own: 'dusk.flac'"
+    ]
     found = cut(tmp_path / "2", written(site / "x.csv", lines + "dawn.wav,4,5,wren,south\n"), columns=named)
     assert any("'dawn.wav' ('', 'north', 'south')" in told for told in found.warnings), found.warnings
+    assert any("1 of 2 recordings have no group" in told for told in found.warnings), found.warnings
 
 
 def test_the_same_sound_with_the_only_channel_and_without_one_is_one_clip(site: Path, tmp_path: Path) -> None:

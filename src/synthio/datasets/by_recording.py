@@ -81,17 +81,31 @@ def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:
 
 
 def group_warnings(recordings: Mapping[Path, Sequence[Annotation]]) -> list[str]:
-    """Recordings of several groups, and folders that look like groups and are not taken for them."""
+    """Recordings of several groups, those without one where others have one, and folders that look like groups and are
+    not taken for them."""
     groups = {path: {annotation.group for annotation in own} for path, own in recordings.items()}
+    warnings = []
     several = [f"{path.name!r} ({some(sorted(map(repr, own)))})" for path, own in groups.items() if len(own) > 1]
     if several:
-        return [
+        warnings.append(
             f"{len(several)} recording(s) are of several groups, so that their clips may come to lie in training and "
             f"in test: {some(several)}; unless the recorder moved, give all lines of a recording one group"
-        ]
+        )
+    if any(own - {""} for own in groups.values()):
+        bare = [repr(path.name) for path, own in groups.items() if own == {""}]
+        if bare:
+            warnings.append(
+                f"{len(bare)} of {len(groups)} recordings have no group, so each is a group of its own: {some(bare)}; "
+                "name their groups in the table, else the scores may be too high"
+            )
+        return warnings
+    return _folder_warnings(recordings)
+
+
+def _folder_warnings(recordings: Mapping[Path, object]) -> list[str]:
     folders = _folders(recordings)
     names = sorted(set(folders.values()))
-    if any(own - {""} for own in groups.values()) or len(names) < 2 or len(names) == len(folders):
+    if len(names) < 2 or len(names) == len(folders):
         return []
     return [
         f"the recordings lie in {len(names)} folders ({some(map(repr, names))}), and each is a group of its own; if "
