@@ -365,7 +365,7 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
         "fewer than 5 training clips in 1 class(es): 'owl' (2)",
         "no valid clip in 1 class(es), so weights are selected without these classes: 'owl'",
         "classes that read alike: 'Dog', 'dog'",
-        "mixed sample rates: 8000 Hz",
+        "48000 Hz (1); resample all clips to the lowest rate, new recordings too",
         "1 clip(s) under 0.1 s: 'train/dog/blip.wav'",
         "1 clip(s) repeat the audio of another clip in the same split",
         "1 clip(s) of the test are in valid too",
@@ -1132,6 +1132,24 @@ def test_most_clips_of_a_narrow_band_are_told_to_differ_from_generated_ones(
     assert told == any("of rates of at most 4000 Hz, have no sound above 2000 Hz" in warning for warning in warnings)
     alone = config.model_copy(update={"train": TrainConfig(arms=("gold",))})
     assert not any("no sound above" in warning for warning in check_data(alone).warnings)
+
+
+@pytest.mark.parametrize(
+    ("rates_hz", "told"),
+    [
+        ((4_000, 44_100), "'a' (4000 Hz), 'b' (44100 Hz)"),
+        ((4_000, 44_100, 4_000, 4_000), None),
+        ((44_100, 48_000), None),
+    ],
+)
+def test_classes_that_their_sample_rate_gives_away_are_told(
+    tmp_path: Path, rates_hz: tuple[int, ...], told: str | None
+) -> None:
+    """As one stethoscope in the one clinic, and another in the other; a classifier at 16 kHz hears 8 kHz of both."""
+    for number in range(24):
+        clip(tmp_path / "ab"[number % 2] / f"{number}.wav", rate_hz=rates_hz[number % len(rates_hz)])
+    warnings = [w for w in check_data(run_config(tmp_path)).warnings if "gives classes away" in w]
+    assert len(warnings) == (told is not None) and all(f"{told}; resample all clips" in w for w in warnings)
 
 
 def test_a_column_of_a_folder_per_class_is_refused(small_data: Path) -> None:

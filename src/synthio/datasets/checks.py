@@ -30,6 +30,7 @@ TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a 
 _NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
 #: The lowest rate of a generator, and at which a stage hears a clip.
 LEAST_RATE_HZ = 16_000
+_ONE_RATE = "resample all clips to the lowest rate, new recordings too"
 #: Decoders of lossy files overshoot.
 _FULL_SCALE = 1.5
 
@@ -406,12 +407,24 @@ def audio_warnings(durations_s: Mapping[str, float], rates_hz: Iterable[int], ma
     warnings = []
     rates = Counter(rates_hz)
     if len(rates) > 1:
-        warnings.append("mixed sample rates: " + ", ".join(f"{rate} Hz ({n})" for rate, n in sorted(rates.items())))
+        listed = ", ".join(f"{rate} Hz ({n})" for rate, n in sorted(rates.items()))
+        warnings.append(f"mixed sample rates: {listed}; {_ONE_RATE}")
     if short := [repr(name) for name, duration_s in durations_s.items() if duration_s < SHORT_S]:
         warnings.append(f"{len(short)} clip(s) under {SHORT_S} s: {some(short)}")
     if cropped := sum(duration_s > max_duration_s for duration_s in durations_s.values()):
         warnings.append(f"{cropped} clip(s) are cropped to data.max_duration_s = {max_duration_s:g} s")
     return warnings
+
+
+def rate_warnings(clips: Iterable[Clip]) -> list[str]:
+    """Classes that have no sample rate in common with another: their bandwidth, not their sound, tells them apart."""
+    rates_hz = {label: {clip.sample_rate_hz for clip in own} for label, own in by_class(clips).items()}
+    heard_hz = {label: {min(rate, LEAST_RATE_HZ) for rate in own} for label, own in rates_hz.items()}
+    apart = [label for label, own in heard_hz.items() if any(own.isdisjoint(other) for other in heard_hz.values())]
+    if not apart:
+        return []
+    listed = some(f"{label!r} ({', '.join(f'{rate} Hz' for rate in sorted(rates_hz[label]))})" for label in apart)
+    return [f"the sample rate gives classes away, whatever their sound: {listed}; {_ONE_RATE}"]
 
 
 def level_warnings(peaks: Sequence[float], swings: Sequence[float], labels: Sequence[Sequence[str]]) -> list[str]:
@@ -469,7 +482,7 @@ def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
     return [
         f"{len(narrow)} of {len(rates_hz)} training clips, of rates of at most {max(narrow)} Hz, have no sound above "
         f"{max(narrow) // 2} Hz; generated clips and the other training clips have, so a classifier can tell the two "
-        "kinds apart; resample all to one rate"
+        f"kinds apart; {_ONE_RATE}"
     ]
 
 

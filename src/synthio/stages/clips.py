@@ -220,7 +220,7 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     problems += _split_problems(clips, config.data)
     warnings += _draw_warnings(rows, splits, rejected, clips, config)
     warnings += [*checks.class_warnings(clips), *checks.copy_warnings(clips), *checks.group_warnings(clips)]
-    warnings += checks.few_test_group_warnings(clips)
+    warnings += [*checks.few_test_group_warnings(clips), *checks.rate_warnings(clips)]
     warnings += _file_warnings(opened, config.data)
     return _Found(opened, clips, rejected, warnings, problems)
 
