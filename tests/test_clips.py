@@ -813,6 +813,23 @@ def test_labels_that_are_lists_or_numbers_are_warned_of(tmp_path: Path) -> None:
     assert "classes that read alike: '1', '1.0'" in told("1", "1.0")
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (("N", "AS", "MVP"), "'AS', 'MVP', 'N'"),
+        (("N", "cough", "S3"), "'N', 'S3'"),
+        (("TV", "fan", "door"), None),
+        (("SIREN", "RAINFALL", "dog"), None),
+        (("狗", "猫", "鸟"), None),
+    ],
+)
+def test_labels_that_look_like_codes_are_told(tmp_path: Path, labels: tuple[str, ...], told: str | None) -> None:
+    """A generator was asked for "Sound of a N"."""
+    warnings = check_data(run_config(table_of(tmp_path, "label", [labels[k % 3] for k in range(24)]))).warnings
+    found = [warning for warning in warnings if "look like codes" in warning]
+    assert len(found) == (told is not None) and all(f"codes: {told}; the label is" in warning for warning in found)
+
+
 def test_a_run_folder_among_the_clips_is_refused(tmp_path: Path) -> None:
     """Its own files would be read as clips of a class `runs`."""
     root = dataset(tmp_path / "data")

@@ -28,6 +28,8 @@ _HEARABLE_RATE_HZ = 48_000
 TIME_EXPANSION = "ultrasound is made audible by writing the same samples with a tenth of the rate"
 #: What may be a class and is more often an empty cell.
 _NOTHING = frozenset({"null", "none", "nil", "<na>", "#n/a"})
+#: Capitals that may be a code, as `MVP`; where most labels are, it is no word in capitals among others, as `TV`.
+_CODE_LETTERS = 4
 #: The lowest rate of a generator, and at which a stage hears a clip.
 LEAST_RATE_HZ = 16_000
 _ONE_RATE = "resample all clips to the lowest rate, new recordings too"
@@ -257,6 +259,12 @@ def _label_warnings(labels: Sequence[str]) -> list[str]:
         warnings.append(
             f"labels without a letter: {some(dumb)}; the label is what the generator is asked for, so write what a "
             "person would call the sound, or give each its name in data.label_names"
+        )
+    codes = [repr(label) for label in labels if label.isupper() and len(label) <= _CODE_LETTERS]
+    if 2 * len(codes) > len(labels):
+        warnings.append(
+            f"labels that look like codes: {some(codes)}; the label is what the generator is asked for, so if these "
+            "are no words, give each its name in data.label_names"
         )
     return warnings
 
