@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -272,8 +273,9 @@ class TestTable:
         [
             (b"", "holds no rows"),
             (b"path,label\n", "holds no rows"),
-            (b"path,label\ncaf\xe9.wav,dog\n", "not UTF-8"),
-            (b"\xff\xfepath,label\n\x00\xd8", "not UTF-8"),
+            (b"path,label\ncaf\xe9.wav,dog\n", r"not UTF-8 text \(byte 14\); it may be Windows-1252"),
+            (b"\xff\xfepath,label\n\x00\xd8", "not UTF-8 text .* unpack an archive"),
+            (b"path,label\n\x81.wav,dog\n", "not UTF-8 text .* save a spreadsheet as CSV in UTF-8"),
             (b'path,label\n"a.wav,dog\n', "not readable CSV"),
         ],
     )
@@ -281,6 +283,12 @@ class TestTable:
         path = tmp_path / "x.csv"
         path.write_bytes(content)
         with pytest.raises(DataError, match=reason):
+            read(path)
+
+    def test_a_table_of_windows_is_told_the_command_that_makes_it_utf_8(self, tmp_path: Path) -> None:
+        path = table(tmp_path / "März 23.csv", "path,label\ncafé.wav,dog\n", "cp1252")
+        command = f"`iconv -f cp1252 -t utf-8 '{path}' > '{tmp_path / 'März 23-utf8.csv'}'`"
+        with pytest.raises(DataError, match=re.escape(command)):
             read(path)
 
     def test_backslashes_of_windows_are_told(self, tmp_path: Path) -> None:

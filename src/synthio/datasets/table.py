@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,12 +83,27 @@ def read_text(table: Path) -> str:
             is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         return table.read_text(encoding="utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{table}: is not UTF-8 text (byte {error.start}); expected a folder, or a CSV or JSONL table in UTF-8: "
-            "save a spreadsheet as CSV in UTF-8, unpack an archive, give the folder of a single file"
-        ) from error
+        raise DataError(f"{table}: is not UTF-8 text (byte {error.start}); {_utf8_cure(table)}") from error
     except OSError as error:
         raise DataError(f"{table}: cannot be read ({error.strerror or error})") from error
+
+
+def _utf8_cure(table: Path) -> str:
+    """What to do about a file that is not UTF-8; most that are text come from a spreadsheet on Windows."""
+    try:
+        is_text = all(sign.isprintable() or sign.isspace() for sign in table.read_text(encoding="cp1252"))
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        return (
+            "expected a folder, or a CSV or JSONL table in UTF-8: save a spreadsheet as CSV in UTF-8, unpack an "
+            "archive, give the folder of a single file"
+        )
+    source, target = (shlex.quote(str(path)) for path in (table, table.with_stem(f"{table.stem}-utf8")))
+    return (
+        "it may be Windows-1252, as spreadsheets write CSV: save it as CSV in UTF-8, or run "
+        f"`iconv -f cp1252 -t utf-8 {source} > {target}` and name that file"
+    )
 
 
 def _parse_jsonl(text: str, table: Path) -> list[TableRow]:
