@@ -409,6 +409,20 @@ def test_folders_inside_class_folders_are_told_of(tmp_path: Path) -> None:
     )
 
 
+def test_tables_beside_class_folders_are_told_not_to_be_read(tmp_path: Path) -> None:
+    """The folders were sites, and the classes stood in the table."""
+    for number in range(24):
+        clip(tmp_path / "data" / ("north", "south")[number % 2] / f"{number}.wav")
+    (tmp_path / "data" / "Export 2023.csv").write_bytes("DATEI;GERÄT\n".encode("cp1252"))
+    assert any(
+        "the table(s) in it are not read: 'Export 2023.csv'; if one says what the clips are, set data.path" in warning
+        for warning in check_data(run_config(tmp_path / "data")).warnings
+    )
+    splits = dataset(tmp_path / "splits")
+    (splits / "notes.csv").write_text("a,b\n1,2\n")
+    assert not any("not read" in warning for warning in check_data(run_config(splits)).warnings)
+
+
 def test_a_clip_that_is_silent_where_it_is_heard_is_rejected(tmp_path: Path) -> None:
     root = dataset(tmp_path / "data")
     clip(root / "train" / "dog" / "late.wav", np.concatenate([np.zeros(RATE_HZ), sound("late", 1.0)]))

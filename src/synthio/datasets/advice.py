@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synthio.config import DataConfig, RunConfig
 from synthio.datasets import checks, reader_name
-from synthio.datasets.folder import unread_metadata, unread_subfolders
+from synthio.datasets.folder import unread_metadata, unread_subfolders, unread_tables
 from synthio.datasets.rows import data_path
 from synthio.datasets.table import unread_columns
 from synthio.formats import some
@@ -19,7 +19,7 @@ _POCKET_RATE_HZ = 16_000
 def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     """What the models would not hear, or not be told, and what of the data nobody reads. Not kept with the clips, which
     are the same in another recipe, and with another column."""
-    warnings = _grouping_warnings(config.data, clips)
+    warnings = [*_table_warnings(config.data), *_grouping_warnings(config.data, clips)]
     if config.data.path == "demo" and Path("demo").is_dir():
         warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
     above = sum(clip.sample_rate_hz > _POCKET_RATE_HZ for clip in clips)
@@ -44,6 +44,16 @@ def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     if config.data.domain == DataConfig.model_fields["domain"].default and config.imagine.mode != "template":
         warnings.append("data.domain is the default 'sounds'; say what the clips are: the language model reads it")
     return warnings
+
+
+def _table_warnings(data: DataConfig) -> list[str]:
+    tables = unread_tables(data) if reader_name(data) == "folder" else []
+    if not tables:
+        return []
+    return [
+        f"data.path is read as a folder per class, and the table(s) in it are not read: {some(map(repr, tables))}; if "
+        "one says what the clips are, set data.path to it"
+    ]
 
 
 def _grouping_warnings(data: DataConfig, clips: Sequence[Clip]) -> list[str]:

@@ -86,6 +86,14 @@ def unread_subfolders(config: DataConfig) -> dict[str, list[str]]:
     return {name: sorted(own) for name, own in sorted(homes.items())}
 
 
+def unread_tables(config: DataConfig) -> list[str]:
+    """The tables beside class folders, which nobody reads."""
+    root = data_path(config.path)
+    if _metadata_tables(root) or _are_splits(_folders(root)):
+        return []
+    return sorted(normalised_text(path.name) for path in root.iterdir() if path.suffix.lower() in _TABLES)
+
+
 def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:
     """One folder around all class folders is what many archives unpack to."""
     if len(folders) != 1 or split_of(folders[0].name) or config.subfolders == "classes":
