@@ -99,7 +99,7 @@ def test_raven_tables_are_named_after_their_recording_and_have_two_views(site: P
 def test_raven_counts_from_the_first_file_and_has_the_offset_in_its_own(site: Path) -> None:
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
     table = written(site / "x.txt", header + "7.5\t8.0\tdusk.flac\t1.5\twren\n")
-    (found,) = read_annotations(table, Recordings(site), ColumnNames()).annotations
+    (found,) = read_annotations(table, Recordings(site, "--recording-column"), ColumnNames()).annotations
     assert (found.start_s, found.end_s, found.wrong) == (1.5, 2.0, None)
     assert found.recording == site / "dusk.flac"
 
@@ -115,14 +115,14 @@ def test_cells_beyond_the_label_of_a_table_without_a_header_are_no_part_of_it(si
     """As of ICBHI's respiratory sounds: beginning, end, crackles, wheezes."""
     table = written(site / "dusk.txt", "0.5\t1.5\t0\t1\n1.5\t2.5\t1\t0\n")
     with pytest.raises(DataError, match="has 4 cells in the line .* and no header; Audacity's label files have 3"):
-        read_annotations(table, Recordings(site), ColumnNames())
+        read_annotations(table, Recordings(site, "--recording-column"), ColumnNames())
 
 
 def test_a_column_per_class_is_told_to_be_made_one_label(site: Path) -> None:
     text = "start\tend\tcrackles\twheezes\tbeats\n0.5\t1.5\t0\t1\t7\n1.5\t2.5\t1\t0\t8\n"
     table = written(site / "dusk.txt", text)
     with pytest.raises(DataError, match="where 'crackles', 'wheezes' say with 0 and 1 which sounds there are"):
-        read_annotations(table, Recordings(site), ColumnNames())
+        read_annotations(table, Recordings(site, "--recording-column"), ColumnNames())
 
 
 def test_long_annotations_are_cut_into_equal_pieces_and_margins_stay_inside(site: Path, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_raven_without_offsets_over_several_files_is_refused(site: Path) -> None
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
     table = written(site / "x.txt", header + "1\t2\tdawn.wav\twren\n7\t8\tdusk.flac\twren\n")
     with pytest.raises(DataError, match=r"File Offset \(s\)"):
-        read_annotations(table, Recordings(site), ColumnNames())
+        read_annotations(table, Recordings(site, "--recording-column"), ColumnNames())
 
 
 def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> None:
@@ -310,12 +310,12 @@ def test_recordings_are_found_by_name_where_it_is_the_only_one(site: Path) -> No
     for day in ("monday", "tuesday"):
         (site / day).mkdir()
         shutil.copy(site / "dawn.wav", site / day / "night.wav")
-    recordings = Recordings(site)
+    recordings = Recordings(site, "--recording-column")
     assert recordings.find("noon 1.wav") == recordings.find("deep/Noon 1") == site / "deep" / "Noon 1.WAV"
     assert recordings.find("monday/night.wav") == site / "monday" / "night.wav"
     assert recordings.find("night") == (
         "several recordings have its recording's name, and no path tells which; name a column of paths "
-        "(--recording-column, data.path_column)"
+        "(--recording-column)"
     )
     assert recordings.find("/data/Tuesday/night.wav") == site / "tuesday" / "night.wav"
     assert recordings.find("D:\\disk\\monday\\night.wav") == site / "monday" / "night.wav"
@@ -595,10 +595,10 @@ def test_of_a_recording_that_is_missing_none_of_its_name_at_another_site_is_take
     shutil.copyfile(sites / "A" / "day.wav", sites / "A" / "dawn.wav")
     lines = "path,start,end,label\nB/dawn.wav,1,2,wren\nA\\dawn.wav,1,2,robin\n"
     found = cut(tmp_path / "1", written(sites / "x.csv", lines))
-    assert found.counts == {"robin": 1} and "another folder (A/dawn.wav)" in next(iter(found.rejected))
+    assert found.counts == {"robin": 1} and "another folder" in next(iter(found.rejected))
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tBegin Path\tFile Offset (s)\tSpecies\n"
     raven = written(sites / "y.txt", header + "1\t2\tdawn.wav\tE:\\survey\\B\\dawn.wav\t1\twren\n")
-    with pytest.raises(DataError, match=r"another folder \(A/dawn.wav\).*--recording-column"):
+    with pytest.raises(DataError, match=r"another folder.*--recording-column"):
         cut(tmp_path / "2", raven)
     assert cut(tmp_path / "3", raven, columns=ColumnNames(recording="Begin File")).counts == {"wren": 1}
     for name in ("t/B", "t/D", "labels"):
@@ -665,7 +665,9 @@ def test_where_raven_has_no_offset_a_line_of_several_recordings_is_not_cut(site:
     """It was cut at the time that counts from the first one."""
     header = "Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
     lines = "1\t2\tdawn.wav\t1\twren\n7.5\t8.0\tdusk.flac\t\twren\n"
-    found = read_annotations(written(site / "x.txt", header + lines), Recordings(site), ColumnNames()).annotations
+    found = read_annotations(
+        written(site / "x.txt", header + lines), Recordings(site, "--recording-column"), ColumnNames()
+    ).annotations
     assert [annotation.wrong is None for annotation in found] == [True, False]
     assert "no 'File Offset (s)'" in str(found[1].wrong)
 
@@ -707,7 +709,9 @@ def test_ravens_begin_file_is_of_the_site_in_whose_folder_the_table_lies(sites: 
 def test_a_quote_in_a_table_of_raven_swallows_no_lines(site: Path) -> None:
     header = "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\tNotes\n"
     lines = '1\t1\t2\twren\t"loud\n2\t2\t3\trobin\t\n3\t3\t4\t"crow, hooded"\tsaid "ka"\n4\t4\t5\twren\tfar"\n'
-    reading = read_annotations(written(site / "dawn.txt", header + lines), Recordings(site), ColumnNames())
+    reading = read_annotations(
+        written(site / "dawn.txt", header + lines), Recordings(site, "--recording-column"), ColumnNames()
+    )
     assert [(a.start_s, a.label) for a in reading.annotations] == [
         (1, "wren"), (2, "robin"), (3, "crow, hooded"), (4, "wren"),
     ]  # fmt: skip
@@ -746,7 +750,7 @@ def test_a_recording_in_another_format_is_found(site: Path, tmp_path: Path) -> N
     (site / "a").mkdir(), (site / "b").mkdir()
     for folder in "ab":
         shutil.copy(site / "dusk.flac", site / folder / "noon.flac")
-    recordings = Recordings(site)
+    recordings = Recordings(site, "--recording-column")
     assert str(recordings.find("noon.wav")).startswith("several recordings")
     assert recordings.find("b/noon.wav") == site / "b" / "noon.flac"
     assert recordings.find("dusk.2024") == "its recording is not in the audio folder"
@@ -796,5 +800,7 @@ def test_a_selection_that_cannot_be_cut_counts_once_whatever_its_views(site: Pat
     """Of one selection without its recording two were told, one per view."""
     header = "Selection\tView\tBegin File\tBegin Time (s)\tEnd Time (s)\tSpecies\n"
     lines = "".join(f"1\t{view}\tgone.wav\t1\t2\twren\n" for view in ("Waveform 1", "Spectrogram 1"))
-    reading = read_annotations(written(site / "x.txt", header + lines), Recordings(site), ColumnNames())
+    reading = read_annotations(
+        written(site / "x.txt", header + lines), Recordings(site, "--recording-column"), ColumnNames()
+    )
     assert [annotation.wrong for annotation in reading.annotations] == ["its recording is not in the audio folder"]

@@ -169,7 +169,7 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")
         if folder not in recordings:
-            recordings[folder] = Recordings(folder)
+            recordings[folder] = Recordings(folder, "--recording-column")
         reading = read_annotations(table, recordings[folder], config.columns)
         if config.min_confidence is not None and reading.annotations and not _says_confidence(reading):
             raise DataError(

@@ -12,10 +12,14 @@ from synthio.datasets.rows import normalised_text
 
 
 class Recordings:
-    """The audio files below a folder, found by path or, where that is of another machine, by name."""
+    """The audio files below a folder, found by path or, where that is of another machine, by name.
 
-    def __init__(self, folder: Path) -> None:
+    ``column_setting``: the option or setting that names the column they are told by, for reasons that name it.
+    """
+
+    def __init__(self, folder: Path, column_setting: str) -> None:
         self._folder = folder
+        self._column_setting = column_setting
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._folders: set[str] = set()
         self._is_site: dict[Path, bool] = {}
@@ -42,7 +46,7 @@ class Recordings:
         if not told and beside is not None:
             return self._one_near(beside, last)
         found = self._one(last, *told)
-        return found if isinstance(found, str) or self._lies_in(found, told) else self._elsewhere(found)
+        return found if isinstance(found, str) or self._lies_in(found, told) else self._elsewhere()
 
     def named_like(self, table: Path) -> Path | str:
         """``rec1.Table.1.selections.txt`` is about ``rec1.wav``; of several, that in a folder called like its own."""
@@ -61,7 +65,7 @@ class Recordings:
         if home not in self._is_site:
             self._is_site[home] = self._names_a_site(table)
         here = self._lies_in(found, [home.name]) if self._folders else folded(home.name) == folded(self._folder.name)
-        return self._elsewhere(found) if self._is_site[home] and not here else found
+        return self._elsewhere() if self._is_site[home] and not here else found
 
     def _names_a_site(self, table: Path) -> bool:
         """Whether the folder of a table is called as one of recordings is, or lies beside another with such tables that
@@ -82,12 +86,11 @@ class Recordings:
         """As far as both go, innermost first: of `dog/1.wav` and `cat/1.wav` one may be missing."""
         return all(folded(here) == folded(told) for here, told in zip(self._parents(path), folders, strict=False))
 
-    def _elsewhere(self, path: Path) -> str:
+    def _elsewhere(self) -> str:
         """Why a file of the right name is not it."""
-        here = path.relative_to(self._folder).as_posix()
         return (
-            f"no such file; one of its name is in another folder ({here}): if that is it, name a column of names alone "
-            "(--recording-column, data.path_column), or call its folder as the table does"
+            "no such file; one of its name is in another folder: if that is it, name a column of names alone "
+            f"({self._column_setting}), or call its folder as the table does"
         )
 
     def _one(self, name: str, *folders: str) -> Path | str:
@@ -104,7 +107,7 @@ class Recordings:
         if len(found) > 1:
             return (
                 "several recordings have its recording's name, and no path tells which; name a column of paths "
-                "(--recording-column, data.path_column)"
+                f"({self._column_setting})"
             )
         return found[0] if found else "its recording is not in the audio folder"
 

@@ -165,7 +165,7 @@ def table_rows(rows: Sequence[TableRow], table: Path, config: DataConfig, path_c
             f"{table}: column {config.split_column!r} holds {some(map(repr, unknown), most=5)}; "
             f"expected {', '.join(SPLIT_SPELLINGS)}"
         )
-    recordings = None if config.audio_folder is None else Recordings(_folder(config.audio_folder))
+    recordings = None if config.audio_folder is None else Recordings(_folder(config.audio_folder), "data.path_column")
     return [_row(row, table, config, path_column, recordings) for row in rows]
 
 
