@@ -430,6 +430,21 @@ def test_a_column_that_names_recordings_is_not_overlooked(site: Path, tmp_path: 
         cut(tmp_path / "other", table, columns=ColumnNames(recording="waves"))
 
 
+def test_all_columns_that_are_not_found_are_told_at_once(site: Path, tmp_path: Path) -> None:
+    lines = "DATEINAME,BEGINN_S,ENDE_S,CODE,ORT\ndawn.wav,1,2,wren,A\ndusk.flac,1,2,wren,B\n"
+    with pytest.raises(DataError) as told:
+        cut(tmp_path, written(site / "x.csv", lines), columns=ColumnNames(group="SITE"))
+    for part in (
+        "has no column 'start_s' or",
+        "has no column 'end_s' or",
+        "has no column 'label' or",
+        "has no column 'SITE' for the group",
+        "the column 'DATEINAME' names recordings; say so with --recording-column 'DATEINAME'",
+        "found 'DATEINAME', 'BEGINN_S', 'ENDE_S', 'CODE', 'ORT'",
+    ):
+        assert part in str(told.value)
+
+
 def test_groups_and_splits_of_the_table_are_kept(site: Path, tmp_path: Path) -> None:
     lines = "file,start,end,label,split,site\ndawn.wav,1,2,wren,train,A\ndusk.flac,1,2,wren,test,A\n"
     table = written(site / "x.csv", lines)

@@ -144,9 +144,7 @@ def read_annotations(table: Path, recordings: Recordings, names: ColumnNames) ->
         rows, has_header = parse_lines(text, table), True
     if not rows:
         return Reading()
-    columns = find_columns(rows, table, names)
-    if columns.recording is None:
-        _check_no_recordings(rows, table, columns, recordings)
+    columns = find_columns(rows, table, names, recordings)
     needs_offset = _needs_offset(rows, table, columns)
     found: dict[tuple[object, ...], Annotation] = {}
     for number, row in enumerate(rows, 1):
@@ -217,6 +215,7 @@ class _Header:
         self._rows, self._table = rows, table
         self.every = list(dict.fromkeys(column for row in rows for column in row if column != EXTRA))
         self._known = {_spelling(name): name for name in reversed(self.every)}
+        self.problems: list[str] = []
 
     def holds(self, column: str | None) -> bool:
         """Whether it is there and not empty throughout."""
@@ -237,28 +236,32 @@ class _Header:
         return next((c for c in present if self.holds(c)), present[0] if present else None)
 
     def need(self, what: str, named: str | None, spellings: Sequence[str], cure: str) -> str:
-        """The one that the user names, or `find`. Raises: `DataError` when it is not there."""
+        """The one that the user names, or `find`; where it is not there, an empty one, and a problem for `check`."""
         column = self.find(spellings if named is None else [_spelling(named)])
         if column is None:
             wanted = repr(named) if named is not None else " or ".join(map(repr, spellings[:4]))
-            listed = ", ".join(map(repr, self.every))
-            raise DataError(f"{self._table}: has no column {wanted} for the {what}; found {listed}; {cure}")
-        return column
+            self.problems.append(f"has no column {wanted} for the {what} ({cure})")
+        return column or ""
+
+    def check(self) -> None:
+        """Raises: `DataError` with all problems, and the columns that were found."""
+        if self.problems:
+            raise DataError(f"{self._table}: {'; '.join(self.problems)}; found {', '.join(map(repr, self.every))}")
 
     def want(self, what: str, named: str | None, spellings: Sequence[str]) -> str | None:
         """As `need`, but there need be none where the user names none."""
         return self.find(spellings) if named is None else self.need(what, named, (), f"name one with --{what}-column")
 
 
-def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> Columns:
-    """Which column says what. Raises: `DataError` for one that is missing, with those that were found."""
+def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames, recordings: Recordings) -> Columns:
+    """Which column says what. Raises: `DataError` for all that are missing, with those that were found."""
     header = _Header(rows, table)
-    no_header = f"rename one; {_NO_HEADER}"
-    start, end, duration = header.need("beginning", None, STARTS, no_header), header.find(ENDS), header.find(DURATIONS)
+    start = header.need("beginning", None, STARTS, f"rename one; {_NO_HEADER}")
+    end, duration = header.find(ENDS), header.find(DURATIONS)
     if duration is not None and not header.holds(end):
         end = None
     else:
-        end, duration = header.need("end", None, ENDS, f"a duration would do as well; {no_header}"), None
+        end, duration = header.need("end", None, ENDS, "rename one; a duration would do as well"), None
     recording = header.want("recording", names.recording, RECORDINGS)
     path = header.find(PATHS) if names.recording is None else None
     columns = Columns(
@@ -276,7 +279,11 @@ def find_columns(rows: Sequence[TableRow], table: Path, names: ColumnNames) -> C
         unread=(),
     )
     read = {getattr(columns, field.name) for field in fields(columns)}
-    return replace(columns, unread=tuple(column for column in header.every if column not in read))
+    columns = replace(columns, unread=tuple(column for column in header.every if column not in read))
+    if recording is None:
+        header.problems += _recording_problems(rows, columns.unread, recordings)
+    header.check()
+    return columns
 
 
 def _label_cure(header: _Header) -> str:
@@ -294,18 +301,20 @@ def _spelling(column: str) -> str:
     return column.strip().casefold().replace(" ", "_")
 
 
-def _check_no_recordings(rows: Sequence[TableRow], table: Path, columns: Columns, recordings: Recordings) -> None:
+def _recording_problems(rows: Sequence[TableRow], unread: Sequence[str], recordings: Recordings) -> list[str]:
     """The table's own name says which recording it is about, unless a column says otherwise: it holds names of audio
     files, or names several recordings."""
-    for column in columns.unread:
+    problems = []
+    for column in unread:
         # Raven numbers its selections, and recordings may have numbers for names.
         cells = {cell for row in rows if (cell := _raw(row, column)) and not cell.isdecimal()}
         found = {cell for cell in cells if isinstance(recordings.find(cell), Path)}
         if len(found) > 1 or any(Path(cell).suffix.lower() in AUDIO_SUFFIXES for cell in found):
-            raise DataError(
-                f"{table}: the column {column!r} names recordings; say so with --recording-column {column!r}, or "
-                "remove it if all lines are about the recording that the table is named after"
+            problems.append(
+                f"the column {column!r} names recordings; say so with --recording-column {column!r}, or remove it if "
+                "all lines are about the recording that the table is named after"
             )
+    return problems
 
 
 def _annotation(
