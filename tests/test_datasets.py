@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -601,6 +601,19 @@ def test_a_path_below_the_current_folder_is_told_where_tables_paths_begin(
     monkeypatch.chdir(tmp_path)
     rows = read_rows(DataConfig(path="tables/t.csv"))
     assert ["beside the table" in str(row.rejected) for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_the_unicode_form_of_a_path_in_a_table_is_nothing(
+    tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    """Archives of a Mac hold decomposed names, also in folders that were made by hand."""
+    name = unicodedata.normalize(on_disk, "Gerät.wav")
+    files(tmp_path, f"Süd/{name}")
+    table(tmp_path / "x.csv", f"path,label\n{unicodedata.normalize(in_table, 'Süd/Gerät.wav')},dog\n")
+    (row,) = read(tmp_path / "x.csv")
+    assert row.path.is_file() and row.name == "Süd/Gerät.wav"
 
 
 def test_the_files_of_a_table_are_found_below_a_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -227,7 +228,7 @@ def _beside(table: Path, cell: str) -> tuple[Path, str | None]:
     if "\\" in cell and not (table.parent / cell).exists():
         # As Windows writes it; a backslash may be part of a name here.
         cell = cell.replace("\\", "/")
-    path = Path(os.path.normpath(table.parent / cell))
+    path = _as_spelled_here(Path(os.path.normpath(table.parent / cell)))
     if path.exists():
         return path, None
     if _OF_WINDOWS.match(cell):
@@ -235,6 +236,17 @@ def _beside(table: Path, cell: str) -> tuple[Path, str | None]:
     if Path(cell).exists():
         return path, "no such file beside the table, where its paths begin; there is one below the current folder"
     return path, None
+
+
+def _as_spelled_here(path: Path) -> Path:
+    """The path in the Unicode form that each of its names has on disk: archives of a Mac hold decomposed ones."""
+    if path.exists():
+        return path
+    found = Path(path.anchor)
+    for name in path.relative_to(found).parts:
+        forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+        found = next((found / form for form in forms if (found / form).exists()), found / name)
+    return found
 
 
 def _below(recordings: Recordings, folder: Path, cell: str) -> tuple[Path, str | None]:
