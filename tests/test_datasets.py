@@ -74,6 +74,9 @@ class TestLabelNames:
         files(tmp_path, "001/a.wav", "002/b.wav")
         with pytest.raises(DataError, match="no clip has the label '1'; found '001', '002'"):
             read(tmp_path, label_names={1: "dog"})
+        files(tmp_path, "AS/a.wav")
+        with pytest.raises(DataError, match="label 'as', 'xy'; found '001', '002', 'AS'; did you mean 'AS'\\?"):
+            read(tmp_path, label_names={"as": "aortic stenosis", "xy": "dog"})
 
     @pytest.mark.parametrize("names", [{"a": ""}, {"a": " "}, ["a"]])
     def test_what_is_no_name_is_refused(self, names: Any) -> None:

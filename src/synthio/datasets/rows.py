@@ -138,6 +138,9 @@ def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
     found = {label for row in rows for label in row.labels}
     if unknown := [code for code in map(normalised_text, names) if code not in found]:
         missing, known = (some(map(repr, labels), most=5) for labels in (unknown, sorted(found)))
-        raise DataError(f"data.label_names: no clip has the label {missing}; found {known}")
+        folded = {code.casefold() for code in unknown}
+        alike = some((repr(label) for label in sorted(found) if label.casefold() in folded), most=5)
+        meant = f"; did you mean {alike}?" if alike else ""
+        raise DataError(f"data.label_names: no clip has the label {missing}; found {known}{meant}")
     said = {normalised_text(code): normalised_text(name).strip() for code, name in names.items()}
     return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]
