@@ -29,6 +29,7 @@ from synthio.backends.judge import train_judge
 from synthio.backends.text_to_audio import TextToAudio, load_text_to_audio
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
 from synthio.config import CaptionConfig, ClapConfig, T2AConfig
+from synthio.context import StageContext
 from synthio.datasets.demo import demo_folder
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -58,7 +59,7 @@ def draw(name: str, n: int, seed: int) -> dict[str, tuple[list[audio.Waveform], 
     bench = load_recipe(Path("recipes/bench/pocket.yaml"), [], BenchRecipe)
     config = run_config(bench, Cell(name, n, seed, "gold"))
     with TemporaryDirectory() as scratch:
-        clips = collect_clips(config, StageFolder(Path(scratch), "clips", "k"), Reporter())
+        clips = collect_clips(StageContext(config, StageFolder(Path(scratch), "clips", "k"), Reporter()))
     return {
         split: (
             [audio.load(Path(clip.path), RATE_HZ)[: 5 * RATE_HZ] for clip in clips if clip.split == split],

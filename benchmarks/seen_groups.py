@@ -28,6 +28,7 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.bench.recipe import BenchRecipe, Cell, all_cells, run_config
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.pipeline import Pipeline, synthetic_clips
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
@@ -45,7 +46,7 @@ def left_over(config: RunConfig, training: Sequence[Clip], dataset: str, folder:
     """Clips that the draw did not take: of its training groups, and of the validation groups."""
     sample = config.data.sample.model_copy(update={"train": LARGE[dataset]})
     large = config.model_copy(update={"data": config.data.model_copy(update={"sample": sample})})
-    clips = collect_clips(large, StageFolder(folder, "clips", "large"), Reporter())
+    clips = collect_clips(StageContext(large, StageFolder(folder, "clips", "large"), Reporter()))
     taken, groups = {clip.id for clip in training}, {clip.group for clip in training}
     seen = [c for c in clips if c.split == "train" and c.group in groups and c.id not in taken]
     return {"seen": seen[:MOST], "unseen": [clip for clip in clips if clip.split == "valid"][:MOST]}

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from synthio import audio
 from synthio.backends.text_to_audio import Conditioning, StableAudio3, load_text_to_audio
 from synthio.config import AlignConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair
@@ -39,7 +40,7 @@ def make_config(data: Path, model: Path, root: Path, **knobs: object) -> RunConf
 
 
 def run(config: RunConfig, root: Path) -> StageFolder:
-    clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(root, "clips", "k"), Reporter()))
     folder = StageFolder(root, "align", "k")
     align(config, clips, folder, Reporter())
     return folder
@@ -47,8 +48,8 @@ def run(config: RunConfig, root: Path) -> StageFolder:
 
 def align(config: RunConfig, clips: list[Clip], folder: StageFolder, reporter: Reporter) -> None:
     losers = StageFolder(config.run_folder, "losers", "k")
-    pairs = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), losers, reporter)
-    stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, reporter)
+    pairs = stage.make_pairs(StageContext(config, losers, reporter), clips, load_text_to_audio(config.t2a))
+    stage.align(StageContext(config, folder, reporter), clips, pairs, losers, load_text_to_audio(config.t2a))
 
 
 def row(step: int, loss: float, winner: float, loser: float = 0.0) -> Measurement:
@@ -112,7 +113,7 @@ def test_killed_and_resumed_equals_never_killed(small_data: Path, flow_model: Pa
 
     config = make_config(small_data, flow_model, tmp_path / "a", learning_rate=0.01)
     whole = run(config, tmp_path / "a")
-    clips = collect_clips(config, StageFolder(tmp_path / "b", "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path / "b", "clips", "k"), Reporter()))
     folder = StageFolder(tmp_path / "b", "align", "k")
     with pytest.raises(Killed):
         align(config, clips, folder, KillAfter())
@@ -137,9 +138,9 @@ def test_the_adapter_is_of_the_chosen_step(small_data: Path, flow_model: Path, t
 
 def test_losers_of_one_clip_differ(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
     config = make_config(small_data, flow_model, tmp_path, losers_per_clip=2)
-    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     folder = StageFolder(tmp_path, "losers", "k")
-    pairs = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    pairs = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_text_to_audio(config.t2a))
     assert len({(folder.path / pair.loser_path).read_bytes() for pair in pairs}) == len(pairs) == 16
 
 
@@ -157,7 +158,7 @@ def test_losers_have_no_sound_where_no_winner_can_have_any(small_data: Path, flo
         root = tmp_path / str(rate_hz)
         settings = {"method": "erm", "learning_rate": 0.02, "steps": 24, "evaluate_every": 8}
         config = make_config(small_data, flow_model, root, **settings)
-        clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
+        clips = collect_clips(StageContext(config, StageFolder(root, "clips", "k"), Reporter()))
         recorded = [clip.model_copy(update={"sample_rate_hz": rate_hz}) for clip in clips]
         folder = StageFolder(root, "align", "k")
         align(config, recorded, folder, Reporter())
@@ -274,7 +275,7 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
 ) -> None:
     """Weights that give NaN for one of the labels: every loser of its batches failed, and again on every resume."""
     config = make_config(small_data, flow_model, tmp_path)
-    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     generator = load_text_to_audio(config.t2a)
     tokenizer, encoder = generator.pipeline.tokenizer, generator.pipeline.text_encoder
     known = set(tokenizer("Sound of a low tone")["input_ids"])
@@ -282,7 +283,7 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     with torch.no_grad():
         encoder.get_input_embeddings().weight[bad] = torch.nan
     folder, heard = StageFolder(tmp_path, "losers", "k"), RecordingReporter()
-    pairs = stage.make_pairs(config, clips, generator, folder, heard)
+    pairs = stage.make_pairs(StageContext(config, folder, heard), clips, generator)
     training = [clip for clip in clips if clip.split == "train"]
     assert {pair.prompt for pair in pairs} == {"Sound of a low tone"}
     refused = folder.summary()["refused"]
@@ -290,12 +291,12 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     assert all("NaN" in reason for reason in refused.values())
     assert f"refused {len(refused)} of" in heard.warnings[0]
     # Asked again, where the stage did not finish, they are there.
-    every = stage.make_pairs(config, clips, load_text_to_audio(config.t2a), folder, Reporter())
+    every = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_text_to_audio(config.t2a))
     assert len(every) == len(training) and all((folder.path / pair.loser_path).is_file() for pair in every)
     with torch.no_grad():
         encoder.get_input_embeddings().weight[:] = torch.nan
     with pytest.raises(BackendError, match="too many to align; the first because: .*NaN"):
-        stage.make_pairs(config, clips, generator, StageFolder(tmp_path, "losers", "other"), heard)
+        stage.make_pairs(StageContext(config, StageFolder(tmp_path, "losers", "other"), heard), clips, generator)
 
 
 def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_path: Path) -> None:
@@ -307,12 +308,12 @@ def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_pat
             samples = 0.5 * np.sin(2 * np.pi * (hz + 10 * number) * np.arange(int(0.3 * 16_000)) / 16_000)
             sf.write(data / label / f"{number}.wav", samples, 16_000)
     config = make_config(data, flow_model, tmp_path)
-    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     generator = load_text_to_audio(config.t2a)
     losers = StageFolder(tmp_path, "losers", "k")
-    pairs = stage.make_pairs(config, clips, generator, losers, Reporter())
+    pairs = stage.make_pairs(StageContext(config, losers, Reporter()), clips, generator)
     folder = StageFolder(tmp_path, "align", "k")
-    stage.align(config, clips, pairs, losers, load_text_to_audio(config.t2a), folder, Reporter())
+    stage.align(StageContext(config, folder, Reporter()), clips, pairs, losers, load_text_to_audio(config.t2a))
     pair = pairs[0]
     latents = load_file(losers.path / "latents.safetensors")
     sounding = audio.load_generated(losers.path / pair.loser_path, 16_000)
@@ -389,10 +390,14 @@ def test_patience_counts_measurements_since_the_best() -> None:
 
 def test_errors_do_not_depend_on_the_batch(small_data: Path, flow_model: Path, tmp_path: Path) -> None:
     config = make_config(small_data, flow_model, tmp_path)
-    clips = [c for c in collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter()) if c.split == "train"]
+    clips = [
+        c
+        for c in collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
+        if c.split == "train"
+    ]
     generator = load_text_to_audio(config.t2a)
     folder = StageFolder(tmp_path, "align", "k")
-    pairs = stage.make_pairs(config, clips, generator, folder, Reporter())
+    pairs = stage.make_pairs(StageContext(config, folder, Reporter()), clips, generator)
     data = stage._load_pairs(clips, pairs, generator, folder, Reporter())
     generator.add_adapter(2, 0)
     drawn = [(pair, (pair.id, 0)) for pair in pairs]

@@ -19,6 +19,7 @@ LEVELS = [
     {
         "metrics",
         "calls",
+        "context",
         "pools",
         "copies",
         "augment",

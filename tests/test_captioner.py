@@ -44,6 +44,7 @@ from synthio.backends.endpoint_captioner import EndpointCaptioner
 from synthio.backends.questions import lines
 from synthio.calls import Answer, Calls
 from synthio.config import CaptionConfig, DataConfig, EndpointConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip
@@ -400,7 +401,7 @@ def clips(folder: Path, count: int) -> list[Clip]:
 def run(tmp_path: Path, found: Sequence[Clip], captioner: Captioner) -> tuple[list[Caption], StageFolder]:
     config = RunConfig(run_folder=tmp_path, data=DataConfig(path="x", max_duration_s=2.5))
     folder = StageFolder(tmp_path, "caption", "key")
-    return caption_clips(config, found, captioner, folder, Reporter()), folder
+    return caption_clips(StageContext(config, folder, Reporter()), found, captioner), folder
 
 
 def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from reporters import RecordingReporter
 
 from synthio import audio
 from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
+from synthio.context import StageContext
 from synthio.datasets import read_rows
 from synthio.datasets.keys import data_fingerprint, row_content
 from synthio.errors import DataError
@@ -79,7 +80,7 @@ def run_config(path: Path, seed: int = 0, **data: Any) -> RunConfig:
 
 def collect(path: Path, run: Path, **data: Any) -> tuple[list[Clip], list[RejectedClip], dict[str, Any]]:
     folder = StageFolder(run, "clips", "key")
-    clips = collect_clips(run_config(path, **data), folder, Reporter())
+    clips = collect_clips(StageContext(run_config(path, **data), folder, Reporter()))
     lines = (folder.path / "rejected.jsonl").read_text(encoding="utf-8").split("\n")
     return clips, [RejectedClip.model_validate_json(line) for line in lines if line], folder.summary()
 
@@ -87,7 +88,7 @@ def collect(path: Path, run: Path, **data: Any) -> tuple[list[Clip], list[Reject
 def problems(path: Path, run: Path, **data: Any) -> str:
     folder = StageFolder(run, "clips", "key")
     with pytest.raises(DataError) as caught:
-        collect_clips(run_config(path, **data), folder, Reporter())
+        collect_clips(StageContext(run_config(path, **data), folder, Reporter()))
     assert not folder.done
     checked = check_data(run_config(path, **data)).problems
     assert checked
@@ -334,7 +335,7 @@ def test_long_clips_count_as_long_as_a_run_uses_them(tmp_path: Path) -> None:
     root = dataset(tmp_path / "data")
     clip(root / "train" / "dog" / "long.wav", sound("long", 3.0))
     config = run_config(root, max_duration_s=1.0)
-    clips = collect_clips(config, StageFolder(tmp_path / "run", "clips", "key"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path / "run", "clips", "key"), Reporter()))
     assert max(c.duration_s for c in clips) == 1.0
     check = check_data(config)
     assert (check.duration_min_s, check.duration_median_s, check.duration_max_s) == pytest.approx((0.2, 0.2, 3.0))
@@ -357,7 +358,7 @@ def test_the_check_warns_of_what_a_run_survives(tmp_path: Path) -> None:
     listener = RecordingReporter()
     check = check_data(run_config(root))
     folder = StageFolder(tmp_path / "run", "clips", "key")
-    clips = collect_clips(run_config(root), folder, listener)
+    clips = collect_clips(StageContext(run_config(root), folder, listener))
     tell_warnings(run_config(root), clips, folder, listener)
     assert check.problems == ()
     assert list(check.warnings) == listener.warnings
@@ -756,7 +757,7 @@ def test_what_the_recipe_asks_of_finished_clips_is_told_as_it_is_today(tmp_path:
     """The word on `data.domain` was kept with the clips, and told for good, also after it was set."""
     root = dataset(tmp_path / "data")
     folder = StageFolder(tmp_path / "run", "clips", "key")
-    clips = collect_clips(run_config(root), folder, Reporter())
+    clips = collect_clips(StageContext(run_config(root), folder, Reporter()))
 
     def told(config: RunConfig) -> str:
         listener = RecordingReporter()

@@ -19,6 +19,7 @@ from synthio.audio import Waveform, load_start, write_flac
 from synthio.backends.clap import embed_clips, load_clap
 from synthio.backends.text_to_audio import load_text_to_audio
 from synthio.config import ClapConfig, RunConfig
+from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ
 from synthio.errors import BackendError, DataError
 from synthio.evaluation_page import FinishedEvaluation, alignment_text, figure_warnings, table_rows, write_page
@@ -72,7 +73,9 @@ def test_clips_that_were_refused_are_asked_for_again(v_model: Path, tmp_path: Pa
     def made(*durations_s: float) -> list[bool]:
         training = [clip(str(number), "train", "a", duration_s=of) for number, of in enumerate(durations_s)]
         planned = plan_samples(config, training, "base")
-        return [one.failed is None for one in generate_samples(config, planned, generator, folder, Reporter())]
+        return [
+            one.failed is None for one in generate_samples(StageContext(config, folder, Reporter()), planned, generator)
+        ]
 
     with pytest.raises(BackendError, match=r"refused 2 of 2 clips; the first because: .*refused 5.00 s"):
         made(5.0)
@@ -239,7 +242,8 @@ def test_real_clips_given_back_are_copies_as_near_and_as_diverse_as_they_are(cla
     config = RunConfig.model_validate({**content, "evaluate": {"judge_steps": 60}})
     real = [load_start(Path(c.path), config.data.max_duration_s, SAMPLE_RATE_HZ) for c in training]
     clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
-    scorer = _Scorer.fit(config, training, real, known, clap, Reporter())
+    context = StageContext(config, StageFolder(tmp_path, "evaluate", "k"), Reporter())
+    scorer = _Scorer.fit(context, training, real, known, clap)
     labels = [c.labels[0] for c in training]
     made = [
         EvaluatedClip(id=f"base/{k}", model="base", label=labels[i], path=training[i].path, duration_s=0.3, seed=k)

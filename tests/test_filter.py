@@ -18,6 +18,7 @@ from transformers import ClapFeatureExtractor
 
 from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, FilterConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import StoreError
 from synthio.progress import Reporter
 from synthio.records import Candidate, Prompt, Verdict
@@ -44,7 +45,7 @@ def filtered(
 ) -> dict[str, Verdict]:
     """``kept``: clips of a sitting before, whose files are gone; ``harm``: what happens to every file."""
     root.mkdir(exist_ok=True)
-    clips = collect_clips(config, StageFolder(root, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(root, "clips", "k"), Reporter()))
     clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
     prompts, candidates = [], []
     for name, samples in {**dict.fromkeys(kept, np.zeros(0)), **sounds}.items():
@@ -58,7 +59,9 @@ def filtered(
         candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=rate_hz, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
     folder = StageFolder(root, "filter", "k")
-    verdicts = stage.filter_candidates(config, calibration, prompts, candidates, root, clap, folder, Reporter())
+    verdicts = stage.filter_candidates(
+        StageContext(config, folder, Reporter()), calibration, prompts, candidates, root, clap
+    )
     assert folder.manifest(Verdict) == verdicts
     return {verdict.id: verdict for verdict in verdicts}
 
@@ -68,7 +71,7 @@ def test_thresholds_and_the_copy_check_know_training_clips_only(
     config: RunConfig, clap_model: Path, tmp_path: Path, rule: str
 ) -> None:
     config = config.model_copy(update={"filter": FilterConfig(rule=rule)})  # type: ignore[arg-type]
-    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
     (tmp_path / "other").mkdir()
     others = []
@@ -254,7 +257,7 @@ def test_of_training_clips_only_what_a_run_hears_counts(config: RunConfig, clap_
     """Neither what follows after `data.max_duration_s`, nor one clip that is longer than the others."""
     update = {"data": config.data.model_copy(update={"max_duration_s": 0.5}), "filter": FilterConfig(rule="quantile")}
     config = config.model_copy(update=update)
-    clips = collect_clips(config, StageFolder(tmp_path, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     longer = []
     for number, clip in enumerate(clips):
         samples, rate_hz = sf.read(clip.path, dtype="int16")

@@ -17,6 +17,7 @@ from test_train import Listener, make_clips, make_config, make_synthetic, tones
 
 from synthio import audio
 from synthio.arms import AddedClip
+from synthio.context import StageContext
 from synthio.datasets.checks import gate_warnings
 from synthio.errors import DataError
 from synthio.metrics import FloatArray, brier_scores
@@ -213,7 +214,9 @@ class Gated:
         return StageFolder(self.root / "run", "gate", key)
 
     def run(self, synthetic: Sequence[AddedClip], key: str = "k", reporter: Listener | None = None) -> GateMeasures:
-        return measure_shares(self.config, self.clips, synthetic, self.folder(key), reporter or Listener())
+        return measure_shares(
+            StageContext(self.config, self.folder(key), reporter or Listener()), self.clips, synthetic
+        )
 
 
 def mislabelled(root: Path, clips: Sequence[Clip]) -> list[AddedClip]:

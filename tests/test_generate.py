@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from synthio.api import generate_clip
 from synthio.backends.text_to_audio import bucket_duration_s, load_text_to_audio
 from synthio.config import RunConfig, T2AConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.pipeline import Pipeline
@@ -47,7 +48,9 @@ def generate(
 ) -> tuple[list[Candidate], StageFolder]:
     folder, generator = StageFolder(root, "generate", "k"), load_text_to_audio(settings.t2a)
     clips = recorded(rate_hz)
-    return generate_candidates(settings, clips, prompts, generator, folder, reporter or Reporter()), folder
+    return generate_candidates(
+        StageContext(settings, folder, reporter or Reporter()), clips, prompts, generator
+    ), folder
 
 
 def test_no_clip_has_sound_where_no_recording_can_have_any(flow_model: Path, tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_refused_clip_fails_alone(v_model: Path, tmp_path: Path) -> None:
         bad = (set(tokenizer("high")["input_ids"]) - set(tokenizer("hiss soft loud")["input_ids"])).pop()
         encoder.get_input_embeddings().weight[bad] = torch.nan
     folder = StageFolder(tmp_path, "generate", "k")
-    candidates = generate_candidates(settings, recorded(), prompts, generator, folder, Reporter())
+    candidates = generate_candidates(StageContext(settings, folder, Reporter()), recorded(), prompts, generator)
     assert [c.failed is not None for c in candidates] == ["high" in p.text for p in prompts]
     assert [c.path is None for c in candidates] == ["high" in p.text for p in prompts]
     assert folder.summary()["failed"] == 1

@@ -24,6 +24,7 @@ from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
 from synthio.backends.local_llm import LocalLanguageModel
 from synthio.backends.questions import RequestOptions, lines, make_request, quote, quote_all, template
 from synthio.config import DataConfig, EndpointConfig, ImagineConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
@@ -231,7 +232,7 @@ def test_extraction_keeps_events_and_scenes_but_not_the_label(tmp_path: Path) ->
     captions[3] = Caption(id="c03", text="Sound of a flute", failed="unreadable")
     with serve(plain) as server:
         found = extract_components(
-            recipe(tmp_path), clips, captions, model(server), folder(tmp_path, "extract"), Reporter()
+            StageContext(recipe(tmp_path), folder(tmp_path, "extract"), Reporter()), clips, captions, model(server)
         )
     both = {"events": ("a bright tone",), "scenes": ("rain",)}
     assert found == [Components(id="c00", **both), Components(id="c01", **both), Components(id="c03", tries=0)]
@@ -253,12 +254,10 @@ def test_a_refused_extraction_is_told_why_and_then_recorded(tmp_path: Path) -> N
     reporter = RecordingReporter()
     with serve(stubborn) as server:
         found = extract_components(
-            recipe(tmp_path, max_tries=2),
+            StageContext(recipe(tmp_path, max_tries=2), folder(tmp_path), reporter),
             [clip(0)],
             [Caption(id="c00", text="a flute in rain")],
             model(server),
-            folder(tmp_path),
-            reporter,
         )
     assert (found[0].events, found[0].scenes, found[0].tries) == ((), (), 2)
     assert found[0].failed is not None
@@ -275,7 +274,7 @@ def test_a_refused_extraction_is_told_why_and_then_recorded(tmp_path: Path) -> N
 
 
 def imagine(config: RunConfig, clips: Sequence[Clip], llm: Any, where: StageFolder) -> list[Prompt]:
-    return imagine_prompts(config, clips, components(clips), llm, where, Reporter())
+    return imagine_prompts(StageContext(config, where, Reporter()), clips, components(clips), llm)
 
 
 def test_every_clip_gets_its_captions_in_order(tmp_path: Path) -> None:
@@ -326,12 +325,10 @@ def test_bad_captions_are_retried_with_the_reason_and_then_topped_up(tmp_path: P
     reporter = RecordingReporter()
     with serve(slow_learner) as server:
         prompts = imagine_prompts(
-            recipe(tmp_path, captions_per_clip=2),
+            StageContext(recipe(tmp_path, captions_per_clip=2), folder(tmp_path), reporter),
             [clip(0)],
             [],
             model(server),
-            folder(tmp_path),
-            reporter,
         )
     assert [p.text for p in prompts] == ["a flute", "Sound of a flute"]
     assert [(p.source, p.failed) for p in prompts] == [("llm", None), ("top-up", "the caption is empty")]
@@ -422,9 +419,11 @@ def test_hostile_labels_go_through_every_stage(label: str, tmp_path: Path) -> No
     config = recipe(tmp_path)
     with serve(plain) as server:
         llm = model(server)
-        found = extract_components(config, clips, captions, llm, folder(tmp_path, "extract"), Reporter())
-        prompts = imagine_prompts(config, clips, found, llm, folder(tmp_path, "imagine"), Reporter())
-        again = reflect_prompts(config, 1, prompts, [], found, llm, folder(tmp_path, "reflect-1"), Reporter())
+        found = extract_components(StageContext(config, folder(tmp_path, "extract"), Reporter()), clips, captions, llm)
+        prompts = imagine_prompts(StageContext(config, folder(tmp_path, "imagine"), Reporter()), clips, found, llm)
+        again = reflect_prompts(
+            StageContext(config, folder(tmp_path, "reflect-1"), Reporter()), 1, prompts, [], found, llm
+        )
     assert {(c.events, c.failed) for c in found} == {(("a bright tone",), None)}
     assert {(p.source, p.labels) for p in [*prompts, *again]} == {("llm", (label,))}
     assert all(mentions(label, p.text) for p in [*prompts, *again])
@@ -490,8 +489,8 @@ def test_a_model_that_knows_nothing_still_keeps_the_counts(tmp_path: Path) -> No
     clips = [clip(0), clip(1, ("oboe",))]
     config = recipe(tmp_path, max_tries=2, max_words=5)
     captions = [Caption(id=c.id, text="something with rain") for c in clips]
-    found = extract_components(config, clips, captions, llm, folder(tmp_path, "extract"), Reporter())
-    prompts = imagine_prompts(config, clips, found, llm, folder(tmp_path, "imagine"), Reporter())
+    found = extract_components(StageContext(config, folder(tmp_path, "extract"), Reporter()), clips, captions, llm)
+    prompts = imagine_prompts(StageContext(config, folder(tmp_path, "imagine"), Reporter()), clips, found, llm)
     assert [p.labels for p in prompts] == [("flute",), ("flute",), ("oboe",), ("oboe",)]
     assert all(mentions(p.labels[0], p.text) for p in prompts)
     assert all((p.source == "top-up") == (p.failed is not None) for p in prompts)
@@ -527,14 +526,12 @@ def test_rejected_captions_are_rewritten_or_given_up(tmp_path: Path) -> None:
     clips = [clip(i) for i in range(5)]
     with serve(critic) as server:
         found = reflect_prompts(
-            recipe(tmp_path, max_tries=2),
+            StageContext(recipe(tmp_path, max_tries=2), folder(tmp_path), Reporter()),
             2,
             rejected,
             accepted,
             components(clips),
             model(server),
-            folder(tmp_path),
-            Reporter(),
         )
     assert [p.id for p in found] == ["c00-0-r2", "c01-1-r2", "c02-0-r2"]
     assert [p.parent_id for p in found] == ["c00-0", "c01-1", "c02-0-r1"]
@@ -554,7 +551,12 @@ def test_a_label_that_was_drawn_beside_a_clips_own_lends_nothing(tmp_path: Path)
         where = folder(tmp_path)
         rejected = [prompt("c00-0", "a far siren", "siren")]
         reflect_prompts(
-            recipe(tmp_path), 1, rejected, accepted, components([clip(3)]), model(server), where, Reporter()
+            StageContext(recipe(tmp_path), where, Reporter()),
+            1,
+            rejected,
+            accepted,
+            components([clip(3)]),
+            model(server),
         )
     assert read(server.seen[0].body)[1]["Events"] == []
 
@@ -565,7 +567,12 @@ def test_an_unchanged_caption_is_refused_and_topped_up(tmp_path: Path) -> None:
 
     with serve(parrot) as server:
         found = reflect_prompts(
-            recipe(tmp_path), 1, [prompt("c00-0", "a flute")], [], [], model(server), folder(tmp_path), Reporter()
+            StageContext(recipe(tmp_path), folder(tmp_path), Reporter()),
+            1,
+            [prompt("c00-0", "a flute")],
+            [],
+            [],
+            model(server),
         )
     assert len(server.seen) == 3
     assert (found[0].text, found[0].source) == ("Sound of a flute", "top-up")
@@ -575,7 +582,7 @@ def test_an_unchanged_caption_is_refused_and_topped_up(tmp_path: Path) -> None:
 def test_template_reflection_tries_a_new_seed(tmp_path: Path) -> None:
     old = [prompt("c00-0", "Sound of a flute").model_copy(update={"source": "template"})]
     config = recipe(tmp_path, mode="template")
-    found = reflect_prompts(config, 1, old, [], [], NoLanguageModel(), folder(tmp_path), Reporter())
+    found = reflect_prompts(StageContext(config, folder(tmp_path), Reporter()), 1, old, [], [], NoLanguageModel())
     assert [(p.id, p.text, p.source, p.parent_id) for p in found] == [
         ("c00-0-r1", "Sound of a flute", "template", "c00-0")
     ]
@@ -589,7 +596,7 @@ def test_reflection_resumes_without_asking_again(tmp_path: Path) -> None:
     where = folder(tmp_path)
 
     def reflect(llm: Any) -> list[Prompt]:
-        return reflect_prompts(recipe(tmp_path), 1, rejected, [], [], llm, where, Reporter())
+        return reflect_prompts(StageContext(recipe(tmp_path), where, Reporter()), 1, rejected, [], [], llm)
 
     with serve(critic) as server:
         first = reflect(model(server))

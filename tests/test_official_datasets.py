@@ -25,6 +25,7 @@ from synthio.arms import problem_type
 from synthio.bench.recipe import BenchRecipe
 from synthio.cli import app
 from synthio.config import DataConfig, RunConfig
+from synthio.context import StageContext
 from synthio.datasets import FOLDED, OFFICIAL, READERS, Row, excerpts, read_rows
 from synthio.datasets.official import Archive
 from synthio.datasets.prepare import prepare, unpack, verify
@@ -534,7 +535,7 @@ class TestThroughThePipeline:
         config = RunConfig.model_validate(
             {"data": {"path": str(esc50(tmp_path / "data")), "reader": "esc50", "fold": 2}}
         )
-        clips = collect_clips(config, StageFolder(tmp_path, "clips", "key"), Reporter())
+        clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "key"), Reporter()))
         homes = {clip.group: {other.split for other in clips if other.group == clip.group} for clip in clips}
         assert all(len(splits) == 1 for splits in homes.values())
         assert {clip.group for clip in clips if clip.split == "test"} == {"200", "214"}
@@ -544,7 +545,7 @@ class TestThroughThePipeline:
         recipe = yaml.safe_load((REPO / "recipes" / "datasets" / "dcase2017_task4.yaml").read_text(encoding="utf-8"))
         recipe["data"]["path"] = str(dcase2017_task4(tmp_path / "data"))
         config = RunConfig.model_validate(recipe)
-        clips = collect_clips(config, StageFolder(tmp_path, "clips", "key"), Reporter())
+        clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "key"), Reporter()))
         assert problem_type(config, clips) == "multi_label_classification"
         single = [clip for clip in clips if len(clip.labels) == 1]
         assert problem_type(config, single) == "multi_label_classification"

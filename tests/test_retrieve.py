@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from synthio.backends.clap import load_clap
 from synthio.config import ClapConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import ConfigError, DataError
 from synthio.progress import Reporter
 from synthio.recipes import validate
@@ -83,10 +84,10 @@ def config(small_data: Path, tmp_path: Path) -> RunConfig:
 def retrieve(
     config: RunConfig, clap_model: Path, key: str = "k"
 ) -> tuple[list[Clip], list[RetrievedClip], StageFolder]:
-    clips = collect_clips(config, StageFolder(config.run_folder, "clips", "k"), Reporter())
+    clips = collect_clips(StageContext(config, StageFolder(config.run_folder, "clips", "k"), Reporter()))
     clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
     folder = StageFolder(config.run_folder, "retrieve", key)
-    return clips, retrieve_clips(config, clips, clap, "tiny", folder, Reporter()), folder
+    return clips, retrieve_clips(StageContext(config, folder, Reporter()), clips, clap, "tiny"), folder
 
 
 def test_clips_carry_the_real_clips_label_and_copies_are_left_out(config: RunConfig, clap_model: Path) -> None:
@@ -163,7 +164,7 @@ def test_embeddings_of_another_length_or_clap_are_no_others(config: RunConfig, c
     shorter = config.model_copy(update={"data": config.data.model_copy(update={"max_duration_s": 0.1})})
     clap = load_clap(ClapConfig(model=str(clap_model)), Reporter())
     for settings, identity in ((config, "tiny"), (shorter, "tiny"), (config, "other")):
-        retrieve_clips(settings, clips, clap, identity, folder, Reporter())
+        retrieve_clips(StageContext(settings, folder, Reporter()), clips, clap, identity)
     assert len(list((config.run_folder / "cache").glob("corpus-*.safetensors"))) == 3
 
 

@@ -44,6 +44,7 @@ from synthio.backends.classifier import load_trained
 from synthio.backends.fine_tuning import CurvePoint, Examples, predict
 from synthio.comparison import compare, read_comparison, tail_classes
 from synthio.config import COMPARISON_VERSION, Arm, RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError, DataError, StoreError
 from synthio.progress import Advance, Reporter
 from synthio.records import Clip, Prediction, Split
@@ -138,11 +139,13 @@ class Project:
         # Of other arms or seeds it is another folder, as in a run.
         folder = self.folder(key)
 
-        def once(folder: StageFolder, work: Callable[[StageFolder], None]) -> None:
-            if not folder.done:
-                work(folder)
+        context = StageContext(self.config, folder, reporter or Listener())
 
-        train_arms(self.config, self.clips, added_clips, shares or {}, units, folder, once, reporter or Listener())
+        def once(folder: StageFolder, work: Callable[[StageContext], None]) -> None:
+            if not folder.done:
+                work(dataclasses.replace(context, folder=folder))
+
+        train_arms(context, self.clips, added_clips, shares or {}, units, once)
         return folder.manifest(Prediction)
 
     def comparison(self, key: str = "key") -> Comparison:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from synthio import audio
 from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
-from synthio.progress import Reporter
+from synthio.context import StageContext
 from synthio.records import Candidate, Clip, EvaluatedClip, of_split
 from synthio.store import StageFolder, replacing
 
@@ -46,14 +46,12 @@ def write_generated(path: Path, samples: audio.Waveform, rate_hz: int, recorded_
 
 
 def generate_wanted(
+    context: StageContext,
+    task: str,
     wanted: Sequence[Wanted],
     kind: type[Made],
     record: Callable[[Wanted, str | None], Made],
     generator: TextToAudio,
-    batch_size: int,
-    folder: StageFolder,
-    task: str,
-    reporter: Reporter,
 ) -> list[Made]:
     """Make the clips that the folder lacks, each cut to its duration, and keep the record of each; one that the model
     refuses has no file.
@@ -61,6 +59,7 @@ def generate_wanted(
     ``record``: of a clip, and why the model refused it, else None.
     Returns: the records in the order of ``wanted``.
     """
+    folder, reporter = context.folder, context.reporter
     # What was refused before a kill, or by a model that then refused all, is tried again.
     finished = {name: made for name, made in folder.items(kind).items() if made.failed is None}
     groups: dict[float, list[Wanted]] = defaultdict(list)
@@ -77,7 +76,7 @@ def generate_wanted(
             return made
 
         for group in groups.values():
-            for made in in_batches(group, batch_size, call, reporter.warn):
+            for made in in_batches(group, context.config.t2a.batch_size, call, reporter.warn):
                 finished[made.id] = made
     return [finished[one.id] for one in wanted]
 

@@ -18,6 +18,7 @@ from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
+from synthio.context import StageContext
 from synthio.errors import MissingArtefact, ModelError, StoreError
 from synthio.models import Models, sampler_warning
 from synthio.progress import Reporter
@@ -117,11 +118,12 @@ class Pipeline:
         from synthio.stages.caption import caption_clips
 
         clips = self.clips()
-
-        def work(folder: StageFolder) -> None:
-            caption_clips(self.config, clips, self._models.captioner, folder, self.reporter)
-
-        return self._once(self.folders.caption, "caption", Caption, work)
+        return self._once(
+            self.folders.caption,
+            "caption",
+            Caption,
+            lambda context: caption_clips(context, clips, self._models.captioner),
+        )
 
     def alignment(self) -> StageFolder | None:
         """The folder of the alignment; None when ``align.method`` is `none`."""
@@ -135,13 +137,14 @@ class Pipeline:
             losers,
             "align",
             PreferencePair,
-            lambda folder: make_pairs(self.config, clips, self._models.base_generator, folder, self.reporter),
+            lambda context: make_pairs(context, clips, self._models.base_generator),
         )
-
-        def work(folder: StageFolder) -> None:
-            align(self.config, clips, pairs, losers, self._models.base_generator, folder, self.reporter)
-
-        self._once(self.folders.align, "align", PreferencePair, work)
+        self._once(
+            self.folders.align,
+            "align",
+            PreferencePair,
+            lambda context: align(context, clips, pairs, losers, self._models.base_generator),
+        )
         return self.folders.align
 
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
@@ -156,17 +159,13 @@ class Pipeline:
                 self.folders.extract,
                 "imagine",
                 Components,
-                lambda folder: extract_components(
-                    self.config, clips, captions, self._models.language_model, folder, self.reporter
-                ),
+                lambda context: extract_components(context, clips, captions, self._models.language_model),
             )
         prompts = self._once(
             self.folders.imagine,
             "imagine",
             Prompt,
-            lambda folder: imagine_prompts(
-                self.config, clips, components, self._models.language_model, folder, self.reporter
-            ),
+            lambda context: imagine_prompts(context, clips, components, self._models.language_model),
         )
         return components, prompts
 
@@ -195,14 +194,15 @@ class Pipeline:
 
         last = rounds[-1]
         accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
-
-        def rewrite(folder: StageFolder) -> None:
-            reflect_prompts(
-                self.config, number, refused, accepted, components, self._models.language_model, folder, self.reporter
-            )
-
         imagined = self.folders.reflect(number, last.filtered)
-        prompts = self._once(imagined, "filter", Prompt, rewrite)
+        prompts = self._once(
+            imagined,
+            "filter",
+            Prompt,
+            lambda context: reflect_prompts(
+                context, number, refused, accepted, components, self._models.language_model
+            ),
+        )
         if not prompts:
             # The language model gave up on all of them: nothing to generate, but to be told.
             return Round(number, (), (), (), imagined, last.generated, last.filtered)
@@ -219,11 +219,9 @@ class Pipeline:
     ) -> Round:
         from synthio.stages.filter import filter_candidates
 
-        def work(folder: StageFolder) -> None:
+        def work(context: StageContext) -> None:
             clap = self._models.clap
-            filter_candidates(
-                self.config, self._calibration, prompts, candidates, generated.path, clap, folder, self.reporter
-            )
+            filter_candidates(context, self._calibration, prompts, candidates, generated.path, clap)
 
         filtered = self.folders.filter(number, generated)
         verdicts = self._once(filtered, "filter", Verdict, work)
@@ -244,12 +242,13 @@ class Pipeline:
         """Corpus clips near the real training clips."""
         from synthio.stages.retrieve import retrieve_clips
 
-        clips, identity, folder = self.clips(), self.folders.clap_identity, self.folders.retrieve
-
-        def work(folder: StageFolder) -> None:
-            retrieve_clips(self.config, clips, self._models.clap, identity, folder, self.reporter)
-
-        return self._once(folder, "retrieve", RetrievedClip, work)
+        clips, identity = self.clips(), self.folders.clap_identity
+        return self._once(
+            self.folders.retrieve,
+            "retrieve",
+            RetrievedClip,
+            lambda context: retrieve_clips(context, clips, self._models.clap, identity),
+        )
 
     def gate(self) -> GateMeasures:
         """What cross-validation on the training clips says of each share of synthetic clips."""
@@ -259,9 +258,9 @@ class Pipeline:
         synthetic = synthetic_clips(rounds)
         folder = self.folders.gate([r.filtered for r in rounds])
 
-        def work(folder: StageFolder) -> None:
+        def work(context: StageContext) -> None:
             self._models.release()
-            measure_shares(self.config, clips, synthetic, folder, self.reporter)
+            measure_shares(context, clips, synthetic)
 
         self._once(folder, "train", GatedClip, work)
         return folder.summary_as(GateMeasures)
@@ -292,7 +291,7 @@ class Pipeline:
         }
         self._used |= {unit.path.name for unit in units.values()}
         folder = self.folders.train(units.values())
-        train_arms(self.config, clips, added_clips, shares, units, folder, self._once_alone, self.reporter)
+        train_arms(self._context(folder), clips, added_clips, shares, units, self._once_alone)
         return folder
 
     def _added_clips(self, rounds: Sequence[Round]) -> tuple[dict[Arm, list[AddedClip]], dict[Arm, float]]:
@@ -315,12 +314,12 @@ class Pipeline:
             added_clips["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
         return added_clips, shares
 
-    def _once_alone(self, folder: StageFolder, work: Callable[[StageFolder], None]) -> None:
+    def _once_alone(self, folder: StageFolder, work: Callable[[StageContext], None]) -> None:
         """A training, with all the memory that there is."""
 
-        def work_alone(folder: StageFolder) -> None:
+        def work_alone(context: StageContext) -> None:
             self._models.release()
-            work(folder)
+            work(context)
 
         self._once(folder, "train", Prediction, work_alone)
 
@@ -334,11 +333,12 @@ class Pipeline:
         self.alignment()
 
         made = self._samples_of_states()
-
-        def work(folder: StageFolder) -> None:
-            evaluate_generator(self.config, clips, made, self._models.clap, folder, self.reporter)
-
-        self._once(self.folders.evaluate, "evaluate", EvaluatedClip, work)
+        self._once(
+            self.folders.evaluate,
+            "evaluate",
+            EvaluatedClip,
+            lambda context: evaluate_generator(context, clips, made, self._models.clap),
+        )
         finished = self.finished_evaluation()
         for warning in finished.warnings:
             self.reporter.warn(warning)
@@ -353,7 +353,7 @@ class Pipeline:
 
         with self._only_reading():
             clips, align_folder, made = self.clips(), self.alignment(), self._samples_of_states()
-            self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda folder: None)
+            self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda context: None)
         data = all_warnings(self.config, clips, self.folders.clips)
         aligning = align_folder.summary()["warnings"] if align_folder else []
         evaluation = self.folders.evaluate.summary_as(Evaluation)
@@ -380,12 +380,14 @@ class Pipeline:
         from synthio.stages.samples import generate_samples, plan_samples
 
         training = of_split(self.clips(), "train")
-
-        def work(folder: StageFolder) -> None:
-            generate_samples(self.config, plan_samples(self.config, training, state), load(), folder, self.reporter)
-
         folder = self.folders.samples(state)
-        return Samples(folder.path, tuple(self._once(folder, "evaluate", EvaluatedClip, work)))
+        made = self._once(
+            folder,
+            "evaluate",
+            EvaluatedClip,
+            lambda context: generate_samples(context, plan_samples(self.config, training, state), load()),
+        )
+        return Samples(folder.path, tuple(made))
 
     def listening_test(self, clips: int) -> Path:
         """Write a blind test of up to ``clips`` clips, half real training clips and half accepted ones; returns its
@@ -517,13 +519,13 @@ class Pipeline:
         from synthio.stages.clips import collect_clips, tell_warnings
 
         folder = self.folders.clips
-        clips = self._once(folder, "clips", Clip, lambda folder: collect_clips(self.config, folder, self.reporter))
+        clips = self._once(folder, "clips", Clip, collect_clips)
         tell_warnings(self.config, clips, folder, self.reporter)
         return clips
 
     # Work ---------------------------------------------------------------------------------------------------------
 
-    def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageFolder], object]) -> list[R]:
+    def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
         """The folder's records; does the work first when it is not finished and this run may do it.
 
         Raises: `MissingArtefact`; as `check_lengths` before work that would be for nothing; what the work raises.
@@ -542,8 +544,11 @@ class Pipeline:
                 # Another process may have finished it in between.
                 if not folder.done:
                     with self._timed(folder.stage, folder.path.name):
-                        work(folder)
+                        work(self._context(folder))
         return folder.manifest(kind)
+
+    def _context(self, folder: StageFolder) -> StageContext:
+        return StageContext(self.config, folder, self.reporter)
 
     @contextmanager
     def _only_reading(self) -> Iterator[None]:
@@ -577,11 +582,13 @@ class Pipeline:
         from synthio.stages.generate import generate_candidates
 
         folder = self.folders.generate(number, imagined)
-
-        def work(folder: StageFolder) -> None:
-            generate_candidates(self.config, self.clips(), prompts, self._models.generator, folder, self.reporter)
-
-        return self._once(folder, stage, Candidate, work), folder
+        candidates = self._once(
+            folder,
+            stage,
+            Candidate,
+            lambda context: generate_candidates(context, self.clips(), prompts, self._models.generator),
+        )
+        return candidates, folder
 
     @cached_property
     def _calibration(self) -> Calibration:

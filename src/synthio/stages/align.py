@@ -19,6 +19,7 @@ from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.generation import recorded_rate_hz, write_generated
 from synthio.preference import Errors, dpo_loss
@@ -38,27 +39,26 @@ _COMPARED = 6
 
 
 def align(
-    config: RunConfig,
+    context: StageContext,
     clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
     pairs_folder: StageFolder,
     generator: TextToAudio,
-    folder: StageFolder,
-    reporter: Reporter,
 ) -> None:
-    """Train adapters and write the best into ``folder/adapter`` (absent when nothing beat the base model).
+    """Train adapters and write the best into the folder's ``adapter`` (absent when nothing beat the base model).
 
     ``pairs_folder`` holds the losers of ``pairs`` and caches the latents.
     """
+    config, folder, reporter = context.config, context.folder, context.reporter
     started = time.monotonic()
     data = _load_pairs(clips, pairs, generator, pairs_folder, reporter)
     generator.add_adapter(config.align.lora_rank, derive_seed(config.seed, "align", "adapter"))
-    curve, chosen = _train(config, data, generator, folder, reporter)
+    curve, chosen = _train(context, data, generator)
     warnings = diagnose(curve, chosen, config.align)
     for warning in warnings:
         reporter.warn(warning)
     write_text(folder.path / "curve.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in curve))
-    compared = _generate_after(config, clips, pairs, generator, folder, reporter) if chosen > 0 else []
+    compared = _generate_after(context, clips, pairs, generator) if chosen > 0 else []
     folder.finish(
         pairs,
         {
@@ -77,15 +77,14 @@ def read_curve(folder: StageFolder) -> list[Measurement]:
     return folder.rows("curve.jsonl", Measurement)
 
 
-def make_pairs(
-    config: RunConfig, clips: Sequence[Clip], generator: TextToAudio, folder: StageFolder, reporter: Reporter
-) -> list[PreferencePair]:
+def make_pairs(context: StageContext, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
     """Generate the losers with the unaligned model; finished ones are kept across kills.
 
     A stage of its own: losers do not depend on how alignment is then done. A pair whose loser the model refuses is
     left out, told, and counted with its reason.
     Raises: `BackendError` when pairs to train on or to measure on are all refused.
     """
+    config, folder, reporter = context.config, context.folder, context.reporter
     wanted = _plan_pairs(config, clips, generator)
     finished = folder.items(PreferencePair)
     refused: dict[str, str] = {}
@@ -160,26 +159,21 @@ def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[Preference
 
 
 def _generate_after(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    pairs: Sequence[PreferencePair],
-    generator: TextToAudio,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, clips: Sequence[Clip], pairs: Sequence[PreferencePair], generator: TextToAudio
 ) -> list[str]:
     """The aligned model on held-out prompts, one per prompt, each with its loser's seed: the same dice, before and
     after. Returns the ids of the pairs; one that the model refuses is told."""
     compared = list({pair.prompt: pair for pair in reversed(pairs) if pair.held_out}.values())[:_COMPARED]
     made: list[str] = []
     for pair in compared:
-        seed = derive_seed(config.seed, "loser", pair.id)
+        seed = derive_seed(context.config.seed, "loser", pair.id)
         samples = generate_each(generator, [pair.prompt], pair.duration_s, [seed])[0]
         if isinstance(samples, str):
-            reporter.warn(f"align: the aligned model refused {pair.prompt!r}: {samples}")
+            context.reporter.warn(f"align: the aligned model refused {pair.prompt!r}: {samples}")
             continue
         made.append(pair.id)
         # As the loser that it is heard beside.
-        path = folder.file(f"after/{pair.id}.flac")
+        path = context.folder.file(f"after/{pair.id}.flac")
         write_generated(path, samples, generator.sample_rate_hz, recorded_rate_hz(clips))
     return made
 
@@ -253,10 +247,9 @@ def _encode_all(
         return dict(zip(wanted, in_batches(list(wanted), 1, encode, reporter.warn), strict=True))
 
 
-def _train(
-    config: RunConfig, data: _Pairs, generator: TextToAudio, folder: StageFolder, reporter: Reporter
-) -> tuple[list[Measurement], int]:
+def _train(context: StageContext, data: _Pairs, generator: TextToAudio) -> tuple[list[Measurement], int]:
     """Returns the curve and the chosen step; 0 means that the base model was best."""
+    config, folder, reporter = context.config, context.folder, context.reporter
     settings = config.align
     parameters = generator.adapter_parameters()
     optimiser = torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=0.0)

@@ -8,39 +8,33 @@ from pathlib import Path
 from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioner
-from synthio.calls import Answer, Count, chunks, counter, spent
+from synthio.calls import Answer, Count, counter, spent
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.errors import DataError
-from synthio.progress import Reporter
 from synthio.records import Caption, Clip, of_split
-from synthio.store import StageFolder
 from synthio.wording import label_template
 
 
-def caption_clips(
-    config: RunConfig, clips: Sequence[Clip], captioner: Captioner, folder: StageFolder, reporter: Reporter
-) -> list[Caption]:
+def caption_clips(context: StageContext, clips: Sequence[Clip], captioner: Captioner) -> list[Caption]:
     """One caption per training clip, in clip order. Clips are cropped to ``data.max_duration_s``.
 
     A clip that cannot be read or captioned gets the label template, with the reason.
     Raises: what the captioner raises.
     """
-    train = of_split(clips, "train")
+    train, folder = {clip.id: clip for clip in of_split(clips, "train")}, context.folder
     # What failed before a kill, or as its endpoint went down, is asked again.
     finished = {name: caption for name, caption in folder.items(Caption).items() if caption.failed is None}
-    todo = [clip for clip in train if clip.id not in finished]
-    with reporter.task("caption", len(train), len(train) - len(todo)) as advance:
-        for part in chunks(todo, captioner.clips_per_call):
-            results = _caption(config, part, captioner, counter(folder))
-            captions = [_record(clip, result) for clip, result in zip(part, results, strict=True)]
-            folder.append(captions)
-            finished.update((caption.id, caption) for caption in captions)
-            advance(len(part))
-    captions = [finished[clip.id] for clip in train]
+
+    def caption(part: Sequence[Clip]) -> list[Caption]:
+        results = _caption(context.config, part, captioner, counter(folder))
+        return [_record(clip, result) for clip, result in zip(part, results, strict=True)]
+
+    captions = context.make_missing("caption", train, finished, captioner.clips_per_call, caption)
     failed = [caption for caption in captions if caption.failed is not None]
     folder.finish(captions, {"captions": len(captions), "failed": len(failed), **spent(folder)})
     if failed:
-        reporter.warn(
+        context.reporter.warn(
             f"caption: {len(failed)} of {len(captions)} clips failed and keep the label template; "
             f"the first because: {failed[0].failed}"
         )

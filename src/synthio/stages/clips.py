@@ -20,6 +20,7 @@ import numpy as np
 from synthio import audio
 from synthio.backends.identity import longest_learnt_s
 from synthio.config import DataConfig, RunConfig, SampleConfig
+from synthio.context import StageContext
 from synthio.datasets import Row, checks, reader_name
 from synthio.datasets.advice import recipe_warnings
 from synthio.datasets.annotations import annotation_problems, annotation_warnings
@@ -61,17 +62,17 @@ class DataCheck:
     """Each of these stops a run."""
 
 
-def collect_clips(config: RunConfig, folder: StageFolder, reporter: Reporter) -> list[Clip]:
+def collect_clips(context: StageContext) -> list[Clip]:
     """Open every file of the dataset; write the manifest (`Clip`), ``rejected.jsonl`` (`RejectedClip`) and counts.
 
     ``Clip.duration_s`` is what a run uses: at most ``data.max_duration_s``.
 
     Raises: `DataError` that lists everything which would stop a run.
     """
-    started = time.monotonic()
-    found = _examine(config, reporter)
+    started, folder = time.monotonic(), context.folder
+    found = _examine(context.config, context.reporter)
     if found.problems:
-        raise DataError("\n".join([f"{config.data.path}: {len(found.problems)} problem(s)", *found.problems]))
+        raise DataError("\n".join([f"{context.config.data.path}: {len(found.problems)} problem(s)", *found.problems]))
     rejected = folder.path / "rejected.jsonl"
     write_text(rejected, "".join(clip.model_dump_json() + "\n" for clip in found.rejected))
     summary = {

@@ -31,11 +31,11 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, of_split
-from synthio.store import StageFolder
 from synthio.wording import label_template
 
 
@@ -88,12 +88,7 @@ class Evaluation(_Result):
 
 
 def evaluate_generator(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    samples: Mapping[GeneratorState, Samples],
-    clap: Clap,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, clips: Sequence[Clip], samples: Mapping[GeneratorState, Samples], clap: Clap
 ) -> Evaluation:
     """Judge the generated clips and finish the stage, which has a summary only.
 
@@ -103,8 +98,8 @@ def evaluate_generator(
     training = of_split(clips, "train")
     classes = sorted({clip.labels[0] for clip in training})
     known = [clip for clip in clips if clip.split != "train" and clip.labels[0] in classes]
-    real = [_load(Path(clip.path), config) for clip in training]
-    scorer = _Scorer.fit(config, training, real, known, clap, reporter)
+    real = [_load(Path(clip.path), context.config) for clip in training]
+    scorer = _Scorer.fit(context, training, real, known, clap)
     generated: dict[str, GeneratorScores] = {state: scorer.score_generated(made) for state, made in samples.items()}
     evaluation = Evaluation(
         judge_training_clips=len(known),
@@ -113,7 +108,7 @@ def evaluate_generator(
         generated=generated,
         seconds=time.monotonic() - started,
     )
-    folder.finish([], evaluation.model_dump(mode="json"))
+    context.folder.finish([], evaluation.model_dump(mode="json"))
     return evaluation
 
 
@@ -164,7 +159,7 @@ def classification_accuracy_score(
 class _Scorer:
     """Scores sets of clips against the real training clips."""
 
-    config: RunConfig
+    context: StageContext
     judge: Judge
     clap: Clap
     known: Sequence[Clip]
@@ -175,19 +170,18 @@ class _Scorer:
     embeddings: npt.NDArray[np.float64]
     """The judge's, of the real training clips, ``(clips, width)``."""
     copies: CopyCheck
-    reporter: Reporter
 
     @classmethod
     def fit(
         cls,
-        config: RunConfig,
+        context: StageContext,
         training: Sequence[Clip],
         real: Sequence[audio.Waveform],
         known: Sequence[Clip],
         clap: Clap,
-        reporter: Reporter,
     ) -> _Scorer:
         """Train the judge on ``known``. ``real``: the training clips' audio."""
+        config = context.config
         labels = [clip.labels[0] for clip in training]
         classes, durations_s = sorted(set(labels)), [clip.duration_s for clip in training]
         judge = train_judge(
@@ -197,10 +191,10 @@ class _Scorer:
             float(np.quantile(durations_s, 0.9)),
             config.evaluate.judge_steps,
             config.seed,
-            reporter,
+            context.reporter,
         )
         copies = fit_copy_check(real, float(np.median(durations_s)), config.filter.copy_quantile)
-        return cls(config, judge, clap, known, classes, labels, judge.embed(real), copies, reporter)
+        return cls(context, judge, clap, known, classes, labels, judge.embed(real), copies)
 
     def score_real(self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip]) -> GeneratorScores:
         """The reference row."""
@@ -224,10 +218,10 @@ class _Scorer:
         self, waveforms: Sequence[audio.Waveform], clips: Sequence[Clip], silent: Sequence[str]
     ) -> GeneratorScores:
         """All that is measured without the real training clips. ``silent``: the labels of clips without sound."""
-        labels = [clip.labels[0] for clip in clips]
+        config, labels = self.context.config, [clip.labels[0] for clip in clips]
         judged = self._named(self.judge.scores(waveforms))
         templates = self.clap.embed_text([label_template((name,)) for name in self.classes])
-        rows = embed_clips(self.clap, clips, self.config.data.max_duration_s)
+        rows = embed_clips(self.clap, clips, config.data.max_duration_s)
         found = self._named(rows @ templates.T)
         per_class = _share_per_class(judged, labels, silent)
         spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
@@ -235,7 +229,7 @@ class _Scorer:
             clips=len(waveforms) + len(silent),
             silent=len(silent),
             judge_accuracy=_mean(per_class),
-            learnt_accuracy=classification_accuracy_score(self.config, clips, self.known, self.reporter),
+            learnt_accuracy=classification_accuracy_score(config, clips, self.known, self.context.reporter),
             frechet_distance=None,
             kernel_distance=None,
             relative_diversity=None,

@@ -19,11 +19,11 @@ from synthio import audio, metrics
 from synthio.backends.clap import HEARD_AT_ONCE, Clap, Embeddings
 from synthio.calls import chunks
 from synthio.config import FilterConfig, RunConfig
+from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Verdict, of_split
-from synthio.store import StageFolder
 from synthio.wording import label_template
 
 Floats = npt.NDArray[np.float64]
@@ -176,32 +176,27 @@ def class_thresholds(
 
 
 def filter_candidates(
-    config: RunConfig,
+    context: StageContext,
     calibration: Calibration,
     prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
     audio_folder: Path,
     clap: Clap,
-    folder: StageFolder,
-    reporter: Reporter,
 ) -> list[Verdict]:
     """One verdict per candidate, in order; ``audio_folder`` is what the candidates' paths are relative to.
 
     Some are heard at a time, and verdicts are kept across kills. Raises: `StoreError` for a file that is gone.
     """
     labels = {prompt.id: prompt.labels for prompt in prompts}
-    finished = folder.items(Verdict)
-    todo = [candidate for candidate in candidates if candidate.id not in finished]
-    with reporter.task("filter", len(candidates), len(candidates) - len(todo)) as advance:
-        for part in chunks(todo, HEARD_AT_ONCE):
-            verdicts = _filter(config, calibration, labels, part, audio_folder, clap)
-            folder.append(verdicts)
-            finished.update((verdict.id, verdict) for verdict in verdicts)
-            advance(len(part))
-    ordered = [finished[candidate.id] for candidate in candidates]
+    finished, wanted = context.folder.items(Verdict), {candidate.id: candidate for candidate in candidates}
+
+    def hear(part: Sequence[Candidate]) -> list[Verdict]:
+        return _filter(context.config, calibration, labels, part, audio_folder, clap)
+
+    ordered = context.make_missing("filter", wanted, finished, HEARD_AT_ONCE, hear)
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
     copies = sum(v.is_copy for v in ordered)
-    folder.finish(ordered, {"reasons": counts, "copies": copies, "real_clips": asdict(calibration.real)})
+    context.folder.finish(ordered, {"reasons": counts, "copies": copies, "real_clips": asdict(calibration.real)})
     return ordered
 
 

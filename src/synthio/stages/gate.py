@@ -25,13 +25,12 @@ from synthio import metrics
 from synthio.arms import AddedClip, TrainingData, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
-from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.datasets.checks import kept_together
 from synthio.errors import DataError
-from synthio.progress import Advance, Reporter
+from synthio.progress import Advance
 from synthio.records import Clip, GatedClip, GateOption, of_split
 from synthio.seeds import derive_seed
-from synthio.store import StageFolder
 
 
 class GateMeasures(BaseModel):
@@ -46,52 +45,48 @@ class GateMeasures(BaseModel):
     """That synthetic clips, on average over their shares, do not lower the error: one-sided, corrected (`p_value`)."""
 
 
-def measure_shares(
-    config: RunConfig, clips: Sequence[Clip], synthetic: Sequence[AddedClip], folder: StageFolder, reporter: Reporter
-) -> GateMeasures:
+def measure_shares(context: StageContext, clips: Sequence[Clip], synthetic: Sequence[AddedClip]) -> GateMeasures:
     """Train, score, test and finish the stage; folds and shares that were finished before a kill are kept.
 
     Raises: `DataError` for clips that cannot be folded.
     """
-    training = of_split(clips, "train")
+    gate, training = context.config.gate, of_split(clips, "train")
     groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1
-    shares = (0.0, *(share for share in dict.fromkeys(config.gate.shares) if share > 0)) if told else ()
-    folds = min(config.gate.folds, groups) if any(clip.group for clip in training) else config.gate.folds
-    records = _score_all(config, clips, synthetic, shares, folds, folder, reporter) if shares else []
+    shares = (0.0, *(share for share in dict.fromkeys(gate.shares) if share > 0)) if told else ()
+    folds = min(gate.folds, groups) if any(clip.group for clip in training) else gate.folds
+    records = _score_all(context, clips, synthetic, shares, folds) if shares else []
     measures = GateMeasures(
         options=mean_errors(records, shares),
         p_value=p_value(group_differences(records), folds) if shares else None,
     )
-    folder.finish(records, measures.model_dump(mode="json"))
+    context.folder.finish(records, measures.model_dump(mode="json"))
     return measures
 
 
 def _score_all(
-    config: RunConfig,
+    context: StageContext,
     clips: Sequence[Clip],
     synthetic: Sequence[AddedClip],
     shares: Sequence[float],
     count: int,
-    folder: StageFolder,
-    reporter: Reporter,
 ) -> list[GatedClip]:
-    training = of_split(clips, "train")
+    config, training = context.config, of_split(clips, "train")
     folds = assign_folds(training, count, config.seed)
     units = [(fold, share) for fold in range(count) for share in shares]
     wanted = {
         unit: [f"{unit[1]}/{clip.id}" for clip, own in zip(training, folds, strict=True) if own == unit[0]]
         for unit in units
     }
-    finished = folder.items(GatedClip)
+    finished = context.folder.items(GatedClip)
     pending = [unit for unit in units if not all(name in finished for name in wanted[unit])]
     if pending:
-        data = prepare(config, clips, {"synthio": synthetic}, reporter)
+        data = prepare(config, clips, {"synthio": synthetic}, context.reporter)
         steps = config.train.steps
-        with reporter.task("gate", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
-            for fold, share in pending:
-                scored = _score_fold(config, data, synthetic, folds, fold, share, advance, reporter)
-                folder.append(scored)
+        with context.reporter.task("gate", len(units) * steps, (len(units) - len(pending)) * steps) as advance:
+            for unit in pending:
+                scored = _score_fold(context, data, synthetic, folds, unit, advance)
+                context.folder.append(scored)
                 finished |= {record.id: record for record in scored}
     return [finished[name] for unit in units for name in wanted[unit]]
 
@@ -122,15 +117,15 @@ def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray
 
 
 def _score_fold(
-    config: RunConfig,
+    context: StageContext,
     data: TrainingData,
     synthetic: Sequence[AddedClip],
     folds: npt.NDArray[np.int64],
-    fold: int,
-    share: float,
+    unit: tuple[int, float],
     advance: Advance,
-    reporter: Reporter,
 ) -> list[GatedClip]:
+    """``unit``: which fold is held out, and the share of synthetic clips in a batch."""
+    config, (fold, share) = context.config, unit
     kept = [bool(own != fold) for own in folds]
     training = data.clips["train"]
     held_out = [clip for clip, keep in zip(training, kept, strict=True) if not keep]
@@ -142,7 +137,7 @@ def _score_fold(
         added={"synthio": data.added["synthio"].subset([clip.clip_id not in ids for clip in synthetic])},
         shares={"synthio": share},
     )
-    model, _ = fit_in_memory(config, within, "synthio", fold, advance, reporter)
+    model, _ = fit_in_memory(config, within, "synthio", fold, advance, context.reporter)
     inputs = data.real.subset([not keep for keep in kept]).examples.inputs
     scores = predict(model, inputs, config.train.batch_size, resolve_device(config.train.device))
     targets = metrics.multi_hot([clip.labels for clip in held_out], data.classes)

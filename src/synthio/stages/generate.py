@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synthio.backends.text_to_audio import TextToAudio
-from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.generation import Wanted, generate_wanted, recorded_rate_hz
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt
 from synthio.seeds import derive_seed
-from synthio.store import StageFolder
 
 
 def generate_candidates(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    prompts: Sequence[Prompt],
-    generator: TextToAudio,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, clips: Sequence[Clip], prompts: Sequence[Prompt], generator: TextToAudio
 ) -> list[Candidate]:
     """One candidate per prompt, in prompt order. A clip that the model refuses is recorded with its reason, and told.
 
@@ -34,7 +28,7 @@ def generate_candidates(
             prompt.id,
             prompt.text,
             prompt.duration_s,
-            derive_seed(config.seed, "generate", prompt.id),
+            derive_seed(context.config.seed, "generate", prompt.id),
             f"audio/{prompt.id}.flac",
             recorded_hz,
         )
@@ -45,13 +39,12 @@ def generate_candidates(
         path, rate_hz = one.path if failed is None else None, generator.sample_rate_hz
         return Candidate(id=one.id, prompt_id=one.id, path=path, seed=one.seed, sample_rate_hz=rate_hz, failed=failed)
 
-    batch_size = config.t2a.batch_size
-    candidates = generate_wanted(wanted, Candidate, record, generator, batch_size, folder, "generate", reporter)
+    candidates = generate_wanted(context, "generate", wanted, Candidate, record, generator)
     failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
     if failed:
-        _report_refused(failed, prompts, reporter)
+        _report_refused(failed, prompts, context.reporter)
     generated = len(candidates) - len(failed)
-    folder.finish(candidates, {"generated": generated, "failed": len(failed)})
+    context.folder.finish(candidates, {"generated": generated, "failed": len(failed)})
     return candidates
 
 

@@ -8,13 +8,13 @@ with the others.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
 import numpy as np
 
-from synthio.backends.llm import Keep, LanguageModel, Request
+from synthio.backends.llm import LanguageModel, Request
 from synthio.backends.questions import (
     AnswerSchema,
     Outcome,
@@ -29,11 +29,11 @@ from synthio.backends.questions import (
 )
 from synthio.calls import chunks, counter, spent
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip, Components, Prompt, Record, have_several_labels, of_split
 from synthio.seeds import derive_seed, numpy_generator
-from synthio.store import StageFolder
 from synthio.wording import article, check_caption, clean, joined, key, label_template, phrases, readable
 
 #: Tokens of an extraction's answer: two short lists.
@@ -99,12 +99,7 @@ class _Slot:
 
 
 def extract_components(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    captions: Sequence[Caption],
-    llm: LanguageModel,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, clips: Sequence[Clip], captions: Sequence[Caption], llm: LanguageModel
 ) -> list[Components]:
     """Events and scenes of every training clip's caption (arXiv 2410.02056), in clip order.
 
@@ -112,25 +107,23 @@ def extract_components(
     the lists are empty and the reason is recorded.
     Raises: what the language model raises.
     """
-    train = of_split(clips, "train")
+    config, folder = context.config, context.folder
+    train = {clip.id: clip for clip in of_split(clips, "train")}
     texts = {caption.id: caption.text for caption in captions}
-    finished = folder.items(Components)
-    todo = [clip for clip in train if clip.id not in finished]
-    with reporter.task("extract", len(train), len(train) - len(todo)) as advance:
-        for part in chunks(todo, llm.requests_per_call):
-            asked = [clip for clip in part if key(texts[clip.id]) != key(label_template(clip.labels))]
-            questions = [_extract_question(config, clip, texts[clip.id]) for clip in asked]
-            outcomes = ask(questions, llm, config.imagine.max_tries, counter(folder))
-            answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
-            made = [_components(clip, answers.get(clip.id)) for clip in part]
-            folder.append(made)
-            finished.update((record.id, record) for record in made)
-            advance(len(part))
-    components = [finished[clip.id] for clip in train]
+
+    def extract(part: Sequence[Clip]) -> list[Components]:
+        asked = [clip for clip in part if key(texts[clip.id]) != key(label_template(clip.labels))]
+        questions = [_extract_question(config, clip, texts[clip.id]) for clip in asked]
+        outcomes = ask(questions, llm, config.imagine.max_tries, counter(folder))
+        answers = {clip.id: outcome for clip, outcome in zip(asked, outcomes, strict=True)}
+        return [_components(clip, answers.get(clip.id)) for clip in part]
+
+    components = context.make_missing("extract", train, folder.items(Components), llm.requests_per_call, extract)
     failed = sum(record.failed is not None for record in components)
     folder.finish(components, {"clips": len(components), "failed": failed, **spent(folder)})
     if failed:
-        reporter.warn(f"extract: {failed} of {len(components)} captions gave no events and scenes; see the manifest")
+        found = f"{failed} of {len(components)} captions gave no events and scenes"
+        context.reporter.warn(f"extract: {found}; see the manifest")
     return components
 
 
@@ -165,12 +158,7 @@ def _components(clip: Clip, outcome: Outcome[Pool] | None) -> Components:
 
 
 def imagine_prompts(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    components: Sequence[Components],
-    llm: LanguageModel,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, clips: Sequence[Clip], components: Sequence[Components], llm: LanguageModel
 ) -> list[Prompt]:
     """``imagine.captions_per_clip`` captions per training clip (arXiv 2410.02056), in clip order.
 
@@ -179,6 +167,7 @@ def imagine_prompts(
     per class always holds.
     Raises: what the language model raises.
     """
+    config, folder = context.config, context.folder
     train = of_split(clips, "train")
     used = train if config.imagine.mode == "mixcap" else []
     pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
@@ -187,18 +176,18 @@ def imagine_prompts(
     waves = range(config.imagine.captions_per_clip)
     wanted = [[_slot(config, clip, index, drawable) for clip in train] for index in waves]
     done = sum(slot.id in finished for wave in wanted for slot in wave)
-    with reporter.task("imagine", sum(map(len, wanted)), done) as advance:
+    with context.reporter.task("imagine", sum(map(len, wanted)), done) as advance:
         for wave in wanted:
             todo = [slot for slot in wave if slot.id not in finished]
             for part in chunks(todo, llm.requests_per_call):
-                made = _imagine(config, part, pools, _written(finished, part), llm, counter(folder))
+                made = _imagine(context, part, pools, _written(finished, part), llm)
                 folder.append(made)
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
     # Waves run across clips; the manifest goes clip by clip.
     prompts = [finished[slot.id] for slots in zip(*wanted, strict=True) for slot in slots]
     folder.finish(prompts, {**_counts(prompts), **spent(folder)})
-    _warn_of_top_ups(prompts, "imagine", reporter)
+    _warn_of_top_ups(prompts, "imagine", context.reporter)
     return prompts
 
 
@@ -247,18 +236,18 @@ def _written(finished: Mapping[str, Prompt], slots: Sequence[_Slot]) -> dict[str
 
 
 def _imagine(
-    config: RunConfig,
+    context: StageContext,
     slots: Sequence[_Slot],
     pools: Mapping[str, Pool],
     written: Mapping[str, Sequence[str]],
     llm: LanguageModel,
-    keep: Keep,
 ) -> list[Prompt]:
+    config = context.config
     if config.imagine.mode == "template":
         templates = [slot.prompt(Outcome(label_template(slot.labels), 0, None)) for slot in slots]
         return [prompt.model_copy(update={"source": "template"}) for prompt in templates]
     questions = [_mix_question(config, slot, pools, written.get(slot.clip.id, ())) for slot in slots]
-    outcomes = ask(questions, llm, config.imagine.max_tries, keep)
+    outcomes = ask(questions, llm, config.imagine.max_tries, counter(context.folder))
     return [slot.prompt(outcome) for slot, outcome in zip(slots, outcomes, strict=True)]
 
 
@@ -267,27 +256,22 @@ def _mix_question(config: RunConfig, slot: _Slot, pools: Mapping[str, Pool], wri
     pool = merged([pools.get(label, Pool()) for label in slot.labels]).sample(config.imagine.pool_share, generator)
     values = {**_shown(pool), "written": quote_all(written)}
 
-    def request(attempt: int, refusal: str | None) -> Request:
-        return _caption_request(config, "mix", MixAnswer, slot.id, slot.labels, values, attempt, refusal)
-
     def accept(text: str) -> str:
         return check_caption(parse(text, MixAnswer).caption, slot.labels, config.imagine.max_words, written)
 
-    return Question(request, accept)
+    return Question(_caption_request(config, "mix", MixAnswer, slot.id, slot.labels, values), accept)
 
 
 # Prompt 3 -------------------------------------------------------------------------------------------------------------
 
 
 def reflect_prompts(
-    config: RunConfig,
+    context: StageContext,
     round_number: int,
     rejected: Sequence[Prompt],
     accepted: Sequence[Prompt],
     components: Sequence[Components],
     llm: LanguageModel,
-    folder: StageFolder,
-    reporter: Reporter,
 ) -> list[Prompt]:
     """Rewritten captions for rejected prompts (arXiv 2410.02056), in order, ids ``{root id}-r{round}``.
 
@@ -299,37 +283,36 @@ def reflect_prompts(
     """
     # A caption's first label is its clip's own; what was drawn beside it (arXiv 2410.02056) the clip does not sound.
     pools = pools_by_label([(prompt.clip_id, prompt.labels[:1]) for prompt in accepted], components)
+    folder, task = context.folder, f"reflect, round {round_number}"
     finished: dict[str, Prompt | GivenUp] = {**folder.items(Prompt), **folder.items(GivenUp)}
     ids = [f"{prompt.id.removesuffix(f'-r{prompt.round}')}-r{round_number}" for prompt in rejected]
-    todo = [(new, old) for new, old in zip(ids, rejected, strict=True) if new not in finished]
-    with reporter.task(f"reflect, round {round_number}", len(rejected), len(rejected) - len(todo)) as advance:
-        for part in chunks(todo, llm.requests_per_call):
-            made = _reflect(config, round_number, part, pools, llm, counter(folder))
-            folder.append(made)
-            finished.update((record.id, record) for record in made)
-            advance(len(part))
-    records = [finished[new] for new in ids]
+    todo = {new: (new, old) for new, old in zip(ids, rejected, strict=True)}
+
+    def rewrite(part: Sequence[tuple[str, Prompt]]) -> list[Prompt | GivenUp]:
+        return _reflect(context, round_number, part, pools, llm)
+
+    records = context.make_missing(task, todo, finished, llm.requests_per_call, rewrite)
     prompts = [record for record in records if isinstance(record, Prompt)]
     given_up = {record.parent_id: record.reason for record in records if isinstance(record, GivenUp)}
     summary = {**_counts(prompts), "given_up": len(given_up), "given_up_prompts": given_up, **spent(folder)}
     folder.finish(prompts, summary)
-    _warn_of_top_ups(prompts, "reflect", reporter)
+    _warn_of_top_ups(prompts, "reflect", context.reporter)
     return prompts
 
 
 def _reflect(
-    config: RunConfig,
+    context: StageContext,
     round_number: int,
     part: Sequence[tuple[str, Prompt]],
     pools: Mapping[str, Pool],
     llm: LanguageModel,
-    keep: Keep,
 ) -> list[Prompt | GivenUp]:
+    config = context.config
     if config.imagine.mode == "template":
         same = {"round": round_number, "source": "template", "failed": None}
         return [old.model_copy(update={**same, "id": new, "parent_id": old.id}) for new, old in part]
     questions = [_reflect_question(config, new, old, pools) for new, old in part]
-    outcomes = ask(questions, llm, config.imagine.max_tries, keep)
+    outcomes = ask(questions, llm, config.imagine.max_tries, counter(context.folder))
     made: list[Prompt | GivenUp] = []
     for (new, old), outcome in zip(part, outcomes, strict=True):
         if outcome.failed is None and outcome.answer is None:
@@ -352,9 +335,6 @@ def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mappin
     pool = merged([pools.get(label, Pool()) for label in old.labels]).sample(1.0, generator)
     values = {**_shown(pool), "caption": quote(old.text)}
 
-    def request(attempt: int, refusal: str | None) -> Request:
-        return _caption_request(config, "reflect", ReflectAnswer, new_id, old.labels, values, attempt, refusal)
-
     def accept(text: str) -> str | None:
         caption = parse(text, ReflectAnswer).caption
         # The paper's prompts ask for "None", and models write it as a word too.
@@ -362,7 +342,7 @@ def _reflect_question(config: RunConfig, new_id: str, old: Prompt, pools: Mappin
             return None
         return check_caption(caption, old.labels, config.imagine.max_words, [old.text])
 
-    return Question(request, accept)
+    return Question(_caption_request(config, "reflect", ReflectAnswer, new_id, old.labels, values), accept)
 
 
 # What the three share -------------------------------------------------------------------------------------------------
@@ -375,25 +355,28 @@ def _caption_request(
     identity: str,
     labels: tuple[str, ...],
     values: Mapping[str, str],
-    attempt: int,
-    refusal: str | None,
-) -> Request:
-    seed = derive_seed(config.seed, name, identity, attempt)
+) -> Callable[[int, str | None], Request]:
+    """What makes the request of an attempt, after the refusal of the one before."""
     label = joined(labels)
     # One label opens as the file says; for several, "a loud dog and rain" would be wrong.
     openings = lines("openings") if len(labels) == 1 else ("Sound of $a $label",)
-    drawn = openings[int(numpy_generator(seed, "opening").integers(len(openings)))]
-    opening = Template(drawn).substitute(label=label, a=article(label))
-    filled = {
-        **values,
-        "domain": quote(config.data.domain),
-        "label": quote(label),
-        "labels": quote_all([readable(each) for each in labels]),
-        "max_words": str(config.imagine.max_words),
-        "opening": quote(opening)[1:-1],
-    }
     tokens = int(_TOKENS_PER_WORD * config.imagine.max_words)
-    return make_request(name, kind, filled, refusal, RequestOptions(config.imagine.temperature, tokens, seed))
+
+    def request(attempt: int, refusal: str | None) -> Request:
+        seed = derive_seed(config.seed, name, identity, attempt)
+        drawn = openings[int(numpy_generator(seed, "opening").integers(len(openings)))]
+        opening = Template(drawn).substitute(label=label, a=article(label))
+        filled = {
+            **values,
+            "domain": quote(config.data.domain),
+            "label": quote(label),
+            "labels": quote_all([readable(each) for each in labels]),
+            "max_words": str(config.imagine.max_words),
+            "opening": quote(opening)[1:-1],
+        }
+        return make_request(name, kind, filled, refusal, RequestOptions(config.imagine.temperature, tokens, seed))
+
+    return request
 
 
 def _shown(pool: Pool) -> dict[str, str]:

@@ -20,6 +20,7 @@ from synthio.backends.clap import Clap, Embeddings, embed_clips
 from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.datasets import read_rows
 from synthio.datasets.demo import demo_folder
 from synthio.datasets.rows import NO_FILE, file_stat
@@ -27,29 +28,22 @@ from synthio.errors import DataError
 from synthio.progress import Reporter
 from synthio.recipes import user_path
 from synthio.records import Clip, RetrievedClip, of_split
-from synthio.store import StageFolder, fingerprint
+from synthio.store import fingerprint
 
 #: Clips in memory, and nearest clips of one that are sorted at first.
 _CHUNK = 64
 
 
-def retrieve_clips(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    clap: Clap,
-    clap_identity: str,
-    folder: StageFolder,
-    reporter: Reporter,
-) -> list[RetrievedClip]:
+def retrieve_clips(context: StageContext, clips: Sequence[Clip], clap: Clap, clap_identity: str) -> list[RetrievedClip]:
     """``imagine.captions_per_clip`` corpus clips per real training clip, best first; a corpus clip is used once.
 
     The data's own clips and copies of them, in whatever split and also where `data.sample` has not drawn them, are left
     out and counted.
     Raises: `DataError` for a corpus without enough audio.
     """
-    training = of_split(clips, "train")
-    corpus = _read_corpus(config, clap, clap_identity, folder, reporter)
-    own = _own_audio(config, clips, corpus, reporter)
+    config, training = context.config, of_split(clips, "train")
+    corpus = _read_corpus(context, clap, clap_identity)
+    own = _own_audio(config, clips, corpus, context.reporter)
     usable = [index for index in range(len(corpus.files)) if index not in own]
     wanted = config.imagine.captions_per_clip
     if len(usable) < wanted * len(training):
@@ -70,7 +64,7 @@ def retrieve_clips(
         for clip, found, row in zip(training, nearest_once(similarities, wanted), similarities, strict=True)
         for rank, column in enumerate(found)
     ]
-    folder.finish(retrieved, {"corpus": len(corpus.files), "unreadable": corpus.unreadable, "copies": len(own)})
+    context.folder.finish(retrieved, {"corpus": len(corpus.files), "unreadable": corpus.unreadable, "copies": len(own)})
     return retrieved
 
 
@@ -181,12 +175,13 @@ def _nearest_first(similarities: npt.NDArray[np.floating]) -> Iterator[int]:
         given, wanted = columns.size, 2 * max(wanted, columns.size)
 
 
-def _read_corpus(config: RunConfig, clap: Clap, clap_identity: str, folder: StageFolder, reporter: Reporter) -> _Corpus:
+def _read_corpus(context: StageContext, clap: Clap, clap_identity: str) -> _Corpus:
     """The corpus, which is heard once with each CLAP and then kept."""
+    config = context.config
     files = corpus_files(config)
-    cache = config.retrieve.cache or folder.path.parent.parent / "cache"
+    cache = config.retrieve.cache or context.folder.path.parent.parent / "cache"
     key = fingerprint([corpus_digest(config), clap_identity, config.data.max_duration_s])
-    found = cached_tensors(cache, f"corpus-{key}", lambda: _embed_files(config, files, clap, reporter))
+    found = cached_tensors(cache, f"corpus-{key}", lambda: _embed_files(config, files, clap, context.reporter))
     kept = [files[index] for index in found["kept"].tolist()]
     digests = [bytes(row.tolist()) for row in found["digests"]]
     return _Corpus(kept, found["rows"].numpy(), digests, len(files) - len(kept))

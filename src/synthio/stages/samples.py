@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 from synthio.backends.text_to_audio import TextToAudio
 from synthio.config import RunConfig
+from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.generation import Wanted, generate_wanted
-from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState
 from synthio.seeds import derive_seed
-from synthio.store import StageFolder
 from synthio.wording import label_template
 
 
@@ -37,11 +36,7 @@ def plan_samples(config: RunConfig, training: Sequence[Clip], state: GeneratorSt
 
 
 def generate_samples(
-    config: RunConfig,
-    planned: Sequence[EvaluatedClip],
-    generator: TextToAudio,
-    folder: StageFolder,
-    reporter: Reporter,
+    context: StageContext, planned: Sequence[EvaluatedClip], generator: TextToAudio
 ) -> list[EvaluatedClip]:
     """Make the clips of `plan_samples` and finish the stage; one that the model refuses says so.
 
@@ -53,10 +48,9 @@ def generate_samples(
     def record(one: Wanted, failed: str | None) -> EvaluatedClip:
         return of_id[one.id].model_copy(update={"failed": failed})
 
-    batch_size, task = config.t2a.batch_size, "evaluate: generate"
-    clips = generate_wanted(wanted, EvaluatedClip, record, generator, batch_size, folder, task, reporter)
+    clips = generate_wanted(context, "evaluate: generate", wanted, EvaluatedClip, record, generator)
     failed = [clip.failed for clip in clips if clip.failed is not None]
     if len(failed) == len(clips):
         raise BackendError(f"the model refused {len(failed)} of {len(clips)} clips; the first because: {failed[0]}")
-    folder.finish(clips, {"generated": len(clips) - len(failed), "failed": len(failed)})
+    context.folder.finish(clips, {"generated": len(clips) - len(failed), "failed": len(failed)})
     return clips

@@ -11,7 +11,7 @@ has all predictions together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -29,115 +29,100 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
-from synthio.progress import Advance, Reporter
+from synthio.context import StageContext
+from synthio.progress import Advance
 from synthio.records import HELD_OUT_SPLITS, Clip, Prediction
 from synthio.store import StageFolder, publish
 from synthio.verdict import verdict_text
 
 Units = Mapping[tuple[Arm, int], StageFolder]
 """The folder of each arm with each seed."""
-Once = Callable[[StageFolder, Callable[[StageFolder], None]], object]
+Once = Callable[[StageFolder, Callable[[StageContext], None]], object]
 """Has a folder's work done, unless it is finished."""
 
 
 def train_arms(
-    config: RunConfig,
+    context: StageContext,
     clips: Sequence[Clip],
     added_clips: AddedClips,
     shares: Mapping[Arm, float],
     units: Units,
-    folder: StageFolder,
     once: Once,
-    reporter: Reporter,
 ) -> None:
     """Train every arm with every seed, predict validation and test clips, compare, and finish the stage.
 
     ``shares``: expected share of added clips in a batch, for arms where it is not ``train.synthetic_share``.
-    ``units``: every arm of the recipe with every seed; one is made whole or not at all. ``folder``: for the predictions
-    in the order of ``units``, then validation clips, then test clips; `comparison.read_comparison` compares them.
+    ``units``: every arm of the recipe with every seed; one is made whole or not at all. The stage's folder has their
+    predictions in this order, first validation clips, then test clips; `comparison.read_comparison` compares them.
     Raises: `ModelError` for the model, `BackendError` when training diverges or does not fit into memory.
     """
     # Seed by seed, so that a half-finished stage has something of every arm.
     pending = sorted((unit for unit, own in units.items() if not own.done), key=lambda unit: unit[1])
     arms = tuple(dict.fromkeys(arm for arm, _ in pending))
-    data = cache(lambda: _prepare(config, clips, added_clips, shares, arms, reporter))
+    data = cache(lambda: _prepare(context, clips, added_clips, shares, arms))
     for number, (arm, seed) in enumerate(pending, len(units) - len(pending)):
 
-        def work(own: StageFolder, arm: Arm = arm, seed: int = seed, number: int = number) -> None:
-            gold = units.get(("gold", seed), own)
+        def work(own: StageContext, arm: Arm = arm, seed: int = seed, number: int = number) -> None:
+            gold = units.get(("gold", seed), own.folder)
             # What the gate keeps out leaves gold, dice and all.
             if shares.get(arm) == 0 and gold.done and model_folder(gold.path, "gold").is_dir():
-                _repeat(gold, arm, own, reporter)
+                _repeat(own, gold, arm)
                 return
-            prepared, steps = data(), config.train.steps
-            with reporter.task("train", len(units) * steps, number * steps) as advance:
-                _train(_Run(config, prepared, reporter), arm, seed, own, advance)
+            prepared, steps = data(), own.config.train.steps
+            with own.reporter.task("train", len(units) * steps, number * steps) as advance:
+                _train(own, prepared, arm, seed, advance)
 
         once(units[arm, seed], work)
-    once(folder, lambda folder: _gather(config, clips, shares, units, folder, reporter))
+    once(context.folder, lambda context: _gather(context, clips, shares, units))
 
 
 def _prepare(
-    config: RunConfig,
+    context: StageContext,
     clips: Sequence[Clip],
     added_clips: AddedClips,
     shares: Mapping[Arm, float],
     arms: tuple[Arm, ...],
-    reporter: Reporter,
 ) -> TrainingData:
     """What the trainings of these arms share."""
-    check_arms(config)
+    check_arms(context.config)
     own_clips = {arm: of_arm for arm, of_arm in added_clips.items() if arm in arms}
-    return replace(prepare(config, clips, own_clips, reporter, arms), shares=shares)
+    return replace(prepare(context.config, clips, own_clips, context.reporter, arms), shares=shares)
 
 
-@dataclass(frozen=True)
-class _Run:
-    config: RunConfig
-    data: TrainingData
-    reporter: Reporter
-
-
-def _train(run: _Run, arm: Arm, seed: int, folder: StageFolder, advance: Advance) -> None:
-    model, training = fit_in_memory(run.config, run.data, arm, seed, advance, run.reporter)
-    save_classifier(model, run.data.frontend, model_folder(folder.path, arm))
-    folder.finish(_predictions(run, model, training), training.model_dump(mode="json"))
+def _train(context: StageContext, data: TrainingData, arm: Arm, seed: int, advance: Advance) -> None:
+    model, training = fit_in_memory(context.config, data, arm, seed, advance, context.reporter)
+    save_classifier(model, data.frontend, model_folder(context.folder.path, arm))
+    context.folder.finish(_predictions(context.config, data, model, training), training.model_dump(mode="json"))
     score = training.best.valid_score
     valid = "no validation" if score is None else f"validation score {score:.3f} at step {training.best.step}"
-    run.reporter.note(f"{arm}, seed {seed}: {valid}")
+    context.reporter.note(f"{arm}, seed {seed}: {valid}")
 
 
-def _repeat(gold: StageFolder, arm: Arm, folder: StageFolder, reporter: Reporter) -> None:
+def _repeat(context: StageContext, gold: StageFolder, arm: Arm) -> None:
     """The training of gold as that of an arm to which nothing is added."""
     training = gold.summary_as(Training).model_copy(update={"arm": arm})
-    publish(model_folder(gold.path, "gold"), model_folder(folder.path, arm))
+    publish(model_folder(gold.path, "gold"), model_folder(context.folder.path, arm))
     predictions = [
         one.model_copy(update={"arm": arm, "id": f"{training.name}/{one.clip_id}"}) for one in gold.manifest(Prediction)
     ]
-    folder.finish(predictions, training.model_dump(mode="json"))
-    reporter.note(f"{arm}, seed {training.seed}: gold's, as the gate kept synthetic clips out")
+    context.folder.finish(predictions, training.model_dump(mode="json"))
+    context.reporter.note(f"{arm}, seed {training.seed}: gold's, as the gate kept synthetic clips out")
 
 
-def _gather(
-    config: RunConfig,
-    clips: Sequence[Clip],
-    shares: Mapping[Arm, float],
-    units: Units,
-    folder: StageFolder,
-    reporter: Reporter,
-) -> None:
+def _gather(context: StageContext, clips: Sequence[Clip], shares: Mapping[Arm, float], units: Units) -> None:
+    config, folder = context.config, context.folder
     predictions = [prediction for own in units.values() for prediction in own.manifest(Prediction)]
     trainings = [[own.path.name, own.summary()] for own in units.values()]
     folder.finish(predictions, {"gated_share": shares.get("synthio"), "trainings": trainings})
     if len(config.train.arms) > 1:
-        reporter.note(verdict_text(read_comparison(folder, clips, config)))
+        context.reporter.note(verdict_text(read_comparison(folder, clips, config)))
 
 
-def _predictions(run: _Run, model: Any, training: Training) -> list[Prediction]:
-    data, device = run.data, resolve_device(run.config.train.device)
+def _predictions(config: RunConfig, data: TrainingData, model: Any, training: Training) -> list[Prediction]:
+    device = resolve_device(config.train.device)
     made = []
     for split in HELD_OUT_SPLITS:
-        scores = predict(model, data.examples[split].inputs, run.config.train.batch_size, device)
+        scores = predict(model, data.examples[split].inputs, config.train.batch_size, device)
         made += [
             Prediction(
                 id=f"{training.name}/{clip.id}",
