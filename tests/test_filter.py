@@ -44,7 +44,8 @@ def filtered(
     label: str = "hiss",
 ) -> dict[str, Verdict]:
     """``kept``: clips of a sitting before, whose files are gone; ``harm``: what happens to every file."""
-    root.mkdir(exist_ok=True)
+    generated = StageFolder(root, "generate", "k")
+    generated.path.mkdir(parents=True, exist_ok=True)
     clips = collect_clips(StageContext(config, StageFolder(root, "clips", "k"), Reporter()))
     clap = load_clap(ClapConfig(model=config.clap.model), Reporter())
     prompts, candidates = [], []
@@ -52,15 +53,15 @@ def filtered(
         prompts.append(Prompt(id=name, clip_id=clips[0].id, labels=(label,), text=label, duration_s=0.5))
         path = None if samples is None else f"{name}.flac"
         if path is not None and name not in kept:
-            sf.write(root / path, samples, rate_hz)
+            sf.write(generated.file(path), samples, rate_hz)
             if harm is not None:
-                harm(root / path)
+                harm(generated.file(path))
         failed = None if path else "refused"
         candidates.append(Candidate(id=name, prompt_id=name, path=path, seed=0, sample_rate_hz=rate_hz, failed=failed))
     calibration = stage.calibrate(config, clips, clap, Reporter())
     folder = StageFolder(root, "filter", "k")
     verdicts = stage.filter_candidates(
-        StageContext(config, folder, Reporter()), calibration, prompts, candidates, root, clap
+        StageContext(config, folder, Reporter()), calibration, prompts, candidates, generated, clap
     )
     assert folder.manifest(Verdict) == verdicts
     return {verdict.id: verdict for verdict in verdicts}
@@ -196,7 +197,7 @@ def test_clips_are_heard_some_at_a_time_and_kept(
     (finished / "done.json").unlink()
     for name in ("n0", "n1", "n2"):
         # Verdicts that were kept do not need their clips.
-        (tmp_path / "some" / f"{name}.flac").unlink()
+        StageFolder(tmp_path / "some", "generate", "k").file(f"{name}.flac").unlink()
         sounds.pop(name)
     again = filtered(config, tmp_path / "some", sounds, kept=("n0", "n1", "n2"))
     for name, verdict in again.items():

@@ -221,7 +221,7 @@ class Pipeline:
 
         def work(context: StageContext) -> None:
             clap = self._models.clap
-            filter_candidates(context, self._calibration, prompts, candidates, generated.path, clap)
+            filter_candidates(context, self._calibration, prompts, candidates, generated, clap)
 
         filtered = self.folders.filter(number, generated)
         verdicts = self._once(filtered, "filter", Verdict, work)

@@ -99,6 +99,10 @@ class Candidate(Record):
     failed: str | None = None
 
 
+Reason = Literal["accepted", "below-threshold", "copy", "generation-failed", "silent"]
+"""Why the filter accepts a clip or does not."""
+
+
 class Verdict(Record):
     """The filter's decision on one candidate. ``id`` is the candidate's."""
 
@@ -109,7 +113,7 @@ class Verdict(Record):
     logit-scaled sigmoid under the published rule."""
     threshold: float
     accepted: bool
-    reason: Literal["accepted", "below-threshold", "copy", "generation-failed", "silent"]
+    reason: Reason
     nearest_clip_id: str | None = None
     nearest_distance: float | None = None
     """Log-mel distance to the nearest training clip."""

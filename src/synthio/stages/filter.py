@@ -23,7 +23,8 @@ from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.formats import some
 from synthio.progress import Reporter
-from synthio.records import Candidate, Clip, Prompt, Verdict, of_split
+from synthio.records import Candidate, Clip, Prompt, Reason, Verdict, of_split
+from synthio.store import StageFolder
 from synthio.wording import label_template
 
 Floats = npt.NDArray[np.float64]
@@ -57,6 +58,10 @@ class Calibration:
     clip_ids: tuple[str, ...]
     copies: CopyCheck
     real: RealClips
+
+    def threshold(self, labels: tuple[str, ...]) -> float:
+        """Smallest accepted score of a clip with these labels."""
+        return self.thresholds.get(labels, self.fallback)
 
 
 def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Reporter) -> Calibration:
@@ -180,10 +185,10 @@ def filter_candidates(
     calibration: Calibration,
     prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
-    audio_folder: Path,
+    generated: StageFolder,
     clap: Clap,
 ) -> list[Verdict]:
-    """One verdict per candidate, in order; ``audio_folder`` is what the candidates' paths are relative to.
+    """One verdict per candidate, in order; ``generated`` has their files.
 
     Some are heard at a time, and verdicts are kept across kills. Raises: `StoreError` for a file that is gone.
     """
@@ -191,7 +196,7 @@ def filter_candidates(
     finished, wanted = context.folder.items(Verdict), {candidate.id: candidate for candidate in candidates}
 
     def hear(part: Sequence[Candidate]) -> list[Verdict]:
-        return _filter(context.config, calibration, labels, part, audio_folder, clap)
+        return _filter(context.config, calibration, labels, part, generated, clap)
 
     ordered = context.make_missing("filter", wanted, finished, HEARD_AT_ONCE, hear)
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
@@ -205,17 +210,17 @@ def _filter(
     calibration: Calibration,
     labels: Mapping[str, tuple[str, ...]],
     candidates: Sequence[Candidate],
-    audio_folder: Path,
+    generated: StageFolder,
     clap: Clap,
 ) -> list[Verdict]:
     heard: list[tuple[Candidate, audio.Waveform]] = []
     unheard: list[Verdict] = []
     for candidate in candidates:
-        threshold = calibration.thresholds.get(labels[candidate.prompt_id], calibration.fallback)
+        threshold = calibration.threshold(labels[candidate.prompt_id])
         if candidate.path is None:
             unheard.append(_unheard(candidate, threshold, "generation-failed"))
             continue
-        samples = audio.load_generated(audio_folder / candidate.path, clap.sample_rate_hz)
+        samples = audio.load_generated(generated.file(candidate.path), clap.sample_rate_hz)
         if audio.is_silent(samples):
             unheard.append(_unheard(candidate, threshold, "silent"))
         else:
@@ -227,9 +232,8 @@ def _for_copies(waveforms: Sequence[audio.Waveform], clap: Clap) -> list[audio.W
     return [audio.resample(waveform, clap.sample_rate_hz, SAMPLE_RATE_HZ) for waveform in waveforms]
 
 
-def _unheard(candidate: Candidate, threshold: float, reason: str) -> Verdict:
-    fields = {"similarity": None, "score": None, "threshold": threshold, "accepted": False, "reason": reason}
-    return Verdict.model_validate({"id": candidate.id, **fields})
+def _unheard(candidate: Candidate, threshold: float, reason: Reason) -> Verdict:
+    return Verdict(id=candidate.id, similarity=None, score=None, threshold=threshold, accepted=False, reason=reason)
 
 
 def _filter_heard(
@@ -248,7 +252,7 @@ def _filter_heard(
     distances, nearest = calibration.copies.nearest(_for_copies([waveform for _, waveform in heard], clap))
     verdicts = []
     for row, (candidate, _) in enumerate(heard):
-        threshold = calibration.thresholds.get(own[row], calibration.fallback)
+        threshold = calibration.threshold(own[row])
         is_copy = settings.copies != "ignore" and bool(distances[row] < calibration.copies.distance)
         dropped_copy = is_copy and settings.copies == "drop"
         passed = bool(scores[row] >= threshold)
