@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from synthio import audio
-from synthio.backends.devices import in_batches
+from synthio.backends.devices import Batches, in_batches
 from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
@@ -260,11 +259,11 @@ def _train(context: StageContext, data: _Pairs, generator: TextToAudio) -> tuple
     curve = curve or [held_out.measure(0, [], [])]
     losses: list[float] = []
     margins: list[float] = []
-    size = settings.batch_size
+    batches = Batches(settings.batch_size, reporter.warn)
     with reporter.task(f"align: {settings.method}", settings.steps, step) as advance:
         while step < settings.steps and not exhausted(curve, settings):
             optimiser.zero_grad(set_to_none=True)
-            own, size = _accumulate(config, data, generator, _draw_batch(config, data, step), size, reporter)
+            own = _accumulate(config, data, generator, _draw_batch(config, data, step), batches)
             torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
             optimiser.step()
             step += 1
@@ -288,17 +287,16 @@ def _train(context: StageContext, data: _Pairs, generator: TextToAudio) -> tuple
 
 
 def _accumulate(
-    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw], size: int, reporter: Reporter
-) -> tuple[list[tuple[float, float]], int]:
-    """Add the gradient of the pairs' mean loss to the adapters', in parts of at most ``size`` pairs, fewer where memory
-    runs out; the parts change the result by rounding only.
+    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw], batches: Batches
+) -> list[tuple[float, float]]:
+    """Add the gradient of the pairs' mean loss to the adapters', in parts that fit into memory, which change the result
+    by rounding only.
 
-    Returns: loss and margin of each pair, and how many pairs fit.
+    Returns: loss and margin of each pair.
     Raises: `BackendError` when one pair does not fit.
     """
     parameters = list(generator.adapter_parameters().values())
     scale = _ERM_SCALE if config.align.method == "erm" else 1.0
-    fitted: list[int] = []
 
     def add(part: Sequence[_Draw]) -> list[tuple[float, float]]:
         errors = pair_errors(config, data, generator, part)
@@ -309,11 +307,9 @@ def _accumulate(
             if gradient is not None:
                 own = gradient / scale
                 parameter.grad = own if parameter.grad is None else parameter.grad + own
-        fitted.append(len(part))
         return list(zip(loss.detach().tolist(), errors.margin.detach().tolist(), strict=True))
 
-    rows = in_batches(drawn, size, add, reporter.warn)
-    return rows, size if len(fitted) == math.ceil(len(drawn) / size) else max(fitted)
+    return batches.apply(drawn, add)
 
 
 def pair_loss(errors: Errors, settings: AlignConfig) -> Tensor:
