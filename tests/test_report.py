@@ -1211,7 +1211,7 @@ def test_a_record_that_names_a_file_outside_its_stage_is_refused(path: str, tmp_
     with pytest.raises(StoreError, match="leaves"):
         synthetic_clips([filtered])
     with pytest.raises(StoreError, match="leaves"):
-        report_data._sample(filtered, 0, {"c": Path("c.wav")})
+        report_data._sample(filtered, filtered.made[0], {"c": Path("c.wav")})
     stage = StageFolder(tmp_path, "align", "k")
     pair = PreferencePair(id="p", clip_id="c", prompt="", loser_path=path, duration_s=1, held_out=True)
     stage.finish([pair], {"after": ["p"]})

@@ -180,7 +180,7 @@ class Pipeline:
         candidates, generated = self.first_candidates()
         rounds = [self._filtered(0, prompts, candidates, self.folders.imagine, generated)]
         for number in range(1, self.config.reflect.rounds + 1):
-            refused = [p for p, v in zip(rounds[-1].prompts, rounds[-1].verdicts, strict=True) if not v.accepted]
+            refused = [prompt for prompt, _, verdict in rounds[-1].made if not verdict.accepted]
             if not refused:
                 break
             rounds.append(self._reflected(number, rounds, refused, components))
@@ -193,7 +193,7 @@ class Pipeline:
         from synthio.stages.imagine import reflect_prompts
 
         last = rounds[-1]
-        accepted = [p for r in rounds for p, v in zip(r.prompts, r.verdicts, strict=True) if v.accepted]
+        accepted = [prompt for r in rounds for prompt, _, _ in r.accepted]
         imagined = self.folders.reflect(number, last.filtered)
         prompts = self._once(
             imagined,
@@ -631,6 +631,6 @@ def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
     return [
         Accepted(prompt, candidate, verdict, r.generated.file(candidate.path))
         for r in rounds
-        for prompt, candidate, verdict in zip(r.prompts, r.candidates, r.verdicts, strict=True)
-        if verdict.accepted and candidate.path is not None
+        for prompt, candidate, verdict in r.accepted
+        if candidate.path is not None
     ]

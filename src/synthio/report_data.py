@@ -20,7 +20,7 @@ from synthio.datasets.checks import class_counts
 from synthio.errors import DataError
 from synthio.recipes import to_yaml
 from synthio.records import Caption, PreferencePair, RejectedClip, of_split
-from synthio.results import FinishedRun, Round
+from synthio.results import FinishedRun, Made, Round
 from synthio.seeds import derive_seed, in_turn
 from synthio.stages import report
 from synthio.stages.align import read_curve
@@ -39,7 +39,7 @@ def collect_report(run: FinishedRun) -> report.ReportData:
     config, clips, rounds, align_folder = run.config, run.clips, run.rounds, run.align_folder
     comparison = run.comparison
     sources = {clip.id: Path(clip.path) for clip in clips}
-    samples = [_sample(r, i, sources) for r in rounds for i in range(len(r.prompts))]
+    samples = [_sample(r, made, sources) for r in rounds for made in r.made]
     accepted = [sample for sample in samples if sample.reason == "accepted"]
     rejected = [sample for sample in samples if sample.reason != "accepted"]
     measured, unmeasured = measure_sounds(_sounds(run, accepted), run.root / "cache", config.data.max_duration_s)
@@ -108,8 +108,8 @@ def _gate(run: FinishedRun) -> report.Gate | None:
     return report.Gate(run.config.gate.level, chosen, run.gate.p_value, run.gate.options)
 
 
-def _sample(r: Round, index: int, sources: Mapping[str, Path]) -> report.SampleClip:
-    prompt, candidate, verdict = r.prompts[index], r.candidates[index], r.verdicts[index]
+def _sample(r: Round, made: Made, sources: Mapping[str, Path]) -> report.SampleClip:
+    prompt, candidate, verdict = made
     return report.SampleClip(
         audio=None if candidate.path is None else r.generated.file(candidate.path),
         labels=prompt.labels,
@@ -135,13 +135,12 @@ def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list
 
 
 def _captions(run: FinishedRun) -> list[ClassCaptions]:
-    prompts = [(prompt, verdict) for r in run.rounds for prompt, verdict in zip(r.prompts, r.verdicts, strict=True)]
     labels = {clip.id: clip.labels for clip in run.clips}
     # Other modes write no captions of the real clips.
     real = run.caption_folder.manifest(Caption) if run.rounds and run.config.imagine.mode == "mixcap" else []
     return class_captions(
-        [(prompt.labels, prompt.text) for prompt, _ in prompts],
-        [(prompt.labels, prompt.text) for prompt, verdict in prompts if verdict.accepted],
+        [(prompt.labels, prompt.text) for r in run.rounds for prompt in r.prompts],
+        [(prompt.labels, prompt.text) for r in run.rounds for prompt, _, _ in r.accepted],
         [(labels[caption.id], caption.text) for caption in real],
     )
 

@@ -21,6 +21,9 @@ from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder
 from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
 
+Made = tuple[Prompt, Candidate, Verdict]
+"""A caption, the clip that was generated for it, and what the filter says of that."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -33,6 +36,16 @@ class Round:
     imagined: StageFolder
     generated: StageFolder
     filtered: StageFolder
+
+    @property
+    def made(self) -> list[Made]:
+        """Of each caption, in order."""
+        return list(zip(self.prompts, self.candidates, self.verdicts, strict=True))
+
+    @property
+    def accepted(self) -> list[Made]:
+        """What the filter let in."""
+        return [made for made in self.made if made[2].accepted]
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,9 +164,7 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     counted = rounds[0].filtered.summary().get("real_clips")
     warnings = real_clip_warnings(RealClips(**counted)) if counted else []
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
-    accepted = Counter(
-        prompt.labels for r in rounds for prompt, verdict in zip(r.prompts, r.verdicts, strict=True) if verdict.accepted
-    )
+    accepted = Counter(prompt.labels for r in rounds for prompt, _, _ in r.accepted)
     if accepted.total() < wanted.total() // 4:
         warnings.append(
             f"only {accepted.total()} of {wanted.total()} wanted synthetic clips were accepted: "
