@@ -31,6 +31,18 @@ def test_counts_and_typical_words() -> None:
     ]
 
 
+def test_a_labels_own_words_are_cut_as_the_captions_are() -> None:
+    texts = [
+        (("snare/rim",), "a dry snare/rim"),
+        (("snare/rim",), "snare/rim, dry"),
+        (("wood (door)",), "a door of wood"),
+    ]
+    snare, door = class_captions(texts, texts * 2, [])
+    assert [word.word for word in snare.typical] == ["dry"] and not door.typical
+    hindi = [(("guitar",), "गिटार की तेज़ आवाज़"), (("drum",), "ढोल")] * 2
+    assert [word.word for word in class_captions(hindi, hindi, [])[1].typical] == ["आवाज़", "गिटार", "तेज़"]
+
+
 def test_captions_that_name_another_class() -> None:
     found = class_captions([*IN_PARKS, *RAINS], [*IN_PARKS, *RAINS], [])
     assert (of("dog", found).naming_others, of("rain", found).naming_others) == (0, 1)

@@ -57,8 +57,16 @@ def test_half_of_the_clips_are_synthetic_and_the_classes_take_turns() -> None:
     assert len(draw_test(REAL, MADE, 100, 0).clips) == 20
 
 
+def test_where_there_are_more_classes_than_clips_any_may_be_heard() -> None:
+    real = [real_clip(f"recorded-{i}", f"class {i:02d}") for i in range(20)]
+    made = [accepted_clip(f"generated-{i}", f"class {i:02d}") for i in range(20)]
+    drawn = [{clip.labels for clip in draw_test(real, made, 8, seed).clips} for seed in range(3)]
+    # The same ones of each kind, and others with another seed.
+    assert all(len(labels) == 4 for labels in drawn) and len(set.union(*drawn)) > 6
+
+
 def test_without_synthetic_clips_there_is_nothing_to_compare() -> None:
-    with pytest.raises(DataError, match="no synthetic clip was accepted"):
+    with pytest.raises(DataError, match="no accepted synthetic clip to compare"):
         draw_test(REAL, [], 8, 0)
 
 
@@ -95,16 +103,23 @@ def test_nothing_but_the_sound_tells_the_kinds_apart(tmp_path: Path, sources: di
 def test_a_test_is_made_once_and_its_answers_stay(tmp_path: Path, sources: dict[tuple[Kind, str], Path]) -> None:
     test, folder = draw_test(REAL, MADE, 8, 0), tmp_path / "listening"
     write_test(test, sources, folder, RATE_HZ, 2.0)
-    assert read_solution(folder) == test
+    assert read_solution(folder).clips == test.clips
     (folder / "answers.csv").write_text("clip,heard,real\n1,dog,\n")
     write_test(test, sources, folder, RATE_HZ, 2.0)
     assert (folder / "answers.csv").read_text() == "clip,heard,real\n1,dog,\n"
     with pytest.raises(StoreError, match="holds another listening test, of 8 clips, perhaps with answers; rename"):
         write_test(draw_test(REAL, MADE, 6, 0), sources, folder, RATE_HZ, 2.0)
+    # Another generator's clips may have the same ids.
+    made = sources["synthetic", "generated-rain"]
+    before = made.read_bytes()
+    sf.write(made, 0.1 * np.ones(RATE_HZ), RATE_HZ)
+    with pytest.raises(StoreError, match="holds another listening test"):
+        write_test(test, sources, folder, RATE_HZ, 2.0)
+    made.write_bytes(before)
     # As a kill leaves it.
     (folder / "solution.json").unlink()
     write_test(draw_test(REAL, MADE, 6, 0), sources, folder, RATE_HZ, 2.0)
-    assert len(read_solution(folder).clips) == 6
+    assert len(read_solution(folder).clips) == len(list((folder / "audio").iterdir())) == 6
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path, sources: dict[tuple[Kind, str], Path]) -> None:
@@ -156,6 +171,25 @@ def test_answers_as_a_spreadsheet_writes_them(tmp_path: Path) -> None:
         4: Heard(frozenset({"dog", "wind"}), False),
     }
     assert answers(tmp_path, "1,?,no") == {1: Heard(frozenset(), False)}
+
+
+def test_rows_without_anything_are_skipped_also_where_cells_are_not_there(tmp_path: Path) -> None:
+    assert list(answers(tmp_path, "1,dog,", ",,")) == [1]
+    path = tmp_path / "filled.jsonl"
+    path.write_text('{"clip": 1, "heard": "dog", "real": "yes"}\n{"clip": 2, "heard": "wind"}\n')
+    assert list(read_answers(path, FOUR)) == [1, 2]
+
+
+def test_classes_that_are_hardly_told_apart(tmp_path: Path) -> None:
+    """A class may hold the sign between labels, be `?`, or differ from another in case only."""
+    odd = FOUR.model_copy(update={"classes": ("N", "n", "kick|snare", "kick", "?")})
+    path = tmp_path / "filled.csv"
+    path.write_text("clip,heard,real\n1,n,\n2,kick|snare,\n3,?,\n4,kick|N,\n")
+    said = read_answers(path, odd)
+    assert [sorted(heard.labels) for heard in said.values()] == [["n"], ["kick|snare"], ["?"], ["N", "kick"]]
+    path.write_text("clip,heard,real\n1, N_ ,\n")
+    with pytest.raises(DataError, match="class 'N_'; did you mean 'N' or 'n'?"):
+        read_answers(path, odd)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_groups_that_are_alike_count_as_what_they_are() -> None:
     assert 0.4 < all_found.low < 0.8 and all_found.high == 1
     assert np.isnan(metrics.grouped_share(hits, ["a"] * 6).low)
     assert np.isnan(metrics.grouped_share(hits[:0], []).mean)
+    # Few groups that happen to agree say little, whether they agree quite or nearly.
+    for right in (25, 26):
+        two = metrics.grouped_share(np.arange(100) % 50 < np.repeat([25, right], 50), ["a"] * 50 + ["b"] * 50)
+        assert two.low < 0.1 and two.high > 0.9
+    for share in (2, 3):
+        ten = metrics.grouped_share(np.arange(60) % share == 0, [str(i // 6) for i in range(60)])
+        assert 0.2 < ten.high - ten.low < 0.32
     # With groups that know nothing of each other's clips, nearly the exact interval.
     many = np.random.default_rng(0).random(400) < 0.7
     shuffled, exact = (

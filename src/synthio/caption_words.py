@@ -63,8 +63,8 @@ def class_captions(written: Texts, accepted: Texts, real: Texts) -> list[ClassCa
     """The captions of each label that occurs, by name."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    # Without case. Shorter ones ("an", "of") say nothing.
-    words_of = CountVectorizer(token_pattern=r"(?u)\b\w{3,}\b").build_analyzer()  # noqa: S106
+    # What stands between spaces and punctuation, without case. Shorter ones ("an", "of") say nothing.
+    words_of = CountVectorizer(token_pattern=r"""[^\s.,;:!?"()\[\]]{3,}""").build_analyzer()  # noqa: S106
 
     def read(texts: Texts) -> list[_Read]:
         return [_Read(labels, text, frozenset(words_of(text))) for labels, text in texts]
@@ -83,7 +83,7 @@ def class_captions(written: Texts, accepted: Texts, real: Texts) -> list[ClassCa
                 distinct=len({key(caption.text) for caption in own}),
                 words=fmean(len(caption.text.split()) for caption in own) if own else None,
                 naming_others=sum(_names_another(caption, labels) for caption in own),
-                typical=_typical(label, own, others, [caption for caption in real_read if label in caption.labels]),
+                typical=_typical(words_of(readable(label)), own, others, [c for c in real_read if label in c.labels]),
             )
         )
     return found
@@ -95,7 +95,9 @@ def _names_another(caption: _Read, labels: Sequence[str]) -> bool:
     return any(mentions(other, caption.text) for other in others)
 
 
-def _typical(label: str, own: Sequence[_Read], others: Sequence[_Read], real: Sequence[_Read]) -> Sequence[TypicalWord]:
+def _typical(
+    label_words: Sequence[str], own: Sequence[_Read], others: Sequence[_Read], real: Sequence[_Read]
+) -> Sequence[TypicalWord]:
     shares, elsewhere, of_real = _shares(own), _shares(others), _shares(real)
     typical = [
         TypicalWord(word, share, elsewhere.get(word, 0.0), of_real.get(word, 0.0) if real else None)
@@ -103,7 +105,7 @@ def _typical(label: str, own: Sequence[_Read], others: Sequence[_Read], real: Se
         if others
         and share >= max(LEAST_SHARE, 2 / len(own))
         and share >= LEAST_RATIO * elsewhere.get(word, 0.0)
-        and not any(mentions(part, word) for part in readable(label).split())
+        and not any(mentions(part, word) for part in label_words)
     ]
     return sorted(typical, key=lambda use: (use.elsewhere - use.share, use.word))[:MOST_WORDS]
 

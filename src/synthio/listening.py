@@ -9,6 +9,8 @@ run_folder/listening/
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,7 +27,7 @@ from synthio.metrics import Interval, share, share_difference
 from synthio.records import Clip
 from synthio.seeds import derive_seed, in_turn
 from synthio.stages.dataset import Accepted
-from synthio.store import check_no_link, inside, replacing, write_csv, write_text
+from synthio.store import check_no_link, fingerprint, inside, replacing, write_csv, write_text
 from synthio.wording import key, readable
 
 Kind = Literal["real", "synthetic"]
@@ -57,6 +59,8 @@ class Solution(_Frozen):
 
     classes: tuple[str, ...]
     clips: tuple[HeardClip, ...]
+    made_of: str = ""
+    """Another one for other sounds of the same clips, as of another generator."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,13 @@ def draw_test(real: Sequence[Clip], accepted: Sequence[Accepted], count: int, se
     Raises: `DataError` when there are no synthetic clips.
     """
     if not accepted:
-        raise DataError("no synthetic clip was accepted, so there is nothing to compare with real clips")
+        raise DataError(
+            "there is no accepted synthetic clip to compare with real ones; expected an arm in train.arms that adds "
+            "some, and a filter that accepts some"
+        )
 
     def drawn(kind: Kind, clips: Mapping[str, tuple[str, ...]]) -> list[tuple[Kind, str]]:
-        order = in_turn(clips, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name))
+        order = in_turn(clips, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name), seed)
         return [(kind, name) for name in order[: count // 2]]
 
     labels: dict[Kind, dict[str, tuple[str, ...]]] = {
@@ -156,6 +163,9 @@ def write_test(
     """
     page = folder / "index.html"
     check_no_link(folder)
+    heard = [sources[clip.kind, clip.clip_id] for clip in solution.clips]
+    made_of = fingerprint([rate_hz, heard_s, *(_sha256(path) for path in heard)])
+    solution = solution.model_copy(update={"made_of": made_of})
     if (folder / "solution.json").is_file():
         earlier = read_solution(folder)
         if earlier != solution:
@@ -164,8 +174,10 @@ def write_test(
                 "or delete it, and run the same command again"
             )
         return page
-    for clip in solution.clips:
-        samples = audio.load_start(sources[clip.kind, clip.clip_id], heard_s, rate_hz)
+    # Of a test that a kill left half made.
+    shutil.rmtree(inside(folder, "audio"), ignore_errors=True)
+    for clip, path in zip(solution.clips, heard, strict=True):
+        samples = audio.load_start(path, heard_s, rate_hz)
         with replacing(inside(folder, _address(clip.number))) as partial:
             audio.write_flac(partial, audio.peak_normalise(samples), rate_hz)
     write_csv(folder / "answers.csv", COLUMNS, [(clip.number, "", "") for clip in solution.clips])
@@ -173,6 +185,15 @@ def write_test(
     write_text(page, pages.render("listening", players=players, classes=solution.classes, columns=COLUMNS))
     write_text(folder / "solution.json", solution.model_dump_json(indent=2))
     return page
+
+
+def _sha256(path: Path) -> str:
+    """Raises: `DataError` for a file that is gone."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _address(number: int) -> str:
@@ -203,12 +224,14 @@ def read_answers(path: Path, solution: Solution) -> dict[int, Heard]:
     rows = parse(path)
     if missing := [column for column in COLUMNS if column not in rows[0]]:
         raise DataError(f"{path}: has no column {some(map(repr, missing))}; expected {', '.join(COLUMNS)}")
-    classes = {key(readable(name)): name for name in solution.classes}
     answers: dict[int, Heard] = {}
     problems = []
     for line, row in enumerate(rows, start=2):
         try:
-            number, answer = _answer({name: str(row[name] or "").strip() for name in COLUMNS}, solution, classes)
+            cells = {name: str(row.get(name) or "").strip() for name in COLUMNS}
+            if not any(cells.values()):
+                continue
+            number, answer = _answer(cells, solution)
             if number in answers:
                 raise ValueError(f"clip {number} has two rows")
         except ValueError as error:
@@ -223,7 +246,7 @@ def read_answers(path: Path, solution: Solution) -> dict[int, Heard]:
     return answers
 
 
-def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, str]) -> tuple[int, Heard | None]:
+def _answer(row: Mapping[str, str], solution: Solution) -> tuple[int, Heard | None]:
     """Raises: `ValueError` in words."""
     numbers = {str(clip.number): clip.number for clip in solution.clips}
     number = numbers.get(row["clip"].lstrip("0"))
@@ -235,18 +258,25 @@ def _answer(row: Mapping[str, str], solution: Solution, classes: Mapping[str, st
         if row["real"]:
             raise ValueError(f"nothing in the column 'heard'; expected a class, or {NONE_OF_THEM} for none of them")
         return number, None
-    named = [] if row["heard"] == NONE_OF_THEM else row["heard"].split(SEPARATOR)
-    labels = frozenset(_class_named(name, classes) for name in named)
-    return number, Heard(labels, _REAL.get(row["real"].casefold()))
+    if row["heard"] in solution.classes:
+        labels = [row["heard"]]
+    elif row["heard"] == NONE_OF_THEM:
+        labels = []
+    else:
+        labels = [_class_named(name.strip(), solution.classes) for name in row["heard"].split(SEPARATOR)]
+    return number, Heard(frozenset(labels), _REAL.get(row["real"].casefold()))
 
 
-def _class_named(name: str, classes: Mapping[str, str]) -> str:
-    said = key(readable(name))
-    if said in classes:
-        return classes[said]
-    near = get_close_matches(said, classes, n=1)
-    meant = f"did you mean {classes[near[0]]!r}?" if near else f"expected {some(classes.values())} or {NONE_OF_THEM}"
-    raise ValueError(f"class {name.strip()!r}; {meant}")
+def _class_named(name: str, classes: Sequence[str]) -> str:
+    """As it is written, or else without case and the form of spaces, where that is one class only."""
+    if name in classes:
+        return name
+    alike = [label for label in classes if key(readable(label)) == key(readable(name))]
+    if len(alike) == 1:
+        return alike[0]
+    near = alike or get_close_matches(name, classes, n=1)
+    meant = f"did you mean {' or '.join(map(repr, near))}?" if near else f"expected {some(classes)} or {NONE_OF_THEM}"
+    raise ValueError(f"class {name!r}; {meant}")
 
 
 def evaluate_answers(path: Path, solution: Solution, answers: Mapping[int, Heard]) -> Listening:

@@ -229,7 +229,7 @@ def share(count: int, of: int) -> Interval:
     return Interval(count / of, float(found.low), float(found.high))
 
 
-def grouped_share(hits: BoolArray, groups: Sequence[str], confidence: float = 0.95) -> Interval:
+def grouped_share(hits: BoolArray, groups: Sequence[str]) -> Interval:
     """The share of ``hits``, shape ``(clips,)``, with its exact interval (Clopper and Pearson 1934); where clips of one
     group are alike, that of as few clips as tell as much (Korn and Graubard 1998). All NaN of no clips; of one group,
     which says nothing of others, the ends are.
@@ -240,7 +240,7 @@ def grouped_share(hits: BoolArray, groups: Sequence[str], confidence: float = 0.
     mean = float(hits.mean()) if clips else np.nan
     if units < 2:
         return Interval(mean, np.nan, np.nan)
-    upper = (1 + confidence) / 2
+    upper = (1 + CONFIDENCE) / 2
     effective = float(clips if units == clips else _effective_clips(hits, groups, upper))
     right, wrong = mean * effective, (1 - mean) * effective
     low = stats.beta.ppf(1 - upper, right, wrong + 1) if right > 0 else 0.0
@@ -256,9 +256,13 @@ def _effective_clips(hits: BoolArray, groups: Sequence[str], upper: float) -> fl
     apart = np.bincount(group_of, weights=hits - mean) / clips
     units = len(apart)
     variance = _unbiased(units) * float(np.square(apart).sum())
-    # Where all clips are alike, the groups are what there is to count.
-    effective = mean * (1 - mean) / variance if variance > 0 else units
-    return float(min(clips, effective * (stats.norm.ppf(upper) / stats.t.ppf(upper, units - 1)) ** 2))
+    if mean in (0, 1):
+        # All clips are alike: the groups are what there is to count.
+        effective = float(units)
+    else:
+        # Few groups may happen to agree, and rounding alone tells their shares apart.
+        effective = clips if clips * variance <= mean * (1 - mean) else mean * (1 - mean) / variance
+    return float(effective * (stats.norm.ppf(upper) / stats.t.ppf(upper, units - 1)) ** 2)
 
 
 def share_difference(a: Interval, b: Interval) -> Interval:

@@ -398,7 +398,8 @@ class Pipeline:
         from synthio.listening import Kind, draw_test, write_test
 
         with self._only_reading():
-            accepted, training = _accepted(self.rounds()), of_split(self.clips(), "train")
+            rounds = self.rounds() if self.config.train.adds_synthetic else []
+            accepted, training = _accepted(rounds), of_split(self.clips(), "train")
         solution = draw_test(training, accepted, clips, self.config.seed)
         sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
         sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}

@@ -131,7 +131,8 @@ def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list
     def seed_of(sample: report.SampleClip) -> int:
         return derive_seed(seed, "report", sample.source_clip_id, sample.round, sample.caption)
 
-    return in_turn(samples, lambda sample: tuple(sample.labels), seed_of)[:count]
+    chosen = in_turn(samples, lambda sample: tuple(sample.labels), seed_of, seed)[:count]
+    return sorted(chosen, key=lambda sample: tuple(sample.labels))
 
 
 def _captions(run: FinishedRun) -> list[ClassCaptions]:

@@ -56,10 +56,13 @@ def shuffled_passes(items: int, draws: int, generator: np.random.Generator) -> n
     return np.array(passes, dtype=np.int64).reshape(-1)[:draws]
 
 
-def in_turn(items: Iterable[T], kind_of: Callable[[T], tuple[str, ...]], seed_of: Callable[[T], int]) -> list[T]:
-    """The items in a random order that takes their kinds in turn, so that no kind is missing among the first ones."""
+def in_turn(
+    items: Iterable[T], kind_of: Callable[[T], tuple[str, ...]], seed_of: Callable[[T], int], run_seed: int
+) -> list[T]:
+    """The items in a random order that takes their kinds in turn, so that none is missing among the first ones, where
+    these are as many. The order of the kinds is random too, and the same for all items."""
     kinds: dict[tuple[str, ...], list[T]] = defaultdict(list)
     for item in sorted(items, key=seed_of):
         kinds[kind_of(item)].append(item)
     turns = [(turn, kind, item) for kind, own in kinds.items() for turn, item in enumerate(own)]
-    return [item for _, _, item in sorted(turns, key=lambda row: row[:2])]
+    return [item for turn, kind, item in sorted(turns, key=lambda row: (row[0], derive_seed(run_seed, *row[1])))]

@@ -91,7 +91,11 @@ def unread_tables(config: DataConfig) -> list[str]:
     root = data_path(config.path)
     if _metadata_tables(root) or _are_splits(_folders(root)):
         return []
-    return sorted(normalised_text(path.name) for path in root.iterdir() if path.suffix.lower() in _TABLES)
+    return sorted(
+        normalised_text(path.name)
+        for path in root.iterdir()
+        if path.suffix.lower() in _TABLES and path.is_file() and not is_hidden(path.name)
+    )
 
 
 def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:

@@ -103,7 +103,8 @@ def _utf8_cure(table: Path) -> str:
     source, target = (shlex.quote(str(path)) for path in (table, table.with_stem(f"{table.stem}-utf8")))
     return (
         "it may be Windows-1252, as spreadsheets write CSV: save it as CSV in UTF-8, or run "
-        f"`iconv -f cp1252 -t utf-8 {source} > {target}` and name that file"
+        f"`iconv -f cp1252 -t utf-8 {source} > {target}` and name that file; look whether its labels read right: "
+        "a table in another language may have another encoding than cp1252"
     )
 
 
