@@ -415,6 +415,7 @@ def test_tables_beside_class_folders_are_told_not_to_be_read(tmp_path: Path) -> 
     for number in range(24):
         clip(tmp_path / "data" / ("north", "south")[number % 2] / f"{number}.wav")
     (tmp_path / "data" / "Export 2023.csv").write_bytes("DATEI;GERÄT\n".encode("cp1252"))
+    (tmp_path / "data" / "._Export 2023.csv").write_bytes(b"\0")
     assert any(
         "the table(s) in it are not read: 'Export 2023.csv'; if one says what the clips are, set data.path" in warning
         for warning in check_data(run_config(tmp_path / "data")).warnings
