@@ -64,7 +64,7 @@ def compare(
     targets = metrics.multi_hot([clip.labels for clip in test], classes)
     several = problem_type(config, clips) == "multi_label_classification"
     measure = _MEASURES["mAP" if several else config.train.metric]
-    exam = _Exam(_score_arrays(predictions, test, classes), targets, [clip.unit for clip in test], measure)
+    exam = _Exam(score_arrays(predictions, test, classes), targets, [clip.unit for clip in test], measure)
     counts = Counter(label for clip in of_split(clips, "train") for label in clip.labels)
     arms = [
         _arm_result(exam, arm, [t for t in trainings if t.arm == arm])
@@ -117,7 +117,7 @@ _MEASURES: Mapping[MetricName, _Measure] = {
 }
 
 
-def _score_arrays(predictions: Sequence[Prediction], test: Sequence[Clip], classes: Sequence[str]) -> dict[str, Scores]:
+def score_arrays(predictions: Sequence[Prediction], test: Sequence[Clip], classes: Sequence[str]) -> dict[str, Scores]:
     """Scores per arm, shape ``(seeds, clips, classes)``; 0 for classes that training never saw."""
     by_key = {(p.arm, p.seed, p.clip_id): p.scores for p in predictions if p.split == "test"}
     seeds: dict[str, list[int]] = {}

@@ -47,11 +47,13 @@ def confusion(predictions: Sequence[Prediction], clips: Sequence[Clip], several:
     ``several``: clips have several labels. A class is then named whose probability is at least 0.5, else the class of
     the highest score.
     """
+    from synthio.comparison import score_arrays
+
     test = of_split(clips, "test")
-    scores_of = {prediction.clip_id: prediction.scores for prediction in predictions if prediction.split == "test"}
-    classes = sorted({label for scores in scores_of.values() for label in scores} | {x for c in test for x in c.labels})
+    classes = sorted({x for own in predictions for x in own.scores} | {x for clip in test for x in clip.labels})
     targets = metrics.multi_hot([clip.labels for clip in test], classes)
-    scores = np.array([[scores_of[clip.id].get(label, 0.0) for label in classes] for clip in test])
+    # Of one arm and one seed.
+    ((scores,),) = score_arrays(predictions, test, classes).values()
     decided = metrics.above_half(scores) if several else metrics.top_class(scores)
     units = np.array([clip.unit for clip in test])
     found = []

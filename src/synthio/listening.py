@@ -4,7 +4,7 @@ run_folder/listening/
   index.html       a player per clip, and what to do
   audio/NNN.flac   mono, all at one rate and peak level
   answers.csv      to fill in: what is heard in each clip, and whether it is taken for a real recording
-  solution.json         which clips are synthetic, and their labels; written last
+  solution.json    which clips are synthetic, and their labels; written last
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def write_test(
             audio.write_flac(partial, audio.peak_normalise(samples), rate_hz)
     write_csv(folder / "answers.csv", COLUMNS, [(clip.number, "", "") for clip in solution.clips])
     players = [(clip.number, _address(clip.number)) for clip in solution.clips]
-    write_text(page, pages.render("listening", players=players, classes=solution.classes, columns=COLUMNS))
+    write_text(page, pages.render("listening", players=players, classes=solution.classes))
     write_text(folder / "solution.json", solution.model_dump_json(indent=2))
     return page
 

@@ -186,6 +186,10 @@ class Pipeline:
             rounds.append(self._reflected(number, rounds, refused, components))
         return rounds
 
+    def _wanted_rounds(self) -> list[Round]:
+        """None where no arm adds synthetic clips."""
+        return self.rounds() if self.config.train.adds_synthetic else []
+
     def _reflected(
         self, number: int, rounds: Sequence[Round], refused: Sequence[Prompt], components: Sequence[Components]
     ) -> Round:
@@ -281,7 +285,7 @@ class Pipeline:
         from synthio.stages.train import train_arms
 
         clips, arms = self.clips(), self.config.train.arms
-        rounds = self.rounds() if self.config.train.adds_synthetic else []
+        rounds = self._wanted_rounds()
         added_clips, shares = self._added_clips(rounds)
         filtered = {"synthio": [r.filtered for r in rounds]}
         units = {
@@ -398,8 +402,7 @@ class Pipeline:
         from synthio.listening import Kind, draw_test, write_test
 
         with self._only_reading():
-            rounds = self.rounds() if self.config.train.adds_synthetic else []
-            accepted, training = _accepted(rounds), of_split(self.clips(), "train")
+            accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
         solution = draw_test(training, accepted, clips, self.config.seed)
         sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
         sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
@@ -439,7 +442,7 @@ class Pipeline:
         Raises: `MissingArtefact` naming the stage that has not run, `DataError` when the data cannot be read.
         """
         with self._only_reading():
-            rounds = self.rounds() if self.config.train.adds_synthetic else []
+            rounds = self._wanted_rounds()
             return FinishedRun(
                 config=self.config,
                 root=self.root,
