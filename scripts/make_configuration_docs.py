@@ -13,11 +13,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, TypeAdapter
+from pydantic import AfterValidator, BaseModel, JsonValue, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from synthio.config import RunConfig
+from synthio.registry import Choice
 
 TARGET = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEADER = """# Configuration
@@ -84,7 +85,12 @@ def _type(annotation: Any, metadata: Sequence[Any]) -> str:
     if kind is Annotated:
         fields = [part.metadata if isinstance(part, FieldInfo) else [part] for part in parts[1:]]
         return _type(parts[0], [*metadata, *itertools.chain(*fields)])
-    if kind is Literal:
+    choices = next((m.func for m in metadata if isinstance(m, AfterValidator) and isinstance(m.func, Choice)), None)
+    if choices:
+        text = f"{' or '.join(f'`{name}`' for name in choices.built_in)}, or the name of a [plug-in](plugins.md)"
+    elif annotation is JsonValue:
+        text = "anything"
+    elif kind is Literal:
         text = " or ".join(f"`{choice}`" for choice in parts)
     elif kind is tuple:
         text = f"list of {_type(parts[0], ())}"

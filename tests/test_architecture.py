@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional"},
+    {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional", "registry"},
     {"config", "records", "progress"},
     {"store", "audio", "wording"},
     {
@@ -33,7 +33,7 @@ LEVELS = [
         "caption_words",
     },
     {"backends"},
-    {"arms", "generation"},
+    {"arms", "generation", "plugins"},
     {"comparison", "confusion"},
     {"stages", "pretrain"},
     {"results", "report_data", "evaluation_page", "listening", "models", "stage_folders"},

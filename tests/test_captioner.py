@@ -37,7 +37,7 @@ from transformers.utils import is_torchvision_available
 from synthio.audio import Waveform
 from synthio.backends.audio_llm import TransformersCaptioner, _text_only
 from synthio.backends.captioner import Captioner, TemplateCaptioner, read_caption
-from synthio.backends.choices import load_captioner
+from synthio.backends.choices import Resources, load_captioner
 from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.endpoint import ChatAnswer
 from synthio.backends.endpoint_captioner import EndpointCaptioner
@@ -377,12 +377,16 @@ def test_a_folder_with_half_a_file_says_so(file: str, qwen_audio: Path, tmp_path
 # The recipe picks -----------------------------------------------------------------------------------------------------
 
 
+def resources(cache: Path) -> Resources:
+    return Resources(Reporter(), cache, WordClap)
+
+
 def test_the_recipe_picks_the_captioner(tmp_path: Path) -> None:
-    assert isinstance(load_captioner(CaptionConfig(kind="template"), WordClap, Reporter(), tmp_path), TemplateCaptioner)
-    assert isinstance(load_captioner(CaptionConfig(kind="clap"), WordClap, Reporter(), tmp_path), ClapTagger)
-    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), WordClap, Reporter(), tmp_path), EndpointCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="template"), resources(tmp_path)), TemplateCaptioner)
+    assert isinstance(load_captioner(CaptionConfig(kind="clap"), resources(tmp_path)), ClapTagger)
+    assert isinstance(load_captioner(CaptionConfig(kind="endpoint"), resources(tmp_path)), EndpointCaptioner)
     with pytest.raises(ModelError, match="no pocket audio language model"):
-        load_captioner(CaptionConfig(kind="transformers"), WordClap, Reporter(), tmp_path)
+        load_captioner(CaptionConfig(kind="transformers"), resources(tmp_path))
 
 
 # The stage ------------------------------------------------------------------------------------------------------------
@@ -485,7 +489,7 @@ def test_a_clip_that_was_captioned_is_not_paid_for_again(tmp_path: Path) -> None
 
     def ears(**changes: Any) -> Captioner:
         section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1, **changes))
-        return load_captioner(section, WordClap, Reporter(), tmp_path)
+        return load_captioner(section, resources(tmp_path))
 
     with EndpointServer(lambda body, earlier: chat(f"flute or oboe {earlier}", 7, 3)) as server:
         first = ears().caption(heard[:2], labels[:2])
@@ -517,8 +521,8 @@ def test_a_killed_captioner_keeps_what_was_answered(tmp_path: Path) -> None:
     with EndpointServer(mortal) as server:
         section = CaptionConfig(kind="endpoint", endpoint=endpoint(server, concurrency=1))
         with pytest.raises(BackendError):
-            run(tmp_path, found, load_captioner(section, WordClap, Reporter(), tmp_path / "cache"))
-        captions, folder = run(tmp_path, found, load_captioner(section, WordClap, Reporter(), tmp_path / "cache"))
+            run(tmp_path, found, load_captioner(section, resources(tmp_path / "cache")))
+        captions, folder = run(tmp_path, found, load_captioner(section, resources(tmp_path / "cache")))
     assert len(captions) == folder.summary()["usage"]["requests"] == len(server.seen) - 1 == 4
 
 

@@ -36,7 +36,7 @@ from tiny_llm import (
 from tiny_models import with_half_of
 from transformers.utils import is_mistral_common_available
 
-from synthio.backends.choices import load_language_model
+from synthio.backends.choices import Resources, load_language_model
 from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint, _headers, check_key
 from synthio.backends.endpoint_llm import EndpointLanguageModel, tidied
 from synthio.backends.llm import (
@@ -494,9 +494,13 @@ def test_an_answer_that_is_cut_after_it_began_says_so(tmp_path: Path) -> None:
     assert len(server.seen) == 1
 
 
+def resources(cache: Path) -> Resources:
+    return Resources(Reporter(), cache, lambda: pytest.fail("no CLAP is needed"))
+
+
 def remote(server: EndpointServer, cache: Path, **changes: Any) -> LanguageModel:
     asked = config(server, **changes)
-    return load_language_model(ImagineConfig(mode="llm", kind="endpoint", endpoint=asked), cache, Reporter())
+    return load_language_model(ImagineConfig(mode="llm", kind="endpoint", endpoint=asked), resources(cache))
 
 
 def test_a_larger_allowance_asks_again_for_what_was_cut_alone(tmp_path: Path) -> None:
@@ -1194,11 +1198,11 @@ def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_the_recipe_picks_the_model(tmp_path: Path, gemma: Path) -> None:
-    assert isinstance(load_language_model(ImagineConfig(mode="template"), tmp_path, Reporter()), NoLanguageModel)
-    local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), tmp_path / "cache", Reporter())
+    assert isinstance(load_language_model(ImagineConfig(mode="template"), resources(tmp_path)), NoLanguageModel)
+    local = load_language_model(ImagineConfig(model=str(gemma), device="cpu"), resources(tmp_path / "cache"))
     assert local.complete([request()])[0].failed is None
     assert any((tmp_path / "cache").rglob("*.json"))
-    remote = load_language_model(ImagineConfig(kind="endpoint"), tmp_path, Reporter())
+    remote = load_language_model(ImagineConfig(kind="endpoint"), resources(tmp_path))
     assert remote.name == "http://localhost:8000/v1 default"
     with pytest.raises(BackendError, match="template"):
         NoLanguageModel().complete([request()])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ import soundfile as sf
 from builders import make_clip
 
 from synthio import stage_folders
-from synthio.backends.parts import SOURCES
+from synthio.backends.choices import CAPTIONERS, LANGUAGE_MODELS, Backend
 from synthio.config import Arm, CaptionConfig, ImagineConfig, RunConfig
 from synthio.recipes import merge
 from synthio.records import Clip
@@ -223,10 +223,10 @@ def test_captions_of_every_kind_depend_on_what_makes_them(
         name = "caption" if section is CaptionConfig else "imagine"
         return keys(**merge({"imagine": {"mode": "llm"}}, {name: {"kind": kind}}))[name]
 
-    kinds = get_args(section.model_fields["kind"].annotation)
-    assert len(kinds) > 1 and set(kinds) <= set(SOURCES)
-    for kind in kinds:
-        assert (key(kind, "one") != key(kind, "another")) == (SOURCES[kind] == "weights" or kind == "clap")
+    backends: Mapping[str, Backend] = CAPTIONERS if section is CaptionConfig else LANGUAGE_MODELS
+    assert len(backends) > 1
+    for kind, backend in backends.items():
+        assert (key(kind, "one") != key(kind, "another")) == (backend.source == "weights" or kind == "clap")
 
 
 def test_a_training_is_of_its_arm_its_seed_and_the_gates_share() -> None:

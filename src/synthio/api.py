@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from synthio.backends.modes import own_modes
 from synthio.backends.quiet import quiet
 from synthio.config import LONGEST_S, RunConfig, T2AConfig
-from synthio.errors import ConfigError, DataError, MissingArtefact
+from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact
 from synthio.progress import Reporter
 from synthio.recipes import apply_overrides, load_recipe, validate
 
@@ -228,6 +228,7 @@ def generate_clip(
     `DataError` when the data of ``config`` cannot be read; `ModelError`, `BackendError`, `StoreError`.
     """
     from synthio import audio
+    from synthio.backends.text_to_audio import generate_each
     from synthio.store import replacing
 
     seed = operator.index(seed)
@@ -241,7 +242,9 @@ def generate_clip(
         generator, model = _generator(config, reporter or Reporter())
         if duration_s > generator.longest_s:
             raise ConfigError(f"the duration is {duration_s:g} s; this model makes {generator.longest_s:g} s at most")
-        samples = generator.generate([prompt], duration_s, [seed])[0]
+        (samples,) = generate_each(generator, [prompt], duration_s, [seed])
+        if isinstance(samples, str):
+            raise BackendError(samples)
     with replacing(output) as partial:
         audio.write(partial, samples, generator.sample_rate_hz, container)
     return GeneratedClip(output, model)
@@ -257,12 +260,12 @@ def _check_wanted(prompt: str, duration_s: float, seed: int) -> None:
 
 
 def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudio, _Generator]:
-    from synthio.backends.text_to_audio import load_text_to_audio
+    from synthio.backends.stable_audio import load_stable_audio
     from synthio.models import Models
     from synthio.pipeline import Pipeline
 
     if config is None:
-        return load_text_to_audio(T2AConfig()), "base"
+        return load_stable_audio(T2AConfig()), "base"
     pipeline = Pipeline(config, Reporter(), ())
     models = Models(config, pipeline.root, lambda: pipeline.folders.align, reporter)
     if config.align.method == "none":

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from synthio.recipes import Section, UserPath
+from synthio.registry import Choice
 
 #: Part of every stage key. Raise it when a stage's results change for the same config.
 FINGERPRINT_VERSION = 2
@@ -42,6 +43,25 @@ ModelName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduse
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 #: In Python the code ``0`` may be a number.
 LabelNames = dict[Annotated[str, BeforeValidator(str)], Annotated[str, Field(pattern=r"\S")]]
+#: Readers that a recipe can name.
+READERS = (
+    "auto",
+    "folder",
+    "table",
+    "esc50",
+    "urbansound8k",
+    "gtzan",
+    "medley_solos_db",
+    "tut_urban_2018",
+    "nsynth",
+    "vocalsound",
+    "musdb18",
+    "dcase2017_task4",
+    "fsd50k",
+)
+#: Settings of a plug-in's own.
+Options = dict[str, JsonValue]
+_OPTIONS = "Settings of a plug-in (docs/plugins.md)."
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
 
 
@@ -93,29 +113,16 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """The labelled clips."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder", "group_pattern"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder", "group_pattern", "options"})
 
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
     )
-    reader: Literal[
+    reader: Annotated[str, AfterValidator(Choice("data.reader", READERS))] = Field(
         "auto",
-        "folder",
-        "table",
-        "esc50",
-        "urbansound8k",
-        "gtzan",
-        "medley_solos_db",
-        "tut_urban_2018",
-        "nsynth",
-        "vocalsound",
-        "musdb18",
-        "dcase2017_task4",
-        "fsd50k",
-    ] = Field(
-        "auto",
-        description="How to read `path`. `auto` decides by what is there; `folder` and `table` read your own data; the others read a dataset's official release (docs/datasets.md).",
+        description="How to read `path`. `auto` decides by what is there; `folder` and `table` read your own data; the others read a dataset's official release (docs/datasets.md), or are plug-ins (docs/plugins.md).",
     )
+    options: Options = Field({}, description=_OPTIONS)
     subfolders: Literal["ignored", "groups", "classes"] = Field(
         "ignored",
         description="For a folder per class: what the folders inside the top folders mean. `ignored`: nothing. `groups`: they are groups, such as machines or recordings (the same name in two classes is one group). `classes`: they are the classes, and the folders around them are the groups.",
@@ -182,6 +189,12 @@ class DataConfig(Section):
 class T2AConfig(Section):
     """The text-to-audio model."""
 
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"kind", "options"})
+
+    kind: Annotated[str, AfterValidator(Choice("t2a.kind", ("diffusers",)))] = Field(
+        "diffusers", description="What generates the clips. `diffusers`: a pipeline of diffusers, `model`."
+    )
+    options: Options = Field({}, description=_OPTIONS)
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
     )
@@ -198,6 +211,11 @@ class T2AConfig(Section):
         "float32", description="Number format of weights and activations."
     )
     device: Device = Field("auto", description="`auto`, `cpu`, `cuda`, `mps`.")
+
+    @property
+    def is_pocket(self) -> bool:
+        """Whether it is the model that ships."""
+        return self.kind == "diffusers" and self.model == "pocket"
 
 
 class ClapConfig(Section):
@@ -266,12 +284,15 @@ class EndpointConfig(Section):
 class CaptionConfig(Section):
     """Captions of the real training clips (arXiv 2410.02056)."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "options"})
 
-    kind: Literal["clap", "endpoint", "transformers", "template"] = Field(
-        "clap",
-        description="What writes the captions. `clap`: tags by CLAP, written as a sentence; `endpoint`: an endpoint that takes audio; `transformers`: an audio language model of transformers; `template`: the label template.",
+    kind: Annotated[str, AfterValidator(Choice("caption.kind", ("clap", "endpoint", "transformers", "template")))] = (
+        Field(
+            "clap",
+            description="What writes the captions. `clap`: tags by CLAP, written as a sentence; `endpoint`: an endpoint that takes audio; `transformers`: an audio language model of transformers; `template`: the label template.",
+        )
     )
+    options: Options = Field({}, description=_OPTIONS)
     model: ModelName = Field("pocket", description="For `transformers`: a local folder or a hub id.")
     revision: str | None = Field(None, description="For `transformers`: its hub revision.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
@@ -323,16 +344,17 @@ class AlignConfig(Section):
 class ImagineConfig(Section):
     """New captions from a language model (arXiv 2410.02056)."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "labels"})
+    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "labels", "options"})
 
     mode: Literal["mixcap", "llm", "template"] = Field(
         "mixcap",
         description="How captions are made. `mixcap`: the language model extracts events and scenes from the captions of the real clips and mixes them; `llm`: the language model without extraction; `template`: the label template.",
     )
-    kind: Literal["local", "endpoint"] = Field(
+    kind: Annotated[str, AfterValidator(Choice("imagine.kind", ("local", "endpoint")))] = Field(
         "local",
         description="`local`: a causal language model in the same process; `endpoint`: an OpenAI-compatible endpoint.",
     )
+    options: Options = Field({}, description=_OPTIONS)
     model: ModelName = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
     revision: str | None = Field(None, description="For `local`: its hub revision.")
     endpoint: EndpointConfig = EndpointConfig()
@@ -359,6 +381,11 @@ class ImagineConfig(Section):
     )
     batch_size: int = Field(16, ge=1, description="Requests per forward pass of a local model.")
     device: Device = Field("auto", description="For `local`: `auto`, `cpu`, `cuda`, `mps`.")
+
+    @property
+    def is_pocket(self) -> bool:
+        """Whether it is the model that ships."""
+        return self.kind == "local" and self.model == "pocket"
 
 
 class FilterConfig(Section):

@@ -15,6 +15,7 @@ from synthio.backends.quiet import quiet
 from synthio.config import RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
 from synthio.optional import OPTIONAL, is_installed
+from synthio.registry import GROUPS, packages_of, plugins
 from synthio.versions import versions
 
 
@@ -35,6 +36,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "cache": str(pocket.cache_folder()),
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "pocket": {part: _state(part) for part in ("t2a", "clap", "classifier")},
+        "plugins": {f"{key}={name}": " and ".join(packages_of(key, name)) for key in GROUPS for name in plugins(key)},
         "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
     }
     if config is not None:

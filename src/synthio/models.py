@@ -15,9 +15,10 @@ from synthio.store import StageFolder
 
 if TYPE_CHECKING:
     from synthio.backends.captioner import Captioner
+    from synthio.backends.choices import Resources
     from synthio.backends.clap import Clap
     from synthio.backends.llm import LanguageModel
-    from synthio.backends.text_to_audio import TextToAudio
+    from synthio.backends.text_to_audio import Alignable, TextToAudio
 
 #: What `Models` keeps, and the part of the run that it is.
 _KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
@@ -26,7 +27,8 @@ _KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
 def sampler_warning(config: T2AConfig) -> str | None:
     """What to tell of a model that would sample as the pocket model does, only as nothing else was said; else None."""
     knobs = {"num_inference_steps", "guidance_scale"} - config.model_fields_set
-    if config.model == "pocket" or not knobs:
+    # What a plug-in makes of them is not known.
+    if config.kind != "diffusers" or config.is_pocket or not knobs:
         return None
     values = " and ".join(f"t2a.{name} = {getattr(config, name):g}" for name in sorted(knobs, reverse=True))
     return (
@@ -73,23 +75,36 @@ class Models:
     @property
     def base_generator(self) -> TextToAudio:
         """A fresh unaligned text-to-audio model; alignment puts adapters on it, so it is not shared."""
-        from synthio.backends.text_to_audio import load_text_to_audio
+        from synthio.backends.choices import load_text_to_audio
 
         if warning := sampler_warning(self._config.t2a):
             self._reporter.warn(warning)
         self._make_room("t2a")
-        return load_text_to_audio(self._config.t2a)
+        return load_text_to_audio(self._config.t2a, self._resources(self._root / "cache" / "t2a"))
+
+    @property
+    def alignable_generator(self) -> Alignable:
+        """The same, for alignment. Raises: `ModelError` for a plug-in's that only says that it can be aligned."""
+        from synthio.backends.text_to_audio import Alignable
+
+        generator = self.base_generator
+        if not isinstance(generator, Alignable):
+            raise ModelError(
+                f"t2a.kind={self._config.t2a.kind} loads a {type(generator).__name__}, which is no "
+                "synthio.plugins.Alignable; set align.method to none"
+            )
+        return generator
 
     @cached_property
     def generator(self) -> TextToAudio:
         """The text-to-audio model with the run's adapter on it, when alignment chose one."""
-        generator = self.base_generator
-        if self.is_aligned:
-            folder = self._align_folder()
-            try:
-                generator.load_adapter(folder.path / "adapter")
-            except ModelError as error:
-                raise folder.damaged("adapter", error) from error
+        if not self.is_aligned:
+            return self.base_generator
+        folder, generator = self._align_folder(), self.alignable_generator
+        try:
+            generator.load_adapter(folder.path / "adapter")
+        except ModelError as error:
+            raise folder.damaged("adapter", error) from error
         return generator
 
     @property
@@ -116,7 +131,7 @@ class Models:
         self._make_room("captioner")
         # A bench's draws hear many clips of each other.
         cache = self._config.retrieve.cache or self._root / "cache"
-        return load_captioner(self._config.caption, lambda: self.clap, self._reporter, cache / "captions")
+        return load_captioner(self._config.caption, self._resources(cache / "captions"))
 
     @cached_property
     def language_model(self) -> LanguageModel:
@@ -124,4 +139,9 @@ class Models:
         from synthio.backends.choices import load_language_model
 
         self._make_room("llm")
-        return load_language_model(self._config.imagine, self._root / "cache" / "llm", self._reporter)
+        return load_language_model(self._config.imagine, self._resources(self._root / "cache" / "llm"))
+
+    def _resources(self, cache_folder: Path) -> Resources:
+        from synthio.backends.choices import Resources
+
+        return Resources(self._reporter, cache_folder, lambda: self.clap)

@@ -137,13 +137,13 @@ class Pipeline:
             losers,
             "align",
             PreferencePair,
-            lambda context: make_pairs(context, clips, self._models.base_generator),
+            lambda context: make_pairs(context, clips, self._models.alignable_generator),
         )
         self._once(
             self.folders.align,
             "align",
             PreferencePair,
-            lambda context: align(context, clips, pairs, losers, self._models.base_generator),
+            lambda context: align(context, clips, pairs, losers, self._models.alignable_generator),
         )
         return self.folders.align
 

@@ -127,9 +127,9 @@ def _is_pocket(config: RunConfig, stage: str) -> bool:
     """Whether the stage's model is one whose times are known."""
     return {
         "caption": config.caption.kind == "clap" and config.clap.model == "pocket",
-        "align": config.t2a.model == "pocket",
-        "imagine": config.imagine.kind == "local" and config.imagine.model == "pocket",
-        "generate": config.t2a.model == "pocket",
+        "align": config.t2a.is_pocket,
+        "imagine": config.imagine.is_pocket,
+        "generate": config.t2a.is_pocket,
         "filter": config.clap.model == "pocket",
         "train": config.train.model == "pocket",
     }[stage]

@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
+from synthio.backends.choices import backend_of, plugin_of
 from synthio.backends.identity import model_identity
-from synthio.backends.parts import SOURCES, used_models
+from synthio.backends.parts import UsedModel, used_models
 from synthio.caption_words import ClassCaptions, class_captions
 from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.datasets.checks import class_counts
@@ -95,10 +96,14 @@ def models_used(config: RunConfig) -> list[report.ModelUsed]:
         report.ModelUsed(
             used.part,
             used.name,
-            model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None,
+            ", ".join(filter(None, [used.plugin, _weights(used)])) or None,
         )
         for used in used_models(config)
     ]
+
+
+def _weights(used: UsedModel) -> str | None:
+    return model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None
 
 
 def _gate(run: FinishedRun) -> report.Gate | None:
@@ -275,9 +280,13 @@ def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
     if imagine.mode != "template":
         folders = [r.imagined for r in run.rounds] + ([run.extract_folder] if imagine.mode == "mixcap" else [])
         used.append(_use("language model", imagine, folders))
-    if imagine.mode == "mixcap" and SOURCES[caption.kind] != "none":
+    if imagine.mode == "mixcap" and _asks_a_model(caption):
         used.append(_use("captioner", caption, [run.caption_folder]))
     return used
+
+
+def _asks_a_model(caption: CaptionConfig) -> bool:
+    return plugin_of(caption) is not None or backend_of(caption).source != "none"
 
 
 def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> report.LanguageModelUse:
@@ -286,10 +295,11 @@ def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[St
     def total(name: str) -> int:
         return sum(int(row.get(name, 0)) for row in usage)
 
-    endpoint = section.endpoint if SOURCES[section.kind] == "endpoint" else None
+    source = backend_of(section).source
+    endpoint = section.endpoint if source == "endpoint" else None
     return report.LanguageModelUse(
         part=part,
-        model=endpoint.model if endpoint else section.model,
+        model=endpoint.model if endpoint else section.model if source == "weights" else section.kind,
         input_tokens=total("input_tokens"),
         output_tokens=total("output_tokens"),
         cost=_cost(endpoint, total("input_tokens"), total("output_tokens")) if endpoint else None,

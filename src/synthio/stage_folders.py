@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from synthio.backends.choices import AnySection, backend_of, plugin_of
 from synthio.backends.identity import model_identity, prompts_identity
-from synthio.backends.parts import SOURCES
 from synthio.config import (
     ALIGNMENT_VERSION,
     AUDIO_CAPTION_VERSION,
@@ -77,11 +77,8 @@ class StageFolders:
     @cached_property
     def caption(self) -> StageFolder:
         """Their captions."""
-        caption = self._config.caption
-        captioner = [model_identity("captioner", caption.model, caption.revision), AUDIO_CAPTION_VERSION]
-        models = {"clap": self.clap_identity, "transformers": captioner, "endpoint": None, "template": None}
         asked = [CAPTION_VERSION, prompts_identity("caption")]
-        parts = [self._section("caption"), models[caption.kind], asked, self._training_clips, self._config.seed]
+        parts = [self._section("caption"), self._captioner_identity, asked, self._training_clips, self._config.seed]
         return self._folder("caption", fingerprint(parts))
 
     @cached_property
@@ -95,7 +92,7 @@ class StageFolders:
     @cached_property
     def align(self) -> StageFolder:
         """The adapter."""
-        version = [] if self._config.t2a.model == "pocket" else [FULL_SIZE_ALIGNMENT_VERSION]
+        version = [] if self._config.t2a.is_pocket else [FULL_SIZE_ALIGNMENT_VERSION]
         parts = [self._section("align"), self.losers.key, self._config.seed, *version]
         return self._folder("align", fingerprint(parts))
 
@@ -189,7 +186,7 @@ class StageFolders:
         if "endpoint" in content:
             endpoint = section.endpoint.key_content()
             asked = {k: v for k, v in endpoint.items() if k not in EXECUTION_FIELDS["endpoint"]}
-            content["endpoint"] = asked if section.kind == "endpoint" else None
+            content["endpoint"] = asked if backend_of(section).source == "endpoint" else None
         return content
 
     @cached_property
@@ -212,8 +209,21 @@ class StageFolders:
         return model_identity("classifier", self._config.train.model, self._config.train.revision)
 
     @cached_property
+    def _captioner_identity(self) -> Any:
+        caption = self._config.caption
+        match caption.kind:
+            case "clap":
+                return self.clap_identity
+            case "transformers":
+                return [model_identity("captioner", caption.model, caption.revision), AUDIO_CAPTION_VERSION]
+            case _:
+                return _plugin_identity("captioner", caption)
+
+    @cached_property
     def _t2a_identity(self) -> list[Any]:
         config = self._config.t2a
+        if plugin := _plugin_identity("t2a", config):
+            return [self._section("t2a"), plugin]
         version = [] if config.dtype == "float32" else [HALF_PRECISION_VERSION]
         return [self._section("t2a"), model_identity("t2a", config.model, config.revision), *version]
 
@@ -236,8 +246,10 @@ class StageFolders:
     def _imagine_key(self) -> str:
         imagine, section = self._config.imagine, self._section("imagine")
         uses_model = imagine.mode != "template"
-        local = uses_model and SOURCES[imagine.kind] == "weights"
-        model = model_identity("llm", imagine.model, imagine.revision) if local else None
+        local = uses_model and imagine.kind == "local"
+        model: Any = model_identity("llm", imagine.model, imagine.revision) if local else None
+        if uses_model and model is None:
+            model = _plugin_identity("llm", imagine)
         prompts = prompts_identity("imagine") if uses_model else None
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
@@ -252,6 +264,15 @@ class StageFolders:
         keys = list(dict.fromkeys(folder.key for folder in filtered))
         inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, keys]
         return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
+
+
+def _plugin_identity(part: str, section: AnySection) -> list[str | None] | None:
+    """Of a plug-in and its model; None for what is built in."""
+    package = plugin_of(section)
+    if package is None:
+        return None
+    has_weights = backend_of(section).source == "weights"
+    return [package, model_identity(part, section.model, section.revision) if has_weights else None]
 
 
 def without_other_kinds(section: S) -> S:

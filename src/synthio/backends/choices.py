@@ -1,56 +1,252 @@
-"""Which of several backends a recipe asks for: its language model and its captioner."""
+"""Which of several backends a recipe asks for: its captioner, language model and generator, built in or a plug-in's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from synthio.backends.audio_llm import TransformersCaptioner
-from synthio.backends.captioner import Captioner, TemplateCaptioner
-from synthio.backends.clap import Clap
-from synthio.backends.clap_tagger import ClapTagger
-from synthio.backends.endpoint_captioner import EndpointCaptioner
-from synthio.backends.endpoint_llm import EndpointLanguageModel
-from synthio.backends.llm import CachedLanguageModel, LanguageModel, NoLanguageModel
-from synthio.backends.local_llm import LocalLanguageModel
-from synthio.config import CaptionConfig, ImagineConfig
-from synthio.errors import ModelError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthio.config import CaptionConfig, ImagineConfig, T2AConfig
+from synthio.errors import ConfigError, ModelError
 from synthio.progress import Reporter
+from synthio.registry import load_plugin, package_of
+
+if TYPE_CHECKING:
+    from synthio.backends.captioner import Captioner
+    from synthio.backends.clap import Clap
+    from synthio.backends.llm import LanguageModel
+    from synthio.backends.text_to_audio import TextToAudio
+
+B = TypeVar("B", bound="Backend")
+AnySection = CaptionConfig | ImagineConfig | T2AConfig
+"""A section with a ``kind``."""
+
+ModelSource = Literal["weights", "endpoint", "none"]
+"""Where a part's model is: loaded here, asked over the network, or none that a recipe names."""
 
 
-def load_language_model(config: ImagineConfig, cache_folder: Path, reporter: Reporter) -> LanguageModel:
-    """The language model of a recipe, with its replies cached in ``cache_folder``; ``reporter`` hears its warnings.
+@dataclass(frozen=True)
+class Resources:
+    """What a backend may use beside its section of the recipe."""
 
-    Raises: `ModelError` for a model that cannot be loaded, `MissingDependency` without the pocket wheels,
-    `ConfigError` for a missing key or device.
-    """
-    if config.mode == "template":
-        return NoLanguageModel()
-    if config.kind == "endpoint":
-        remote = EndpointLanguageModel(config.endpoint, reporter)
-        return CachedLanguageModel(remote, cache_folder, config.endpoint.max_tokens)
-    local = LocalLanguageModel(config.model, config.revision, config.device, config.batch_size, reporter)
-    return CachedLanguageModel(local, cache_folder)
+    reporter: Reporter
+    """Hears notes and warnings."""
+    cache_folder: Path
+    """For answers that cost money, so that another run need not ask again."""
+    clap: Callable[[], Clap]
+    """Loads the CLAP of the recipe."""
 
 
-def load_captioner(
-    config: CaptionConfig, clap: Callable[[], Clap], reporter: Reporter, cache_folder: Path
-) -> Captioner:
-    """The captioner of a recipe; ``clap`` is called for ``kind: clap`` only; ``reporter`` hears its warnings; what an
-    endpoint answers is cached in ``cache_folder``.
+class NoOptions(BaseModel):
+    """Of a backend without settings of its own."""
 
-    Raises: `ModelError` for a model that cannot be loaded or hears no audio, `ConfigError` for a missing key or
-    device.
-    """
-    if config.kind == "template":
-        return TemplateCaptioner()
-    if config.kind == "endpoint":
-        return EndpointCaptioner(config.endpoint, reporter, cache_folder)
-    if config.kind == "clap":
-        return ClapTagger(clap(), config.tags_per_clip)
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One of the choices of a recipe's ``kind``."""
+
+    source: ModelSource
+    """`weights`: the section's ``model`` and ``revision`` name them; `endpoint`: its ``endpoint`` does."""
+    options: type[BaseModel] = NoOptions
+    """What the section's ``options`` may be, which is checked before anything loads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerBackend(Backend):
+    """Of ``caption.kind``."""
+
+    load: Callable[[CaptionConfig, Resources], Captioner]
+    """Called when the stage needs it. Raises: `ModelError`, `MissingDependency`, `ConfigError`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelBackend(Backend):
+    """Of ``imagine.kind``. Replies are cached by what is asked and the model's ``name``."""
+
+    load: Callable[[ImagineConfig, Resources], LanguageModel]
+    """Called when a stage needs it. Raises: `ModelError`, `MissingDependency`, `ConfigError`."""
+    allowance: Callable[[ImagineConfig], int] = lambda config: 0
+    """Tokens that a reply may have, beside what each request says; what less of them cut is asked again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextToAudioBackend(Backend):
+    """Of ``t2a.kind``."""
+
+    load: Callable[[T2AConfig, Resources], TextToAudio]
+    """Called when a stage needs it. Raises: `ModelError`, `MissingDependency`, `ConfigError`."""
+    alignable: bool = False
+    """Whether what it loads is an `Alignable`; else ``align.method`` must be `none`."""
+
+
+def _clap_tagger(config: CaptionConfig, resources: Resources) -> Captioner:
+    from synthio.backends.clap_tagger import ClapTagger
+
+    return ClapTagger(resources.clap(), config.tags_per_clip)
+
+
+def _endpoint_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
+    from synthio.backends.endpoint_captioner import EndpointCaptioner
+
+    return EndpointCaptioner(config.endpoint, resources.reporter, resources.cache_folder)
+
+
+def _audio_llm(config: CaptionConfig, resources: Resources) -> Captioner:
+    from synthio.backends.audio_llm import TransformersCaptioner
+
     if config.model == "pocket":
         raise ModelError(
             "caption.model is `pocket`, but there is no pocket audio language model: set caption.model to a folder or "
             "hub id, such as Qwen/Qwen2-Audio-7B-Instruct, or caption.kind=clap"
         )
-    return TransformersCaptioner(config.model, config.revision, config.device, config.batch_size, reporter)
+    return TransformersCaptioner(config.model, config.revision, config.device, config.batch_size, resources.reporter)
+
+
+def _template_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
+    from synthio.backends.captioner import TemplateCaptioner
+
+    return TemplateCaptioner()
+
+
+def _local_llm(config: ImagineConfig, resources: Resources) -> LanguageModel:
+    from synthio.backends.local_llm import LocalLanguageModel
+
+    return LocalLanguageModel(config.model, config.revision, config.device, config.batch_size, resources.reporter)
+
+
+def _endpoint_llm(config: ImagineConfig, resources: Resources) -> LanguageModel:
+    from synthio.backends.endpoint_llm import EndpointLanguageModel
+
+    return EndpointLanguageModel(config.endpoint, resources.reporter)
+
+
+def _stable_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
+    from synthio.backends.stable_audio import load_stable_audio
+
+    return load_stable_audio(config)
+
+
+#: By their names in a recipe, which `config` lists.
+CAPTIONERS: Mapping[str, CaptionerBackend] = MappingProxyType(
+    {
+        "clap": CaptionerBackend(load=_clap_tagger, source="none"),
+        "endpoint": CaptionerBackend(load=_endpoint_captioner, source="endpoint"),
+        "transformers": CaptionerBackend(load=_audio_llm, source="weights"),
+        "template": CaptionerBackend(load=_template_captioner, source="none"),
+    }
+)
+LANGUAGE_MODELS: Mapping[str, LanguageModelBackend] = MappingProxyType(
+    {
+        "local": LanguageModelBackend(load=_local_llm, source="weights"),
+        "endpoint": LanguageModelBackend(
+            load=_endpoint_llm, source="endpoint", allowance=lambda config: config.endpoint.max_tokens
+        ),
+    }
+)
+GENERATORS: Mapping[str, TextToAudioBackend] = MappingProxyType(
+    {"diffusers": TextToAudioBackend(load=_stable_audio, source="weights", alignable=True)}
+)
+
+
+_PLACES: Mapping[type, tuple[str, Collection[str]]] = MappingProxyType(
+    {
+        CaptionConfig: ("caption.kind", CAPTIONERS),
+        ImagineConfig: ("imagine.kind", LANGUAGE_MODELS),
+        T2AConfig: ("t2a.kind", GENERATORS),
+    }
+)
+
+
+def captioner_backend(config: CaptionConfig) -> CaptionerBackend:
+    """The captioner's. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    return CAPTIONERS.get(config.kind) or _plugin("caption.kind", config.kind, CaptionerBackend)
+
+
+def language_model_backend(config: ImagineConfig) -> LanguageModelBackend:
+    """The language model's. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    return LANGUAGE_MODELS.get(config.kind) or _plugin("imagine.kind", config.kind, LanguageModelBackend)
+
+
+def text_to_audio_backend(config: T2AConfig) -> TextToAudioBackend:
+    """The generator's. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    return GENERATORS.get(config.kind) or _plugin("t2a.kind", config.kind, TextToAudioBackend)
+
+
+def _plugin(key: str, name: str, expected: type[B]) -> B:
+    found: Any = load_plugin(key, name)
+    if not isinstance(found, expected):
+        raise ConfigError(
+            f"{key}={name} of {package_of(key, name)} is a {type(found).__name__}; expected a "
+            f"synthio.plugins.{expected.__name__} (docs/plugins.md)"
+        )
+    return found
+
+
+def backend_of(section: AnySection) -> Backend:
+    """That of whichever section. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    match section:
+        case CaptionConfig():
+            return captioner_backend(section)
+        case ImagineConfig():
+            return language_model_backend(section)
+        case T2AConfig():
+            return text_to_audio_backend(section)
+
+
+def plugin_of(section: AnySection) -> str | None:
+    """``birdcap 0.1``: the package whose plug-in the section names; None where its kind is built in.
+
+    Raises: `ConfigError` where two packages add it.
+    """
+    key, built_in = _PLACES[type(section)]
+    return None if section.kind in built_in else package_of(key, section.kind)
+
+
+def check_options(backend: Backend, section: AnySection) -> None:
+    """Whether a section's options are those of its backend. Raises: `ConfigError` listing every problem."""
+    key, _ = _PLACES[type(section)]
+    try:
+        backend.options.model_validate(section.options)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors(include_url=False)]
+        lines = [f"{key.replace('kind', 'options')} for {key}={section.kind}: {len(problems)} problem(s)", *problems]
+        raise ConfigError("\n  ".join(lines)) from None
+
+
+def load_language_model(config: ImagineConfig, resources: Resources) -> LanguageModel:
+    """The language model of a recipe, with its replies cached in the folder of ``resources``.
+
+    Raises: as `LanguageModelBackend.load`.
+    """
+    from synthio.backends.checked import CheckedLanguageModel
+    from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
+
+    if config.mode == "template":
+        return NoLanguageModel()
+    backend = language_model_backend(config)
+    model = backend.load(config, resources)
+    if config.kind not in LANGUAGE_MODELS:
+        # Replies are cached by the name, and another version of the plug-in, or other options, may reply otherwise.
+        name = f"{model.name} {plugin_of(config)} {json.dumps(config.options, sort_keys=True)}"
+        model = CheckedLanguageModel(model, f"imagine.kind={config.kind}", name)
+    return CachedLanguageModel(model, resources.cache_folder, backend.allowance(config))
+
+
+def load_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
+    """The captioner of a recipe. Raises: as `CaptionerBackend.load`."""
+    from synthio.backends.checked import CheckedCaptioner
+
+    captioner = captioner_backend(config).load(config, resources)
+    return captioner if config.kind in CAPTIONERS else CheckedCaptioner(captioner, f"caption.kind={config.kind}")
+
+
+def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
+    """The generator of a recipe. Raises: as `TextToAudioBackend.load`."""
+    return text_to_audio_backend(config).load(config, resources)

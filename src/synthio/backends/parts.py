@@ -3,21 +3,12 @@ what the figures of a bench depend on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
 
+from synthio.backends.choices import ModelSource, backend_of, check_options, plugin_of, text_to_audio_backend
 from synthio.backends.identity import check_model
-from synthio.config import CaptionConfig, ImagineConfig, RunConfig
-
-ModelSource = Literal["weights", "endpoint", "none"]
-"""Where a part's model is: loaded here, asked over the network, or none of its own."""
-
-#: By the `kind` of a captioner or a language model.
-SOURCES: Mapping[str, ModelSource] = MappingProxyType(
-    {"local": "weights", "transformers": "weights", "endpoint": "endpoint", "clap": "none", "template": "none"}
-)
+from synthio.config import CaptionConfig, ImagineConfig, RunConfig, T2AConfig
+from synthio.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,13 +22,15 @@ class UsedModel:
     name: str
     revision: str | None
     kind: ModelSource
+    plugin: str | None = None
+    """The package that adds it, with its version."""
 
 
 def used_models(config: RunConfig) -> list[UsedModel]:
     """Every part's; without a language model where captions are templates."""
     used = [
         UsedModel("classifier", "train", config.train.model, config.train.revision, "weights"),
-        UsedModel("t2a", "t2a", config.t2a.model, config.t2a.revision, "weights"),
+        _of_kind("t2a", "t2a", config.t2a),
         UsedModel("clap", "clap", config.clap.model, config.clap.revision, "weights"),
     ]
     if config.imagine.mode != "template":
@@ -45,28 +38,43 @@ def used_models(config: RunConfig) -> list[UsedModel]:
     return [*used, _of_kind("captioner", "caption", config.caption)]
 
 
-def _of_kind(part: str, name: str, section: ImagineConfig | CaptionConfig) -> UsedModel:
-    source = SOURCES[section.kind]
+def _of_kind(part: str, name: str, section: T2AConfig | ImagineConfig | CaptionConfig) -> UsedModel:
+    source, plugin = backend_of(section).source, plugin_of(section)
     if source == "weights":
-        return UsedModel(part, name, section.model, section.revision, source)
-    return UsedModel(part, name, section.endpoint.model if source == "endpoint" else section.kind, None, source)
+        return UsedModel(part, name, section.model, section.revision, source, plugin)
+    if source == "endpoint" and not isinstance(section, T2AConfig):
+        return UsedModel(part, name, section.endpoint.model, None, source, plugin)
+    return UsedModel(part, name, section.kind, None, source, plugin)
 
 
 def check_models(config: RunConfig) -> None:
-    """Whether every model name and device that a run uses can be one, and every endpoint's key, before anything loads.
+    """Whether every model name and device that a run uses can be one, every endpoint's key, and what plug-ins are
+    given, before anything loads.
 
     Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device or a key that is
-    not here.
+    not here, options that a backend does not have, and an alignment that a generator cannot do.
     """
     from synthio.backends.devices import resolve_device
     from synthio.backends.endpoint import check_key
 
+    for section in (config.caption, config.imagine, config.t2a):
+        check_options(backend_of(section), section)
     for used in used_models(config):
         if used.kind == "weights":
+            if used.plugin and used.name == "pocket":
+                raise ConfigError(
+                    f"{used.section}.model is `pocket`, which {used.plugin} cannot load: name a model of its own"
+                )
             check_model(f"{used.section}.model", used.name)
             resolve_device(getattr(config, used.section).device)
         elif used.kind == "endpoint" and _is_asked(used, config):
             check_key(getattr(config, used.section).endpoint)
+    aligns = config.train.adds_synthetic and config.align.method != "none"
+    if aligns and not text_to_audio_backend(config.t2a).alignable:
+        raise ConfigError(
+            f"align.method is {config.align.method}, but t2a.kind={config.t2a.kind} cannot be aligned; set "
+            "align.method to none"
+        )
 
 
 def _is_asked(used: UsedModel, config: RunConfig) -> bool:

@@ -124,7 +124,8 @@ def check_cells(recipe: BenchRecipe, configs: Iterable[RunConfig]) -> None:
     Raises: as `check_recipe`, and `ConfigError` when what the bench makes would count as corpus.
     """
     # These sections are the same in every draw.
-    alike = {(c.train, c.t2a, c.clap, c.caption, c.imagine, c.retrieve): c for c in configs}
+    checked = {"train", "t2a", "clap", "caption", "align", "imagine", "retrieve"}
+    alike = {config.model_dump_json(include=checked): config for config in configs}
     for config in alike.values():
         check_recipe(config)
         if "retrieval" in config.train.arms and recipe.output.resolve().is_relative_to(corpus_root(config).resolve()):
@@ -218,14 +219,16 @@ def _versions(config: RunConfig, unused: Collection[str]) -> dict[str, Any]:
         versions["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
         if config.caption.kind == "transformers":
             versions["audio_captions"] = AUDIO_CAPTION_VERSION
-        if config.imagine.kind == "local" and config.imagine.model != "pocket":
+        if config.imagine.kind == "local" and not config.imagine.is_pocket:
             versions["local_llm"] = LOCAL_LLM_VERSION
     if "align" not in unused and config.align.method != "none":
         versions["alignment"] = ALIGNMENT_VERSION
-        if config.t2a.model != "pocket":
+        if not config.t2a.is_pocket:
             versions["full_size_alignment"] = FULL_SIZE_ALIGNMENT_VERSION
     if "gate" not in unused:
         versions["gate_version"] = GATE_VERSION
+    if plugins := [[u.section, u.plugin] for u in used_models(config) if u.plugin and u.section not in unused]:
+        versions["plugins"] = plugins
     return versions
 
 

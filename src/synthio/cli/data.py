@@ -83,12 +83,14 @@ def _show_data(console: Console, check: DataCheck) -> None:
 def data_list(as_json: Json = False) -> None:
     """List the readers that this installation knows, and the official datasets among them."""
     from synthio.datasets import OFFICIAL, READERS
+    from synthio.registry import plugins
 
     # The bundled data is `data.path: demo`, no reader that a recipe names.
+    added = plugins("data.reader")
     own = ["auto", *(name for name in READERS if name not in OFFICIAL and name != "demo")]
     facts = ("title", "column", "metric", "domain", "licence", "homepage")
     value = {
-        "readers": [*own, *OFFICIAL],
+        "readers": [*own, *OFFICIAL, *added],
         "official": {name: {fact: getattr(found, fact) for fact in facts} for name, found in OFFICIAL.items()},
     }
 
@@ -103,6 +105,8 @@ def data_list(as_json: Json = False) -> None:
         for name, found in OFFICIAL.items():
             table.add_row(name, found.title, found.column, found.licence, found.homepage)
         console.print(table)
+        if added:
+            console.print(f"of plug-ins: {', '.join(added)}")
 
     print_result(value, as_json, text)
 

@@ -23,7 +23,7 @@ def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     if config.data.path == "demo" and Path("demo").is_dir():
         warnings.append("data.path 'demo' is the bundled data; write ./demo for the folder here")
     above = sum(clip.sample_rate_hz > _POCKET_RATE_HZ for clip in clips)
-    if above and config.t2a.model == "pocket":
+    if above and config.t2a.is_pocket:
         warnings.append(
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
             "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"

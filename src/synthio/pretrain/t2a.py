@@ -16,7 +16,7 @@ from synthio import audio
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
 from synthio.backends.pocket import LONGEST_LEARNT_S
-from synthio.backends.text_to_audio import restore_frequencies
+from synthio.backends.stable_audio import restore_frequencies
 from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
 from synthio.pretrain import loop

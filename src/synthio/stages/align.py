@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synthio import audio
 from synthio.backends.devices import Batches, in_batches
-from synthio.backends.text_to_audio import Conditioning, TextToAudio, asked_duration_s, generate_each
+from synthio.backends.text_to_audio import Alignable, Conditioning, asked_duration_s, generate_each
 from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoint
 from synthio.config import AlignConfig, RunConfig
 from synthio.context import StageContext
@@ -42,7 +42,7 @@ def align(
     clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
     pairs_folder: StageFolder,
-    generator: TextToAudio,
+    generator: Alignable,
 ) -> None:
     """Train adapters and write the best into the folder's ``adapter`` (absent when nothing beat the base model).
 
@@ -76,7 +76,7 @@ def read_curve(folder: StageFolder) -> list[Measurement]:
     return folder.rows("curve.jsonl", Measurement)
 
 
-def make_pairs(context: StageContext, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
+def make_pairs(context: StageContext, clips: Sequence[Clip], generator: Alignable) -> list[PreferencePair]:
     """Generate the losers with the unaligned model; finished ones are kept across kills.
 
     A stage of its own: losers do not depend on how alignment is then done. A pair whose loser the model refuses is
@@ -115,7 +115,7 @@ def make_pairs(context: StageContext, clips: Sequence[Clip], generator: TextToAu
     return pairs
 
 
-def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: TextToAudio) -> list[PreferencePair]:
+def _plan_pairs(config: RunConfig, clips: Sequence[Clip], generator: Alignable) -> list[PreferencePair]:
     training = of_split(clips, "train")
     held_out = held_out_clips(training, config.align.held_out_fraction, config.seed)
     return [
@@ -158,7 +158,7 @@ def _by_duration(pairs: Sequence[PreferencePair]) -> dict[float, list[Preference
 
 
 def _generate_after(
-    context: StageContext, clips: Sequence[Clip], pairs: Sequence[PreferencePair], generator: TextToAudio
+    context: StageContext, clips: Sequence[Clip], pairs: Sequence[PreferencePair], generator: Alignable
 ) -> list[str]:
     """The aligned model on held-out prompts, one per prompt, each with its loser's seed: the same dice, before and
     after. Returns the ids of the pairs; one that the model refuses is told."""
@@ -201,7 +201,7 @@ class _Pairs:
 def _load_pairs(
     clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
-    generator: TextToAudio,
+    generator: Alignable,
     folder: StageFolder,
     reporter: Reporter,
 ) -> _Pairs:
@@ -217,7 +217,7 @@ def _load_pairs(
 def _encode_all(
     clips: Sequence[Clip],
     pairs: Sequence[PreferencePair],
-    generator: TextToAudio,
+    generator: Alignable,
     folder: StageFolder,
     reporter: Reporter,
 ) -> dict[str, Tensor]:
@@ -246,7 +246,7 @@ def _encode_all(
         return dict(zip(wanted, in_batches(list(wanted), 1, encode, reporter.warn), strict=True))
 
 
-def _train(context: StageContext, data: _Pairs, generator: TextToAudio) -> tuple[list[Measurement], int]:
+def _train(context: StageContext, data: _Pairs, generator: Alignable) -> tuple[list[Measurement], int]:
     """Returns the curve and the chosen step; 0 means that the base model was best."""
     config, folder, reporter = context.config, context.folder, context.reporter
     settings = config.align
@@ -287,7 +287,7 @@ def _train(context: StageContext, data: _Pairs, generator: TextToAudio) -> tuple
 
 
 def _accumulate(
-    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw], batches: Batches
+    config: RunConfig, data: _Pairs, generator: Alignable, drawn: Sequence[_Draw], batches: Batches
 ) -> list[tuple[float, float]]:
     """Add the gradient of the pairs' mean loss to the adapters', in parts that fit into memory, which change the result
     by rounding only.
@@ -340,7 +340,7 @@ def _draw_batch(config: RunConfig, data: _Pairs, step: int) -> list[_Draw]:
     return [(group[int(i)], (group[int(i)].id, step)) for i in chosen]
 
 
-def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]) -> Errors:
+def pair_errors(config: RunConfig, data: _Pairs, generator: Alignable, drawn: Sequence[_Draw]) -> Errors:
     """Denoising errors of a batch of one duration under policy and reference."""
     given = noised(config, data, generator, drawn)
     with torch.no_grad(), generator.reference():
@@ -349,7 +349,7 @@ def pair_errors(config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: 
 
 
 def noised(
-    config: RunConfig, data: _Pairs, generator: TextToAudio, drawn: Sequence[_Draw]
+    config: RunConfig, data: _Pairs, generator: Alignable, drawn: Sequence[_Draw]
 ) -> tuple[Tensor, Tensor, Tensor, Conditioning, float]:
     """What `TextToAudio.denoising_error` is asked about a batch of one duration: winners, then losers, with one time
     and one noise per pair for both."""
@@ -367,7 +367,7 @@ def noised(
 class _HeldOut:
     """Held-out pairs under fixed times and noises. The reference's errors on them never change: they are taken once."""
 
-    def __init__(self, config: RunConfig, data: _Pairs, generator: TextToAudio, reporter: Reporter) -> None:
+    def __init__(self, config: RunConfig, data: _Pairs, generator: Alignable, reporter: Reporter) -> None:
         self._config, self._data, self._generator, self._reporter = config, data, generator, reporter
         with generator.reference():
             self._reference = self._errors()

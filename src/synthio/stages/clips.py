@@ -145,6 +145,8 @@ def _arm_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
 
 def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     """Of generators whose longest clip is known before they load."""
+    if config.t2a.kind != "diffusers":
+        return []
     longest_s = longest_learnt_s(config.t2a.model)
     longer = sum(clip.duration_s > longest_s for clip in of_split(clips, "train"))
     if not longer:

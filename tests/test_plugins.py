@@ -1,0 +1,309 @@
+"""Plug-ins as their authors write and install them: packages on the path, found by their entry points."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import yaml
+from builders import make_clip, tiny_recipe
+from command_line import synthio
+from plugin_packages import install, install_example
+from pydantic import ValidationError
+
+from synthio import doctor
+from synthio.backends.choices import (
+    CAPTIONERS,
+    GENERATORS,
+    LANGUAGE_MODELS,
+    Resources,
+    load_captioner,
+    load_language_model,
+)
+from synthio.backends.llm import Request
+from synthio.backends.parts import check_models
+from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
+from synthio.datasets import READERS, read_rows
+from synthio.errors import BackendError, ConfigError, DataError
+from synthio.plugins import check_backend
+from synthio.progress import Reporter
+from synthio.registry import Choice
+from synthio.stage_folders import StageFolders
+
+#: A module of plug-ins that are wrong, each in its way.
+WRONG = """
+import numpy as np
+from synthio.plugins import *
+
+class Captions:
+    sample_rate_hz, clips_per_call = 16000, 4
+    def __init__(self, make): self.make = make
+    def caption(self, waveforms, labels, count): return self.make(len(labels))
+
+class Clips:
+    sample_rate_hz, longest_s = 8000, 5.0
+    def __init__(self, make): self.make = make
+    def generate(self, prompts, duration_s, seeds): return [self.make(round(duration_s * 8000), s) for s in seeds]
+
+class Replies:
+    name, requests_per_call = "m", 4
+    def complete(self, requests, keep): return [Reply(f'{{"caption": "a dog of {r.seed}"}}') for r in requests]
+
+def captions(make): return CaptionerBackend(load=lambda config, resources: Captions(make), source="none")
+def clips(make, **more): return TextToAudioBackend(load=lambda config, resources: Clips(make), source="none", **more)
+
+draw = lambda n, seed: np.random.default_rng(seed).standard_normal(n).astype(np.float32)
+calls = []
+few, bare = captions(lambda n: [Answer("x")] * (n - 1)), captions(lambda n: ["x"] * n)
+counting = captions(lambda n: calls.append(n) or [Answer(f"call {len(calls)}")] * n)
+mute = captions(lambda n: [Answer(None)] * n)
+double, stereo = clips(lambda n, s: draw(n, s).astype(float)), clips(lambda n, s: draw(2 * n, s).reshape(2, n))
+short, nan = clips(lambda n, s: draw(n - 1, s)), clips(lambda n, s: draw(n, s) * (np.nan if s else 1))
+same, boastful = clips(lambda n, s: draw(n, 0)), clips(draw, alignable=True)
+endless = clips(draw)
+heavy = TextToAudioBackend(load=lambda config, resources: Clips(draw), source="weights")
+replies = LanguageModelBackend(load=lambda config, resources: Replies(), source="none")
+no_reader, no_backend = 3, Clips
+def read_nothing_good(data): return ["a.wav"]
+def read_relative(data):
+    from pathlib import Path
+    return [Row(Path("a.wav"), "a.wav", ("a",))]
+"""
+GROUPS = {
+    "synthio.captioners": ["few", "bare", "counting", "mute", "no_backend", "not_there"],
+    "synthio.text_to_audio": ["double", "stereo", "short", "nan", "same", "boastful", "endless", "heavy"],
+    "synthio.language_models": ["replies"],
+    "synthio.readers": ["no_reader", "read_nothing_good", "read_relative"],
+}
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = install_example(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+@pytest.fixture
+def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {group: {name: f"wrong_plugins:{name}" for name in names} for group, names in GROUPS.items()}
+    monkeypatch.syspath_prepend(str(install(tmp_path / "wrong", "wrong-plugins", "2.0", points, WRONG)))
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> Resources:
+    return Resources(Reporter(), tmp_path / "cache", lambda: pytest.fail("no CLAP is needed"))
+
+
+def recipe(**sections: Any) -> RunConfig:
+    return RunConfig.model_validate({"data": {"path": "demo"}, **sections})
+
+
+class TestTheExampleOfTheDocs:
+    def test_it_is_what_a_run_relies_on(self, example: Path) -> None:
+        check_backend(CaptionConfig(kind="loudness", options={"loud_dbfs": -30}))
+        check_backend(T2AConfig(kind="chirps"))
+
+    def test_a_run_uses_all_of_it(
+        self, example: Path, tmp_path: Path, clap_model: Path, flow_model: Path, ast_model: Path
+    ) -> None:
+        from tiny_llm import tiny_llama
+
+        generator, data = np.random.default_rng(0), tmp_path / "recordings"
+        data.mkdir()
+        for number in range(24):
+            name = f"{('dog', 'bird')[number % 2]}_{number:02d}.wav"
+            sf.write(data / name, 0.1 * generator.standard_normal(8_000), 16_000)
+        content = tiny_recipe(flow_model, clap_model, tiny_llama(tmp_path / "llm"), ast_model, 2, 1)
+        content |= {
+            "run_folder": str(tmp_path / "run"),
+            "data": {"path": str(data), "reader": "by-prefix", "domain": "animals"},
+            "caption": {"kind": "loudness", "options": {"loud_dbfs": -30}},
+            "t2a": {"kind": "chirps"},
+            "align": {"method": "none"},
+            "filter": {"rule": "none", "copies": "ignore"},
+        }
+        content["train"]["seeds"] = 1
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content))
+        assert synthio("run", path, "--dry-run").returncode == 0
+        result = synthio("run", path, "--json", "--quiet")
+        assert result.returncode == 0, result.stderr
+        (captions,) = (tmp_path / "run" / "stages").glob("caption-*/manifest.jsonl")
+        texts = {json.loads(line)["text"] for line in captions.read_text().splitlines()}
+        assert texts == {"a loud sound of dog", "a loud sound of bird"}
+        clips = list((tmp_path / "run" / "dataset").rglob("*.flac"))
+        assert clips and sf.info(str(clips[0])).samplerate == 16_000
+        page = (tmp_path / "run" / "report" / "index.html").read_text()
+        assert "loudness" in page and "chirps" in page and page.count("synthio-example 0.1") == 2
+        found = doctor.examine(load := RunConfig.model_validate(content))
+        assert found["plugins"]["t2a.kind=chirps"] == "synthio-example 0.1"
+        assert found["models"]["t2a"] == "chirps: no model" and load.t2a.kind == "chirps"
+
+    def test_doctor_and_data_list_show_it(self, example: Path) -> None:
+        assert "caption.kind=loudness: synthio-example 0.1" in synthio("doctor").stdout
+        assert "by-prefix" in json.loads(synthio("data", "list", "--json").stdout)["readers"]
+        assert "of plug-ins: by-prefix" in synthio("data", "list").stdout
+
+    def test_another_version_or_other_options_are_made_again_and_nothing_else_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def keys(version: str, **options: float) -> tuple[str, str, str]:
+            with monkeypatch.context() as patch:
+                folder = tmp_path / version
+                patch.syspath_prepend(str(folder if folder.exists() else install_example(folder, version)))
+                captions = {"kind": "loudness", "options": options}
+                folders = StageFolders(recipe(caption=captions, align={"method": "none"}), lambda: [make_clip()])
+                return folders.clips.key, folders.caption.key, folders.imagine.key
+
+        one, again, newer, other = keys("0.1"), keys("0.1"), keys("0.2"), keys("0.1", loud_dbfs=-30)
+        assert one == again
+        for changed in (newer, other):
+            assert changed[0] == one[0] and changed[1] != one[1] and changed[2] != one[2]
+
+    @pytest.mark.parametrize(
+        ("sections", "said"),
+        [
+            ({"caption": {"kind": "loudness", "options": {"loud": 1}}}, r"loud: Extra inputs"),
+            ({"caption": {"kind": "clap", "options": {"a": 1}}}, r"caption.options for caption.kind=clap: 1 problem"),
+            ({"t2a": {"kind": "chirps"}}, r"align.method is dpo, but t2a.kind=chirps cannot be aligned; set align"),
+        ],
+    )
+    def test_what_a_plugin_cannot_do_is_told_before_a_model_loads(
+        self, example: Path, sections: dict[str, Any], said: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=said):
+            check_models(recipe(**sections))
+
+    def test_alignment_matters_only_where_synthetic_clips_are_made(self, example: Path) -> None:
+        check_models(recipe(t2a={"kind": "chirps"}, train={"arms": ["gold"]}))
+
+
+class TestNames:
+    def test_the_recipe_can_name_exactly_what_is_built_in(self) -> None:
+        def named(section: type, field: str) -> set[str]:
+            (choice,) = (m.func for m in section.model_fields[field].metadata if isinstance(m.func, Choice))
+            return set(choice.built_in)
+
+        assert named(CaptionConfig, "kind") == set(CAPTIONERS)
+        assert named(ImagineConfig, "kind") == set(LANGUAGE_MODELS)
+        assert named(T2AConfig, "kind") == set(GENERATORS)
+        assert named(DataConfig, "reader") == set(READERS) - {"demo"} | {"auto"}
+
+    def test_an_unknown_name_says_what_there_is(self, example: Path) -> None:
+        with pytest.raises(ValidationError, match="transformers, template, or the plug-ins loudness"):
+            CaptionConfig(kind="loudnes")
+        with pytest.raises(ValidationError, match="expected local, endpoint, or a plug-in .none is installed"):
+            ImagineConfig(kind="gpt")
+
+    def test_what_is_built_in_wins_over_a_plugin_of_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: Resources
+    ) -> None:
+        points = {"synthio.captioners": {"template": "wrong_plugins:few"}}
+        monkeypatch.syspath_prepend(str(install(tmp_path / "site", "squatter", "1", points, WRONG)))
+        config = CaptionConfig(kind="template")
+        assert load_captioner(config, resources).caption([np.zeros(9)], [("a",)])[0].text == "Sound of a a"
+
+    def test_two_packages_of_one_name_are_no_choice(
+        self, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        points = {"synthio.captioners": {"loudness": "other_captions:loudness"}}
+        monkeypatch.syspath_prepend(str(install(tmp_path / "other", "other-captions", "3", points, "")))
+        with pytest.raises(ConfigError, match="is of other-captions 3 and of synthio-example 0.1; uninstall one"):
+            check_models(recipe(caption={"kind": "loudness"}))
+        assert doctor.examine(None)["plugins"]["caption.kind=loudness"] == "other-captions 3 and synthio-example 0.1"
+
+
+@pytest.mark.usefixtures("wrong")
+class TestWrongOnes:
+    @pytest.mark.parametrize(
+        ("sections", "said"),
+        [
+            (
+                {"caption": {"kind": "not_there"}},
+                "cannot be imported from 'wrong_plugins:not_there' of wrong",
+            ),
+            (
+                {"caption": {"kind": "no_backend"}},
+                "of wrong-plugins 2.0 is a type; expected a synthio.plugins.Cap",
+            ),
+            ({"t2a": {"kind": "heavy"}}, "t2a.model is `pocket`, which wrong-plugins 2.0 cannot load: name a model"),
+        ],
+    )
+    def test_they_stop_a_run_before_a_model_loads(self, sections: dict[str, Any], said: str) -> None:
+        with pytest.raises(ConfigError, match=said):
+            check_models(recipe(align={"method": "none"}, **sections))
+
+    @pytest.mark.parametrize(
+        ("reader", "error", "said"),
+        [
+            ("no_reader", ConfigError, "is a int; expected a function of the data section"),
+            ("read_nothing_good", DataError, "gave a str; expected a synthio.plugins.Row per file"),
+            ("read_relative", DataError, "expected an absolute path, and a tuple of labels"),
+        ],
+    )
+    def test_readers(self, reader: str, error: type[Exception], said: str) -> None:
+        with pytest.raises(error, match=said):
+            read_rows(DataConfig(path="x", reader=reader))
+
+    def test_options_of_a_built_in_reader(self) -> None:
+        with pytest.raises(DataError, match="data.options is for plug-ins, and 'demo' is built in"):
+            read_rows(DataConfig(path="demo", options={"a": 1}))
+
+    @pytest.mark.parametrize(("kind", "said"), [("few", "gave 2 answers to 3"), ("bare", "answered with a str")])
+    def test_captioners(self, kind: str, said: str, resources: Resources) -> None:
+        captioner = load_captioner(CaptionConfig(kind=kind), resources)
+        with pytest.raises(BackendError, match=f"caption.kind={kind} {said}"):
+            captioner.caption([np.zeros(9)] * 3, [("a",)] * 3)
+
+    @pytest.mark.parametrize(
+        ("kind", "error", "said"),
+        [
+            ("double", BackendError, r"gave float64 \(8000,\); expected float32 arrays"),
+            ("stereo", BackendError, r"gave float32 \(2, 8000\); expected float32 arrays"),
+            ("short", BackendError, "gave 7999 samples where 8000 were asked for"),
+            ("nan", AssertionError, "it refused plain prompts: the model returned NaN"),
+            ("same", AssertionError, "two seeds gave the same clip"),
+            ("boastful", AssertionError, "it is no Alignable"),
+            ("endless", AssertionError, "it made a clip longer than longest_s, 5 s"),
+        ],
+    )
+    def test_generators(self, kind: str, error: type[Exception], said: str) -> None:
+        with pytest.raises(error, match=said):
+            check_backend(T2AConfig(kind=kind))
+
+    def test_the_check_finds_answers_that_depend_on_what_else_is_asked(self) -> None:
+        with pytest.raises(AssertionError, match="question 0 is answered otherwise alone than in a batch of three"):
+            check_backend(CaptionConfig(kind="counting"))
+        with pytest.raises(AssertionError, match="an answer has neither text nor a reason"):
+            check_backend(CaptionConfig(kind="mute"))
+
+    def test_replies_are_kept_and_counted_though_the_plugin_tells_nothing(self, resources: Resources) -> None:
+        config, told = ImagineConfig(kind="replies"), []
+        request = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
+        for times in (1, 1):
+            model = load_language_model(config, resources)
+            assert model.complete([request], told.append)[0].text == '{"caption": "a dog of 3"}'
+            assert len(told) == times
+        other = load_language_model(ImagineConfig(kind="replies", options={}), resources)
+        assert other.name == model.name and "wrong-plugins 2.0" in model.name
+
+
+class TestTheBuiltInOnesAreHeldToTheSame:
+    def test_captioners(self) -> None:
+        check_backend(CaptionConfig(kind="template"))
+        check_backend(CaptionConfig(kind="clap"))
+
+    def test_a_language_model(self, tmp_path: Path) -> None:
+        from tiny_llm import tiny_llama
+
+        check_backend(ImagineConfig(model=str(tiny_llama(tmp_path / "llm")), device="cpu"))
+
+    @pytest.mark.parametrize("family", ["flow_model", "v_model"])
+    def test_generators(self, family: str, request: pytest.FixtureRequest) -> None:
+        model = str(request.getfixturevalue(family))
+        check_backend(T2AConfig(model=model, num_inference_steps=2, guidance_scale=1.5, device="cpu"))
