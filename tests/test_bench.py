@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,13 @@ from synthio.bench.runner import (
 from synthio.bench.show import show
 from synthio.bench.statistics import estimate, redraw_correction
 from synthio.config import GateConfig, RunConfig
+from synthio.context import StageContext
 from synthio.errors import ConfigError, DataError
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
+from synthio.stages.clips import collect_clips
 from synthio.stages.gate import GateMeasures, choose_share
+from synthio.store import StageFolder
 from synthio.verdict import ArmResult, Comparison
 
 ROOT = Path(__file__).parent.parent
@@ -649,6 +653,27 @@ def test_seeds_that_split_groups_evenly_draw_no_test_of_their_own(tmp_path: Path
     data = {"path": str(tmp_path / "clips.csv"), "split_method": "stratified"}
     assert drawn_test(RunConfig.model_validate({"data": data})) == 0.0
     assert drawn_test(RunConfig.model_validate({"data": data | {"split_method": "random"}})) == 0.3
+
+
+def test_folds_have_as_many_seeds_as_there_are_folds(tmp_path: Path) -> None:
+    """The recipe for one's own data, with groups: each seed tests on another, and all of them are tested on."""
+    rows = [f"{group}-{k}.wav,{'ab'[k % 2]},{group}" for group in "pqrstu" for k in range(8)]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,group", *rows]))
+    tone = 0.1 * np.sin(np.arange(4_000))
+    for number, row in enumerate(rows):
+        sf.write(tmp_path / row.split(",")[0], tone + 1e-3 * number, 16_000)
+    overrides = [f"datasets.own.data.path={tmp_path / 'clips.csv'}", "arms=[gold]", "sizes=[12]", f"output={tmp_path}"]
+    recipe = load_recipe(Path(__file__).parent.parent / "recipes" / "bench" / "own-data.yaml", overrides, BenchRecipe)
+    tested: Counter[str] = Counter()
+    for cell in all_cells(recipe):
+        config = run_config(recipe, cell)
+        clips = collect_clips(StageContext(config, StageFolder(tmp_path / cell.name, "clips", "k"), Reporter()))
+        tested += Counter({clip.group for clip in clips if clip.split == "test"})
+        assert drawn_test(config) == 0.2
+    assert tested == dict.fromkeys("pqrstu", 1)
+    more = recipe.model_copy(update={"seeds": 6})
+    with pytest.raises(ConfigError, match="seeds is 6, .*folds has 5 folds where .* set seeds to 5"):
+        run_config(more, all_cells(more)[0])
 
 
 def test_the_seeds_of_a_bench_draw_their_test_unless_it_says_otherwise() -> None:

@@ -497,7 +497,7 @@ def test_datasets_whose_seeds_draw_their_test_clips_have_wider_intervals_and_are
         [c.difference.half_width or 0 for c in (*t.comparisons, *t.pooled)] for t in (plain, corrected.tables[0])
     )
     assert after[0] == before[0] and after[1] > before[1] and after[2] > before[2]
-    assert "The seeds of b draw their test groups anew" in to_markdown(corrected)
+    assert "The seeds of b have test groups of their own" in to_markdown(corrected)
     assert "draw their test groups" not in to_markdown(tables_of(rows))
 
 

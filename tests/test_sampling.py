@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from synthio.bench.runner import frequency_thirds
 from synthio.config import RunConfig, SampleConfig
 from synthio.datasets.sampling import long_tail_weights, proportional, sample, unfilled
-from synthio.datasets.splits import Item, draw_splits
+from synthio.datasets.splits import Item, count_folds, draw_splits, fold_splits
 from synthio.errors import DataError
 from synthio.records import Split
 from synthio.stages.clips import check_data
@@ -217,3 +217,43 @@ def test_seeds_draw_different_groups() -> None:
 def test_without_an_admissible_draw_it_says_so() -> None:
     with pytest.raises(DataError, match="set data.split_method to stratified"):
         draw_splits(grouped(1, 9), SHARES, 0)
+
+
+@given(st.integers(4, 12), st.integers(2, 5), st.integers(0, 99))
+@settings(max_examples=30)
+def test_as_many_seeds_as_folds_test_on_every_group_once(groups: int, count: int, first_seed: int) -> None:
+    """Whole groups, however the seeds are counted, and each class is in training where two groups have it."""
+    found_items = grouped(groups, 3)
+    shares: dict[Split, float] = {"train": 0.8 - 1 / count, "valid": 0.2, "test": 1 / count}
+    tested: Counter[str] = Counter()
+    for seed in range(first_seed, first_seed + count):
+        found = fold_splits(found_items, shares, seed)
+        assert found.keys() == {item.id for item in found_items}
+        assert len({(item.group, found[item.id]) for item in found_items}) == groups
+        tested += Counter({item.group for item in found_items if found[item.id] == "test"})
+        in_training = {item.labels for item in found_items if found[item.id] == "train"}
+        assert in_training == {item.labels for item in found_items}
+    assert tested == {item.group: 1 for item in found_items}
+
+
+def test_folds_are_those_of_the_data_and_the_rest_is_drawn_by_the_seed() -> None:
+    found_items = grouped(10, 3)
+    one, other = (fold_splits(found_items, SHARES, seed) for seed in (1, 1 + count_folds(SHARES["test"])))
+    tests = [{id_ for id_, split in found.items() if split == "test"} for found in (one, other)]
+    assert tests[0] == tests[1] and one != other
+    assert fold_splits(found_items[::-1], SHARES, 1) == one
+
+
+def test_folds_without_groups_are_of_single_clips() -> None:
+    found = fold_splits(items({"a": 40, "b": 20}), {"train": 0.6, "valid": 0.2, "test": 0.2}, 3)
+    assert Counter((id_[0], split) for id_, split in found.items()) == {
+        **{("a", "train"): 24, ("a", "valid"): 8, ("a", "test"): 8},
+        **{("b", "train"): 12, ("b", "valid"): 4, ("b", "test"): 4},
+    }
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.04, 0.6])
+def test_folds_need_the_share_of_one(fraction: float) -> None:
+    data = {"path": "demo", "split_method": "folds", "test_fraction": fraction, "valid_fraction": 0.1}
+    with pytest.raises(ValueError, match="folds needs a data.test_fraction of 0.05 to 0.5, the share of one fold"):
+        RunConfig.model_validate({"data": data})

@@ -164,9 +164,9 @@ class DataConfig(Section):
         description="Share of clips for validation where the data has no splits. Where the data has training and test only: share of the training clips.",
     )
     test_fraction: Fraction = Field(0.3, description="Share of clips for the test where the data has no splits.")
-    split_method: Literal["stratified", "random"] = Field(
+    split_method: Literal["stratified", "random", "folds"] = Field(
         "stratified",
-        description="How splits are drawn where the data has none. `stratified`: as evenly as possible. `random`: at random (groups stay whole, every class is in training and test), for a bench whose seeds should draw different groups.",
+        description="How splits are drawn where the data has none. `stratified`: as evenly as possible. `random`: at random (groups stay whole, every class is in training and test), for a bench whose seeds should draw different groups. `folds`: cross-validation, the clips divided into 1 / `test_fraction` folds (rounded), and the one of number `seed` is the test, so that a bench with as many seeds tests on every group once.",
     )
     domain: str = Field(
         "sounds",
@@ -573,6 +573,8 @@ class RunConfig(Section):
         problems = []
         if self.data.valid_fraction + self.data.test_fraction >= 1:
             problems.append("data.valid_fraction + data.test_fraction leave no training clips")
+        if self.data.split_method == "folds" and not 0.05 <= self.data.test_fraction <= 0.5:
+            problems.append("data.split_method: folds needs a data.test_fraction of 0.05 to 0.5, the share of one fold")
         if self.t2a.negative_prompt and self.t2a.guidance_scale <= 1:
             problems.append("t2a.negative_prompt needs t2a.guidance_scale above 1")
         if self.filter.rule == "cosine" and "threshold" not in self.filter.model_fields_set:

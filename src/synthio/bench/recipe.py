@@ -13,6 +13,7 @@ from pydantic import Field
 
 from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, built_in_arms
 from synthio.config import RunConfig
+from synthio.datasets.splits import count_folds
 from synthio.errors import ConfigError
 from synthio.recipes import Section, UserPath, merge, validate
 
@@ -37,7 +38,8 @@ class BenchRecipe(Section):
     sizes: tuple[int, ...] = Field(min_length=1)
     """n: real training clips in total."""
     seeds: int = Field(5, ge=1)
-    """Each draws the splits (where the data has none), the training clips, and all that follows."""
+    """Each draws the splits (where the data has none), the training clips, and all that follows. With
+    ``data.split_method: folds`` at most as many as there are folds."""
     arms: tuple[str, ...] = Field(PAPER_ARMS, min_length=1)
     own_arms: dict[str, OwnArm] = Field(default_factory=dict)
     base: dict[str, Any] = Field(default_factory=dict)
@@ -134,6 +136,12 @@ def run_config(recipe: BenchRecipe, cell: Cell) -> RunConfig:
         "data": {"sample": {"train": cell.n}},
     }
     config = validate(merge(content, own), RunConfig, f"{cell.name} (from the bench recipe)")
+    folds = count_folds(config.data.test_fraction) if config.data.split_method == "folds" else recipe.seeds
+    if recipe.seeds > folds:
+        raise ConfigError(
+            f"seeds is {recipe.seeds}, but data.split_method: folds has {folds} folds where data.test_fraction is "
+            f"{config.data.test_fraction}, and each is for one seed; set seeds to {folds}, or another test_fraction"
+        )
     if len(config.train.arms) != 1:
         raise ConfigError(f"arm {cell.arm!r}: its train.arms is {list(config.train.arms)}; expected exactly one")
     return config

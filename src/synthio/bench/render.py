@@ -241,9 +241,9 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
         notes.insert(0, told)
     if tables.redrawn:
         notes.append(
-            f"The seeds of {', '.join(tables.redrawn)} draw their test groups anew, and share some of them: intervals "
-            "and tests count what two draws may have in common (Nadeau and Bengio 2003). More seeds narrow them "
-            "little, more groups would."
+            f"The seeds of {', '.join(tables.redrawn)} have test groups of their own, and share groups: intervals and "
+            "tests count what two draws may have in common (Nadeau and Bengio 2003). More seeds narrow them little, "
+            "more groups would."
         )
     notes += _missing_notes(tables, cells)
     if any(cell is not None and cell.paper is not None for cell in cells):

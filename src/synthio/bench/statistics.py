@@ -73,6 +73,9 @@ def redraw_correction(test_fraction: float) -> float:
     covariance: ``s^2 (1 / m + test_fraction / (1 - test_fraction))`` (Nadeau and Bengio 2003, section 3). Right where
     all that varies is due to which of many like groups are drawn, too wide where noise has a part, and too narrow where
     a few groups of unlike size decide: a nominal 95% is 81% at worst in ``benchmarks/redrawn_splits.py``.
+
+    Folds (`datasets.splits.fold_splits`) share no test clips, but most training clips. There it is too wide, unless
+    only the training groups matter: a nominal 95% is 97% or more where test groups have a part, 79% at worst.
     """
     return test_fraction / (1 - test_fraction)
 

@@ -12,6 +12,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ import numpy.typing as npt
 from synthio.errors import DataError
 from synthio.records import Split
 from synthio.seeds import derive_seed, numpy_generator
+
+Part = TypeVar("Part", bound=str)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Item:
     """Clips that share it land in one split."""
 
 
-def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
-    """Place every item in one of the splits in ``shares`` (share of clips per split; one may be 0).
+def assign_splits(items: Sequence[Item], shares: Mapping[Part, float], seed: int) -> dict[str, Part]:
+    """Place every item in one of the splits (or folds) in ``shares`` (share of clips per split; one may be 0).
 
     Every label gets a training clip; with three groups or more (single-label data) it gets one in every split.
     Returns: split by item id.
@@ -43,7 +46,7 @@ def assign_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: in
     counts = {group: Counter(label for item in unit for label in item.labels) for group, unit in units.items()}
     waiting = sorted(units, key=lambda group: (-len(units[group]), derive_seed(seed, "split", group), group))
     tally = _Tally(shares, sum(counts.values(), Counter()), len(items))
-    assigned: dict[str, Split] = {}
+    assigned: dict[str, Part] = {}
     while waiting:
         left = sum((counts[group] for group in waiting), Counter[str]())
         rarest = min(left, key=lambda label: (left[label], label), default=None)
@@ -60,7 +63,7 @@ _Array = npt.NDArray[np.float64]
 _MOST_SWAPPED = 150
 
 
-def _evened(placed: Mapping[str, Split], items: Sequence[Item], shares: Mapping[Split, float]) -> dict[str, Split]:
+def _evened(placed: Mapping[str, Part], items: Sequence[Item], shares: Mapping[Part, float]) -> dict[str, Part]:
     """Move units, and swap pairs, while the splits' shares of clips and labels come nearer to the wanted ones and no
     split loses a label that it has."""
     names = [split for split, share in shares.items() if share > 0]
@@ -149,23 +152,41 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
     )
 
 
-class _Tally:
+def fold_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
+    """As `assign_splits`, but for the test one of `count_folds` parts, which are the same for every seed: that of
+    number ``seed``, counted round. So as many seeds as there are folds test on every group once.
+    """
+    count = count_folds(shares["test"])
+    folds = assign_splits(items, dict.fromkeys(map(str, range(count)), 1 / count), 0)
+    rest = [item for item in items if folds[item.id] != str(seed % count)]
+    left = shares["train"] + shares["valid"]
+    learning: dict[Split, float] = {"train": shares["train"] / left, "valid": shares["valid"] / left}
+    others = assign_splits(rest, learning, seed)
+    return {item.id: others.get(item.id, "test") for item in items}
+
+
+def count_folds(test_share: float) -> int:
+    """Into how many parts clips are divided so that each is about that share of them."""
+    return round(1 / test_share)
+
+
+class _Tally(Generic[Part]):
     """What each split holds so far, against its share."""
 
-    def __init__(self, shares: Mapping[Split, float], labels: Counter[str], size: int) -> None:
+    def __init__(self, shares: Mapping[Part, float], labels: Counter[str], size: int) -> None:
         self._shares = {split: share for split, share in shares.items() if share > 0}
         self._labels, self._size = labels, size
-        self._held: dict[Split, Counter[str]] = {split: Counter() for split in self._shares}
-        self._sizes: Counter[Split] = Counter()
+        self._held: dict[Part, Counter[str]] = {split: Counter() for split in self._shares}
+        self._sizes: Counter[Part] = Counter()
 
-    def place(self, unit: Counter[str], label: str | None, size: int) -> Split:
+    def place(self, unit: Counter[str], label: str | None, size: int) -> Part:
         """Put one unit into the split that lacks it most."""
         split = max(self._shares, key=lambda split: self._lack(split, unit, label))
         self._held[split].update(unit)
         self._sizes[split] += size
         return split
 
-    def _lack(self, split: Split, unit: Counter[str], label: str | None) -> tuple[float, ...]:
+    def _lack(self, split: Part, unit: Counter[str], label: str | None) -> tuple[float, ...]:
         """Labels new to the split first (training above all), then the label's deficit, then the split's own."""
         share, held = self._shares[split], self._held[split]
         new = sum(held[name] == 0 for name in unit)

@@ -9,11 +9,12 @@ import statistics
 import time
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from synthio.datasets.checks import LEAST_RATE_HZ
 from synthio.datasets.keys import read_run
 from synthio.datasets.rows import normalised_text
 from synthio.datasets.sampling import sample, unfilled
-from synthio.datasets.splits import Item, assign_splits, draw_splits
+from synthio.datasets.splits import Item, assign_splits, draw_splits, fold_splits
 from synthio.datasets.table import ELSEWHERE
 from synthio.errors import DataError
 from synthio.formats import some
@@ -355,6 +356,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+_ASSIGN: Mapping[str, Callable[[Sequence[Item], Mapping[Split, float], int], dict[str, Split]]] = MappingProxyType(
+    {"stratified": assign_splits, "random": draw_splits, "folds": fold_splits}
+)
+
+
 def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Split]:
     """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train).
 
@@ -363,12 +369,13 @@ def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Spli
     """
     given = {row.name: row.split for row, _ in rows if row.split is not None}
     valid, test = config.data.valid_fraction, config.data.test_fraction
-    assign = draw_splits if config.data.split_method == "random" else assign_splits
     if not given:
+        assign = _ASSIGN[config.data.split_method]
         return assign(_items(rows), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
     if set(given.values()) == {"train", "test"}:
         training = [(row, digest) for row, digest in rows if row.split == "train"]
-        return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+        draw = draw_splits if config.data.split_method == "random" else assign_splits
+        return given | draw(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
     return given
 
 
