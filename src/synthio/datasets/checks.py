@@ -381,7 +381,7 @@ def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
     points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
     return [
         f"{len(unit_of)} test clip(s): a difference under about {points} cannot be shown; "
-        "hold out more (data.test_fraction), or repeat over several draws with `synthio bench` "
+        "hold out more (data.test_fraction), or test on all clips in turn with `synthio bench` "
         "(recipes/bench/own-data.yaml)"
     ]
 
