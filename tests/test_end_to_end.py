@@ -22,6 +22,7 @@ import yaml
 from builders import tiny_recipe
 from command_line import ENVIRONMENT, synthio, synthio_process
 from endpoint_server import EndpointServer, Response, chat
+from reporters import RecordingReporter
 
 from synthio import Pipeline, audio, load_config, predict
 from synthio.cli.common import print_data, print_result
@@ -551,6 +552,27 @@ def test_a_stage_alone_says_which_one_is_missing(recipe: Path, tmp_path: Path) -
     result = synthio("generate", recipe, f"run_folder={tmp_path / 'fresh'}", "--quiet")
     assert result.returncode == 6
     assert "run `synthio align`" in result.stderr
+
+
+def test_a_filter_that_drops_real_clips_is_told_before_clips_are_generated(recipe: Path, tmp_path: Path) -> None:
+    """It was told after hours of generation."""
+    quick = ["align.method=none", "imagine.mode=template", "reflect.rounds=0"]
+    dropping = ["filter.rule=cosine", "filter.threshold=1"]
+    config = load_config(recipe, [f"run_folder={tmp_path / 'run'}", *quick, *dropping])
+    alone = RecordingReporter()
+    Pipeline(config, alone).first_candidates()
+    assert [task.name for task in alone.tasks[-2:]] == ["filter: real clips", "generate"]
+    (told,) = [warning for warning in alone.warnings if "the filter itself would accept only 0 of 8" in warning]
+    again = RecordingReporter()
+    resumed = Pipeline(config, again)
+    resumed.first_candidates()
+    assert not again.tasks and told not in again.warnings
+    resumed.rounds()
+    assert [task.name for task in again.tasks] == ["filter: real clips", "filter"] and again.warnings.count(told) == 1
+    whole = RecordingReporter()
+    Pipeline(config.model_copy(update={"run_folder": tmp_path / "whole"}), whole).rounds()
+    assert [task.name for task in whole.tasks].count("filter: real clips") == whole.warnings.count(told) == 1
+    assert manifests(tmp_path / "whole") == manifests(tmp_path / "run")
 
 
 def test_every_config_problem_at_once(recipe: Path) -> None:

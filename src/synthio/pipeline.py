@@ -585,14 +585,14 @@ class Pipeline:
     ) -> tuple[list[Candidate], StageFolder]:
         from synthio.stages.generate import generate_candidates
 
+        def work(context: StageContext) -> None:
+            # Whether the filter knows the classes is to be told before hours of generation. The generator loads
+            # afterwards, as it may need the memory of the CLAP.
+            _ = self._calibration
+            generate_candidates(context, self.clips(), prompts, self._models.generator)
+
         folder = self.folders.generate(number, imagined)
-        candidates = self._once(
-            folder,
-            stage,
-            Candidate,
-            lambda context: generate_candidates(context, self.clips(), prompts, self._models.generator),
-        )
-        return candidates, folder
+        return self._once(folder, stage, Candidate, work), folder
 
     @cached_property
     def _calibration(self) -> Calibration:
