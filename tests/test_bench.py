@@ -335,14 +335,38 @@ def test_a_dry_run_counts_and_tells_of_data_that_cannot_be_drawn(recipe: Path, t
     options = [recipe, f"output={tmp_path / 'out'}", "arms=[gold, noise]", "seeds=2", "--dry-run", "--quiet"]
     result = synthio("bench", *options, "--json")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout) == {"draws": 2, "cells": 4, "finished": 0, "problems": {}}
+    planned = json.loads(result.stdout)
+    assert list(planned.pop("warnings")) == ["tones"]
+    assert planned == {"draws": 2, "cells": 4, "finished": 0, "problems": {}}
     assert json.loads(synthio("bench", *options, "--json", "--shard", "1/2").stdout)["cells"] == 2
     assert not (tmp_path / "out").exists()
     told = synthio("bench", *options, "sizes=[6, 900]")
     assert told.returncode == 8
-    assert told.stdout == "4 draws of data, 8 cells; finished are 0\n"
+    assert told.stdout.startswith("4 draws of data, 8 cells; finished are 0\nwarning: tones: ")
     # One line for both.
     assert "2 problem(s), with which cells would fail\ntones-n900-s0, tones-n900-s1: " in told.stderr
+
+
+def test_a_dry_run_tells_once_of_each_dataset_what_a_run_would_tell_of_it(recipe: Path, tmp_path: Path) -> None:
+    """A bench of own data heard of labels that are codes, and of groups that it had not named, when it ran."""
+    table, lines = tmp_path / "clips.csv", ["path,label,machine"]
+    for number, samples in enumerate(np.random.default_rng(0).normal(size=(48, 4_000)) * 0.1):
+        sf.write(tmp_path / f"{number}.wav", samples, 16_000)
+        lines.append(f"{number}.wav,{('MVP', 'AS')[number % 2]},{number // 8}")
+    table.write_text("\n".join(lines))
+    options = [f"datasets.{name}.data.path={table}" for name in ("own", "grouped")]
+    options.append("datasets.grouped.data.group_column=machine")
+    options += ["sizes=[4, 8]", "seeds=2", "arms=[gold, synthio, synthio_auto]", f"output={tmp_path / 'out'}"]
+    result = synthio("bench", recipe, *options, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    told = result.stdout.splitlines()[1:]
+    for part, datasets in {
+        "labels that look like codes: 'AS', 'MVP'": ["own", "grouped"],
+        "no clip has a group, and these columns are not read: 'machine'": ["own"],
+        "gate: the training clips are": ["tones", "own", "grouped"],
+        "the default, which suits the pocket model": ["tones", "own", "grouped"],
+    }.items():
+        assert [line.split(": ")[1] for line in told if part in line] == datasets
 
 
 @pytest.mark.parametrize("arms", [("gold", "synthio"), ("synthio", "gold")])

@@ -10,7 +10,7 @@ from synthio.errors import DataError
 from synthio.models import sampler_warning
 from synthio.pipeline import check_recipe
 from synthio.records import SPLITS, Split
-from synthio.stages.clips import check_data
+from synthio.stages.clips import DataCheck, check_data
 
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
 #: last 1.5 s.
@@ -61,9 +61,13 @@ def make_plan(config: RunConfig) -> Plan:
     counts = {split: check.splits[split] for split in SPLITS}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
     stages = tuple(_stage(config, stage, work, slower) for stage, work in _work(config, counts["train"]).items())
+    return Plan(len(check.counts), counts, len(check.rejected), run_warnings(config, check), stages)
+
+
+def run_warnings(config: RunConfig, check: DataCheck) -> tuple[str, ...]:
+    """What a run would tell before its first model loads."""
     told = sampler_warning(config.t2a) if config.train.adds_synthetic else None
-    warnings = check.warnings if told is None else (told, *check.warnings)
-    return Plan(len(check.counts), counts, len(check.rejected), warnings, stages)
+    return check.warnings if told is None else (told, *check.warnings)
 
 
 class _Work(NamedTuple):

@@ -53,7 +53,7 @@ def bench_run(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Count cells, draw the data of each, and stop before any model loads."),
+        typer.Option("--dry-run", help="Count cells, check the data of each draw, and stop before any model loads."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -90,8 +90,14 @@ def bench_run(
 def _show_plan(plan: BenchPlan, as_json: bool) -> None:
     from synthio.bench.dry_run import grouped
 
-    counts = f"{plan.draws} draws of data, {plan.cells} cells; finished are {plan.finished}"
-    print_result(plan, as_json, lambda: print(counts))
+    def text() -> None:
+        print(f"{plan.draws} draws of data, {plan.cells} cells; finished are {plan.finished}")
+        console = console_of(soft_wrap=True)
+        for dataset, warnings in plan.warnings.items():
+            for warning in warnings:
+                console.print(f"warning: {dataset}: {warning}", style="yellow")
+
+    print_result(plan, as_json, text)
     if plan.problems:
         told = f"{len(plan.problems)} problem(s), with which cells would fail"
         fail_after(BenchIncomplete("\n".join([told, *grouped(plan.problems)])), as_json)

@@ -106,10 +106,19 @@ def all_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder) 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
     """Everything that `collect_clips` would find, as a value: bad data never raises here."""
+    return check_draw([config], reporter)[0]
+
+
+def check_draw(configs: Sequence[RunConfig], reporter: Reporter = _SILENT) -> list[DataCheck]:
+    """`check_data` for each of several runs on one draw of data, whose files are opened once."""
     try:
-        found = _examine(config, reporter)
+        found = _examine(configs[0], reporter)
     except DataError as error:
-        return DataCheck(problems=(str(error),))
+        return [DataCheck(problems=(str(error),)) for _ in configs]
+    return [_checked(config, found) for config in configs]
+
+
+def _checked(config: RunConfig, found: _Found) -> DataCheck:
     durations = [opened.duration_s for opened in found.opened]
     return DataCheck(
         counts=checks.class_counts(found.clips),
@@ -123,15 +132,6 @@ def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:
         warnings=(*found.warnings, *recipe_warnings(config, found.clips)),
         problems=(*found.problems, *_arm_problems(config, found.clips)),
     )
-
-
-def draw_problems(configs: Sequence[RunConfig]) -> list[list[str]]:
-    """What would stop each of several runs on one draw of data, whose files are opened once."""
-    try:
-        found = _examine(configs[0], _SILENT)
-    except DataError as error:
-        return [[str(error)] for _ in configs]
-    return [[*found.problems, *_arm_problems(config, found.clips)] for config in configs]
 
 
 def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
