@@ -38,7 +38,7 @@ LEVELS = [
     {"stages", "pretrain"},
     {"results", "report_data", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},
-    {"plan", "doctor", "api", "bench"},
+    {"plan", "doctor", "api", "bench", "preview"},
     {"cli"},
     {"__main__"},
 ]

@@ -143,6 +143,20 @@ def _unprintable(character: str) -> bool:
     return (ord(character) & 0xFFFE) == 0xFFFE
 
 
+_REASONS = {
+    "accepted": "accepted",
+    "below-threshold": "not similar enough to its label",
+    "copy": "too close to a training clip (copy)",
+    "generation-failed": "generation failed",
+    "silent": "silent",
+}
+
+
+def reason_words(rule: str) -> dict[str, str]:
+    """What a `records.Reason` is called; ``rule``: `filter.rule`."""
+    return _REASONS | ({"below-threshold": "another class is nearer"} if rule == "nearest" else {})
+
+
 #: A function that turns a number, or a missing one, into text for the page.
 Formatter = Callable[[float | None], str]
 FORMATTERS: Mapping[str, Formatter] = {

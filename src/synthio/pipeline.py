@@ -231,6 +231,14 @@ class Pipeline:
         verdicts = self._once(filtered, "filter", Verdict, work)
         return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, filtered)
 
+    def verdicts(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], generated: StageFolder
+    ) -> list[Verdict]:
+        """What the filter says of clips, in order; nothing of it is kept."""
+        from synthio.stages.filter import hear
+
+        return hear(self.config, self._calibration, prompts, candidates, generated, self._models.clap)
+
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""
         return self._write_dataset(self.rounds())
@@ -598,7 +606,7 @@ class Pipeline:
     def _calibration(self) -> Calibration:
         from synthio.stages.filter import calibrate
 
-        return calibrate(self.config, self.clips(), self._models.clap, self.reporter)
+        return calibrate(self.config, self._clips, self._models.clap, self.reporter)
 
     @cached_property
     def _models(self) -> Models:

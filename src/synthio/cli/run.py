@@ -52,6 +52,37 @@ def run(
     _show_result(pipeline, as_json)
 
 
+@commands.command()
+def preview(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    clips_per_class: Annotated[
+        int, typer.Option(min=1, max=50, help="Training clips of each class to make a synthetic clip for.")
+    ] = 2,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Look and listen before a run: captions, synthetic clips and the filter's verdicts for a few training clips."""
+    from synthio.formats import reason_words
+    from synthio.preview import make_preview
+
+    config = config_of(recipe, overrides)
+    found = make_preview(config, clips_per_class, reporter_of(quiet))
+    page = config.run_folder / "preview" / "index.html"
+
+    def text() -> None:
+        console, reasons = console_of(), reason_words(config.filter.rule)
+        table = Table("class", "caption of the real clip", "new caption", "filter")
+        for example in found.examples:
+            table.add_row(", ".join(example.labels), example.caption or "", example.prompt, reasons[example.reason])
+        console.print(table)
+        accepted = sum(example.reason == "accepted" for example in found.examples)
+        console.print(f"the filter accepts {accepted} of {len(found.examples)} clips")
+        console.print(f"preview: {page}", soft_wrap=True)
+
+    print_result({"page": str(page), "left_out": found.left_out, "examples": found.examples}, as_json, text)
+
+
 def _show_plan(plan: Plan) -> None:
     console = console_of()
     console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")

@@ -192,27 +192,31 @@ def filter_candidates(
 
     Some are heard at a time, and verdicts are kept across kills. Raises: `StoreError` for a file that is gone.
     """
-    labels = {prompt.id: prompt.labels for prompt in prompts}
     finished, wanted = context.folder.items(Verdict), {candidate.id: candidate for candidate in candidates}
 
-    def hear(part: Sequence[Candidate]) -> list[Verdict]:
-        return _filter(context.config, calibration, labels, part, generated, clap)
+    def make(part: Sequence[Candidate]) -> list[Verdict]:
+        return hear(context.config, calibration, prompts, part, generated, clap)
 
-    ordered = context.make_missing("filter", wanted, finished, HEARD_AT_ONCE, hear)
+    ordered = context.make_missing("filter", wanted, finished, HEARD_AT_ONCE, make)
     counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
     copies = sum(v.is_copy for v in ordered)
     context.folder.finish(ordered, {"reasons": counts, "copies": copies, "real_clips": asdict(calibration.real)})
     return ordered
 
 
-def _filter(
+def hear(
     config: RunConfig,
     calibration: Calibration,
-    labels: Mapping[str, tuple[str, ...]],
+    prompts: Sequence[Prompt],
     candidates: Sequence[Candidate],
     generated: StageFolder,
     clap: Clap,
 ) -> list[Verdict]:
+    """One verdict per candidate, in order, of all at once; ``generated`` has their files.
+
+    Raises: `StoreError` for a file that is gone.
+    """
+    labels = {prompt.id: prompt.labels for prompt in prompts}
     heard: list[tuple[Candidate, audio.Waveform]] = []
     unheard: list[Verdict] = []
     for candidate in candidates:
@@ -225,7 +229,8 @@ def _filter(
             unheard.append(_unheard(candidate, threshold, "silent"))
         else:
             heard.append((candidate, samples))
-    return [*unheard, *_filter_heard(config, calibration, labels, heard, clap)]
+    verdicts = {v.id: v for v in (*unheard, *_filter_heard(config, calibration, labels, heard, clap))}
+    return [verdicts[candidate.id] for candidate in candidates]
 
 
 def _for_copies(waveforms: Sequence[audio.Waveform], clap: Clap) -> list[audio.Waveform]:

@@ -16,7 +16,7 @@ from synthio import charts, pages
 from synthio.caption_words import ClassCaptions
 from synthio.confusion import Confusion
 from synthio.errors import StoreError
-from synthio.formats import finite
+from synthio.formats import finite, reason_words
 from synthio.media import Media
 from synthio.progress import Advance, Reporter
 from synthio.records import GateOption, Measurement, RejectedClip, Split
@@ -39,13 +39,6 @@ _ARM_MEANINGS = {
     "audiomentations": "real clips and copies through audiomentations",
     "retrieval": "real clips and the nearest ones of another corpus",
     "synthio": "real and synthetic clips",
-}
-_REASONS = {
-    "accepted": "accepted",
-    "below-threshold": "not similar enough to its label",
-    "copy": "too close to a training clip (copy)",
-    "generation-failed": "generation failed",
-    "silent": "silent",
 }
 #: When a clip fits its label, by `filter.rule`.
 _FITTING = {
@@ -288,7 +281,7 @@ def _inline(element: ET.Element | None) -> _Inline | None:
 def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
     return {
-        "reasons": _reasons(data.filter_rule),
+        "reasons": reason_words(data.filter_rule),
         "fitting": _FITTING[data.filter_rule],
         "effect": effect(data.comparison),
         "model": _recommended(data.comparison),
@@ -298,10 +291,6 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "total_s": sum(data.times_s.values()),
         **_comparison_figures(data.comparison),
     }
-
-
-def _reasons(rule: str) -> dict[str, str]:
-    return _REASONS | ({"below-threshold": "another class is nearer"} if rule == "nearest" else {})
 
 
 def _recommended(comparison: Comparison) -> ArmResult:

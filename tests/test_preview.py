@@ -1,0 +1,118 @@
+"""A first look before a run: which clips it is of, what it leaves alone, and that a run goes on from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from builders import make_clip, tiny_recipe
+from command_line import synthio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthio.preview import few_of_each
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    tmp_path_factory: pytest.TempPathFactory, small_data: Path, flow_model: Path, clap_model: Path, ast_model: Path
+) -> Path:
+    from tiny_llm import tiny_llama
+
+    root = tmp_path_factory.mktemp("preview")
+    content = tiny_recipe(flow_model, clap_model, tiny_llama(root / "llm"), ast_model, steps=2, captions_per_clip=2)
+    content |= {"run_folder": str(root / "run"), "data": {"path": str(small_data), "domain": "test tones"}}
+    content["train"]["seeds"] = 1
+    path = root / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def seen(recipe: Path) -> dict[str, Any]:
+    return look(recipe)
+
+
+def look(recipe: Path, *arguments: str) -> dict[str, Any]:
+    result = synthio("preview", recipe, *arguments, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    return dict(json.loads(result.stdout))
+
+
+def made(recipe: Path) -> dict[Path, int]:
+    """Every generated clip, and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in (recipe.parent / "run" / "stages").rglob("*.flac")}
+
+
+def test_it_shows_some_clips_of_each_class(recipe: Path, seen: dict[str, Any]) -> None:
+    assert Counter(example["labels"][0] for example in seen["examples"]) == {"low_tone": 2, "hiss": 2}
+    for example in seen["examples"]:
+        assert example["caption"] and example["prompt"]
+        assert Path(example["real"]).is_file() and Path(example["synthetic"]).is_file()
+        assert example["reason"] != "accepted" or example["score"] >= example["threshold"]
+    page = Path(seen["page"])
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<audio") == 8 and "What a run would make" in text
+    assert all((page.parent / name).is_file() for name in text.split('src="')[1:] for name in [name.split('"')[0]])
+    assert any("the generator is aligned with your clips first" in said for said in seen["left_out"])
+    assert any("2 captions are written per training clip" in said for said in seen["left_out"])
+
+
+def test_another_setting_makes_only_what_it_concerns(recipe: Path, seen: dict[str, Any]) -> None:
+    before = made(recipe)
+    assert look(recipe)["examples"] == seen["examples"] and made(recipe) == before
+    every = look(recipe, "filter.rule=none", "filter.copies=ignore")["examples"]
+    assert {example["reason"] for example in every} == {"accepted"} and made(recipe) == before
+    assert [example["synthetic"] for example in every] == [example["synthetic"] for example in seen["examples"]]
+    more = look(recipe, "--clips-per-class", "3")["examples"]
+    assert len(more) == 6 and len(made(recipe)) > len(before)
+
+
+def test_the_words_are_for_people(recipe: Path, seen: dict[str, Any]) -> None:
+    result = synthio("preview", recipe, "--quiet")
+    assert result.returncode == 0 and "caption of the real clip" in result.stdout
+    accepted = sum(example["reason"] == "accepted" for example in seen["examples"])
+    assert f"the filter accepts {accepted} of 4 clips" in result.stdout
+    assert result.stdout.rstrip().endswith("preview/index.html")
+
+
+def test_captions_of_templates_need_none_of_the_real_clips(recipe: Path) -> None:
+    examples = look(recipe, "imagine.mode=template")["examples"]
+    assert {example["prompt"] for example in examples} == {"Sound of a low tone", "Sound of a hiss"}
+    assert {example["caption"] for example in examples} == {None}
+
+
+def test_it_says_before_anything_loads_what_would_stop_a_run(recipe: Path, tmp_path: Path) -> None:
+    result = synthio("preview", recipe, "t2a.model=no such/model", f"run_folder={tmp_path / 'other'}")
+    assert result.returncode == 4 and "t2a.model=no such/model" in result.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_goes_on_in_its_folder(recipe: Path, seen: dict[str, Any]) -> None:
+    result = synthio("run", recipe, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["comparison"]["arms"][1]["arm"] == "synthio"
+    assert look(recipe)["examples"] == seen["examples"]
+
+
+@given(
+    st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=1, max_size=30),
+    st.integers(1, 4),
+    st.integers(0, 5),
+)
+@settings(max_examples=50)
+def test_few_of_each_label(labels: list[set[str]], count: int, seed: int) -> None:
+    clips = [make_clip(id=f"c{number}", labels=tuple(sorted(own))) for number, own in enumerate(labels)]
+    drawn = few_of_each(clips, count, seed)
+    assert drawn == few_of_each(clips[::-1], count, seed)
+    of_label = Counter(label for own in labels for label in own)
+    kept = Counter(label for clip in clips if clip.id in drawn for label in clip.labels)
+    assert all(kept[label] >= min(count, total) for label, total in of_label.items())
+    if all(len(own) == 1 for own in labels):
+        assert all(kept[label] <= count for label in of_label)
+    # More of each class keep those that there were.
+    assert drawn <= few_of_each(clips, count + 1, seed)
