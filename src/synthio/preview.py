@@ -125,7 +125,7 @@ def _examples(few: _FewClips) -> list[Example]:
 def _left_out(config: RunConfig) -> list[str]:
     left_out = []
     if config.align.method != "none":
-        left_out.append("the generator is aligned with your clips first (`synthio evaluate t2a` shows what that changes)")
+        left_out.append("the generator is aligned with your clips first (`synthio evaluate t2a` shows the change)")
     if config.reflect.rounds:
         left_out.append(f"captions whose clips are rejected are rewritten, up to {config.reflect.rounds} times")
     if config.imagine.captions_per_clip > 1:
