@@ -62,6 +62,16 @@ def test_it_shows_some_clips_of_each_class(recipe: Path, seen: dict[str, Any]) -
     assert any("2 captions are written per training clip" in said for said in seen["left_out"])
 
 
+def test_the_page_warns_of_a_filter_that_drops_real_clips_too(recipe: Path) -> None:
+    """It was told on standard error alone, while the page called the clips of such a class accepted or not."""
+    found = look(recipe, "filter.rule=sigmoid", "filter.threshold=1.0")
+    assert found["real_accepted"] == {"hiss": [0, 4], "low_tone": [0, 4]}
+    assert any("would accept only 0 of 8 real training clips" in said for said in found["warnings"])
+    page = Path(found["page"]).read_text(encoding="utf-8")
+    assert "would accept only 0 of 8" in page and "accepts 0 of 4 of your own clips" in page
+    assert "guidance_scale" in page
+
+
 def test_another_setting_makes_only_what_it_concerns(recipe: Path, seen: dict[str, Any]) -> None:
     before = made(recipe)
     assert look(recipe)["examples"] == seen["examples"] and made(recipe) == before
@@ -92,11 +102,49 @@ def test_it_says_before_anything_loads_what_would_stop_a_run(recipe: Path, tmp_p
     assert not (tmp_path / "other").exists()
 
 
-def test_a_run_goes_on_in_its_folder(recipe: Path, seen: dict[str, Any]) -> None:
-    result = synthio("run", recipe, "--json", "--quiet")
+def test_where_nothing_synthetic_is_added_there_is_nothing_to_look_at(recipe: Path) -> None:
+    result = synthio("preview", recipe, "train.arms=[gold]")
+    assert result.returncode == 2 and "none adds synthetic clips" in result.stderr
+
+
+def test_a_run_makes_only_the_others(recipe: Path, tmp_path: Path) -> None:
+    """Its captions, clips and verdicts are those of the preview: a preview of a few clips alone had other pools."""
+    unaligned = ("align.method=none", f"run_folder={tmp_path / 'run'}")
+    before = look(recipe, *unaligned)["examples"]
+    clips = {Path(e["synthetic"]): Path(e["synthetic"]).stat().st_mtime_ns for e in before}
+    result = synthio("run", recipe, *unaligned, "--json", "--quiet")
     assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout)["comparison"]["arms"][1]["arm"] == "synthio"
-    assert look(recipe)["examples"] == seen["examples"]
+    assert {path: path.stat().st_mtime_ns for path in clips} == clips
+    (folder,) = {path.parent.parent for path in clips}
+    assert folder.name.startswith("generate-") and (folder / "done.json").is_file()
+    texts = {row["id"]: row["text"] for row in rows(tmp_path / "run", "imagine")}
+    reasons = {row["id"]: row["reason"] for row in rows(tmp_path / "run", "filter")}
+    for example in before:
+        name = f"{example['clip_id']}-0"
+        assert texts[name] == example["prompt"] and reasons[name] == example["reason"]
+    assert len(texts) == 16
+    # The other way round: what a run has made is looked at as it is.
+    assert look(recipe, *unaligned)["examples"] == before
+    assert {path: path.stat().st_mtime_ns for path in clips} == clips
+
+
+def rows(run: Path, stage: str) -> list[dict[str, Any]]:
+    found = {path.parent.name: path for path in (run / "stages").glob(f"{stage}-*/manifest.jsonl")}
+    # `filter-1-...` is of the first round of reflection.
+    (manifest,) = (path for name, path in found.items() if name.count("-") == 1)
+    return [json.loads(line) for line in manifest.read_text().splitlines()]
+
+
+def test_after_the_alignment_the_clips_are_of_the_aligned_generator(recipe: Path, tmp_path: Path) -> None:
+    folder = f"run_folder={tmp_path / 'run'}"
+    before = look(recipe, folder)
+    assert any("is aligned with your clips first" in said for said in before["left_out"])
+    assert synthio("align", recipe, folder, "--quiet").returncode == 0
+    after = look(recipe, folder)
+    assert not any("is aligned" in said for said in after["left_out"])
+    assert [e["prompt"] for e in after["examples"]] == [e["prompt"] for e in before["examples"]]
+    folders = [{Path(e["synthetic"]).parent for e in found["examples"]} for found in (before, after)]
+    assert len(folders[0]) == len(folders[1]) == 1 and folders[0] != folders[1]
 
 
 @given(

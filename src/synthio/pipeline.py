@@ -149,18 +149,9 @@ class Pipeline:
 
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
         """Components of the training clips, and the imagined captions."""
-        from synthio.stages.imagine import extract_components, imagine_prompts
+        from synthio.stages.imagine import imagine_prompts
 
-        clips = self.clips()
-        components: list[Components] = []
-        if self.config.imagine.mode == "mixcap":
-            captions = self.captions()
-            components = self._once(
-                self.folders.extract,
-                "imagine",
-                Components,
-                lambda context: extract_components(context, clips, captions, self._models.language_model),
-            )
+        clips, components = self.clips(), self._components()
         prompts = self._once(
             self.folders.imagine,
             "imagine",
@@ -168,6 +159,20 @@ class Pipeline:
             lambda context: imagine_prompts(context, clips, components, self._models.language_model),
         )
         return components, prompts
+
+    def _components(self) -> list[Components]:
+        """None where captions are not mixed from those of the real clips."""
+        from synthio.stages.imagine import extract_components
+
+        if self.config.imagine.mode != "mixcap":
+            return []
+        clips, captions = self.clips(), self.captions()
+        return self._once(
+            self.folders.extract,
+            "imagine",
+            Components,
+            lambda context: extract_components(context, clips, captions, self._models.language_model),
+        )
 
     def first_candidates(self) -> tuple[list[Candidate], StageFolder]:
         """Round 0's clips."""
@@ -230,14 +235,6 @@ class Pipeline:
         filtered = self.folders.filter(number, generated)
         verdicts = self._once(filtered, "filter", Verdict, work)
         return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, filtered)
-
-    def verdicts(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Candidate], generated: StageFolder
-    ) -> list[Verdict]:
-        """What the filter says of clips, in order; nothing of it is kept."""
-        from synthio.stages.filter import hear
-
-        return hear(self.config, self._calibration, prompts, candidates, generated, self._models.clap)
 
     def dataset(self) -> Path:
         """The accepted clips as an audiofolder."""
@@ -606,7 +603,7 @@ class Pipeline:
     def _calibration(self) -> Calibration:
         from synthio.stages.filter import calibrate
 
-        return calibrate(self.config, self._clips, self._models.clap, self.reporter)
+        return calibrate(self.config, self.clips(), self._models.clap, self.reporter)
 
     @cached_property
     def _models(self) -> Models:

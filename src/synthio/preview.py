@@ -1,5 +1,5 @@
 """A first look before a run: of each class a few training clips, their captions, new captions, what the generator makes
-of these, and what the filter says. Seconds to minutes, as only these clips are captioned, imagined and generated.
+of these, and what the filter says. They are the first items of the run's own stages: a run then makes only the others.
 
 run_folder/preview/
   index.html   opens from disk, needs no network
@@ -7,28 +7,41 @@ run_folder/preview/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 from synthio import pages
 from synthio.backends.modes import own_modes
 from synthio.backends.quiet import quiet
 from synthio.config import RunConfig
+from synthio.context import StageContext
+from synthio.errors import ConfigError
 from synthio.formats import reason_words
 from synthio.media import Media, Player
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
-from synthio.records import Clip, Reason, of_split
+from synthio.recipes import to_yaml
+from synthio.records import Candidate, Caption, Clip, Prompt, Reason, Record, Verdict, of_split
 from synthio.seeds import derive_seed
-from synthio.store import check_no_link, working_in, write_text
+from synthio.stage_folders import StageFolders
+from synthio.stages.clips import all_warnings, check_lengths
+from synthio.stages.filter import hear, real_clip_warnings
+from synthio.stages.generate import make_candidates
+from synthio.stages.imagine import imagine_first
+from synthio.store import StageFolder, check_no_link, working_in, write_text
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training clip, and the synthetic one that was made for it."""
+    """One training clip, and the first synthetic one that a run makes for it."""
 
     labels: tuple[str, ...]
+    """Of the synthetic clip."""
     clip_id: str
     real: Path
     caption: str | None
@@ -52,24 +65,96 @@ class Preview:
 
     page: Path
     examples: tuple[Example, ...]
+    real_accepted: Mapping[str, tuple[int, int]]
+    """By label: how many of the real training clips the filter itself would accept, and how many there are."""
     left_out: tuple[str, ...]
-    """What a run of the recipe would do besides."""
+    """What a run of the recipe does besides."""
+    warnings: tuple[str, ...]
+    """Of the data, and of a filter that drops real clips too."""
 
 
-class _FewClips(Pipeline):
-    """The stages up to the generator for some of the training clips. The filter is calibrated on all of them."""
+class _FirstItems(Pipeline):
+    """A run as far as the first clips of some of its stages."""
 
-    def __init__(self, config: RunConfig, clips_per_class: int, reporter: Reporter) -> None:
-        imagine = config.imagine.model_copy(update={"captions_per_clip": 1})
-        unaligned = config.align.model_copy(update={"method": "none"})
-        super().__init__(config.model_copy(update={"imagine": imagine, "align": unaligned}), reporter)
-        self._clips_per_class = clips_per_class
+    @property
+    def is_unaligned(self) -> bool:
+        """Whether the recipe's alignment is still to come."""
+        return self.config.align.method != "none" and not self.folders.align.done
 
-    def clips(self) -> list[Clip]:
-        """Those of other splits, and the few of each class that the run's seed draws."""
-        training = of_split(self._clips, "train")
-        drawn = few_of_each(training, self._clips_per_class, self.config.seed)
-        return [clip for clip in self._clips if clip.split != "train" or clip.id in drawn]
+    def preview(self, clips_per_class: int) -> Preview:
+        """Make what is missing of the first items; no stage is finished by it."""
+        clips = self.clips()
+        prompts = self._first_prompts(few_of_each(of_split(clips, "train"), clips_per_class, self.config.seed))
+        # It tells of a filter that drops real clips too before the generator works.
+        real, generated = self._calibration.real, self._generated
+
+        def generate(context: StageContext) -> list[Candidate]:
+            return make_candidates(context, clips, prompts, self._models.generator)
+
+        of_id = {candidate.id: candidate for candidate in self._some(generated, Candidate, generate)}
+        candidates = [of_id[prompt.id] for prompt in prompts]
+        verdicts = hear(self.config, self._calibration, prompts, candidates, generated, self._models.clap)
+        examples = map(partial(self._example, generated), prompts, candidates, verdicts)
+        return Preview(
+            page=self.config.run_folder / "preview" / "index.html",
+            examples=tuple(sorted(examples, key=lambda example: (example.labels, example.clip_id))),
+            real_accepted=real.labels,
+            left_out=tuple(_left_out(self.config, self.is_unaligned)),
+            warnings=(*all_warnings(self.config, clips, self.folders.clips), *real_clip_warnings(real)),
+        )
+
+    def _first_prompts(self, chosen: Collection[str]) -> list[Prompt]:
+        clips, components = self.clips(), self._components()
+
+        def imagine(context: StageContext) -> list[Prompt]:
+            return imagine_first(context, clips, components, self._models.language_model, chosen)
+
+        first: dict[str, Prompt] = {}
+        for prompt in self._some(self.folders.imagine, Prompt, imagine):
+            first.setdefault(prompt.clip_id, prompt)
+        return [prompt for clip_id, prompt in first.items() if clip_id in chosen]
+
+    def _example(self, generated: StageFolder, prompt: Prompt, candidate: Candidate, verdict: Verdict) -> Example:
+        caption = self._caption_of.get(prompt.clip_id)
+        path = None if candidate.path is None else generated.file(candidate.path)
+        return Example(
+            labels=prompt.labels,
+            clip_id=prompt.clip_id,
+            real=self._path_of[prompt.clip_id],
+            caption=caption.text if caption else None,
+            caption_failed=caption.failed if caption else None,
+            prompt=prompt.text,
+            prompt_failed=prompt.failed,
+            synthetic=None if path is None else self.config.run_folder / path.relative_to(self.root),
+            reason=verdict.reason,
+            similarity=verdict.similarity,
+            score=verdict.score,
+            threshold=verdict.threshold,
+        )
+
+    @cached_property
+    def _caption_of(self) -> dict[str, Caption]:
+        """By clip; none where new captions are made without."""
+        return {c.id: c for c in self.captions()} if self.config.imagine.mode == "mixcap" else {}
+
+    @cached_property
+    def _path_of(self) -> dict[str, Path]:
+        return {clip.id: Path(clip.path) for clip in self.clips()}
+
+    @property
+    def _generated(self) -> StageFolder:
+        """Of the unaligned generator until the alignment is finished."""
+        unaligned = self.config.align.model_copy(update={"method": "none"})
+        config = self.config.model_copy(update={"align": unaligned}) if self.is_unaligned else self.config
+        return StageFolders(config, self.clips).generate(0, self.folders.imagine)
+
+    def _some(self, folder: StageFolder, kind: type[R], work: Callable[[StageContext], list[R]]) -> list[R]:
+        """All records of a finished stage; of another what ``work`` makes."""
+        if folder.done:
+            return folder.manifest(kind)
+        check_lengths(self.config, self.clips())
+        with working_in(self.root), self._timed(folder.stage, folder.path.name):
+            return work(StageContext(self.config, folder, self.reporter))
 
 
 def few_of_each(clips: Sequence[Clip], count: int, seed: int) -> set[str]:
@@ -84,47 +169,24 @@ def few_of_each(clips: Sequence[Clip], count: int, seed: int) -> set[str]:
 def make_preview(config: RunConfig, clips_per_class: int, reporter: Reporter) -> Preview:
     """Make the examples, and the page that plays them. What a changed setting does not concern is not made again.
 
-    Raises: as `check_recipe`, before any model loads; what the stages raise.
+    Raises: `ConfigError` where no arm adds synthetic clips; as `check_recipe`, before any model loads; what the stages
+        raise.
     """
-    check_recipe(config)
-    few = _FewClips(config, clips_per_class, reporter)
-    examples = tuple(_examples(few))
-    with working_in(few.root):
-        page = _write_page(config, examples, few.root / "preview" / "index.html", reporter)
-    return Preview(page, examples, tuple(_left_out(config)))
-
-
-def _examples(few: _FewClips) -> list[Example]:
-    captions = {caption.id: caption for caption in few.captions()} if few.config.imagine.mode == "mixcap" else {}
-    prompts = few.prompts()[1]
-    candidates, generated = few.first_candidates()
-    verdicts = few.verdicts(prompts, candidates, generated)
-    clips = {clip.id: clip for clip in few.clips()}
-    examples = []
-    for prompt, candidate, verdict in zip(prompts, candidates, verdicts, strict=True):
-        caption = captions.get(prompt.clip_id)
-        examples.append(
-            Example(
-                labels=prompt.labels,
-                clip_id=prompt.clip_id,
-                real=Path(clips[prompt.clip_id].path),
-                caption=caption.text if caption else None,
-                caption_failed=caption.failed if caption else None,
-                prompt=prompt.text,
-                prompt_failed=prompt.failed,
-                synthetic=None if candidate.path is None else generated.file(candidate.path),
-                reason=verdict.reason,
-                similarity=verdict.similarity,
-                score=verdict.score,
-                threshold=verdict.threshold,
-            )
+    if not config.train.adds_synthetic:
+        raise ConfigError(
+            f"train.arms is {', '.join(config.train.arms)}: none adds synthetic clips; add synthio to look"
         )
-    return sorted(examples, key=lambda example: (example.labels, example.clip_id))
+    check_recipe(config)
+    run = _FirstItems(config, reporter)
+    preview = run.preview(clips_per_class)
+    with working_in(run.root):
+        _write_page(config, preview, reporter)
+    return preview
 
 
-def _left_out(config: RunConfig) -> list[str]:
+def _left_out(config: RunConfig, is_unaligned: bool) -> list[str]:
     left_out = []
-    if config.align.method != "none":
+    if is_unaligned:
         left_out.append("the generator is aligned with your clips first (`synthio evaluate t2a` shows the change)")
     if config.reflect.rounds:
         left_out.append(f"captions whose clips are rejected are rewritten, up to {config.reflect.rounds} times")
@@ -133,17 +195,22 @@ def _left_out(config: RunConfig) -> list[str]:
     return left_out
 
 
-def _write_page(config: RunConfig, examples: Sequence[Example], page: Path, reporter: Reporter) -> Path:
-    check_no_link(page.parent)
-    media = Media(page.parent, config.data.max_duration_s, reporter)
+def _write_page(config: RunConfig, preview: Preview, reporter: Reporter) -> None:
+    folder = preview.page.parent
+    check_no_link(folder)
+    media = Media(folder, config.data.max_duration_s, reporter)
 
     def players(number: int, example: Example) -> tuple[Example, Player, Player]:
         real = media.player(example.real, f"real-{number:03d}")
         return example, real, media.player(example.synthetic, f"synthetic-{number:03d}")
 
-    shown = [players(number, example) for number, example in enumerate(examples)]
-    view: dict[str, object] = {"name": page.parent.parent.name, "shown": shown, "left_out": _left_out(config)}
-    view |= {"rule": config.filter.rule, "reasons": reason_words(config.filter.rule)}
-    write_text(page, pages.render("preview", **view))
+    view = {
+        "name": folder.parent.name,
+        "preview": preview,
+        "shown": [players(number, example) for number, example in enumerate(preview.examples)],
+        "rule": config.filter.rule,
+        "reasons": reason_words(config.filter.rule),
+        "recipe": to_yaml(config.model_dump(mode="json")),
+    }
+    write_text(preview.page, pages.render("preview", **view))
     media.remove_outdated()
-    return page

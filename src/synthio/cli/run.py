@@ -68,7 +68,6 @@ def preview(
 
     config = config_of(recipe, overrides)
     found = make_preview(config, clips_per_class, reporter_of(quiet))
-    page = config.run_folder / "preview" / "index.html"
 
     def text() -> None:
         console, reasons = console_of(), reason_words(config.filter.rule)
@@ -78,9 +77,9 @@ def preview(
         console.print(table)
         accepted = sum(example.reason == "accepted" for example in found.examples)
         console.print(f"the filter accepts {accepted} of {len(found.examples)} clips")
-        console.print(f"preview: {page}", soft_wrap=True)
+        console.print(f"preview: {found.page}", soft_wrap=True)
 
-    print_result({"page": str(page), "left_out": found.left_out, "examples": found.examples}, as_json, text)
+    print_result(found, as_json, text)
 
 
 def _show_plan(plan: Plan) -> None:

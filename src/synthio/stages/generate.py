@@ -18,9 +18,23 @@ def generate_candidates(
 ) -> list[Candidate]:
     """One candidate per prompt, in prompt order. A clip that the model refuses is recorded with its reason, and told.
 
-    No clip has sound where none of the training ``clips`` can have any: else that would tell them apart.
-
     Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
+    """
+    candidates = make_candidates(context, clips, prompts, generator)
+    failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
+    if failed:
+        _report_refused(failed, prompts, context.reporter)
+    generated = len(candidates) - len(failed)
+    context.folder.finish(candidates, {"generated": generated, "failed": len(failed)})
+    return candidates
+
+
+def make_candidates(
+    context: StageContext, clips: Sequence[Clip], prompts: Sequence[Prompt], generator: TextToAudio
+) -> list[Candidate]:
+    """As `generate_candidates`, for some of the stage's prompts: it is not finished, and makes only the others later.
+
+    No clip has sound where none of the training ``clips`` can have any: else that would tell them apart.
     """
     recorded_hz = recorded_rate_hz(clips)
     wanted = [
@@ -39,13 +53,7 @@ def generate_candidates(
         path, rate_hz = one.path if failed is None else None, generator.sample_rate_hz
         return Candidate(id=one.id, prompt_id=one.id, path=path, seed=one.seed, sample_rate_hz=rate_hz, failed=failed)
 
-    candidates = generate_wanted(context, "generate", wanted, Candidate, record, generator)
-    failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
-    if failed:
-        _report_refused(failed, prompts, context.reporter)
-    generated = len(candidates) - len(failed)
-    context.folder.finish(candidates, {"generated": generated, "failed": len(failed)})
-    return candidates
+    return generate_wanted(context, "generate", wanted, Candidate, record, generator)
 
 
 def _report_refused(reasons: Sequence[str], prompts: Sequence[Prompt], reporter: Reporter) -> None:

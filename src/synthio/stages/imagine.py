@@ -8,7 +8,7 @@ with the others.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
@@ -167,28 +167,62 @@ def imagine_prompts(
     per class always holds.
     Raises: what the language model raises.
     """
-    config, folder = context.config, context.folder
+    wanted = _slots(context.config, clips)
+    finished = _fill(context, wanted, clips, components, llm)
+    # Waves run across clips; the manifest goes clip by clip.
+    prompts = [finished[slot.id] for slots in zip(*wanted, strict=True) for slot in slots]
+    context.folder.finish(prompts, {**_counts(prompts), **spent(context.folder)})
+    _warn_of_top_ups(prompts, "imagine", context.reporter)
+    return prompts
+
+
+def imagine_first(
+    context: StageContext,
+    clips: Sequence[Clip],
+    components: Sequence[Components],
+    llm: LanguageModel,
+    chosen: Collection[str],
+) -> list[Prompt]:
+    """The first captions of `imagine_prompts` for the ``chosen`` training clips (ids), in clip order. The stage is not
+    finished, and makes only the others later.
+
+    Raises: what the language model raises.
+    """
+    first = [slot for slot in _slots(context.config, clips)[0] if slot.clip.id in chosen]
+    finished = _fill(context, [first], clips, components, llm)
+    return [finished[slot.id] for slot in first]
+
+
+def _slots(config: RunConfig, clips: Sequence[Clip]) -> list[list[_Slot]]:
+    """By wave: one caption for each training clip."""
     train = of_split(clips, "train")
-    used = train if config.imagine.mode == "mixcap" else []
-    pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
-    finished = folder.items(Prompt)
     drawable = _drawable(config, train)
-    waves = range(config.imagine.captions_per_clip)
-    wanted = [[_slot(config, clip, index, drawable) for clip in train] for index in waves]
-    done = sum(slot.id in finished for wave in wanted for slot in wave)
-    with context.reporter.task("imagine", sum(map(len, wanted)), done) as advance:
-        for wave in wanted:
+    return [
+        [_slot(config, clip, index, drawable) for clip in train] for index in range(config.imagine.captions_per_clip)
+    ]
+
+
+def _fill(
+    context: StageContext,
+    waves: Sequence[Sequence[_Slot]],
+    clips: Sequence[Clip],
+    components: Sequence[Components],
+    llm: LanguageModel,
+) -> dict[str, Prompt]:
+    """Captions by id, also those of before."""
+    used = of_split(clips, "train") if context.config.imagine.mode == "mixcap" else []
+    pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
+    finished = context.folder.items(Prompt)
+    done = sum(slot.id in finished for wave in waves for slot in wave)
+    with context.reporter.task("imagine", sum(map(len, waves)), done) as advance:
+        for wave in waves:
             todo = [slot for slot in wave if slot.id not in finished]
             for part in chunks(todo, llm.requests_per_call):
                 made = _imagine(context, part, pools, _written(finished, part), llm)
-                folder.append(made)
+                context.folder.append(made)
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
-    # Waves run across clips; the manifest goes clip by clip.
-    prompts = [finished[slot.id] for slots in zip(*wanted, strict=True) for slot in slots]
-    folder.finish(prompts, {**_counts(prompts), **spent(folder)})
-    _warn_of_top_ups(prompts, "imagine", context.reporter)
-    return prompts
+    return finished
 
 
 def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[tuple[str, ...]]:
