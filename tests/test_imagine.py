@@ -316,6 +316,12 @@ def test_llm_mode_shows_no_pools_and_template_mode_asks_nothing(tmp_path: Path) 
     ]
 
 
+def test_templates_are_kept_many_at_a_time(tmp_path: Path) -> None:
+    reporter, config = RecordingReporter(), recipe(tmp_path, mode="template", captions_per_clip=2)
+    imagine_prompts(StageContext(config, folder(tmp_path), reporter), [clip(0), clip(1)], [], NoLanguageModel())
+    assert [task.done for task in reporter.tasks] == [[2, 2]]
+
+
 def test_bad_captions_are_retried_with_the_reason_and_then_topped_up(tmp_path: Path) -> None:
     answers = iter(["not json", '{"caption": "an oboe"}', '{"caption": "a flute"}'] + ['{"caption": ""}'] * 3)
 

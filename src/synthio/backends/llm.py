@@ -86,7 +86,7 @@ class NoLanguageModel:
     """Stands in where the recipe asks for no language model (``imagine.mode: template``)."""
 
     name = "none"
-    requests_per_call = 1
+    requests_per_call = 256
 
     def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:
         """Raises: `BackendError` for any request."""
