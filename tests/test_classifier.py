@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from synthio.backends.classifier import (
     save_classifier,
 )
 from synthio.backends.fine_tuning import Examples, Optimisation, _optimiser, fine_tune, predict
+from synthio.config import TrainConfig
 from synthio.errors import BackendError, ModelError, StoreError
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -391,17 +393,15 @@ def test_pocket_is_a_folder_like_any_other(ast_folder: Path, tmp_path: Path, mon
 # ------------------------------------------------------------------------------------------------------ fine-tuning
 
 
-def settings(**changes: object) -> Optimisation:
-    usual = {
+def settings(micro_batch: int = 8, **changes: Any) -> Optimisation:
+    usual: dict[str, Any] = {
         "steps": 12,
         "batch_size": 8,
-        "micro_batch": 8,
         "learning_rate": 3e-3,
         "head_learning_rate": 3e-3,
         "evaluate_every": 4,
-        "metric": "accuracy",
     }
-    return Optimisation(**{**usual, "device": CPU, "seed": 3, **changes})  # type: ignore[arg-type]
+    return Optimisation(TrainConfig(**{**usual, **changes}), micro_batch, CPU, seed=3)
 
 
 def problem(folder: Path, kind: str, clips: int = 12) -> tuple[torch.nn.Module, Examples]:
@@ -571,7 +571,7 @@ def test_the_head_learns_at_its_own_rate(ast_folder: Path) -> None:
     model, examples = problem(ast_folder, SINGLE)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     rates = settings(steps=4, learning_rate=1e-9, head_learning_rate=1e-2)
-    fine_tune(model, examples, np.arange(4 * rates.batch_size) % 12, None, rates, lambda count: None)
+    fine_tune(model, examples, np.arange(4 * 8) % 12, None, rates, lambda count: None)
     moved = {name: float((value - before[name]).abs().max()) for name, value in model.state_dict().items()}
     assert moved["classifier.dense.weight"] > 1e-5
     assert max(change for name, change in moved.items() if not name.startswith("classifier.")) < 1e-6
@@ -582,7 +582,7 @@ def test_rates_warm_up_and_decay_and_biases_and_norms_do_not(ast_folder: Path) -
     model, examples = problem(ast_folder, SINGLE)
     seen = [model.classifier.dense.weight.detach().clone()]
     rates = settings(steps=40)
-    order = np.arange(rates.steps * rates.batch_size) % 12
+    order = np.arange(40 * 8) % 12
     fine_tune(
         model, examples, order, None, rates, lambda _: seen.append(model.classifier.dense.weight.detach().clone())
     )

@@ -382,7 +382,7 @@ def fit_arm(
     # Trainer also seeds NumPy's old generator, which takes 32 bits.
     unit_seed = derive_seed(config.seed, "train", seed) % 2**32
     model = load_classifier(data.source, data.frontend, data.classes, data.problem_type, unit_seed)
-    optimisation = _optimisation(config, micro_batch, unit_seed)
+    optimisation = Optimisation(config.train, micro_batch, resolve_device(config.train.device), unit_seed)
     # Joined without a copy: of thousands of clips it would be gigabytes.
     examples = real.examples + added.examples
     best, curve = fine_tune(model, examples, order, valid if len(valid) else None, optimisation, advance)
@@ -406,17 +406,3 @@ def added_share(config: RunConfig, data: TrainingData, arm: Arm) -> float:
     share = data.shares.get(arm, config.train.synthetic_share)
     n = config.imagine.captions_per_clip
     return n / (n + 1) if share is None else share
-
-
-def _optimisation(config: RunConfig, micro_batch: int, seed: int) -> Optimisation:
-    return Optimisation(
-        steps=config.train.steps,
-        batch_size=config.train.batch_size,
-        micro_batch=micro_batch,
-        learning_rate=config.train.learning_rate,
-        head_learning_rate=config.train.head_learning_rate,
-        evaluate_every=config.train.evaluate_every,
-        metric=config.train.metric,
-        device=resolve_device(config.train.device),
-        seed=seed,
-    )

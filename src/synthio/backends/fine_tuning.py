@@ -26,6 +26,7 @@ from transformers import (
 from synthio import metrics
 from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
 from synthio.calls import chunks
+from synthio.config import TrainConfig
 from synthio.errors import BackendError
 from synthio.seeds import global_state_kept
 
@@ -59,18 +60,9 @@ class Examples(Dataset[dict[str, torch.Tensor]]):
 class Optimisation:
     """AdamW (weight decay 0.01, gradients clipped at norm 1), 10% linear warm-up, cosine decay to 0."""
 
-    steps: int
-    batch_size: int
+    settings: TrainConfig
     micro_batch: int
-    """Clips per forward pass; divides ``batch_size``. Gradients add up to whole batches."""
-    learning_rate: float
-    """Peak, of the pre-trained network."""
-    head_learning_rate: float
-    """Peak, of the new head, which has everything to learn (Howard and Ruder 2018, discriminative fine-tuning)."""
-    evaluate_every: int
-    """Steps between validations."""
-    metric: Literal["accuracy", "balanced accuracy"]
-    """Of the validation clips, by which weights are picked; with several labels per clip mean average precision is."""
+    """Clips per forward pass; divides the batch size. Gradients add up to whole batches."""
     device: torch.device
     seed: int
 
@@ -130,7 +122,7 @@ def fine_tune(
         trainer.train()
     curve = _curve(trainer.state.log_history)
     if keeper.best is None:
-        last = CurvePoint(step=optimisation.steps, train_loss=None, valid_loss=None, valid_score=None)
+        last = CurvePoint(step=optimisation.settings.steps, train_loss=None, valid_loss=None, valid_score=None)
         return next((point for point in curve if point.step == last.step), last), curve
     model.load_state_dict(keeper.weights)
     return next(point for point in curve if point.step == keeper.best.step), curve
@@ -140,18 +132,18 @@ def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no
     device = optimisation.device
     arguments = TrainingArguments(
         output_dir=scratch,
-        max_steps=optimisation.steps,
+        max_steps=optimisation.settings.steps,
         per_device_train_batch_size=optimisation.micro_batch,
         per_device_eval_batch_size=optimisation.micro_batch,
-        gradient_accumulation_steps=optimisation.batch_size // optimisation.micro_batch,
-        learning_rate=optimisation.learning_rate,
+        gradient_accumulation_steps=optimisation.settings.batch_size // optimisation.micro_batch,
+        learning_rate=optimisation.settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=0.1,
         train_sampling_strategy="sequential",
-        logging_steps=optimisation.evaluate_every,
+        logging_steps=optimisation.settings.evaluate_every,
         logging_nan_inf_filter=False,
         eval_strategy=evaluation,
-        eval_steps=optimisation.evaluate_every,
+        eval_steps=optimisation.settings.evaluate_every,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -168,11 +160,12 @@ def _arguments(optimisation: Optimisation, scratch: str, evaluation: Literal["no
 
 
 def _optimiser(model: Any, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """AdamW; head and network at their own rates, no decay of biases and norms (as `Trainer` has it)."""
+    """AdamW; head and network at their own rates (Howard and Ruder 2018, discriminative fine-tuning), no decay of
+    biases and norms (as `Trainer` has it)."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         is_head = name.startswith(HEAD_PARTS)
-        rate = optimisation.head_learning_rate if is_head else optimisation.learning_rate
+        rate = optimisation.settings.head_learning_rate if is_head else optimisation.settings.learning_rate
         groups[rate, _WEIGHT_DECAY if parameter.ndim > 1 else 0.0].append(parameter)
     return torch.optim.AdamW(
         [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
@@ -206,7 +199,7 @@ _LOSSES: Mapping[ProblemType, Callable[..., torch.Tensor]] = {
 def _metric(problem_type: ProblemType, optimisation: Optimisation) -> metrics.Metric:
     if problem_type == "multi_label_classification":
         return metrics.mean_average_precision
-    return {"accuracy": metrics.accuracy, "balanced accuracy": metrics.balanced_accuracy}[optimisation.metric]
+    return {"accuracy": metrics.accuracy, "balanced accuracy": metrics.balanced_accuracy}[optimisation.settings.metric]
 
 
 def _validation_score(metric: metrics.Metric) -> Callable[[EvalPrediction], dict[str, float]]:

@@ -19,6 +19,7 @@ from synthio.audio import Waveform
 from synthio.augment import mask_features
 from synthio.backends.classifier import Inputs
 from synthio.backends.fine_tuning import Examples, Optimisation, collated, fine_tune, predict
+from synthio.config import TrainConfig
 from synthio.progress import Reporter
 from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
 from synthio.variation import draw_recording, vary
@@ -77,17 +78,14 @@ def train_judge(
         torch.manual_seed(unit_seed)
         model = ResNetForImageClassification(_config(classes))
     order = balanced_order(targets.numpy(), steps * _BATCH_SIZE, generator)
-    optimisation = Optimisation(
+    settings = TrainConfig(
         steps=steps,
         batch_size=_BATCH_SIZE,
-        micro_batch=_BATCH_SIZE,
         learning_rate=_LEARNING_RATE,
         head_learning_rate=_LEARNING_RATE,
         evaluate_every=steps,
-        metric="accuracy",
-        device=torch.device("cpu"),
-        seed=unit_seed,
     )
+    optimisation = Optimisation(settings, _BATCH_SIZE, torch.device("cpu"), unit_seed)
     with reporter.task("judge", steps) as advance:
         fine_tune(model, Examples(inputs, targets), order, None, optimisation, advance)
     return Judge(model, window_s)
