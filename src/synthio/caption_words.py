@@ -3,6 +3,7 @@ filter, has made of a class (arXiv 2410.02056 leaves the bias of captions open).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ LEAST_SHARE = 0.1
 #: ... and this many times as often as in those of other classes.
 LEAST_RATIO = 2.0
 MOST_WORDS = 5
+#: What stands between spaces and punctuation. Shorter ones ("an", "of") say nothing.
+_WORD = re.compile(r"""[^\s.,;:!?"()\[\]]{3,}""")
 
 Texts = Sequence[tuple[Sequence[str], str]]
 """Labels and caption of each clip."""
@@ -61,13 +64,9 @@ class _Read:
 
 def class_captions(written: Texts, accepted: Texts, real: Texts) -> list[ClassCaptions]:
     """The captions of each label that occurs, by name."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    # What stands between spaces and punctuation, without case. Shorter ones ("an", "of") say nothing.
-    words_of = CountVectorizer(token_pattern=r"""[^\s.,;:!?"()\[\]]{3,}""").build_analyzer()  # noqa: S106
 
     def read(texts: Texts) -> list[_Read]:
-        return [_Read(labels, text, frozenset(words_of(text))) for labels, text in texts]
+        return [_Read(labels, text, frozenset(_words(text))) for labels, text in texts]
 
     labels = sorted({label for names, _ in (*written, *accepted) for label in names})
     accepted_read, real_read = read(accepted), read(real)
@@ -83,10 +82,14 @@ def class_captions(written: Texts, accepted: Texts, real: Texts) -> list[ClassCa
                 distinct=len({key(caption.text) for caption in own}),
                 words=fmean(len(caption.text.split()) for caption in own) if own else None,
                 naming_others=sum(_names_another(caption, labels) for caption in own),
-                typical=_typical(words_of(readable(label)), own, others, [c for c in real_read if label in c.labels]),
+                typical=_typical(_words(readable(label)), own, others, [c for c in real_read if label in c.labels]),
             )
         )
     return found
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
 
 
 def _names_another(caption: _Read, labels: Sequence[str]) -> bool:
