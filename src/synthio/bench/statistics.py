@@ -104,11 +104,9 @@ def stratified(groups: Sequence[Sequence[float]], corrections: Sequence[float] |
 
 
 def _freedom(variances: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> float:
-    largest = variances.max()
-    if np.sqrt(largest) < _NO_SPREAD:
+    if np.sqrt(variances.max()) < _NO_SPREAD:
         return float((counts - 1).sum())
-    shares = variances / largest  # Squares of tiny variances would underflow.
-    return float(shares.sum() ** 2 / (shares**2 / (counts - 1)).sum())
+    return float(variances.sum() ** 2 / (variances**2 / (counts - 1)).sum())
 
 
 def paired_differences(arm: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
