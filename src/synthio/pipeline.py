@@ -266,12 +266,7 @@ class Pipeline:
         clips, rounds = self.clips(), self.rounds()
         synthetic = synthetic_clips(rounds)
         folder = self.folders.gate([r.filtered for r in rounds])
-
-        def work(context: StageContext) -> None:
-            self._models.release()
-            measure_shares(context, clips, synthetic)
-
-        self._once(folder, "train", GatedClip, work)
+        self._once_alone(folder, lambda context: measure_shares(context, clips, synthetic), GatedClip)
         return folder.summary_as(GateMeasures)
 
     @cached_property
@@ -289,13 +284,12 @@ class Pipeline:
         """The folder of the validation and test predictions of every arm with every seed, and of their trainings."""
         from synthio.stages.train import train_arms
 
-        clips, arms = self.clips(), self.config.train.arms
-        rounds = self._wanted_rounds()
+        clips, rounds = self.clips(), self._wanted_rounds()
         added_clips, shares = self._added_clips(rounds)
         filtered = {"synthio": [r.filtered for r in rounds]}
         units = {
             (arm, seed): self.folders.training(arm, seed, filtered.get(arm, ()), shares.get(arm))
-            for arm in dict.fromkeys(arms)
+            for arm in self.config.train.arms
             for seed in range(self.config.train.seeds)
         }
         self._used |= {unit.path.name for unit in units.values()}
@@ -323,14 +317,16 @@ class Pipeline:
             added_clips["retrieval"] = [AddedClip(path=r.path, labels=r.labels, clip_id=r.clip_id) for r in found]
         return added_clips, shares
 
-    def _once_alone(self, folder: StageFolder, work: Callable[[StageContext], None]) -> None:
-        """A training, with all the memory that there is."""
+    def _once_alone(
+        self, folder: StageFolder, work: Callable[[StageContext], object], kind: type[Record] = Prediction
+    ) -> None:
+        """Trainings, with all the memory that there is."""
 
         def work_alone(context: StageContext) -> None:
             self._models.release()
             work(context)
 
-        self._once(folder, "train", Prediction, work_alone)
+        self._once(folder, "train", kind, work_alone)
 
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
