@@ -142,11 +142,6 @@ def test_paths_of_a_recipe_may_begin_with_the_home_folder(monkeypatch: pytest.Mo
     assert recordings.RecordingsRecipe(output="~/work").output == Path("/home/someone/work")  # type: ignore[arg-type]
 
 
-def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no part 'vocoder'"):
-        make_part("vocoder", tmp_path / "recipe.yaml", [], Reporter())
-
-
 @given(name=st.sampled_from(sorted(drum_machine.DRUMS)), seed=st.integers(0, 2**31))
 @hypothesis.settings(max_examples=40, deadline=None)
 def test_drum_hits_are_finite_at_full_level_and_their_seeds(name: str, seed: int) -> None:

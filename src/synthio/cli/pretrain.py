@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 from synthio.cli.common import Overrides, Quiet, print_data, reporter_of
+from synthio.pretrain import Part, make_part
 
 Recipe = Annotated[Path, typer.Argument(help="The recipe (a YAML file), such as one in recipes/pretrain/.")]
 
 commands = typer.Typer(no_args_is_help=True, help="Train the pocket models on a captioned corpus.")
 
 
-def _part_command(part: str, help_text: str) -> None:
+def _part_command(part: Part, help_text: str) -> None:
     @commands.command(part, help=help_text)
     def command(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False) -> None:
-        from synthio.pretrain import make_part
-
         print_data(str(make_part(part, recipe, overrides or [], reporter_of(quiet))))
 
 
