@@ -99,7 +99,7 @@ class ReplyCache:
     """One small JSON file per reply, by a digest of what was asked. Of failures only that a reply was cut before its
     answer began is kept."""
 
-    def __init__(self, folder: Path, allowance: int = 0) -> None:
+    def __init__(self, folder: Path, allowance: int) -> None:
         """``allowance``: tokens that a reply may have, beside what each request says; what less of them cut is asked
         again."""
         self._folder, self._allowance = folder, allowance

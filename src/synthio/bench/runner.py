@@ -55,8 +55,8 @@ Read = TypeVar("Read")
 class Shard:
     """One of ``count`` parts of the draws (`of_shard`): machines or processes share a bench without talking."""
 
-    index: int = 0
-    count: int = 1
+    index: int
+    count: int
 
 
 def parse_shard(text: str) -> Shard:
@@ -78,7 +78,7 @@ class _Finished(BaseModel):
 
 
 @quiet("transformers", "diffusers")
-def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequence[Result] = ()) -> dict[str, str]:
+def run_cells(recipe: BenchRecipe, shard: Shard, reporter: Reporter, known: Sequence[Result]) -> dict[str, str]:
     """Run what is not finished. A cell that fails is told, kept as a reason, and does not stop the others.
 
     ``known``: results of cells that need not be run (see `fitting_results`).

@@ -31,7 +31,7 @@ class Shown:
     other data than is there now, or read or compared otherwise."""
 
 
-def show(recipe: BenchRecipe, results: Sequence[Path] = ()) -> Shown:
+def show(recipe: BenchRecipe, results: Sequence[Path]) -> Shown:
     """The tables of the bench's finished cells, or of those in the CSV files ``results``: there also of other settings
     or models than the recipe's, which the tables then say.
 

@@ -78,7 +78,7 @@ class Cut:
     """How columns were read, in words, and of how many tables."""
     rejected: dict[str, int]
     """Annotations, or pieces of long ones, per reason; ``rejected.csv`` has each."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
     """Worth a look; the clips are cut."""
 
 

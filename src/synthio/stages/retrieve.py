@@ -136,7 +136,8 @@ def corpus_root(config: RunConfig) -> Path:
 
 
 def nearest_once(similarities: npt.NDArray[np.floating], wanted: int) -> list[list[int]]:
-    """Columns for each row of ``(clips, corpus)``, nearest first: the most similar pairs first, each column once.
+    """Up to ``wanted`` columns for each row of ``(clips, corpus)``, nearest first: the most similar pairs first, each
+    column once.
 
     Of pairs that are equally similar, the first row's comes first, and in it the first column's.
     """
@@ -151,7 +152,7 @@ def nearest_once(similarities: npt.NDArray[np.floating], wanted: int) -> list[li
         if column is not None:
             heapq.heappush(waiting, (-float(similarities[row, column]), row, column))
 
-    for row in range(len(similarities) if wanted else 0):
+    for row in range(len(similarities)):
         wait(row)
     while waiting:
         _, row, column = heapq.heappop(waiting)
