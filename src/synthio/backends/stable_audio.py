@@ -55,7 +55,7 @@ class StableAudioFamily(ABC):
 
     @property
     def longest_s(self) -> float:
-        """Longer clips are refused; infinite for a model of any length."""
+        """See `Alignable.longest_s`."""
         return math.inf
 
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
@@ -90,8 +90,7 @@ class StableAudioFamily(ABC):
         return [audio.fit(np.asarray(clip, dtype=np.float32), length) for clip in mono]
 
     def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, cut or padded with silence to
-        ``duration_s``."""
+        """See `Alignable.encode`."""
         # A model of one fixed length would else hear what stands after the clip's end.
         cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
         length = self._window_frames(duration_s) * self._ratio
@@ -123,7 +122,7 @@ class StableAudioFamily(ABC):
             self.pipeline.transformer = get_peft_model(self.pipeline.transformer, config)
 
     def load_adapter(self, folder: Path) -> None:
-        """Put a saved adapter on, for generation. Raises: `ModelError` when it is not of this model."""
+        """See `Alignable.load_adapter`."""
         from peft import PeftModel
 
         try:
@@ -135,17 +134,17 @@ class StableAudioFamily(ABC):
         self.pipeline.transformer = merged.eval().requires_grad_(False)
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter alone (safetensors)."""
+        """See `Alignable.save_adapter`."""
         with saving_model(folder):
             self.pipeline.transformer.save_pretrained(str(folder), safe_serialization=True)
 
     def adapter_parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The trainable parameters, by name."""
+        """See `Alignable.adapter_parameters`."""
         return {name: p for name, p in self.pipeline.transformer.named_parameters() if p.requires_grad}
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Within it the adapters are off: the same weights are the reference, never a second copy."""
+        """See `Alignable.reference`."""
         with self.pipeline.transformer.disable_adapter():
             yield
 
@@ -155,11 +154,11 @@ class StableAudioFamily(ABC):
 
     @abstractmethod
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
-        """Text and duration conditioning; no guidance, no dropout."""
+        """See `Alignable.condition`."""
 
     @abstractmethod
     def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
-        """Diffusion times in (0, 1) from the family's training distribution, ``(count,)``."""
+        """See `Alignable.draw_time`."""
 
     @abstractmethod
     def _duration_arguments(self, duration_s: float) -> dict[str, Any]: ...
