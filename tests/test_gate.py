@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import tiny_ast
 from builders import make_clip
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 from test_train import Listener, make_clips, make_config, make_synthetic, tones
 
@@ -20,7 +18,6 @@ from synthio.arms import AddedClip
 from synthio.context import StageContext
 from synthio.datasets.checks import gate_warnings
 from synthio.errors import DataError
-from synthio.metrics import FloatArray, brier_scores
 from synthio.records import Clip, GatedClip, GateOption
 from synthio.stages.gate import (
     GateMeasures,
@@ -174,25 +171,6 @@ def test_what_an_earlier_version_measured_is_read() -> None:
     """It noted its seconds too."""
     kept = {"options": [{"share": 0.0, "error": 0.2}, {"share": 0.5, "error": 0.1}], "p_value": 0.03, "seconds": 61.2}
     assert GateMeasures.model_validate(kept) == measured({0.0: 0.2, 0.5: 0.1}, 0.03)
-
-
-def test_brier_scores_in_closed_form() -> None:
-    targets = np.array([[True, False, False], [False, True, False], [False, False, False]])
-    scores = np.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
-    expected = [(0.3**2 + 0.2**2 + 0.1**2) / 3, 2 / 3, (0.2**2 + 0.3**2 + 0.5**2) / 3]
-    assert brier_scores(targets, scores) == pytest.approx(expected)
-    several = np.array([[True, True, False]])
-    assert brier_scores(several, scores[:1]) == pytest.approx([(0.3**2 + 0.8**2 + 0.1**2) / 3])
-
-
-probabilities = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda x: np.array(x) / sum(x))
-
-
-@given(probabilities, probabilities)
-def test_nothing_scores_better_than_the_true_probabilities(true: FloatArray, told: FloatArray) -> None:
-    outcomes = np.eye(3, dtype=bool)
-    of_true, of_told = (true @ brier_scores(outcomes, np.tile(said, (3, 1))) for said in (true, told))
-    assert of_true <= of_told + 1e-12
 
 
 @pytest.fixture(scope="module")
