@@ -80,9 +80,12 @@ def test_without_an_interval_or_any_difference_nothing_is_claimed() -> None:
     )
 
 
+def with_one_training(found: Comparison) -> Comparison:
+    return found.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in found.arms)})
+
+
 def test_one_training_per_arm_is_no_verdict() -> None:
-    found = comparison(4.1, 1.2, 7.0)
-    found = found.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in found.arms)})
+    found = with_one_training(comparison(4.1, 1.2, 7.0))
     assert verdict_text(found) == (
         "Not shown: with one training per arm the difference is 4.1 points (95% CI 1.2 to 7.0). This interval covers "
         "the test clips alone, and trainings differ by luck. Set train.seeds to 3 or more. Do not rely on "
@@ -92,6 +95,12 @@ def test_one_training_per_arm_is_no_verdict() -> None:
     gated = found.model_copy(update={"gated_share": 0.5})
     assert verdict_text(gated).endswith("The gate let synthetic clips in.")
     assert recommended_arm(gated) == "synthio"
+
+
+def test_one_training_per_arm_that_scores_the_same_is_no_verdict_either() -> None:
+    found = with_one_training(comparison(0.0, 0.0, 0.0))
+    assert effect(found) == "unknown"
+    assert verdict_text(found).startswith("Not shown: with one training per arm the difference is 0.0 points")
 
 
 def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> None:

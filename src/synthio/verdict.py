@@ -4,6 +4,7 @@ class, the verdict."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -113,6 +114,41 @@ class Comparison(_Result):
 
 
 Effect = Literal["helped", "hurt", "unclear", "unknown"]
+_Finding = Literal["gated", "no clips", "no interval", "one training", "equal", "helped", "hurt", "unclear"]
+
+
+def _finding(comparison: Comparison, difference: Difference) -> _Finding:
+    """What stands in the way of a result, or the result."""
+    if comparison.gated_share == 0:
+        return "gated"
+    if not comparison.n_synthetic:
+        return "no clips"
+    if not math.isfinite(difference.low + difference.high):
+        return "no interval"
+    if comparison.trainings_per_arm < 2:
+        return "one training"
+    if difference.points == difference.low == difference.high == 0:
+        return "equal"
+    if difference.low > 0:
+        return "helped"
+    return "hurt" if difference.high < 0 else "unclear"
+
+
+_EFFECTS: Mapping[_Finding, Effect] = {"helped": "helped", "hurt": "hurt", "unclear": "unclear", "equal": "unclear"}
+_TEXTS: Mapping[_Finding, str] = {
+    "gated": "The gate kept synthetic clips out: no cross-validation on the training clips showed that they help. "
+    "Both arms are the same training.",
+    "no clips": "No comparison: no synthetic clip was available, so both arms saw the same data.",
+    "no interval": "Not shown: the difference is {points} points, without an interval: the test clips are of one "
+    "group, or too few. {advice}",
+    "one training": "Not shown: with one training per arm the difference is {points} points {interval}. This interval "
+    "covers the test clips alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}",
+    "equal": "Not shown: both arms score the same on the test clips, and on all draws of them. {advice}",
+    "helped": "Synthetic data helped by {points} points {interval}.",
+    "hurt": "Synthetic data hurt by {loss} points {interval}. Do not use synthetic clips.",
+    "unclear": "Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, which "
+    "chance alone can explain. {advice}",
+}
 
 
 def effect(comparison: Comparison) -> Effect:
@@ -122,13 +158,7 @@ def effect(comparison: Comparison) -> Effect:
     whose luck no interval has.
     """
     difference = comparison.difference
-    if difference is None or not comparison.n_synthetic or comparison.trainings_per_arm < 2:
-        return "unknown"
-    if not math.isfinite(difference.low + difference.high):
-        return "unknown"
-    if difference.low > 0:
-        return "helped"
-    return "hurt" if difference.high < 0 else "unclear"
+    return "unknown" if difference is None else _EFFECTS.get(_finding(comparison, difference), "unknown")
 
 
 def recommended_arm(comparison: Comparison) -> str:
@@ -168,34 +198,10 @@ def _difference_text(comparison: Comparison) -> str:
             f"No comparison: {' and '.join(trained)} were trained, but a run compares synthio with gold only (`synthio "
             "bench` compares other arms)."
         )
-    if comparison.gated_share == 0:
-        return (
-            "The gate kept synthetic clips out: no cross-validation on the training clips showed that they help. "
-            "Both arms are the same training."
-        )
-    if not comparison.n_synthetic:
-        return "No comparison: no synthetic clip was available, so both arms saw the same data."
     points, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (difference.points, difference.low, difference.high))
-    interval = f"({100 * difference.confidence:.0f}% CI {low} to {high})"
-    advice = "The gate let synthetic clips in." if comparison.gated_share else "Do not rely on synthetic clips."
-    if not math.isfinite(difference.low + difference.high):
-        return (
-            f"Not shown: the difference is {points} points, without an interval: the test clips are of one group, or "
-            f"too few. {advice}"
-        )
-    if difference.points == difference.low == difference.high == 0:
-        return f"Not shown: both arms score the same on the test clips, and on all draws of them. {advice}"
-    if comparison.trainings_per_arm < 2:
-        return (
-            f"Not shown: with one training per arm the difference is {points} points {interval}. This interval covers "
-            f"the test clips alone, and trainings differ by luck. Set train.seeds to 3 or more. {advice}"
-        )
-    found = effect(comparison)
-    if found == "helped":
-        return f"Synthetic data helped by {points} points {interval}."
-    if found == "hurt":
-        return f"Synthetic data hurt by {points.removeprefix('-')} points {interval}. Do not use synthetic clips."
-    return (
-        f"Synthetic data was not shown to help or to hurt: the difference is {points} points {interval}, "
-        f"which chance alone can explain. {advice}"
+    return _TEXTS[_finding(comparison, difference)].format(
+        points=points,
+        loss=points.removeprefix("-"),
+        interval=f"({100 * difference.confidence:.0f}% CI {low} to {high})",
+        advice="The gate let synthetic clips in." if comparison.gated_share else "Do not rely on synthetic clips.",
     )
