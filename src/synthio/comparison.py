@@ -154,6 +154,10 @@ class _Exam:
         """The metric of each training."""
         return [self.measure.value(self.targets, of_seed) for of_seed in self.scores[arm]]
 
+    def values(self, arm: str, weights: metrics.FloatArray) -> metrics.FloatArray:
+        """The metric of each training under each row of clip weights, shape ``(seeds, resamples)``."""
+        return np.array([self.measure.weighted(self.targets, of_seed, weights) for of_seed in self.scores[arm]])
+
 
 def _arm_result(exam: _Exam, arm: str, trainings: Sequence[Training]) -> ArmResult:
     values = exam.per_seed(arm)
@@ -180,9 +184,8 @@ def _difference(exam: _Exam, config: RunConfig) -> Difference | None:
         return None
     generator = numpy_generator(config.seed, "train", "bootstrap")
     resamples = config.train.bootstrap_samples
-    pair = exam.scores[_BASELINE], exam.scores[_ARM]
     interval = metrics.bootstrap_difference(
-        exam.measure.weighted, exam.targets, *pair, resamples, generator, exam.units
+        lambda weights: exam.values(_ARM, weights) - exam.values(_BASELINE, weights), exam.units, resamples, generator
     )
     return Difference(
         arm=_ARM,

@@ -20,6 +20,8 @@ Metric = Callable[[BoolArray, FloatArray], float]
 """``(targets, scores) -> value``."""
 WeightedMetric = Callable[[BoolArray, FloatArray, FloatArray], FloatArray]
 """``(targets, scores, weights) -> values``: clip weights of shape ``(resamples, clips)`` to ``(resamples,)``."""
+WeightedDifference = Callable[[FloatArray], FloatArray]
+"""``weights -> metric(b) - metric(a)``: clip weights of shape ``(resamples, clips)`` to ``(seeds, resamples)``."""
 
 #: Of every interval.
 CONFIDENCE = 0.95
@@ -133,19 +135,12 @@ class Interval:
 
 
 def bootstrap_difference(
-    metric: WeightedMetric,
-    targets: BoolArray,
-    scores_a: FloatArray,
-    scores_b: FloatArray,
-    resamples: int,
-    generator: np.random.Generator,
-    groups: Sequence[str] | None = None,
+    difference: WeightedDifference, groups: Sequence[str], resamples: int, generator: np.random.Generator
 ) -> Interval:
     """Paired bootstrap of ``metric(b) - metric(a)``, averaged over seeds.
 
     Every resample draws clips and seeds with replacement, the same ones for both arms, so what makes a clip hard or a
-    seed lucky cancels (Efron and Tibshirani 1993, section 13.3: percentile interval). ``scores_a`` and ``scores_b``
-    have shape ``(seeds, clips, classes)``; entry s of both comes from the same seed. ``mean`` is the difference on the
+    seed lucky cancels (Efron and Tibshirani 1993, section 13.3: percentile interval). ``mean`` is the difference on the
     data itself, not the mean of the resamples. Resamples in which the metric is undefined (NaN) are left out.
 
     Few seeds, or few groups, show less than their true spread, and their own spread is uncertain. So seeds' deviations
@@ -153,41 +148,33 @@ def bootstrap_difference(
     distribution, with the degrees of freedom of both sources together (Satterthwaite 1946; Hesterberg 2015 does the
     same to one). One seed has no spread to show: the interval is then of the test clips alone (`verdict` says so).
 
-    ``groups`` names each clip's recorder, patient or song, if any: clips of a group share their luck, so whole groups
-    are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), and the interval holds both: a
-    handful of groups may happen to agree. One group, or one clip, alone says nothing of others: its interval is NaN.
+    ``groups`` names each clip's recorder, patient or song, or the clip itself: clips of a group share their luck, so
+    whole groups are drawn as well (the cluster bootstrap; Davison and Hinkley 1997, section 3.8), and the interval
+    holds both: a handful of groups may happen to agree. One group, or one clip, alone says nothing of others: its
+    interval is NaN.
     """
-    clips = len(targets)
-    units = clips if groups is None else len(set(groups))
-    found = _bootstrap(metric, targets, scores_a, scores_b, np.arange(clips), resamples, generator)
+    clips, units = len(groups), len(set(groups))
+    found = _bootstrap(difference, np.arange(clips), resamples, generator)
     if units == 1:
         return Interval(found.mean, np.nan, np.nan)
-    if groups is None or units == clips:
+    if units == clips:
         return found
     group_of = np.unique(np.asarray(groups), return_inverse=True)[1]
-    wide = _bootstrap(metric, targets, scores_a, scores_b, group_of, resamples, generator)
+    wide = _bootstrap(difference, group_of, resamples, generator)
     return Interval(found.mean, min(found.low, wide.low), max(found.high, wide.high))
 
 
 def _bootstrap(
-    metric: WeightedMetric,
-    targets: BoolArray,
-    scores_a: FloatArray,
-    scores_b: FloatArray,
-    unit_of: Indices,
-    resamples: int,
-    generator: np.random.Generator,
+    difference: WeightedDifference, unit_of: Indices, resamples: int, generator: np.random.Generator
 ) -> Interval:
     """``unit_of`` numbers the unit that each clip is drawn with, from 0."""
-    seeds, clips, units = scores_a.shape[0], len(targets), int(unit_of.max()) + 1
+    observed = difference(np.ones((1, len(unit_of))))[:, 0]
+    seeds, units = len(observed), int(unit_of.max()) + 1
     draws = generator.multinomial(units, np.full(units, 1 / units), size=resamples)
     clip_weights = draws[:, unit_of].astype(np.float64)
     seed_counts = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).T
     seed_weights = (1 + (seed_counts - 1) * np.sqrt(_unbiased(seeds))) / seeds
-    once = np.ones((1, clips))
-    pairs = list(zip(scores_a, scores_b, strict=True))
-    observed = np.array([float((metric(targets, b, once) - metric(targets, a, once))[0]) for a, b in pairs])
-    drawn = np.array([metric(targets, b, clip_weights) - metric(targets, a, clip_weights) for a, b in pairs])
+    drawn = difference(clip_weights)
     low, high = np.nanquantile((seed_weights * drawn).sum(axis=0), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     mean = float(observed.mean())
     of_clips = float(np.nanvar(drawn.mean(axis=0)))
