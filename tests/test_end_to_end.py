@@ -64,6 +64,16 @@ def manifests(root: Path) -> dict[str, str]:
     return {p.parent.name: p.read_text() for p in root.glob("stages/*/manifest.jsonl")}
 
 
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("stage", ["caption", "imagine", "generate", "train"])
+def test_a_stage_says_where_its_records_are(recipe: Path, stage: str) -> None:
+    """It printed the run folder, in which a changed setting leaves several folders of a stage."""
+    result = synthio(stage, recipe, "--json", "--quiet")
+    assert result.returncode == 0, result.stderr
+    folder = Path(json.loads(result.stdout)["result"])
+    assert folder.name.startswith(f"{stage}-") and (folder / "manifest.jsonl").is_file()
+
+
 def test_a_command_says_here_what_it_says_in_a_process_of_its_own(recipe: Path) -> None:
     """The other tests rely on it; the fixture `finished` is a process, whose folder they read."""
     command = ("run", recipe, "train.sedes=3", "--json")

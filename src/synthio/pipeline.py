@@ -482,16 +482,26 @@ class Pipeline:
     @own_modes()
     @quiet("transformers", "diffusers")
     def run_stage(self, stage: str) -> Path:
-        """One stage; what it needs must be finished. Returns what a person would open next."""
-        actions: dict[str, Callable[[], object]] = {
-            "clips": self.clips,
-            "caption": self.captions,
-            "imagine": self.prompts,
-            "align": self.alignment,
-            "generate": self.first_candidates,
+        """One stage; what it needs must be finished. Returns what a person would open next: a page, the dataset, or the
+        stage's folder, whose ``manifest.jsonl`` has its records; the run folder where nothing is aligned."""
+
+        def folder_after(work: Callable[[], object], name: str) -> Callable[[], Path]:
+            def folder() -> Path:
+                work()
+                made: StageFolder = getattr(self.folders, name)
+                return made.path
+
+            return folder
+
+        actions: dict[str, Callable[[], Path]] = {
+            "clips": folder_after(self.clips, "clips"),
+            "caption": folder_after(self.captions, "caption"),
+            "imagine": folder_after(self.prompts, "imagine"),
+            "align": lambda: self.root if (aligned := self.alignment()) is None else aligned.path,
+            "generate": lambda: self.first_candidates()[1].path,
             "filter": self.dataset,
-            "retrieve": self.retrieved,
-            "train": self.predictions,
+            "retrieve": folder_after(self.retrieved, "retrieve"),
+            "train": lambda: self.predictions().path,
             "evaluate": self.evaluation,
             "report": self.report,
         }
@@ -499,7 +509,7 @@ class Pipeline:
         result = actions[stage]()
         # A stage that could not run leaves the record of the last one that did.
         self.write_recipe()
-        return result if isinstance(result, Path) else self.root
+        return result
 
     def write_recipe(self) -> None:
         """Keep the resolved recipe in the run folder. Raises: `StoreError` when another process works there."""
