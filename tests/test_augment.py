@@ -11,12 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthio import audio, augment
+from synthio import audio, augment, report_page
 from synthio.arms import ARMS_WITH_FILES
 from synthio.config import Arm
 from synthio.errors import MissingDependency
 from synthio.optional import OPTIONAL
-from synthio.stages import report
 
 RATE_HZ = 16_000
 
@@ -82,7 +81,7 @@ def test_every_arm_is_made_and_named_everywhere() -> None:
     arms = get_args(Arm)
     made = ["gold", "specaugment", *ARMS_WITH_FILES, *augment.AUGMENTATIONS]
     assert sorted(made) == sorted(arms)
-    assert sorted(report._ARM_MEANINGS) == sorted(arms)
+    assert sorted(report_page._ARM_MEANINGS) == sorted(arms)
     assert set(augment._LIBRARIES) <= set(arms)
     assert set(augment._LIBRARIES.values()) <= set(OPTIONAL)
 

@@ -418,8 +418,8 @@ class Pipeline:
         Raises: as `finished`, and where nothing has run, `MissingArtefact` before the clips are read.
         """
         from synthio.report_data import collect_report
+        from synthio.report_page import write_report
         from synthio.stages.predictions import write_predictions
-        from synthio.stages.report import write_report
 
         if not (self.root / "stages").is_dir():
             raise MissingArtefact(f"{self.root}: nothing has run there; {how_to_run('report')}")

@@ -1,4 +1,4 @@
-"""Fill the report's data from a finished run. Numbers are read or counted here, never made up."""
+"""What the report shows of a finished run: plain values. Numbers are read or counted here, never made up."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from synthio.backends.identity import model_identity
 from synthio.backends.parts import UsedModel, used_models
 from synthio.caption_words import ClassCaptions, class_captions
 from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
+from synthio.confusion import Confusion
 from synthio.datasets.checks import class_counts
 from synthio.errors import DataError
-from synthio.recipes import to_yaml
-from synthio.records import Caption, PreferencePair, RejectedClip, of_split
+from synthio.records import Caption, Measurement, PreferencePair, RejectedClip, Split, of_split
 from synthio.results import FinishedRun, Made, Round
 from synthio.seeds import derive_seed, in_turn
-from synthio.stages import report
 from synthio.stages.align import read_curve
+from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder, fingerprint, write_text
+from synthio.verdict import Comparison
 from synthio.versions import versions
 
 _RATE_HZ = 16_000
@@ -35,25 +36,169 @@ _FEATURES_VERSION = 1
 _FEATURES_FILE = TypeAdapter(dict[str, audio.SpectralFeatures], config=ConfigDict(ser_json_inf_nan="constants"))
 
 
-def collect_report(run: FinishedRun) -> report.ReportData:
+# What the page shows. Scores are fractions in [0, 1]; None or NaN means "not measured" ------------------------------
+
+
+@dataclass(frozen=True)
+class FunnelRound:
+    """What became of one round's captions. Round 0 is imagined; later rounds are rewritten."""
+
+    round: int
+    captions: int
+    generated: int
+    accepted: int
+    below_threshold: int
+    copies: int
+    failed: int
+    """Generation failed, or the clip is silent."""
+    given_up: int
+    """Captions that are not rewritten any more."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the generator was aligned."""
+
+    curve: Sequence[Measurement]
+    chosen_step: int
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """The same prompt and seed through the base and the aligned generator."""
+
+    prompt: str
+    base_audio: Path
+    aligned_audio: Path
+    real_audio: Path
+    """The training clip that the prompt belongs to."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class FeatureQuantiles:
+    """Quantiles 10, 25, 50, 75 and 90 of one spectral feature; an empty sequence where no such clip has it."""
+
+    name: str
+    unit: str
+    """`Hz`, or empty for a ratio."""
+    real: Sequence[float]
+    synthetic: Sequence[float]
+
+
+@dataclass(frozen=True)
+class ClassMedians:
+    """Medians of the spectral features of one class, by feature name."""
+
+    label: str
+    real: Mapping[str, float | None]
+    synthetic: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class SampleClip:
+    """One generated clip to listen to."""
+
+    audio: Path | None
+    """None when generation failed."""
+    labels: Sequence[str]
+    caption: str
+    similarity: float | None
+    """CLAP cosine."""
+    threshold: float
+    reason: str
+    """As in `records.Verdict`."""
+    round: int
+    source_clip_id: str
+    source_audio: Path
+    score: float | None
+    """What was compared with the threshold, where that is not the cosine."""
+
+
+@dataclass(frozen=True)
+class LanguageModelUse:
+    """What a language model read and wrote. ``cost`` is at the recipe's prices, None when it has none."""
+
+    part: str
+    """What it did: `language model` or `captioner`."""
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    requests: int
+
+
+@dataclass(frozen=True)
+class ModelUsed:
+    """One model of the run."""
+
+    part: str
+    name: str
+    identity: str | None
+    """`model_identity`; None for a model that is not loaded here."""
+
+
+@dataclass(frozen=True)
+class ReportData:
     """Everything on the page."""
-    config, clips, rounds, align_folder = run.config, run.clips, run.rounds, run.align_folder
-    comparison = run.comparison
+
+    config: RunConfig
+    title: str
+    verdict: str
+    """The result in plain words."""
+    comparison: Comparison
+    confusion: Confusion
+    """Of the classifier in the folder ``model``."""
+    gate: GateMeasures | None
+    """None when the gate was not asked."""
+    funnel: Sequence[FunnelRound]
+    captions: Sequence[ClassCaptions]
+    alignment: Alignment | None
+    """None when it was turned off."""
+    before_after: Sequence[BeforeAfter]
+    spectral: Sequence[FeatureQuantiles]
+    spectral_classes: Sequence[ClassMedians]
+    accepted: Sequence[SampleClip]
+    rejected: Sequence[SampleClip]
+    times_s: Mapping[str, float]
+    """How long each stage took, over all sittings."""
+    language_models: Sequence[LanguageModelUse]
+    peak_memory_bytes: int
+    peak_device_memory_bytes: int | None
+    """None without an accelerator."""
+    versions: Mapping[str, str]
+    models: Sequence[ModelUsed]
+    warnings: Sequence[str]
+    class_counts: Mapping[str, Mapping[Split, int]]
+    """Usable clips per class and split."""
+    rejected_files: Sequence[RejectedClip]
+    model_seed: int
+    """Of the training, of the recommended arm, that is in the folder ``model``."""
+
+
+# Filling --------------------------------------------------------------------------------------------------------------
+
+
+def collect_report(run: FinishedRun) -> ReportData:
+    """Everything on the page."""
+    config, clips, rounds = run.config, run.clips, run.rounds
     sources = {clip.id: Path(clip.path) for clip in clips}
     samples = [_sample(r, made, sources) for r in rounds for made in r.made]
     accepted = [sample for sample in samples if sample.reason == "accepted"]
     rejected = [sample for sample in samples if sample.reason != "accepted"]
     measured, unmeasured = measure_sounds(_sounds(run, accepted), run.root / "cache", config.data.max_duration_s)
     spectral, spectral_classes = _spectral(measured)
-    return report.ReportData(
+    return ReportData(
+        config=config,
         title=run.root.name,
         verdict=run.verdict,
-        comparison=comparison,
+        comparison=run.comparison,
         confusion=run.confusion,
-        gate=_gate(run),
+        gate=run.gate,
         funnel=[funnel_round(r) for r in rounds],
         captions=_captions(run),
-        alignment=_alignment(config, align_folder),
+        alignment=_alignment(run.align_folder),
         before_after=_before_after(run, sources),
         spectral=spectral,
         spectral_classes=spectral_classes,
@@ -65,20 +210,17 @@ def collect_report(run: FinishedRun) -> report.ReportData:
         peak_device_memory_bytes=_peak_device_memory_bytes(),
         versions=versions(),
         models=models_used(config),
-        config_yaml=to_yaml(config.model_dump(mode="json")),
         warnings=[*run.warnings, *unmeasured],
         class_counts=class_counts(clips),
         rejected_files=_rejected_files(run),
-        heard_s=config.data.max_duration_s,
-        filter_rule=config.filter.rule,
         model_seed=run.model_seed,
     )
 
 
-def funnel_round(r: Round) -> report.FunnelRound:
+def funnel_round(r: Round) -> FunnelRound:
     """What became of one round's captions."""
     reasons = [verdict.reason for verdict in r.verdicts]
-    return report.FunnelRound(
+    return FunnelRound(
         round=r.number,
         captions=len(r.prompts),
         generated=sum(candidate.failed is None for candidate in r.candidates),
@@ -90,10 +232,10 @@ def funnel_round(r: Round) -> report.FunnelRound:
     )
 
 
-def models_used(config: RunConfig) -> list[report.ModelUsed]:
+def models_used(config: RunConfig) -> list[ModelUsed]:
     """Each part's model and what identifies it."""
     return [
-        report.ModelUsed(
+        ModelUsed(
             used.part,
             used.name,
             ", ".join(filter(None, [used.plugin, _weights(used)])) or None,
@@ -106,16 +248,9 @@ def _weights(used: UsedModel) -> str | None:
     return model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None
 
 
-def _gate(run: FinishedRun) -> report.Gate | None:
-    if run.gate is None:
-        return None
-    chosen = run.comparison.gated_share or 0.0
-    return report.Gate(run.config.gate.level, chosen, run.gate.p_value, run.gate.options)
-
-
-def _sample(r: Round, made: Made, sources: Mapping[str, Path]) -> report.SampleClip:
+def _sample(r: Round, made: Made, sources: Mapping[str, Path]) -> SampleClip:
     prompt, candidate, verdict = made
-    return report.SampleClip(
+    return SampleClip(
         audio=None if candidate.path is None else r.generated.file(candidate.path),
         labels=prompt.labels,
         caption=prompt.text,
@@ -129,11 +264,11 @@ def _sample(r: Round, made: Made, sources: Mapping[str, Path]) -> report.SampleC
     )
 
 
-def _spread(samples: Sequence[report.SampleClip], count: int, seed: int) -> list[report.SampleClip]:
+def _spread(samples: Sequence[SampleClip], count: int, seed: int) -> list[SampleClip]:
     """A seeded sample of all classes."""
 
     # Not by the audio's path: the same run shows the same wherever it lies.
-    def seed_of(sample: report.SampleClip) -> int:
+    def seed_of(sample: SampleClip) -> int:
         return derive_seed(seed, "report", sample.source_clip_id, sample.round, sample.caption)
 
     chosen = in_turn(samples, lambda sample: tuple(sample.labels), seed_of, seed)[:count]
@@ -151,20 +286,20 @@ def _captions(run: FinishedRun) -> list[ClassCaptions]:
     )
 
 
-def _alignment(config: RunConfig, folder: StageFolder | None) -> report.Alignment | None:
+def _alignment(folder: StageFolder | None) -> Alignment | None:
     if folder is None:
         return None
     summary = folder.summary()
-    return report.Alignment(config.align.method, read_curve(folder), summary["chosen_step"], summary["warnings"])
+    return Alignment(read_curve(folder), summary["chosen_step"], summary["warnings"])
 
 
-def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[report.BeforeAfter]:
+def _before_after(run: FinishedRun, sources: Mapping[str, Path]) -> list[BeforeAfter]:
     folder = run.align_folder
     if folder is None:
         return []
     pairs = {pair.id: pair for pair in folder.manifest(PreferencePair)}
     return [
-        report.BeforeAfter(
+        BeforeAfter(
             prompt=pairs[name].prompt,
             base_audio=run.losers_folder.file(pairs[name].loser_path),
             aligned_audio=folder.file(f"after/{name}.flac"),
@@ -189,7 +324,7 @@ Measured = Mapping[str, Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]]
 """Labels and features of the clips of each kind, `real` and `synthetic`."""
 
 
-def _sounds(run: FinishedRun, accepted: Sequence[report.SampleClip]) -> dict[str, list[Sound]]:
+def _sounds(run: FinishedRun, accepted: Sequence[SampleClip]) -> dict[str, list[Sound]]:
     training = of_split(run.clips, "train")
     made = {sample.audio: tuple(sample.labels) for sample in accepted if sample.audio is not None}
     return {
@@ -239,10 +374,10 @@ def _kept_features(path: Path) -> dict[str, audio.SpectralFeatures]:
         return {}
 
 
-def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[report.ClassMedians]]:
+def _spectral(measured: Measured) -> tuple[list[FeatureQuantiles], list[ClassMedians]]:
     """Quantiles over all clips, and medians per class, of real training clips and accepted synthetic clips."""
     quantiles = [
-        report.FeatureQuantiles(
+        FeatureQuantiles(
             name,
             unit,
             *(_quantiles([getattr(row, field) for _, row in measured[kind]]) for kind in ("real", "synthetic")),
@@ -251,7 +386,7 @@ def _spectral(measured: Measured) -> tuple[list[report.FeatureQuantiles], list[r
     ]
     labels = sorted({label for rows in measured.values() for names, _ in rows for label in names})
     medians = [
-        report.ClassMedians(label, _medians(measured["real"], label), _medians(measured["synthetic"], label))
+        ClassMedians(label, _medians(measured["real"], label), _medians(measured["synthetic"], label))
         for label in labels
     ]
     return quantiles, medians
@@ -271,7 +406,7 @@ def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], lab
     return found
 
 
-def _language_models(run: FinishedRun) -> list[report.LanguageModelUse]:
+def _language_models(run: FinishedRun) -> list[LanguageModelUse]:
     """The one that imagines captions, and a captioner that is one."""
     if not run.rounds:
         return []
@@ -289,7 +424,7 @@ def _asks_a_model(caption: CaptionConfig) -> bool:
     return plugin_of(caption) is not None or backend_of(caption).source != "none"
 
 
-def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> report.LanguageModelUse:
+def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> LanguageModelUse:
     usage = [folder.summary().get("usage", {}) for folder in folders if folder.done]
 
     def total(name: str) -> int:
@@ -297,7 +432,7 @@ def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[St
 
     source = backend_of(section).source
     endpoint = section.endpoint if source == "endpoint" else None
-    return report.LanguageModelUse(
+    return LanguageModelUse(
         part=part,
         model=endpoint.model if endpoint else section.model if source == "weights" else section.kind,
         input_tokens=total("input_tokens"),

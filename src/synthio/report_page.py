@@ -1,25 +1,24 @@
 """The report: one folder with a page, audio and pictures that opens from disk, without network or scripts.
 
-Everything shown is plain values in `ReportData`; the pipeline fills it from the manifests. Captions, labels and file
-names are untrusted text: the template escapes all of it, and charts escape by construction (see `charts`).
+Everything shown is in `report_data.ReportData`. Captions, labels and file names are untrusted text: the template
+escapes all of it, and charts escape by construction (see `charts`).
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synthio import charts, pages
-from synthio.caption_words import ClassCaptions
-from synthio.confusion import Confusion
 from synthio.errors import StoreError
 from synthio.formats import finite, reason_words
 from synthio.media import Media
 from synthio.progress import Advance, Reporter
-from synthio.records import GateOption, Measurement, RejectedClip, Split
+from synthio.recipes import to_yaml
+from synthio.report_data import Alignment, BeforeAfter, FeatureQuantiles, FunnelRound, ReportData, SampleClip
 from synthio.store import check_no_link, write_text
 from synthio.verdict import ArmResult, ClassResult, Comparison, effect, recommended_arm
 
@@ -53,164 +52,6 @@ _FITTING = {
 }
 
 
-# What the page shows. Scores are fractions in [0, 1]; None or NaN means "not measured" ------------------------------
-
-
-@dataclass(frozen=True)
-class FunnelRound:
-    """What became of one round's captions. Round 0 is imagined; later rounds are rewritten."""
-
-    round: int
-    captions: int
-    generated: int
-    accepted: int
-    below_threshold: int
-    copies: int
-    failed: int
-    """Generation failed, or the clip is silent."""
-    given_up: int
-    """Captions that are not rewritten any more."""
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Why synthetic clips joined the training, or did not."""
-
-    level: float
-    chosen_share: float
-    p_value: float | None
-    """That synthetic clips, on average over the options, do not lower the error; None without options."""
-    options: Sequence[GateOption]
-    """Empty when there was nothing to decide."""
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """How the generator was aligned. ``method`` is `dpo` or `erm`."""
-
-    method: str
-    curve: Sequence[Measurement]
-    chosen_step: int
-    warnings: Sequence[str]
-
-
-@dataclass(frozen=True)
-class BeforeAfter:
-    """The same prompt and seed through the base and the aligned generator."""
-
-    prompt: str
-    base_audio: Path
-    aligned_audio: Path
-    real_audio: Path
-    """The training clip that the prompt belongs to."""
-    seed: int
-
-
-@dataclass(frozen=True)
-class FeatureQuantiles:
-    """Quantiles 10, 25, 50, 75 and 90 of one spectral feature; an empty sequence where no such clip has it."""
-
-    name: str
-    unit: str
-    """`Hz`, or empty for a ratio."""
-    real: Sequence[float]
-    synthetic: Sequence[float]
-
-
-@dataclass(frozen=True)
-class ClassMedians:
-    """Medians of the spectral features of one class, by feature name."""
-
-    label: str
-    real: Mapping[str, float | None]
-    synthetic: Mapping[str, float | None]
-
-
-@dataclass(frozen=True)
-class SampleClip:
-    """One generated clip to listen to."""
-
-    audio: Path | None
-    """None when generation failed."""
-    labels: Sequence[str]
-    caption: str
-    similarity: float | None
-    """CLAP cosine."""
-    threshold: float
-    reason: str
-    """As in `records.Verdict`."""
-    round: int
-    source_clip_id: str
-    source_audio: Path
-    score: float | None
-    """What was compared with the threshold, where that is not the cosine."""
-
-
-@dataclass(frozen=True)
-class LanguageModelUse:
-    """What a language model read and wrote. ``cost`` is at the recipe's prices, None when it has none."""
-
-    part: str
-    """What it did: `language model` or `captioner`."""
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cost: float | None
-    requests: int
-
-
-@dataclass(frozen=True)
-class ModelUsed:
-    """One model of the run."""
-
-    part: str
-    name: str
-    identity: str | None
-    """`model_identity`; None for a model that is not loaded here."""
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything on the page."""
-
-    title: str
-    verdict: str
-    """The result in plain words."""
-    comparison: Comparison
-    confusion: Confusion
-    """Of the classifier in the folder ``model``."""
-    gate: Gate | None
-    """None when the gate was not asked."""
-    funnel: Sequence[FunnelRound]
-    captions: Sequence[ClassCaptions]
-    alignment: Alignment | None
-    """None when it was turned off."""
-    before_after: Sequence[BeforeAfter]
-    spectral: Sequence[FeatureQuantiles]
-    spectral_classes: Sequence[ClassMedians]
-    accepted: Sequence[SampleClip]
-    rejected: Sequence[SampleClip]
-    times_s: Mapping[str, float]
-    """How long each stage took, over all sittings."""
-    language_models: Sequence[LanguageModelUse]
-    peak_memory_bytes: int
-    peak_device_memory_bytes: int | None
-    """None without an accelerator."""
-    versions: Mapping[str, str]
-    models: Sequence[ModelUsed]
-    config_yaml: str
-    warnings: Sequence[str]
-    class_counts: Mapping[str, Mapping[Split, int]]
-    """Usable clips per class and split."""
-    rejected_files: Sequence[RejectedClip]
-    heard_s: float
-    """What the stages hear of a recording, from its start, and so what of it is played."""
-    filter_rule: str
-    """Which clips fit their label; see `config.FilterConfig`."""
-    model_seed: int
-    """Of the training, of the recommended arm, that is in the folder ``model``."""
-
-
 # Writing ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +68,7 @@ def write_report(data: ReportData, folder: Path, reporter: Reporter) -> Path:
     check_no_link(folder)
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: cannot be written, it is a file; expected a folder, or a path where none is yet")
-    media = Media(folder, data.heard_s, reporter)
+    media = Media(folder, data.config.data.max_duration_s, reporter)
     samples = len(data.accepted) + len(data.rejected) + len(data.before_after)
     with reporter.task("report", total=samples) as advance:
         view = {
@@ -280,9 +121,11 @@ def _inline(element: ET.Element | None) -> _Inline | None:
 
 def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
+    rule = data.config.filter.rule
     return {
-        "reasons": reason_words(data.filter_rule),
-        "fitting": _FITTING[data.filter_rule],
+        "config_yaml": to_yaml(data.config.model_dump(mode="json")),
+        "reasons": reason_words(rule),
+        "fitting": _FITTING[rule],
         "effect": effect(data.comparison),
         "model": _recommended(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
