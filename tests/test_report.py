@@ -23,7 +23,7 @@ from reporters import RecordingReporter
 
 from synthio import charts, formats, pages, report_data, results
 from synthio.caption_words import ClassCaptions, TypicalWord
-from synthio.config import Arm, CaptionConfig, FilterConfig, RunConfig
+from synthio.config import Arm, CaptionConfig, FilterRule, RunConfig
 from synthio.confusion import ClassFound, Confusion
 from synthio.errors import StoreError
 from synthio.metrics import Interval
@@ -329,8 +329,8 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     assert page.text.count("long-tail classes 2") == 1
 
 
-@pytest.mark.parametrize("rule", get_args(FilterConfig.model_fields["rule"].annotation))
-def test_cards_say_what_score_and_threshold_are_by_the_filters_rule(tmp_path: Path, rule: str) -> None:
+@pytest.mark.parametrize("rule", get_args(FilterRule))
+def test_cards_say_what_score_and_threshold_are_by_the_filters_rule(tmp_path: Path, rule: FilterRule) -> None:
     """Under `nearest`, the default, a clip is rejected for its lead over other classes, whatever its similarity."""
     data = dataclasses.replace(full_data(tmp_path / "run"), config=recipe(filter={"rule": rule, "threshold": 0.35}))
     page = write(data, tmp_path / "report")

@@ -63,6 +63,7 @@ READERS = (
 Options = dict[str, JsonValue]
 _OPTIONS = "Settings of a plug-in (docs/plugins.md)."
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
+FilterRule = Literal["nearest", "quantile", "cosine", "sigmoid", "none"]
 
 
 def _first_card(device: str) -> str:
@@ -391,7 +392,7 @@ class ImagineConfig(Section):
 class FilterConfig(Section):
     """Which generated clips are good enough (arXiv 2410.02056)."""
 
-    rule: Literal["nearest", "quantile", "cosine", "sigmoid", "none"] = Field(
+    rule: FilterRule = Field(
         "nearest",
         description="Which clips are accepted. `nearest`: those whose own label is, by CLAP, the nearest of the data's labels; `quantile`: those whose cosine with their own label reaches a quantile of the cosines of the real training clips; `cosine` and `sigmoid` (published: sigmoid(logit_scale*cos)): those that reach `threshold`; `none`: all.",
     )

@@ -7,12 +7,13 @@ escapes all of it, and charts escape by construction (see `charts`).
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synthio import charts, pages
+from synthio.config import FilterRule
 from synthio.errors import StoreError
 from synthio.formats import finite, reason_words
 from synthio.media import Media
@@ -40,7 +41,7 @@ _ARM_MEANINGS = {
     "synthio": "real and synthetic clips",
 }
 #: When a clip fits its label, by `filter.rule`.
-_FITTING = {
+_FITTING: Mapping[FilterRule, str] = {
     "nearest": "Score: the clip's similarity to its own label, minus its similarity to the nearest other label. A clip "
     "fits when the score is 0 or more (the threshold), whatever its similarity.",
     "quantile": "A clip fits when its similarity reaches the threshold, which all but a share (filter.quantile) of the "
