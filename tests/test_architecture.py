@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
     {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional", "registry"},
     {"config", "records", "progress"},
-    {"store", "audio", "wording"},
+    {"store", "audio", "files", "wording"},
     {
         "metrics",
         "calls",

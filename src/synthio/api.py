@@ -125,9 +125,9 @@ def predict(
     without audio files.
     """
     from synthio.arms import unheard
-    from synthio.audio import with_folders
     from synthio.backends.classifier import load_trained
     from synthio.backends.devices import resolve_device
+    from synthio.files import with_folders
 
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; expected at least 1")

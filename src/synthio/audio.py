@@ -1,4 +1,4 @@
-"""Functions on audio: find, load, resample, fit a duration, measure. Arrays are float32 mono, shape ``(samples,)``."""
+"""Functions on audio: load, resample, fit a duration, measure. Arrays are float32 mono, shape ``(samples,)``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,6 @@ from synthio.errors import DataError, StoreError
 
 Waveform = npt.NDArray[np.float32]
 
-#: What `load` opens; the decoder is libsndfile.
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".opus"})
-#: Also what nobody should wonder about when it is left out.
-_ANY_AUDIO = AUDIO_SUFFIXES | {".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".ape", ".wv"}
 #: What `write` makes, by the name's end.
 CONTAINERS = {".flac": "FLAC", ".wav": "WAV"}
 #: What `soundfile` raises for a file that it cannot open: headerless, no audio, gone, or without a name in UTF-8.
@@ -54,51 +49,6 @@ _BLOCK_FRAMES = 1 << 18
 #: Resampling looks ahead: with this much more of a file, the result is that of the whole to the last bit.
 _AHEAD_S = 2.0
 _PITCH_RANGE_HZ = (40.0, 2000.0)
-
-
-def is_hidden(name: str) -> bool:
-    """Files and folders that nobody put there: of macOS archives (``._a.wav``, ``__MACOSX``), of Windows' Explorer, of
-    Linux' disks."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found")
-
-
-def files_below(folder: Path, is_left_out: Callable[[str], bool] = is_hidden) -> Iterator[Path]:
-    """Every file under ``folder``, links followed, each real folder once (links may form a circle); without the files
-    and folders whose names are left out. Raises: `DataError` for a folder that cannot be read."""
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        here = Path(parent).resolve()
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        folders[:] = sorted(name for name in folders if not is_left_out(name))
-        yield from (Path(parent) / name for name in sorted(names) if not is_left_out(name))
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """Those of `files_below` whose suffix `load` opens, sorted; also links to nothing, which must not go unseen."""
-    return _with_suffix(folder, AUDIO_SUFFIXES)
-
-
-def _with_suffix(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    return sorted(path for path in files_below(folder) if path.suffix.lower() in suffixes)
-
-
-def with_folders(paths: Iterable[Path]) -> list[Path]:
-    """The paths in order; for a folder its audio files, also those that `load` refuses. Raises: `DataError` for a
-    folder without."""
-    found: list[Path] = []
-    for path in paths:
-        inside = _with_suffix(path, _ANY_AUDIO) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"{path}: no audio files there")
-        found += inside
-    return found
 
 
 def load(path: Path, sample_rate_hz: int, most_s: float = math.inf) -> Waveform:

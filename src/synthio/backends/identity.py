@@ -15,9 +15,9 @@ from pathlib import Path
 from huggingface_hub.errors import GatedRepoError, HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 
-from synthio.audio import files_below
 from synthio.backends import pocket
 from synthio.errors import MissingDependency, ModelError
+from synthio.files import files_below
 from synthio.recipes import user_path
 
 #: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.

@@ -54,7 +54,7 @@ def predict(
     if as_csv and as_json:
         raise ConfigError("expected one of --csv and --json, found both")
     from synthio.api import predict as predict_files
-    from synthio.audio import with_folders
+    from synthio.files import with_folders
 
     wanted = with_folders(files)
     answers = predict_files(model, wanted, window_s=window_s, device=device)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import NO_LABEL, data_path, group_of, normalised_text
@@ -28,6 +27,7 @@ from synthio.datasets.table import (
     unread_columns,
 )
 from synthio.errors import DataError
+from synthio.files import AUDIO_SUFFIXES
 from synthio.formats import some
 
 _RAVEN_START = "begin_time_(s)"

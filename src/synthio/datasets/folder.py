@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.config import DataConfig
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, name_in, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
+from synthio.files import AUDIO_SUFFIXES, files_below, is_hidden
 from synthio.formats import some
 from synthio.records import Split
 

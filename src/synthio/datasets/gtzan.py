@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, cells_of, find
 from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
+from synthio.files import audio_files
 from synthio.records import Split
 
 _FOLDER = "genres|genres_original|Data/genres_original"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.rows import Row, data_path, name_in, normalised_text
 from synthio.datasets.table import EXTRA, parse
 from synthio.errors import DataError
+from synthio.files import audio_files
 from synthio.formats import some
 from synthio.records import Split
 

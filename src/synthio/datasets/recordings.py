@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthio.audio import AUDIO_SUFFIXES, audio_files
 from synthio.datasets.rows import normalised_text
+from synthio.files import AUDIO_SUFFIXES, audio_files
 
 
 class Recordings:

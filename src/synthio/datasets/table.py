@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from synthio.audio import AUDIO_SUFFIXES
 from synthio.config import DataConfig
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rows import (
@@ -30,6 +29,7 @@ from synthio.datasets.rows import (
     split_of,
 )
 from synthio.errors import DataError
+from synthio.files import AUDIO_SUFFIXES
 from synthio.formats import some
 
 TableRow = dict[str, Any]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
-from synthio.audio import audio_files
 from synthio.config import DataConfig
 from synthio.datasets.layout import Layout, cells_of, find
 from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
+from synthio.files import audio_files
 from synthio.records import Split
 
 _AUDIO = "audio_16k|audio_44k|data_44k"

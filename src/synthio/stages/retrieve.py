@@ -25,6 +25,7 @@ from synthio.datasets import read_rows
 from synthio.datasets.demo import demo_folder
 from synthio.datasets.rows import NO_FILE, file_stat
 from synthio.errors import DataError
+from synthio.files import audio_files
 from synthio.progress import Reporter
 from synthio.recipes import user_path
 from synthio.records import Clip, RetrievedClip, of_split
@@ -113,7 +114,7 @@ def corpus_files(config: RunConfig) -> list[Path]:
         raise DataError(f"retrieve.corpus is {config.retrieve.corpus!r}; expected a folder with audio files, or `demo`")
     # Either may lie behind a link.
     own = config.run_folder.resolve()
-    files = [path for path in audio.audio_files(root) if path.is_file() and not path.resolve().is_relative_to(own)]
+    files = [path for path in audio_files(root) if path.is_file() and not path.resolve().is_relative_to(own)]
     if not files:
         raise DataError(f"{root}: holds no audio files; retrieve.corpus needs some")
     return files
