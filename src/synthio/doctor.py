@@ -9,7 +9,8 @@ from typing import Any
 
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import cached_snapshot, check_model, local_folder, missing_weights_advice
+from synthio.backends.identity import cached_snapshot, check_model, local_folder
+from synthio.backends.loading import missing_weights_advice
 from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.quiet import quiet
 from synthio.config import RunConfig

@@ -12,7 +12,7 @@ import torch
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading
+from synthio.backends.loading import loading
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter

@@ -14,7 +14,7 @@ from synthio import audio
 from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading
+from synthio.backends.loading import loading
 from synthio.calls import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError

@@ -29,7 +29,8 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import LOADING_ERRORS, check_model, loading, loading_reason, local_folder
+from synthio.backends.identity import check_model, local_folder
+from synthio.backends.loading import LOADING_ERRORS, loading, loading_reason
 from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
 from synthio.formats import some

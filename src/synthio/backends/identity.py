@@ -6,22 +6,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from huggingface_hub.errors import GatedRepoError, HFValidationError, StrictDataclassError
-from safetensors import SafetensorError
+from huggingface_hub.errors import HFValidationError
 
 from synthio.backends import pocket
-from synthio.errors import MissingDependency, ModelError
+from synthio.errors import ModelError
 from synthio.files import files_below
 from synthio.recipes import user_path
 
-#: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 _SHIPPED = frozenset({"t2a", "clap", "classifier"})
 #: Files of ``prompts/`` by the stage that uses them.
 _PROMPTS = {
@@ -98,78 +93,6 @@ def cached_snapshot(model: str, revision: str | None) -> Path | None:
         if isinstance(found := try_to_load_from_cache(model, file, revision=revision), str):
             return Path(found).parent
     return None
-
-
-def _loading_advice(key: str, model: str, error: Exception) -> str:
-    """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
-    from transformers.utils import SAFE_WEIGHTS_NAME
-
-    if _is_gated(error):
-        return _gated_advice(model)
-    if _needs_code(error):
-        return "choose a model of a family that is in transformers"
-    no_weights = SAFE_WEIGHTS_NAME in str(error)
-    if local_folder(model) is not None:
-        return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
-    return missing_weights_advice(key) if no_weights else "check the name and the network"
-
-
-def _needs_code(error: Exception) -> bool:
-    """Whether a model is no family of transformers: it comes with code, which is never run or asked about."""
-    return "trust_remote_code" in str(error)
-
-
-def loading_reason(error: Exception) -> str:
-    """Why a model cannot be loaded; where it `_needs_code`, transformers would advise a setting that is not here."""
-    return "it needs code that comes with it, which Synthio never runs" if _needs_code(error) else str(error)
-
-
-def _is_gated(error: BaseException) -> bool:
-    """Whether the hub holds a model back until its licence is accepted: diffusers says that there is no such model."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, GatedRepoError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
-
-
-def _gated_advice(model: str) -> str:
-    """What to do about a model that `_is_gated`."""
-    return (
-        f"it is gated: accept its licence at https://huggingface.co/{model}, then `hf auth login` or set HF_TOKEN to a "
-        "token of that account"
-    )
-
-
-def missing_package(what: str, error: ImportError, cure: str) -> MissingDependency:
-    """The error for a model, ``what``, that needs a package which is not here."""
-    # transformers gives its reason as a paragraph, with line breaks around it.
-    reason = " ".join(str(error).split())
-    return MissingDependency(f"{what} needs a package that is not installed ({reason}); {cure}")
-
-
-@contextmanager
-def loading(section: str, model: str, otherwise: str, cure: str = "install it") -> Iterator[None]:
-    """Around what a library does to load the ``model`` of a section of the recipe; ``otherwise``: what else to use, and
-    ``cure``: what to do where a package is missing.
-
-    Raises: `ModelError` when it cannot be loaded, `MissingDependency` without a package that it needs.
-    """
-    what = f"{section}.model {model!r}"
-    try:
-        yield
-    except ImportError as error:
-        raise missing_package(what, error, f"{cure}, or {otherwise}") from error
-    except LOADING_ERRORS as error:
-        advice = _loading_advice(section, model, error)
-        raise ModelError(f"{what} cannot be loaded ({loading_reason(error)}); {advice}, or {otherwise}") from error
-
-
-def missing_weights_advice(key: str) -> str:
-    """What to do about a hub model of which a configuration was found, but no safetensors weights."""
-    return (
-        "download them while online; where the repository has them in a pull request only (see its Community tab), set "
-        f"{key}.revision=refs/pr/N, or choose one that has them on main"
-    )
 
 
 def model_identity(part: str, model: str, revision: str | None = None) -> str:

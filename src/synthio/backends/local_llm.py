@@ -18,8 +18,9 @@ import torch
 
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.identity import loading, model_identity
+from synthio.backends.identity import model_identity
 from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
+from synthio.backends.loading import loading
 from synthio.calls import forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter

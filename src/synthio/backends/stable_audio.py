@@ -24,7 +24,8 @@ from synthio.backends import (
     pocket,
 )
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import LOADING_ERRORS, check_model, loading, longest_learnt_s
+from synthio.backends.identity import check_model, longest_learnt_s
+from synthio.backends.loading import LOADING_ERRORS, loading
 from synthio.backends.text_to_audio import Conditioning
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError

@@ -1,0 +1,84 @@
+"""What is said of a model that cannot be loaded: why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub.errors import GatedRepoError, StrictDataclassError
+from safetensors import SafetensorError
+
+from synthio.backends.identity import local_folder
+from synthio.errors import MissingDependency, ModelError
+
+#: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+
+
+@contextmanager
+def loading(section: str, model: str, otherwise: str, cure: str = "install it") -> Iterator[None]:
+    """Around what a library does to load the ``model`` of a section of the recipe; ``otherwise``: what else to use, and
+    ``cure``: what to do where a package is missing.
+
+    Raises: `ModelError` when it cannot be loaded, `MissingDependency` without a package that it needs.
+    """
+    what = f"{section}.model {model!r}"
+    try:
+        yield
+    except ImportError as error:
+        # transformers gives its reason as a paragraph, with line breaks around it.
+        reason = " ".join(str(error).split())
+        raise MissingDependency(
+            f"{what} needs a package that is not installed ({reason}); {cure}, or {otherwise}"
+        ) from error
+    except LOADING_ERRORS as error:
+        advice = _loading_advice(section, model, error)
+        raise ModelError(f"{what} cannot be loaded ({loading_reason(error)}); {advice}, or {otherwise}") from error
+
+
+def _loading_advice(key: str, model: str, error: Exception) -> str:
+    """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
+    from transformers.utils import SAFE_WEIGHTS_NAME
+
+    if _is_gated(error):
+        return _gated_advice(model)
+    if _needs_code(error):
+        return "choose a model of a family that is in transformers"
+    no_weights = SAFE_WEIGHTS_NAME in str(error)
+    if local_folder(model) is not None:
+        return "save it again with save_pretrained, which writes safetensors" if no_weights else "check its files"
+    return missing_weights_advice(key) if no_weights else "check the name and the network"
+
+
+def _needs_code(error: Exception) -> bool:
+    """Whether a model is no family of transformers: it comes with code, which is never run or asked about."""
+    return "trust_remote_code" in str(error)
+
+
+def loading_reason(error: Exception) -> str:
+    """Why a model cannot be loaded; where it `_needs_code`, transformers would advise a setting that is not here."""
+    return "it needs code that comes with it, which Synthio never runs" if _needs_code(error) else str(error)
+
+
+def _is_gated(error: BaseException) -> bool:
+    """Whether the hub holds a model back until its licence is accepted: diffusers says that there is no such model."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, GatedRepoError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _gated_advice(model: str) -> str:
+    """What to do about a model that `_is_gated`."""
+    return (
+        f"it is gated: accept its licence at https://huggingface.co/{model}, then `hf auth login` or set HF_TOKEN to a "
+        "token of that account"
+    )
+
+
+def missing_weights_advice(key: str) -> str:
+    """What to do about a hub model of which a configuration was found, but no safetensors weights."""
+    return (
+        "download them while online; where the repository has them in a pull request only (see its Community tab), set "
+        f"{key}.revision=refs/pr/N, or choose one that has them on main"
+    )
