@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from pydantic import ConfigDict
 
 from synthio.records import Record
 from synthio.store import StageFolder
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,3 @@ def spent(folder: StageFolder) -> dict[str, object]:
     """Requests and tokens over all sittings, for the stage's summary."""
     every = list(folder.items(Calls).values())
     return {"usage": {name: sum(getattr(c, name) for c in every) for name in Calls.model_fields if name != "id"}}
-
-
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Consecutive runs of at most ``size`` items."""
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from synthio.calls import chunks
+from synthio.chunks import chunks
 from synthio.config import RunConfig
 from synthio.progress import Reporter
 from synthio.records import Record

@@ -15,7 +15,7 @@ from synthio.audio import Waveform
 from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.loading import loading
-from synthio.calls import chunks
+from synthio.chunks import chunks
 from synthio.config import ClapConfig
 from synthio.errors import ModelError
 from synthio.progress import Reporter

@@ -25,7 +25,7 @@ from transformers import (
 
 from synthio import metrics
 from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
-from synthio.calls import chunks
+from synthio.chunks import chunks
 from synthio.config import TrainConfig
 from synthio.errors import BackendError
 from synthio.seeds import global_state_kept

@@ -18,7 +18,7 @@ from synthio import audio
 from synthio.augment import mask_features
 from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
-from synthio.calls import chunks
+from synthio.chunks import chunks
 from synthio.errors import DataError
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusClip, CorpusConfig, build_corpus, split_corpus

@@ -17,8 +17,8 @@ from synthio.backends import pocket
 from synthio.backends.devices import resolve_device
 from synthio.backends.pocket import LONGEST_LEARNT_S
 from synthio.backends.stable_audio import restore_frequencies
-from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
+from synthio.chunks import chunks
 from synthio.pretrain import loop
 from synthio.pretrain.corpus import CorpusConfig, build_corpus, split_corpus
 from synthio.pretrain.features import codec_digest, corpus_digest, load_codec

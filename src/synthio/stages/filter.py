@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from synthio import audio, metrics
 from synthio.backends.clap import HEARD_AT_ONCE, Clap, Embeddings
-from synthio.calls import chunks
+from synthio.chunks import chunks
 from synthio.config import FilterConfig, RunConfig
 from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum

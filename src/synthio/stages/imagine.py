@@ -27,7 +27,8 @@ from synthio.backends.questions import (
     quote,
     quote_all,
 )
-from synthio.calls import chunks, counter, spent
+from synthio.calls import counter, spent
+from synthio.chunks import chunks
 from synthio.config import RunConfig
 from synthio.context import StageContext
 from synthio.pools import Pool, merged, pools_by_label

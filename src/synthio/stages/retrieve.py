@@ -17,8 +17,8 @@ import torch
 
 from synthio import audio
 from synthio.backends.clap import Clap, Embeddings, embed_clips
-from synthio.calls import chunks
 from synthio.checkpoint import cached_tensors
+from synthio.chunks import chunks
 from synthio.config import RunConfig
 from synthio.context import StageContext
 from synthio.datasets import read_rows
