@@ -57,7 +57,7 @@ def train_arms(
     Raises: `ModelError` for the model, `BackendError` when training diverges or does not fit into memory.
     """
     # Seed by seed, so that a half-finished stage has something of every arm.
-    pending = sorted((unit for unit, own in units.items() if not own.done), key=lambda unit: unit[1])
+    pending = sorted((unit for unit, folder in units.items() if not folder.done), key=lambda unit: unit[1])
     arms = tuple(dict.fromkeys(arm for arm, _ in pending))
     data = cache(lambda: _prepare(context, clips, added_clips, shares, arms))
     for number, (arm, seed) in enumerate(pending, len(units) - len(pending)):
