@@ -43,8 +43,9 @@ def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip
 
 def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:
     return GeneratorScores(
-        clips=2, silent=0, judge_accuracy=0.5, learnt_accuracy=0.4, frechet_distance=frechet, kernel_distance=frechet,
-        relative_diversity=diversity, copy_rate=None if frechet is None else 0.0, retrieval=0.5,
+        clips=2, silent=0, judge_accuracy=0.5, classification_accuracy_score=0.4, zero_shot_accuracy=0.5,
+        frechet_distance=frechet, kernel_distance=frechet, relative_diversity=diversity,
+        copy_rate=None if frechet is None else 0.0,
         features={"centroid_hz": 1000.0, "bandwidth_hz": 500.0, "flatness": 0.1}, per_class={"<b>bell</b>": 0.5},
     )  # fmt: skip
 
@@ -97,7 +98,7 @@ class _Rates:
         raise AssertionError("no text here")
 
 
-def test_retrieval_hears_at_the_claps_own_rate(tmp_path: Path) -> None:
+def test_zero_shot_accuracy_hears_at_the_claps_own_rate(tmp_path: Path) -> None:
     """It heard 16 kHz audio whatever the CLAP: a full-size one reads 48 kHz."""
     clips = []
     for number in range(70):

@@ -25,7 +25,7 @@ CAPTION_VERSION, AUDIO_CAPTION_VERSION = 2, 2
 #: The same for what language models in process write, but for the pocket one.
 LOCAL_LLM_VERSION = 2
 #: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
-GATE_VERSION, JUDGE_VERSION = 3, 2
+GATE_VERSION, JUDGE_VERSION = 3, 3
 #: The same for reading the clips: what is rejected, and what the warnings say of the data.
 CLIPS_VERSION = 3
 #: The same for classifiers other than the pocket one.

@@ -58,8 +58,8 @@ _MEASURES = (
         "silent or refused",
         "silent",
         "d",
-        "Clips without sound, and clips that the model refused to make. Judge accuracy and CLAP retrieval count them "
-        "as wrong; the other rows leave them out.",
+        "Clips without sound, and clips that the model refused to make. Judge accuracy and CLAP zero-shot accuracy "
+        "count them as wrong; the other rows leave them out.",
     ),
     (
         "judge accuracy",
@@ -69,8 +69,8 @@ _MEASURES = (
         "the real clips reach.",
     ),
     (
-        "learnt accuracy",
-        "learnt_accuracy",
+        "classification accuracy score",
+        "classification_accuracy_score",
         ".1%",
         "The recipe's classifier is trained on the clips of this column alone, and tested on the real validation and "
         "test clips. Mean over classes.",
@@ -104,8 +104,8 @@ _MEASURES = (
         "adds nothing new.",
     ),
     (
-        "CLAP retrieval",
-        "retrieval",
+        "CLAP zero-shot accuracy",
+        "zero_shot_accuracy",
         ".1%",
         "Share of clips whose own class is the nearest by CLAP, as a mean over classes. An indication only: the filter "
         "selects clips by the same model.",
@@ -183,7 +183,7 @@ def _change(base: GeneratorScores, aligned: GeneratorScores) -> str:
     if base.relative_diversity and aligned.relative_diversity:
         said += f"; diversity changed by {100 * (aligned.relative_diversity / base.relative_diversity - 1):+.0f}%"
     said += f"; the judge recognises {aligned.judge_accuracy:.0%} instead of {base.judge_accuracy:.0%}"
-    learnt = f"{aligned.learnt_accuracy:.0%} instead of {base.learnt_accuracy:.0%}"
+    learnt = f"{aligned.classification_accuracy_score:.0%} instead of {base.classification_accuracy_score:.0%}"
     return f"{said}; a classifier that learns from them alone is right about {learnt} of real clips."
 
 

@@ -51,7 +51,7 @@ class GeneratorScores(_Result):
     """Of these, or refused by the model; such a clip counts as not recognised and has no other measures."""
     judge_accuracy: float
     """Mean over classes of the share that the judge takes for their class."""
-    learnt_accuracy: float
+    classification_accuracy_score: float
     """Mean over classes of the accuracy on the real validation and test clips of a classifier that learnt from these
     clips alone."""
     frechet_distance: float | None
@@ -60,7 +60,7 @@ class GeneratorScores(_Result):
     relative_diversity: float | None
     """Mean distance within a class over that of the real training clips; None without two clips of a class."""
     copy_rate: float | None
-    retrieval: float
+    zero_shot_accuracy: float
     """Mean over classes of the share whose own class template is the nearest by CLAP, which also filters: an
     indication only."""
     features: dict[str, float]
@@ -229,12 +229,14 @@ class _Scorer:
             clips=len(waveforms) + len(silent),
             silent=len(silent),
             judge_accuracy=_mean(per_class),
-            learnt_accuracy=classification_accuracy_score(config, clips, self.known, self.context.reporter),
+            classification_accuracy_score=classification_accuracy_score(
+                config, clips, self.known, self.context.reporter
+            ),
             frechet_distance=None,
             kernel_distance=None,
             relative_diversity=None,
             copy_rate=None,
-            retrieval=_mean(_share_per_class(found, labels, silent)),
+            zero_shot_accuracy=_mean(_share_per_class(found, labels, silent)),
             features={
                 name: float(np.median([getattr(row, name) for row in spectral]))
                 for name in ("centroid_hz", "bandwidth_hz", "flatness")
