@@ -239,6 +239,26 @@ class TestWrongOnes:
             check_models(recipe(align={"method": "none"}, **sections))
 
     @pytest.mark.parametrize(
+        ("module", "said"),
+        [
+            ("import not_here", "ModuleNotFoundError: No module named 'not_here'"),
+            ("x = (", "SyntaxError: '.' was never closed"),
+            ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+            ("open('/not/there')", "FileNotFoundError"),
+            ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ],
+    )
+    def test_whatever_an_import_raises_is_told_as_that_of_the_plugin(
+        self, module: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        points = {"synthio.captioners": {"broken": "broken:x"}}
+        monkeypatch.syspath_prepend(str(install(tmp_path / "site", "broken", "1", points, f"print(1)\n{module}")))
+        with pytest.raises(
+            ConfigError, match=f"caption.kind=broken cannot be imported from 'broken:x' of broken 1 .{said}"
+        ):
+            check_models(recipe(caption={"kind": "broken"}))
+
+    @pytest.mark.parametrize(
         ("reader", "error", "said"),
         [
             ("no_reader", ConfigError, "is a int; expected a function of the data section"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -59,11 +61,12 @@ def load_plugin(key: str, name: str) -> Any:
     """Import a plug-in. Raises: `ConfigError` for one that cannot be imported, or that two packages add."""
     entry = _entry(key, name)
     try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
+        with redirect_stdout(sys.stderr):
+            return entry.load()
+    except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"{key}={name} cannot be imported from {entry.value!r} of {_package(entry)} ({error}); install that "
-            "package again, with what it needs"
+            f"{key}={name} cannot be imported from {entry.value!r} of {_package(entry)} "
+            f"({type(error).__name__}: {error}); install that package again, with what it needs, or tell its authors"
         ) from error
 
 
