@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 import yaml
 from builders import make_clip, tiny_recipe
 from command_line import synthio
@@ -16,6 +17,7 @@ from plugin_packages import install, install_example
 from pydantic import ValidationError
 
 from synthio import doctor
+from synthio.backends.checked import CheckedTextToAudio
 from synthio.backends.choices import (
     CAPTIONERS,
     GENERATORS,
@@ -23,9 +25,12 @@ from synthio.backends.choices import (
     Resources,
     load_captioner,
     load_language_model,
+    load_text_to_audio,
 )
 from synthio.backends.llm import Request
 from synthio.backends.parts import check_models
+from synthio.backends.stable_audio import load_stable_audio
+from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.datasets import READERS, read_rows
 from synthio.errors import BackendError, ConfigError, DataError
@@ -65,6 +70,31 @@ double, stereo = clips(lambda n, s: draw(n, s).astype(float)), clips(lambda n, s
 short, nan = clips(lambda n, s: draw(n - 1, s)), clips(lambda n, s: draw(n, s) * (np.nan if s else 1))
 same, boastful = clips(lambda n, s: draw(n, 0)), clips(draw, alignable=True)
 endless = clips(draw)
+def fail(error): raise error
+broken_clips, full = clips(lambda n, s: fail(ValueError("bad word"))), clips(lambda n, s: fail(MemoryError()))
+class Lazy(Clips):
+    def generate(self, *asked): print("working"); yield from super().generate(*asked)
+lazy = TextToAudioBackend(load=lambda config, resources: Lazy(lambda n, s: draw(n, s).clip(-1, 1)), source="none")
+class Odd(Clips): sample_rate_hz = 8000.0
+odd = TextToAudioBackend(load=lambda config, resources: Odd(draw), source="none")
+number, crash = captions(lambda n: [Answer(5)] * n), captions(lambda n: fail(KeyError("rain")))
+class NoCount(Captions):
+    def caption(self, waveforms, labels): return []
+no_count = CaptionerBackend(load=lambda config, resources: NoCount(None), source="none")
+class Zero(Captions): clips_per_call = 0
+zero = CaptionerBackend(load=lambda config, resources: Zero(None), source="none")
+no_load = CaptionerBackend(load=lambda config, resources: fail(OSError("no licence")), source="none")
+class Thinks(Replies):
+    def complete(self, requests, keep):
+        replies = [Reply('<think>{"caption": "no"}</think>{"caption": "a dog"}') for r in requests]
+        keep(dict(enumerate(replies)))
+        return replies
+thinks = LanguageModelBackend(load=lambda config, resources: Thinks(), source="none")
+class Nameless(Replies): name = None
+nameless = LanguageModelBackend(load=lambda config, resources: Nameless(), source="none")
+class Dicts(Replies):
+    def complete(self, requests, keep): keep({0: Reply({})})
+dicts = LanguageModelBackend(load=lambda config, resources: Dicts(), source="none")
 heavy = TextToAudioBackend(load=lambda config, resources: Clips(draw), source="weights")
 replies = LanguageModelBackend(load=lambda config, resources: Replies(), source="none")
 no_reader, no_backend = 3, Clips
@@ -74,11 +104,12 @@ def read_relative(data):
     return [Row(Path("a.wav"), "a.wav", ("a",))]
 """
 GROUPS = {
-    "synthio.captioners": ["few", "bare", "counting", "mute", "no_backend", "not_there"],
-    "synthio.text_to_audio": ["double", "stereo", "short", "nan", "same", "boastful", "endless", "heavy"],
-    "synthio.language_models": ["replies"],
+    "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load".split(),
+    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd".split(),
+    "synthio.language_models": ["replies", "thinks", "nameless", "dicts"],
     "synthio.readers": ["no_reader", "read_nothing_good", "read_relative"],
 }
+REQUEST = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
 
 
 @pytest.fixture
@@ -274,16 +305,71 @@ class TestWrongOnes:
         with pytest.raises(DataError, match="data.options is for plug-ins, and 'demo' is built in"):
             read_rows(DataConfig(path="demo", options={"a": 1}))
 
-    @pytest.mark.parametrize(("kind", "said"), [("few", "gave 2 answers to 3"), ("bare", "answered with a str")])
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            ("few", "gave 2 answers to 3"),
+            ("bare", "answered with str; expected Answer with str or None"),
+            ("number", "answered with Answer with int"),
+            ("crash", "failed: KeyError: 'rain'"),
+            ("no_count", "failed: TypeError: .*takes 3 positional arguments but 4 were given"),
+            ("zero", "loads a Zero with clips_per_call: Input should be greater than 0"),
+            ("no_load", "failed: OSError: no licence"),
+        ],
+    )
     def test_captioners(self, kind: str, said: str, resources: Resources) -> None:
-        captioner = load_captioner(CaptionConfig(kind=kind), resources)
-        with pytest.raises(BackendError, match=f"caption.kind={kind} {said}"):
-            captioner.caption([np.zeros(9)] * 3, [("a",)] * 3)
+        with pytest.raises(BackendError, match=f"caption.kind={kind} of wrong-plugins 2.0 {said}"):
+            load_captioner(CaptionConfig(kind=kind), resources).caption([np.zeros(9)] * 3, [("a",)] * 3)
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            ("nameless", "loads a Nameless with name: Input should be a valid string"),
+            ("dicts", "answered with Reply with dict"),
+        ],
+    )
+    def test_language_models(self, kind: str, said: str, resources: Resources) -> None:
+        with pytest.raises(BackendError, match=f"imagine.kind={kind} of wrong-plugins 2.0 {said}"):
+            load_language_model(ImagineConfig(kind=kind), resources).complete([REQUEST])
+
+    def test_thoughts_are_no_answer_of_a_language_model(self, resources: Resources) -> None:
+        for _ in range(2):
+            (reply,) = load_language_model(ImagineConfig(kind="thinks"), resources).complete([REQUEST])
+            assert reply.text == '{"caption": "a dog"}'
+
+    def test_a_generator_may_yield_its_clips_and_print(
+        self, resources: Resources, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        generator = load_text_to_audio(T2AConfig(kind="lazy"), resources)
+        assert len(generate_each(generator, ["a", "b"], 1.0, [0, 1])) == 2
+        assert capsys.readouterr() == ("", "working\n")
+
+    def test_an_error_costs_a_clip_and_too_little_memory_a_smaller_batch(self, resources: Resources) -> None:
+        (made,) = generate_each(load_text_to_audio(T2AConfig(kind="broken_clips"), resources), ["a"], 1.0, [0])
+        assert made == "t2a.kind=broken_clips of wrong-plugins 2.0 failed: ValueError: bad word"
+        with pytest.raises(MemoryError):
+            generate_each(load_text_to_audio(T2AConfig(kind="full"), resources), ["a"], 1.0, [0])
+
+    def test_what_can_be_aligned_stays_so(self, flow_model: Path) -> None:
+        checked = CheckedTextToAudio(load_stable_audio(T2AConfig(model=str(flow_model), device="cpu")), "t2a.kind=mine")
+        assert isinstance(checked, Alignable)
+        assert checked.draw_time(3, torch.Generator()).shape == (3,)
+        with pytest.raises(BackendError, match="t2a.kind=mine failed: TypeError"):
+            checked.add_adapter("many", 0)
 
     @pytest.mark.parametrize(
         ("kind", "error", "said"),
         [
-            ("double", BackendError, r"gave float64 \(8000,\); expected float32 arrays"),
+            (
+                "odd",
+                BackendError,
+                "t2a.kind=odd of wrong-plugins 2.0 loads a Odd with sample_rate_hz: Input should be a",
+            ),
+            (
+                "double",
+                BackendError,
+                r"t2a.kind=double of wrong-plugins 2.0 gave float64 \(8000,\); expected float32 arrays",
+            ),
             ("stereo", BackendError, r"gave float32 \(2, 8000\); expected float32 arrays"),
             ("short", BackendError, "gave 7999 samples where 8000 were asked for"),
             ("nan", AssertionError, "it refused plain prompts: the model returned NaN"),
@@ -304,10 +390,9 @@ class TestWrongOnes:
 
     def test_replies_are_kept_and_counted_though_the_plugin_tells_nothing(self, resources: Resources) -> None:
         config, told = ImagineConfig(kind="replies"), []
-        request = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
         for times in (1, 1):
             model = load_language_model(config, resources)
-            assert model.complete([request], told.append)[0].text == '{"caption": "a dog of 3"}'
+            assert model.complete([REQUEST], told.append)[0].text == '{"caption": "a dog of 3"}'
             assert len(told) == times
         other = load_language_model(ImagineConfig(kind="replies", options={}), resources)
         assert other.name == model.name and "wrong-plugins 2.0" in model.name

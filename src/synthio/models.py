@@ -89,10 +89,7 @@ class Models:
 
         generator = self.base_generator
         if not isinstance(generator, Alignable):
-            raise ModelError(
-                f"t2a.kind={self._config.t2a.kind} loads a {type(generator).__name__}, which is no "
-                "synthio.plugins.Alignable; set align.method to none"
-            )
+            raise ModelError(f"{generator} loads what is no synthio.plugins.Alignable; set align.method to none")
         return generator
 
     @cached_property

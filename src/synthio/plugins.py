@@ -11,16 +11,17 @@ import numpy as np
 
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioner
-from synthio.backends.checked import CheckedCaptioner, CheckedLanguageModel
 from synthio.backends.choices import (
     AnySection,
     CaptionerBackend,
     LanguageModelBackend,
     Resources,
     TextToAudioBackend,
-    captioner_backend,
+    backend_of,
     check_options,
-    language_model_backend,
+    load_captioner,
+    load_text_to_audio,
+    load_uncached,
     text_to_audio_backend,
 )
 from synthio.backends.llm import LanguageModel, Reply, Request
@@ -74,23 +75,19 @@ def check_backend(section: AnySection) -> None:
     from synthio.backends.clap import load_clap
 
     reporter = Reporter()
+    check_options(backend_of(section), section)
     with tempfile.TemporaryDirectory() as folder:
         resources = Resources(reporter, Path(folder), lambda: load_clap(ClapConfig(), reporter))
         match section:
             case CaptionConfig():
-                caption_with = captioner_backend(section)
-                check_options(caption_with, section)
-                _check_captioner(CheckedCaptioner(caption_with.load(section, resources), section.kind))
+                _check_captioner(load_captioner(section, resources))
             case ImagineConfig():
-                reply_with = language_model_backend(section)
-                check_options(reply_with, section)
-                model = reply_with.load(section, resources)
-                _check_language_model(CheckedLanguageModel(model, section.kind, model.name))
+                _check_language_model(load_uncached(section, resources))
             case T2AConfig():
-                generate_with = text_to_audio_backend(section)
-                check_options(generate_with, section)
-                generator = generate_with.load(section, resources)
-                assert isinstance(generator, Alignable) or not generate_with.alignable, "it is no Alignable"
+                generator = load_text_to_audio(section, resources)
+                assert isinstance(generator, Alignable) or not text_to_audio_backend(section).alignable, (
+                    "it is no Alignable"
+                )
                 _check_text_to_audio(generator)
 
 

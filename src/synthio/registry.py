@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
-from synthio.errors import ConfigError
+from synthio.errors import ConfigError, SynthioError
 
 #: Entry-point groups, by the key of the recipe that names a plug-in.
 GROUPS: Mapping[str, str] = MappingProxyType(
@@ -57,6 +57,11 @@ def package_of(key: str, name: str) -> str:
     return _package(_entry(key, name))
 
 
+def said_of(key: str, name: str) -> str:
+    """``caption.kind=birds of birdcap 0.1``: a plug-in, as messages name it. Raises: as `package_of`."""
+    return f"{key}={name} of {package_of(key, name)}"
+
+
 def load_plugin(key: str, name: str) -> Any:
     """Import a plug-in. Raises: `ConfigError` for one that cannot be imported, or that two packages add."""
     entry = _entry(key, name)
@@ -68,6 +73,28 @@ def load_plugin(key: str, name: str) -> Any:
             f"{key}={name} cannot be imported from {entry.value!r} of {_package(entry)} "
             f"({type(error).__name__}: {error}); install that package again, with what it needs, or tell its authors"
         ) from error
+
+
+def _never(error: Exception) -> bool:
+    return False
+
+
+@contextmanager
+def at_work(plugin: str, failure: type[SynthioError], passes: Callable[[Exception], bool] = _never) -> Iterator[None]:
+    """Around every call of a plug-in: standard output is for results, so what it prints goes to standard error.
+
+    ``plugin``: as `said_of`; ``passes``: which errors whoever calls can go on from, beside a `SynthioError`.
+    Raises: ``failure`` for any other error, saying whose it is.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SynthioError:
+        raise
+    except Exception as error:
+        if passes(error):
+            raise
+        raise failure(f"{plugin} failed: {type(error).__name__}: {error}") from error
 
 
 def _entry(key: str, name: str) -> EntryPoint:

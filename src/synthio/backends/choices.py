@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthio.config import CaptionConfig, ImagineConfig, T2AConfig
-from synthio.errors import ConfigError, ModelError
+from synthio.errors import BackendError, ConfigError, ModelError
 from synthio.progress import Reporter
-from synthio.registry import load_plugin, package_of
+from synthio.registry import at_work, load_plugin, package_of, said_of
 
 if TYPE_CHECKING:
     from synthio.backends.captioner import Captioner
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from synthio.backends.text_to_audio import TextToAudio
 
 B = TypeVar("B", bound="Backend")
+T = TypeVar("T")
 AnySection = CaptionConfig | ImagineConfig | T2AConfig
 """A section with a ``kind``."""
 
@@ -183,7 +184,7 @@ def _plugin(key: str, name: str, expected: type[B]) -> B:
     found: Any = load_plugin(key, name)
     if not isinstance(found, expected):
         raise ConfigError(
-            f"{key}={name} of {package_of(key, name)} is a {type(found).__name__}; expected a "
+            f"{said_of(key, name)} is a {type(found).__name__}; expected a "
             f"synthio.plugins.{expected.__name__} (docs/plugins.md)"
         )
     return found
@@ -223,30 +224,53 @@ def check_options(backend: Backend, section: AnySection) -> None:
 def load_language_model(config: ImagineConfig, resources: Resources) -> LanguageModel:
     """The language model of a recipe, with its replies cached in the folder of ``resources``.
 
-    Raises: as `LanguageModelBackend.load`.
+    Raises: as `load_uncached`.
     """
-    from synthio.backends.checked import CheckedLanguageModel
     from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
 
     if config.mode == "template":
         return NoLanguageModel()
-    backend = language_model_backend(config)
-    model = backend.load(config, resources)
-    if config.kind not in LANGUAGE_MODELS:
+    allowance = language_model_backend(config).allowance(config)
+    return CachedLanguageModel(load_uncached(config, resources), resources.cache_folder, allowance)
+
+
+def load_uncached(config: ImagineConfig, resources: Resources) -> LanguageModel:
+    """The language model of a recipe, which is asked again what it was asked before.
+
+    Raises: as `LanguageModelBackend.load`, `BackendError` for what else a plug-in raises.
+    """
+    from synthio.backends.checked import CheckedLanguageModel
+
+    def checked(model: LanguageModel, plugin: str) -> LanguageModel:
         # Replies are cached by the name, and another version of the plug-in, or other options, may reply otherwise.
-        name = f"{model.name} {plugin_of(config)} {json.dumps(config.options, sort_keys=True)}"
-        model = CheckedLanguageModel(model, f"imagine.kind={config.kind}", name)
-    return CachedLanguageModel(model, resources.cache_folder, backend.allowance(config))
+        return CheckedLanguageModel(model, plugin, f"{plugin_of(config)} {json.dumps(config.options, sort_keys=True)}")
+
+    return _load(config, lambda: language_model_backend(config).load(config, resources), checked)
 
 
 def load_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
-    """The captioner of a recipe. Raises: as `CaptionerBackend.load`."""
+    """The captioner of a recipe. Raises: as `CaptionerBackend.load`, `BackendError` for what else a plug-in raises."""
     from synthio.backends.checked import CheckedCaptioner
 
-    captioner = captioner_backend(config).load(config, resources)
-    return captioner if config.kind in CAPTIONERS else CheckedCaptioner(captioner, f"caption.kind={config.kind}")
+    return _load(config, lambda: captioner_backend(config).load(config, resources), CheckedCaptioner)
 
 
 def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
-    """The generator of a recipe. Raises: as `TextToAudioBackend.load`."""
-    return text_to_audio_backend(config).load(config, resources)
+    """The generator of a recipe.
+
+    Raises: as `TextToAudioBackend.load`, `BackendError` for what else a plug-in raises.
+    """
+    from synthio.backends.checked import CheckedTextToAudio
+
+    return _load(config, lambda: text_to_audio_backend(config).load(config, resources), CheckedTextToAudio)
+
+
+def _load(section: AnySection, load: Callable[[], T], checked: Callable[[T, str], T]) -> T:
+    """``checked``: of what a plug-in loads and what messages call it."""
+    key, built_in = _PLACES[type(section)]
+    if section.kind in built_in:
+        return load()
+    plugin = said_of(key, section.kind)
+    with at_work(plugin, BackendError):
+        loaded = load()
+    return checked(loaded, plugin)

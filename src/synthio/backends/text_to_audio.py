@@ -116,7 +116,7 @@ def generate_each(
         rows = zip(prompts, seeds, strict=True)
         return [clip for prompt, seed in rows for clip in generate_each(generator, [prompt], duration_s, [seed])]
     if wrong := _why_not(clips, len(prompts), round(duration_s * generator.sample_rate_hz)):
-        raise BackendError(f"{type(generator).__name__}.generate {wrong}; tell its authors")
+        raise BackendError(f"{generator} {wrong}; tell its authors")
     return [clip if np.isfinite(clip).all() else "the model returned NaN" for clip in clips]
 
 
