@@ -434,6 +434,16 @@ def test_training_clips_are_captioned_and_failures_recorded(tmp_path: Path) -> N
     assert summary["usage"] == usage
 
 
+def test_an_empty_caption_is_none(tmp_path: Path) -> None:
+    class Blank(TemplateCaptioner):
+        def caption(self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Any) -> list[Answer]:
+            return [Answer(" ") for _ in labels]
+
+    captions, folder = run(tmp_path, clips(tmp_path, 1), Blank())
+    assert [(c.text, c.failed) for c in captions] == [("Sound of a flute", "no caption came back")]
+    assert folder.summary()["failed"] == 1
+
+
 def two_per_call(server: EndpointServer, cache_folder: Path) -> EndpointCaptioner:
     made = EndpointCaptioner(endpoint(server, concurrency=1), Reporter(), cache_folder)
     made.clips_per_call = 2

@@ -61,6 +61,6 @@ def _load(config: RunConfig, clip: Clip, sample_rate_hz: int) -> Waveform | str:
 
 
 def _record(clip: Clip, result: Answer) -> Caption:
-    if result.text is None:
+    if result.text is None or not result.text.strip():
         return Caption(id=clip.id, text=label_template(clip.labels), failed=result.failed or "no caption came back")
     return Caption(id=clip.id, text=result.text)
