@@ -61,7 +61,7 @@ class Replies:
 def captions(make): return CaptionerBackend(load=lambda config, resources: Captions(make), source="none")
 def clips(make, **more): return TextToAudioBackend(load=lambda config, resources: Clips(make), source="none", **more)
 
-draw = lambda n, seed: np.random.default_rng(seed).standard_normal(n).astype(np.float32)
+draw = lambda n, seed: np.random.default_rng(seed).uniform(-1, 1, n).astype(np.float32)
 calls = []
 few, bare = captions(lambda n: [Answer("x")] * (n - 1)), captions(lambda n: ["x"] * n)
 counting = captions(lambda n: calls.append(n) or [Answer(f"call {len(calls)}")] * n)
@@ -74,7 +74,7 @@ def fail(error): raise error
 broken_clips, full = clips(lambda n, s: fail(ValueError("bad word"))), clips(lambda n, s: fail(MemoryError()))
 class Lazy(Clips):
     def generate(self, *asked): print("working"); yield from super().generate(*asked)
-lazy = TextToAudioBackend(load=lambda config, resources: Lazy(lambda n, s: draw(n, s).clip(-1, 1)), source="none")
+lazy = TextToAudioBackend(load=lambda config, resources: Lazy(draw), source="none")
 class Odd(Clips): sample_rate_hz = 8000.0
 odd = TextToAudioBackend(load=lambda config, resources: Odd(draw), source="none")
 number, crash = captions(lambda n: [Answer(5)] * n), captions(lambda n: fail(KeyError("rain")))
@@ -95,6 +95,7 @@ nameless = LanguageModelBackend(load=lambda config, resources: Nameless(), sourc
 class Dicts(Replies):
     def complete(self, requests, keep): keep({0: Reply({})})
 dicts = LanguageModelBackend(load=lambda config, resources: Dicts(), source="none")
+loud = clips(lambda n, s: 40 * draw(n, s))
 heavy = TextToAudioBackend(load=lambda config, resources: Clips(draw), source="weights")
 replies = LanguageModelBackend(load=lambda config, resources: Replies(), source="none")
 no_reader, no_backend = 3, Clips
@@ -103,11 +104,11 @@ def read_relative(data):
     from pathlib import Path
     return [Row(Path("a.wav"), "a.wav", ("a",))]
 """
-GROUPS = {
-    "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load".split(),
-    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd".split(),
-    "synthio.language_models": ["replies", "thinks", "nameless", "dicts"],
-    "synthio.readers": ["no_reader", "read_nothing_good", "read_relative"],
+NAMES = {
+    "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load",
+    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd loud",
+    "synthio.language_models": "replies thinks nameless dicts",
+    "synthio.readers": "no_reader read_nothing_good read_relative",
 }
 REQUEST = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
 
@@ -121,7 +122,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = {group: {name: f"wrong_plugins:{name}" for name in names} for group, names in GROUPS.items()}
+    points = {group: {name: f"wrong_plugins:{name}" for name in names.split()} for group, names in NAMES.items()}
     monkeypatch.syspath_prepend(str(install(tmp_path / "wrong", "wrong-plugins", "2.0", points, WRONG)))
 
 
@@ -373,6 +374,11 @@ class TestWrongOnes:
             ("stereo", BackendError, r"gave float32 \(2, 8000\); expected float32 arrays"),
             ("short", BackendError, "gave 7999 samples where 8000 were asked for"),
             ("nan", AssertionError, "it refused plain prompts: the model returned NaN"),
+            (
+                "loud",
+                AssertionError,
+                "it refused plain prompts: its peak is 40, of which a file would cut off all beyond",
+            ),
             ("same", AssertionError, "two seeds gave the same clip"),
             ("boastful", AssertionError, "it is no Alignable"),
             ("endless", AssertionError, "it made a clip longer than longest_s, 5 s"),

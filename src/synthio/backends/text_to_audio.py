@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+#: Rounding may take a sample a little beyond 1.
+_LOUDEST = 1.01
+
 
 class TextToAudio(Protocol):
     """Makes clips from prompts. Batch first."""
@@ -117,7 +120,14 @@ def generate_each(
         return [clip for prompt, seed in rows for clip in generate_each(generator, [prompt], duration_s, [seed])]
     if wrong := _why_not(clips, len(prompts), round(duration_s * generator.sample_rate_hz)):
         raise BackendError(f"{generator} {wrong}; tell its authors")
-    return [clip if np.isfinite(clip).all() else "the model returned NaN" for clip in clips]
+    return [_refusal(clip) or clip for clip in clips]
+
+
+def _refusal(clip: Waveform) -> str | None:
+    if not np.isfinite(clip).all():
+        return "the model returned NaN"
+    peak = float(np.abs(clip).max(initial=0.0))
+    return f"its peak is {peak:.3g}, of which a file would cut off all beyond 1" if peak > _LOUDEST else None
 
 
 def _why_not(clips: Sequence[Waveform], count: int, samples: int) -> str | None:
