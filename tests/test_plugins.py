@@ -34,7 +34,7 @@ from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.datasets import READERS, read_rows
 from synthio.errors import BackendError, ConfigError, DataError
-from synthio.plugins import check_backend
+from synthio.plugins import CaptionerBackend, LanguageModelBackend, TextToAudioBackend, check_backend
 from synthio.progress import Reporter
 from synthio.registry import Choice
 from synthio.stage_folders import StageFolders
@@ -289,6 +289,19 @@ class TestWrongOnes:
             ConfigError, match=f"caption.kind=broken cannot be imported from 'broken:x' of broken 1 .{said}"
         ):
             check_models(recipe(caption={"kind": "broken"}))
+
+    @pytest.mark.parametrize(
+        ("kind", "wrong", "said"),
+        [
+            (CaptionerBackend, {"load": 5}, "CaptionerBackend: load is 5; expected a function"),
+            (CaptionerBackend, {"source": "weight"}, "source is 'weight'; expected weights or endpoint or none"),
+            (LanguageModelBackend, {"options": {"a": 1}}, "options is {'a': 1}; expected a class of pydantic's"),
+            (TextToAudioBackend, {"source": "endpoint"}, "source is 'endpoint'; expected weights or none"),
+        ],
+    )
+    def test_a_backend_is_checked_as_it_is_made(self, kind: Any, wrong: dict[str, Any], said: str) -> None:
+        with pytest.raises(ConfigError, match=said):
+            kind(**{"load": print, "source": "none"} | wrong)
 
     @pytest.mark.parametrize(
         ("reader", "error", "said"),

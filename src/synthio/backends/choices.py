@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,10 +53,26 @@ class NoOptions(BaseModel):
 class Backend:
     """One of the choices of a recipe's ``kind``."""
 
+    sources: ClassVar[tuple[ModelSource, ...]] = get_args(ModelSource)
+    """What ``source`` may be."""
+
+    load: Callable[..., object]
     source: ModelSource
     """`weights`: the section's ``model`` and ``revision`` name them; `endpoint`: its ``endpoint`` does."""
     options: type[BaseModel] = NoOptions
     """What the section's ``options`` may be, which is checked before anything loads."""
+
+    def __post_init__(self) -> None:
+        """Raises: `ConfigError` for what no run can use; plug-ins are written without a type checker too."""
+        found = None
+        if not callable(self.load):
+            found = f"load is {self.load!r}; expected a function of the section and of Resources"
+        elif self.source not in self.sources:
+            found = f"source is {self.source!r}; expected {' or '.join(self.sources)}"
+        elif not (isinstance(self.options, type) and issubclass(self.options, BaseModel)):
+            found = f"options is {self.options!r}; expected a class of pydantic's BaseModel"
+        if found:
+            raise ConfigError(f"{type(self).__name__}: {found}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +99,7 @@ class TextToAudioBackend(Backend):
 
     load: Callable[[T2AConfig, Resources], TextToAudio]
     """Called when a stage needs it. Raises: `ModelError`, `MissingDependency`, `ConfigError`."""
+    sources = ("weights", "none")
     alignable: bool = False
     """Whether what it loads is an `Alignable`; else ``align.method`` must be `none`."""
 
