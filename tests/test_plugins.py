@@ -174,10 +174,14 @@ class TestTheExampleOfTheDocs:
         assert "loudness" in page and "chirps" in page and page.count("synthio-example 0.1") == 2
         found = doctor.examine(load := RunConfig.model_validate(content))
         assert found["plugins"]["t2a.kind=chirps"] == "synthio-example 0.1"
-        assert found["models"]["t2a"] == "chirps: no model" and load.t2a.kind == "chirps"
+        assert found["models"]["t2a"] == "chirps: synthio-example 0.1" and load.t2a.kind == "chirps"
 
     def test_doctor_and_data_list_show_it(self, example: Path) -> None:
         assert "caption.kind=loudness: synthio-example 0.1" in synthio("doctor").stdout
+        models = doctor.examine(recipe(caption={"kind": "loudness", "options": {"loud": 1}}))["models"]
+        assert models["captioner"].startswith(
+            "loudness: caption.options for caption.kind=loudness: 1 problem(s)\n  loud"
+        )
         assert "by-prefix" in json.loads(synthio("data", "list", "--json").stdout)["readers"]
         assert "of plug-ins: by-prefix" in synthio("data", "list").stdout
 
@@ -210,6 +214,12 @@ class TestTheExampleOfTheDocs:
     ) -> None:
         with pytest.raises(ConfigError, match=said):
             check_models(recipe(**sections))
+
+    def test_nor_can_a_stage_alone(self, example: Path, resources: Resources) -> None:
+        with pytest.raises(ConfigError, match="loud: Extra inputs"):
+            load_captioner(CaptionConfig(kind="loudness", options={"loud": 1}), resources)
+        with pytest.raises(ConfigError, match="t2a.options for t2a.kind=chirps: 1 problem"):
+            load_text_to_audio(T2AConfig(kind="chirps", options={"bogus": 1}), resources)
 
     def test_alignment_matters_only_where_synthetic_clips_are_made(self, example: Path) -> None:
         check_models(recipe(t2a={"kind": "chirps"}, train={"arms": ["gold"]}))
@@ -289,6 +299,11 @@ class TestWrongOnes:
             ConfigError, match=f"caption.kind=broken cannot be imported from 'broken:x' of broken 1 .{said}"
         ):
             check_models(recipe(caption={"kind": "broken"}))
+
+    def test_neither_do_they_load_for_a_stage_alone(self, resources: Resources) -> None:
+        with pytest.raises(ConfigError, match="t2a.model is `pocket`, which wrong-plugins 2.0 cannot load"):
+            load_text_to_audio(T2AConfig(kind="heavy"), resources)
+        assert "which wrong-plugins 2.0 cannot load" in doctor.examine(recipe(t2a={"kind": "heavy"}))["models"]["t2a"]
 
     @pytest.mark.parametrize(
         ("kind", "wrong", "said"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synthio.backends import pocket
+from synthio.backends.choices import AnySection, check_section
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
@@ -59,17 +60,20 @@ def _models(config: RunConfig) -> dict[str, str]:
 
 def _line(used: UsedModel, config: RunConfig) -> str:
     section = getattr(config, used.section)
+    try:
+        if isinstance(section, AnySection):
+            check_section(section)
+    except ConfigError as error:
+        return f"{used.name}: {error}"
     if used.kind == "endpoint":
         variable = section.endpoint.api_key_variable
         key = "is set" if os.environ.get(variable) else "is not set"
         return f"{used.name} at {section.endpoint.base_url}; {variable} {key}"
     if used.kind == "none":
-        # Tags come of the CLAP that also filters.
-        return (
-            f"clap: the model of clap; {_device(config.clap.device)}"
-            if used.name == "clap"
-            else f"{used.name}: no model"
-        )
+        if used.name == "clap":
+            # Tags come of the CLAP that also filters.
+            return f"clap: the model of clap; {_device(config.clap.device)}"
+        return f"{used.name}: {used.plugin or 'no model'}"
     return f"{used.name}: {_where(used)}; {_device(section.device)}"
 
 

@@ -17,8 +17,6 @@ from synthio.backends.choices import (
     LanguageModelBackend,
     Resources,
     TextToAudioBackend,
-    backend_of,
-    check_options,
     load_captioner,
     load_text_to_audio,
     load_uncached,
@@ -75,7 +73,6 @@ def check_backend(section: AnySection) -> None:
     from synthio.backends.clap import load_clap
 
     reporter = Reporter()
-    check_options(backend_of(section), section)
     with tempfile.TemporaryDirectory() as folder:
         resources = Resources(reporter, Path(folder), lambda: load_clap(ClapConfig(), reporter))
         match section:

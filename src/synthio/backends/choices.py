@@ -227,15 +227,20 @@ def plugin_of(section: AnySection) -> str | None:
     return None if section.kind in built_in else package_of(key, section.kind)
 
 
-def check_options(backend: Backend, section: AnySection) -> None:
-    """Whether a section's options are those of its backend. Raises: `ConfigError` listing every problem."""
+def check_section(section: AnySection) -> None:
+    """Whether a section gives its backend what that takes. Raises: `ConfigError` listing every problem."""
     key, _ = _PLACES[type(section)]
+    backend, plugin = backend_of(section), plugin_of(section)
     try:
         backend.options.model_validate(section.options)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors(include_url=False)]
         lines = [f"{key.replace('kind', 'options')} for {key}={section.kind}: {len(problems)} problem(s)", *problems]
         raise ConfigError("\n  ".join(lines)) from None
+    if plugin and backend.source == "weights" and section.model == "pocket":
+        raise ConfigError(
+            f"{key.replace('kind', 'model')} is `pocket`, which {plugin} cannot load: name a model of its own"
+        )
 
 
 def load_language_model(config: ImagineConfig, resources: Resources) -> LanguageModel:
@@ -284,6 +289,7 @@ def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
 
 def _load(section: AnySection, load: Callable[[], T], checked: Callable[[T, str], T]) -> T:
     """``checked``: of what a plug-in loads and what messages call it."""
+    check_section(section)
     key, built_in = _PLACES[type(section)]
     if section.kind in built_in:
         return load()

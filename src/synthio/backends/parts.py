@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthio.backends.choices import ModelSource, backend_of, check_options, plugin_of, text_to_audio_backend
+from synthio.backends.choices import ModelSource, backend_of, check_section, plugin_of, text_to_audio_backend
 from synthio.backends.identity import check_model
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.errors import ConfigError
@@ -58,13 +58,9 @@ def check_models(config: RunConfig) -> None:
     from synthio.backends.endpoint import check_key
 
     for section in (config.caption, config.imagine, config.t2a):
-        check_options(backend_of(section), section)
+        check_section(section)
     for used in used_models(config):
         if used.kind == "weights":
-            if used.plugin and used.name == "pocket":
-                raise ConfigError(
-                    f"{used.section}.model is `pocket`, which {used.plugin} cannot load: name a model of its own"
-                )
             check_model(f"{used.section}.model", used.name)
             resolve_device(getattr(config, used.section).device)
         elif used.kind == "endpoint" and _is_asked(used, config):
