@@ -84,6 +84,12 @@ no_count = CaptionerBackend(load=lambda config, resources: NoCount(None), source
 class Zero(Captions): clips_per_call = 0
 zero = CaptionerBackend(load=lambda config, resources: Zero(None), source="none")
 no_load = CaptionerBackend(load=lambda config, resources: fail(OSError("no licence")), source="none")
+class Says(Replies):
+    def __init__(self, word): self.word = word
+    def complete(self, requests, keep): return [Reply(self.word) for r in requests]
+read = lambda config, resources: Says(open(config.model + "/word.txt").read())
+of_folder = LanguageModelBackend(load=read, source="weights")
+of_server = LanguageModelBackend(load=lambda config, resources: Says(config.endpoint.model), source="endpoint")
 class Thinks(Replies):
     def complete(self, requests, keep):
         replies = [Reply('<think>{"caption": "no"}</think>{"caption": "a dog"}') for r in requests]
@@ -107,7 +113,7 @@ def read_relative(data):
 NAMES = {
     "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load",
     "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd loud",
-    "synthio.language_models": "replies thinks nameless dicts",
+    "synthio.language_models": "replies thinks nameless dicts of_folder of_server",
     "synthio.readers": "no_reader read_nothing_good read_relative",
 }
 REQUEST = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
@@ -430,6 +436,18 @@ class TestWrongOnes:
             assert len(told) == times
         other = load_language_model(ImagineConfig(kind="replies", options={}), resources)
         assert other.name == model.name and "wrong-plugins 2.0" in model.name
+
+    def test_another_model_of_the_same_name_does_not_give_the_replies_of_the_one_before(
+        self, tmp_path: Path, resources: Resources
+    ) -> None:
+        def reply(**config: Any) -> str | None:
+            return load_language_model(ImagineConfig(**config), resources).complete([REQUEST])[0].text
+
+        for word in ("metallic", "velvet"):
+            (folder := tmp_path / word).mkdir()
+            (folder / "word.txt").write_text(word)
+            assert reply(kind="of_folder", model=str(folder)) == word
+            assert reply(kind="of_server", endpoint={"model": word}) == word
 
 
 class TestTheBuiltInOnesAreHeldToTheSame:

@@ -264,10 +264,22 @@ def load_uncached(config: ImagineConfig, resources: Resources) -> LanguageModel:
     from synthio.backends.checked import CheckedLanguageModel
 
     def checked(model: LanguageModel, plugin: str) -> LanguageModel:
-        # Replies are cached by the name, and another version of the plug-in, or other options, may reply otherwise.
-        return CheckedLanguageModel(model, plugin, f"{plugin_of(config)} {json.dumps(config.options, sort_keys=True)}")
+        return CheckedLanguageModel(model, plugin, _asked(config))
 
     return _load(config, lambda: language_model_backend(config).load(config, resources), checked)
+
+
+def _asked(config: ImagineConfig) -> str:
+    """What the replies of a plug-in depend on beside the requests: they are cached by it."""
+    from synthio.backends.identity import model_identity
+
+    content: list[Any] = [plugin_of(config), config.options]
+    match language_model_backend(config).source:
+        case "weights":
+            content.append(model_identity("llm", config.model, config.revision))
+        case "endpoint":
+            content += [config.endpoint.base_url, config.endpoint.model]
+    return json.dumps(content, sort_keys=True)
 
 
 def load_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
