@@ -32,7 +32,7 @@ from synthio.backends.parts import check_models
 from synthio.backends.stable_audio import load_stable_audio
 from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
-from synthio.datasets import READERS, read_rows
+from synthio.datasets import READERS, Row, read_rows
 from synthio.errors import BackendError, ConfigError, DataError
 from synthio.plugins import CaptionerBackend, LanguageModelBackend, TextToAudioBackend, check_backend
 from synthio.progress import Reporter
@@ -42,6 +42,7 @@ from synthio.stage_folders import StageFolders
 #: A module of plug-ins that are wrong, each in its way.
 WRONG = """
 import numpy as np
+from pydantic import BaseModel
 from synthio.plugins import *
 
 class Captions:
@@ -105,16 +106,20 @@ loud = clips(lambda n, s: 40 * draw(n, s))
 heavy = TextToAudioBackend(load=lambda config, resources: Clips(draw), source="weights")
 replies = LanguageModelBackend(load=lambda config, resources: Replies(), source="none")
 no_reader, no_backend = 3, Clips
-def read_nothing_good(data): return ["a.wav"]
-def read_relative(data):
+nothing_good = ReaderBackend(read=lambda data: ["a.wav"])
+no_rows, none = ReaderBackend(read=lambda data: iter([])), ReaderBackend(read=lambda data: None)
+missing = ReaderBackend(read=lambda data: [line for line in open(data.path + "/not there")])
+def read_one(data):
     from pathlib import Path
-    return [Row(Path("a.wav"), "a.wav", ("a",))]
+    return [Row(**{"path": Path("/a.wav"), "name": "a.wav", "labels": ("a",), **data.options})]
+class Anything(BaseModel): pass
+one = ReaderBackend(read=read_one, options=Anything)
 """
 NAMES = {
     "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load",
     "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd loud",
     "synthio.language_models": "replies thinks nameless dicts of_folder of_server",
-    "synthio.readers": "no_reader read_nothing_good read_relative",
+    "synthio.readers": "no_reader nothing_good no_rows none missing one",
 }
 REQUEST = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
 
@@ -220,6 +225,12 @@ class TestTheExampleOfTheDocs:
     ) -> None:
         with pytest.raises(ConfigError, match=said):
             check_models(recipe(**sections))
+
+    def test_nor_are_options_that_the_reader_does_not_have_passed_over(self, example: Path) -> None:
+        with pytest.raises(
+            ConfigError, match=r"data.options for data.reader=by-prefix: 1 problem.s.\n  seperator: Extra"
+        ):
+            read_rows(DataConfig(path="x", reader="by-prefix", options={"seperator": "-"}))
 
     def test_nor_can_a_stage_alone(self, example: Path, resources: Resources) -> None:
         with pytest.raises(ConfigError, match="loud: Extra inputs"):
@@ -327,17 +338,41 @@ class TestWrongOnes:
     @pytest.mark.parametrize(
         ("reader", "error", "said"),
         [
-            ("no_reader", ConfigError, "is a int; expected a function of the data section"),
-            ("read_nothing_good", DataError, "gave a str; expected a synthio.plugins.Row per file"),
-            ("read_relative", DataError, "expected an absolute path, and a tuple of labels"),
+            ("no_reader", ConfigError, "is a int; expected a synthio.plugins.ReaderBackend"),
+            ("nothing_good", DataError, "gave a str; expected a synthio.plugins.Row per file"),
+            ("no_rows", DataError, "found no file; check data.path, 'x'"),
+            ("none", DataError, "failed: TypeError: 'NoneType' object is not iterable"),
+            ("missing", DataError, "failed: FileNotFoundError"),
         ],
     )
     def test_readers(self, reader: str, error: type[Exception], said: str) -> None:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=f"data.reader={reader} of wrong-plugins 2.0 {said}"):
             read_rows(DataConfig(path="x", reader=reader))
 
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ({"path": "a.wav"}, "path: expected an absolute path"),
+            ({"name": ""}, "name: String should have at least 1 character"),
+            ({"labels": "dog"}, "labels: Input should be a valid tuple"),
+            ({"labels": None}, "labels: Input should be a valid tuple"),
+            ({"labels": ["a", ""]}, "labels.1: String should have at least 1 character"),
+            ({"labels": [5]}, "labels.0: Input should be a valid string"),
+            ({"group": 3}, "group: Input should be a valid string"),
+            ({"split": "holdout"}, "split: Input should be 'train', 'valid' or 'test'"),
+        ],
+    )
+    def test_rows(self, row: dict[str, Any], said: str) -> None:
+        with pytest.raises(DataError, match=rf"data.reader=one of wrong-plugins 2.0 gave Row\(.*\): {said}"):
+            read_rows(DataConfig(path="x", reader="one", options=row))
+
+    def test_rows_are_spelled_as_in_tables(self) -> None:
+        given = {"path": "/a.wav", "labels": ["a"], "split": "Validation", "group": "N/A"}
+        (row,) = read_rows(DataConfig(path="x", reader="one", options=given))
+        assert row == Row(Path("/a.wav"), "a.wav", ("a",), "valid", None)
+
     def test_options_of_a_built_in_reader(self) -> None:
-        with pytest.raises(DataError, match="data.options is for plug-ins, and 'demo' is built in"):
+        with pytest.raises(ConfigError, match="data.options for data.reader=demo: 1 problem"):
             read_rows(DataConfig(path="demo", options={"a": 1}))
 
     @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from synthio.backends.llm import LanguageModel, Reply, Request
 from synthio.backends.text_to_audio import Alignable, Conditioning, TextToAudio, generate_each
 from synthio.calls import Answer
 from synthio.config import CaptionConfig, ClapConfig, DataConfig, ImagineConfig, T2AConfig
-from synthio.datasets import Reader, Row
+from synthio.datasets import Reader, ReaderBackend, Row
 from synthio.errors import BackendError
 from synthio.progress import Reporter
 
@@ -42,6 +42,7 @@ __all__ = [
     "LanguageModel",
     "LanguageModelBackend",
     "Reader",
+    "ReaderBackend",
     "Reply",
     "Request",
     "Resources",

@@ -8,9 +8,13 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthio.errors import ConfigError, SynthioError
+
+P = TypeVar("P", bound="Plugin")
 
 #: Entry-point groups, by the key of the recipe that names a plug-in.
 GROUPS: Mapping[str, str] = MappingProxyType(
@@ -62,17 +66,65 @@ def said_of(key: str, name: str) -> str:
     return f"{key}={name} of {package_of(key, name)}"
 
 
-def load_plugin(key: str, name: str) -> Any:
-    """Import a plug-in. Raises: `ConfigError` for one that cannot be imported, or that two packages add."""
+class NoOptions(BaseModel):
+    """Of what has no settings of its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """What an entry point is; what is built in has the same form."""
+
+    options: type[BaseModel] = NoOptions
+    """What the section's ``options`` may be, which is checked before anything loads."""
+
+    def __post_init__(self) -> None:
+        """Raises: `ConfigError` for what no run can use: plug-ins are written without a type checker too."""
+        if not (isinstance(self.options, type) and issubclass(self.options, BaseModel)):
+            raise ConfigError(
+                f"{type(self).__name__}: options is {self.options!r}; expected a class of pydantic's BaseModel"
+            )
+
+    def check(self, options: Mapping[str, Any], key: str, name: str) -> None:
+        """Whether a recipe's options are its. Raises: `ConfigError` listing every problem."""
+        try:
+            self.options.model_validate(options)
+        except ValidationError as error:
+            problems = problems_of(error)
+            section = key.partition(".")[0]
+            lines = [f"{section}.options for {key}={name}: {len(problems)} problem(s)", *problems]
+            raise ConfigError("\n  ".join(lines)) from None
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """``words: Input should be a valid integer``, for each."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or '(all)'}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False)
+    ]
+
+
+def load_plugin(key: str, name: str, expected: type[P]) -> P:
+    """Import a plug-in.
+
+    Raises: `ConfigError` for one that cannot be imported, that two packages add, or that is not what is ``expected``.
+    """
     entry = _entry(key, name)
     try:
         with redirect_stdout(sys.stderr):
-            return entry.load()
+            found = entry.load()
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{key}={name} cannot be imported from {entry.value!r} of {_package(entry)} "
             f"({type(error).__name__}: {error}); install that package again, with what it needs, or tell its authors"
         ) from error
+    if not isinstance(found, expected):
+        raise ConfigError(
+            f"{said_of(key, name)} is a {type(found).__name__}; expected a synthio.plugins.{expected.__name__} "
+            "(docs/plugins.md)"
+        )
+    return found
 
 
 def _never(error: Exception) -> bool:

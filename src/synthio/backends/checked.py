@@ -15,7 +15,7 @@ from synthio.backends.llm import Keep, LanguageModel, Reply, Request, without_th
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.calls import Answer, Count, forget
 from synthio.errors import BackendError
-from synthio.registry import at_work
+from synthio.registry import at_work, problems_of
 
 A = TypeVar("A", bound=Answer)
 F = TypeVar("F", bound="_Facts")
@@ -113,7 +113,7 @@ def _facts(inner: object, kind: type[F], plugin: str) -> F:
         with at_work(plugin, BackendError, lambda error: isinstance(error, ValidationError)):
             return kind.model_validate(inner)
     except ValidationError as error:
-        problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors(include_url=False))
+        problems = "; ".join(problems_of(error))
         raise BackendError(f"{plugin} loads a {type(inner).__name__} with {problems}; tell its authors") from None
 
 

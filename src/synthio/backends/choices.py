@@ -9,12 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from synthio.config import CaptionConfig, ImagineConfig, T2AConfig
 from synthio.errors import BackendError, ConfigError, ModelError
 from synthio.progress import Reporter
-from synthio.registry import at_work, load_plugin, package_of, said_of
+from synthio.registry import Plugin, at_work, load_plugin, package_of, said_of
 
 if TYPE_CHECKING:
     from synthio.backends.captioner import Captioner
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from synthio.backends.llm import LanguageModel
     from synthio.backends.text_to_audio import TextToAudio
 
-B = TypeVar("B", bound="Backend")
 T = TypeVar("T")
 AnySection = CaptionConfig | ImagineConfig | T2AConfig
 """A section with a ``kind``."""
@@ -43,14 +40,8 @@ class Resources:
     """Loads the CLAP of the recipe."""
 
 
-class NoOptions(BaseModel):
-    """Of a backend without settings of its own."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Backend:
+class Backend(Plugin):
     """One of the choices of a recipe's ``kind``."""
 
     sources: ClassVar[tuple[ModelSource, ...]] = get_args(ModelSource)
@@ -59,18 +50,15 @@ class Backend:
     load: Callable[..., object]
     source: ModelSource
     """`weights`: the section's ``model`` and ``revision`` name them; `endpoint`: its ``endpoint`` does."""
-    options: type[BaseModel] = NoOptions
-    """What the section's ``options`` may be, which is checked before anything loads."""
 
     def __post_init__(self) -> None:
-        """Raises: `ConfigError` for what no run can use; plug-ins are written without a type checker too."""
+        """Raises: `ConfigError` for what no run can use."""
+        super().__post_init__()
         found = None
         if not callable(self.load):
             found = f"load is {self.load!r}; expected a function of the section and of Resources"
         elif self.source not in self.sources:
             found = f"source is {self.source!r}; expected {' or '.join(self.sources)}"
-        elif not (isinstance(self.options, type) and issubclass(self.options, BaseModel)):
-            found = f"options is {self.options!r}; expected a class of pydantic's BaseModel"
         if found:
             raise ConfigError(f"{type(self).__name__}: {found}")
 
@@ -184,27 +172,17 @@ _PLACES: Mapping[type, tuple[str, Collection[str]]] = MappingProxyType(
 
 def captioner_backend(config: CaptionConfig) -> CaptionerBackend:
     """The captioner's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return CAPTIONERS.get(config.kind) or _plugin("caption.kind", config.kind, CaptionerBackend)
+    return CAPTIONERS.get(config.kind) or load_plugin("caption.kind", config.kind, CaptionerBackend)
 
 
 def language_model_backend(config: ImagineConfig) -> LanguageModelBackend:
     """The language model's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return LANGUAGE_MODELS.get(config.kind) or _plugin("imagine.kind", config.kind, LanguageModelBackend)
+    return LANGUAGE_MODELS.get(config.kind) or load_plugin("imagine.kind", config.kind, LanguageModelBackend)
 
 
 def text_to_audio_backend(config: T2AConfig) -> TextToAudioBackend:
     """The generator's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return GENERATORS.get(config.kind) or _plugin("t2a.kind", config.kind, TextToAudioBackend)
-
-
-def _plugin(key: str, name: str, expected: type[B]) -> B:
-    found: Any = load_plugin(key, name)
-    if not isinstance(found, expected):
-        raise ConfigError(
-            f"{said_of(key, name)} is a {type(found).__name__}; expected a "
-            f"synthio.plugins.{expected.__name__} (docs/plugins.md)"
-        )
-    return found
+    return GENERATORS.get(config.kind) or load_plugin("t2a.kind", config.kind, TextToAudioBackend)
 
 
 def backend_of(section: AnySection) -> Backend:
@@ -228,15 +206,11 @@ def plugin_of(section: AnySection) -> str | None:
 
 
 def check_section(section: AnySection) -> None:
-    """Whether a section gives its backend what that takes. Raises: `ConfigError` listing every problem."""
+    """Whether a section gives its backend what that takes. Raises: `ConfigError` for options and a model that are not
+    its."""
     key, _ = _PLACES[type(section)]
     backend, plugin = backend_of(section), plugin_of(section)
-    try:
-        backend.options.model_validate(section.options)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or '(all)'}: {e['msg']}" for e in error.errors(include_url=False)]
-        lines = [f"{key.replace('kind', 'options')} for {key}={section.kind}: {len(problems)} problem(s)", *problems]
-        raise ConfigError("\n  ".join(lines)) from None
+    backend.check(section.options, key, section.kind)
     if plugin and backend.source == "weights" and section.model == "pocket":
         raise ConfigError(
             f"{key.replace('kind', 'model')} is `pocket`, which {plugin} cannot load: name a model of its own"

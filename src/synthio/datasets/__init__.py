@@ -8,21 +8,31 @@ Other packages add readers as plug-ins (docs/plugins.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from synthio.config import DataConfig
 from synthio.datasets.demo import read_demo
 from synthio.datasets.folder import read_folder
 from synthio.datasets.official import OFFICIAL
-from synthio.datasets.rows import Row, grouped, in_order, named
+from synthio.datasets.rows import Row, checked_rows, grouped, in_order, named
 from synthio.datasets.table import read_table
-from synthio.errors import ConfigError, DataError
+from synthio.errors import DataError
 from synthio.recipes import user_path
-from synthio.registry import load_plugin, package_of
+from synthio.registry import Plugin, at_work, load_plugin, said_of
 
-__all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "Row", "read_rows", "reader_name"]
+__all__ = ["FOLDED", "OFFICIAL", "READERS", "Reader", "ReaderBackend", "Row", "read_rows", "reader_name"]
 
 Reader = Callable[[DataConfig], list[Row]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderBackend(Plugin):
+    """Of ``data.reader``."""
+
+    read: Reader
+    """Raises: `DataError` for data that cannot be read."""
+
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
@@ -39,14 +49,13 @@ FOLDED = frozenset(name for name, dataset in OFFICIAL.items() if dataset.layout.
 def read_rows(config: DataConfig) -> list[Row]:
     """Every file of the dataset, sorted by name.
 
-    Raises: `DataError` when ``config.path`` is not there or cannot be read, for a fold, sub-folders or an audio folder
+    Raises: `ConfigError` for a plug-in that cannot be imported, and for options that the reader does not have;
+        `DataError` when ``config.path`` is not there or cannot be read, for a fold, sub-folders or an audio folder
         that its reader does not know, for a name in ``config.label_names`` of a label that no file has, and for a
         ``config.group_pattern`` that no file needs or has.
     """
     try:
         name = reader_name(config)
-        if name in READERS and config.options:
-            raise DataError(f"data.options is for plug-ins, and {name!r} is built in; remove it")
         if config.fold is not None and name not in FOLDED:
             raise DataError(f"data.fold is {config.fold}, but the reader {name!r} has no folds; remove data.fold")
         if config.subfolders != "ignored" and name != "folder":
@@ -59,8 +68,7 @@ def read_rows(config: DataConfig) -> list[Row]:
                 f"data.audio_folder is {config.audio_folder!r}, which is for a table; {config.path!r} is read by "
                 f"{name!r}: remove it, or name the table as data.path"
             )
-        rows = READERS[name](config) if name in READERS else _plugin_rows(config, name)
-        rows = in_order(named(rows, config.label_names))
+        rows = in_order(named(_read(config, name), config.label_names))
         return rows if config.group_pattern is None else grouped(rows, config.group_pattern)
     except PermissionError as error:
         # It may be one of many files that a table names.
@@ -69,24 +77,18 @@ def read_rows(config: DataConfig) -> list[Row]:
         raise DataError(f"{config.path!r}: cannot be read ({error.strerror or error}); check data.path") from error
 
 
-def _plugin_rows(config: DataConfig, name: str) -> list[Row]:
-    """What a plug-in reads. Raises: as the plug-in, `ConfigError` for one that cannot be imported, `DataError` for what
-    are no rows."""
-    reader = load_plugin("data.reader", name)
-    if not callable(reader):
-        raise ConfigError(
-            f"data.reader={name} of {package_of('data.reader', name)} is a {type(reader).__name__}; expected a "
-            "function of the data section that returns rows (docs/plugins.md)"
-        )
-    rows = list(reader(config))
-    for row in rows:
-        if not isinstance(row, Row):
-            raise DataError(f"data.reader={name} gave a {type(row).__name__}; expected a synthio.plugins.Row per file")
-        if not row.path.is_absolute() or isinstance(row.labels, str):
-            raise DataError(
-                f"data.reader={name} gave {row}; expected an absolute path, and a tuple of labels: tell its authors"
-            )
-    return rows
+def _read(config: DataConfig, name: str) -> list[Row]:
+    built_in = READERS.get(name)
+    backend = load_plugin("data.reader", name, ReaderBackend) if built_in is None else ReaderBackend(read=built_in)
+    backend.check(config.options, "data.reader", name)
+    if built_in is not None:
+        return built_in(config)
+    reader = said_of("data.reader", name)
+    with at_work(reader, DataError):
+        rows = list(backend.read(config))
+    if not rows:
+        raise DataError(f"{reader} found no file; check data.path, {config.path!r}")
+    return checked_rows(rows, reader)
 
 
 def reader_name(config: DataConfig) -> str:

@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, TypeAdapter, ValidationError
 
 from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.formats import some
 from synthio.recipes import user_path
 from synthio.records import Split
+from synthio.registry import problems_of
 
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -30,16 +34,16 @@ NO_FILE = (0, 0)
 
 @dataclass(frozen=True)
 class Row:
-    """One file of a dataset, as its folder or table describes it."""
+    """One file of a dataset, as its folder or table describes it. The validators are for what plug-ins give."""
 
-    path: Path
+    path: Annotated[Path, AfterValidator(_absolute)]
     """Absolute."""
-    name: str
+    name: Text
     """The path inside the dataset, with ``/``; unique. Clip ids derive from it."""
-    labels: tuple[str, ...]
-    split: Split | None = None
+    labels: tuple[Text, ...]
+    split: Annotated[Split | None, BeforeValidator(_spelled)] = None
     """None when the data has no splits."""
-    group: str | None = None
+    group: Annotated[str | None, AfterValidator(_named)] = None
     rejected: str | None = None
     """Why the file cannot be a clip, when that is known without opening it."""
 
@@ -144,3 +148,37 @@ def named(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
         raise DataError(f"data.label_names: no clip has the label {missing}; found {known}{meant}")
     said = {normalised_text(code): normalised_text(name).strip() for code, name in names.items()}
     return [replace(row, labels=tuple(dict.fromkeys(said.get(label, label) for label in row.labels))) for row in rows]
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("expected an absolute path")
+    return path
+
+
+def _spelled(split: object) -> object:
+    return split_of(split) or split if isinstance(split, str) else split
+
+
+def _named(group: str | None) -> str | None:
+    return None if group is None else group_of(normalised_text(group))
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(normalised_text)]
+_ROW = TypeAdapter(Row)
+
+
+def checked_rows(rows: Iterable[object], reader: str) -> list[Row]:
+    """What a plug-in's reader gives, spelled as in tables. ``reader``: what messages call it.
+
+    Raises: `DataError` for what is no row.
+    """
+    checked = []
+    for row in rows:
+        if not isinstance(row, Row):
+            raise DataError(f"{reader} gave a {type(row).__name__}; expected a synthio.plugins.Row per file")
+        try:
+            checked.append(_ROW.validate_python(vars(row)))
+        except ValidationError as error:
+            raise DataError(f"{reader} gave {row}: {'; '.join(problems_of(error))}; tell its authors") from None
+    return checked
