@@ -269,6 +269,24 @@ def test_text_is_taken_as_it_is_typed(override: str, found: object) -> None:
     assert config == found
 
 
+def test_options_go_with_the_kind_or_reader_that_they_are_of() -> None:
+    """A bench could compare no arm of another kind with a plug-in that has options."""
+    base = {"caption": {"kind": "slow", "options": {"words": 4}}, "data": {"reader": "mine", "options": {"a": 1}}}
+    assert merge(base, {"caption": {"kind": "clap"}})["caption"] == {"kind": "clap"}
+    assert merge(base, {"data": {"reader": "other", "options": {"b": 2}}})["data"]["options"] == {"b": 2}
+    more = {"kind": "slow", "options": {"delay_s": 1}}
+    assert merge(base, {"caption": more})["caption"]["options"] == {"words": 4, "delay_s": 1}
+    for order in (1, -1):
+        overrides = ["caption.options.words=9", "caption.kind=mine"][::order]
+        assert apply_overrides(base, overrides, RunConfig)["caption"] == {"kind": "mine", "options": {"words": 9}}
+
+
+def test_a_date_among_options_is_to_be_put_in_quotes() -> None:
+    content = apply_overrides({"data": {"path": "x"}}, ["caption.options.since=2023-05-01"], RunConfig)
+    with pytest.raises(ConfigError, match=r"caption.options.since: expected text: put it in quotes \(found datetime"):
+        validate(content, RunConfig, "recipe.yaml")
+
+
 def test_the_names_of_labels_are_taken_as_they_are_typed() -> None:
     content = apply_overrides({"data": {"path": "x"}}, ["data.label_names.a=site #3"], RunConfig)
     assert validate(content, RunConfig, "recipe.yaml").data.label_names == {"a": "site #3"}

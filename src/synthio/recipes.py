@@ -185,8 +185,10 @@ def _repeated_keys(node: yaml.Node | None) -> list[str]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge: mappings merge, anything else in ``over`` replaces."""
-    merged = dict(base)
+    """Deep merge: mappings merge, anything else in ``over`` replaces. Where ``over`` names another kind or reader, the
+    ``options`` of ``base``, which are of the one before, go."""
+    others = any(key in base and over.get(key, base[key]) != base[key] for key in ("kind", "reader"))
+    merged = {key: value for key, value in base.items() if not (others and key == "options")}
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
@@ -203,14 +205,16 @@ def apply_overrides(content: dict[str, Any], overrides: Sequence[str], schema: t
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+    # One layer: of a kind and its options neither comes first.
+    layer: dict[str, Any] = {}
     for override in overrides:
         key, _, text = override.partition("=")
         path = key.strip().split(".")
         value: Any = _as_typed(text) if _holds_text(_annotation(schema, path)) else _as_yaml(text, override)
         for part in reversed(path):
             value = {part: value}
-        content = merge(content, value)
-    return content
+        layer = merge(layer, value)
+    return merge(content, layer)
 
 
 def _as_typed(text: str) -> str | None:
@@ -291,7 +295,8 @@ def _said(problem: Mapping[str, Any], location: Sequence[str], schema: type[Base
         return f"is a section; expected one of its keys, such as {where}.{_known_keys(schema, location)[0]}"
     if problem["type"] == "path_type":
         return "expected a path"
-    if problem["type"] == "string_type":
+    # An option of a plug-in may be anything but what YAML takes for a date.
+    if problem["type"] in ("string_type", "invalid-json-value"):
         return "expected text: put it in quotes"
     # What our own validators say comes with a word of pydantic's before it.
     return str(problem["msg"]).removeprefix("Value error, ")
