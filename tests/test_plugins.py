@@ -34,6 +34,7 @@ from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.datasets import READERS, Row, read_rows
 from synthio.errors import BackendError, ConfigError, DataError
+from synthio.models import Models
 from synthio.plugins import CaptionerBackend, LanguageModelBackend, TextToAudioBackend, check_backend
 from synthio.progress import Reporter
 from synthio.registry import Choice
@@ -256,7 +257,9 @@ class TestNames:
     def test_an_unknown_name_says_what_there_is(self, example: Path) -> None:
         with pytest.raises(ValidationError, match="transformers, template, or the plug-ins loudness"):
             CaptionConfig(kind="loudnes")
-        with pytest.raises(ValidationError, match="expected local, endpoint, or a plug-in .none is installed"):
+        with pytest.raises(
+            ValidationError, match="expected local, endpoint, or a plug-in .none is installed .*; if it is a plug-in's, install"
+        ):
             ImagineConfig(kind="gpt")
 
     def test_what_is_built_in_wins_over_a_plugin_of_its_name(
@@ -471,6 +474,13 @@ class TestWrongOnes:
             assert len(told) == times
         other = load_language_model(ImagineConfig(kind="replies", options={}), resources)
         assert other.name == model.name and "wrong-plugins 2.0" in model.name
+
+    def test_what_plugins_load_is_not_held_together(self, tmp_path: Path) -> None:
+        content = {"run_folder": tmp_path, "data": {"path": "x"}, "align": {"method": "none"}}
+        sections = {"t2a": {"kind": "same"}, "imagine": {"kind": "replies"}}
+        models = Models(RunConfig.model_validate(content | sections), tmp_path, lambda: pytest.fail(), Reporter())
+        _ = models.generator, models.language_model
+        assert "language_model" in vars(models) and "generator" not in vars(models)
 
     def test_another_model_of_the_same_name_does_not_give_the_replies_of_the_one_before(
         self, tmp_path: Path, resources: Resources

@@ -56,8 +56,12 @@ class Models:
 
     def _make_room(self, part: str) -> None:
         """Before a part's model loads: forget what is not to be held beside it. Pocket models may be held together, and
-        a model behind an endpoint takes no memory here."""
-        loaded = {used.part: used.name for used in used_models(self._config) if used.kind == "weights"}
+        a model behind an endpoint takes no memory here; what a plug-in loads is not known."""
+        loaded = {
+            used.part: used.name
+            for used in used_models(self._config)
+            if used.kind == "weights" or (used.plugin and used.kind == "none")
+        }
         if part in loaded:
             self._forget(
                 name
