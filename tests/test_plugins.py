@@ -258,7 +258,8 @@ class TestNames:
         with pytest.raises(ValidationError, match="transformers, template, or the plug-ins loudness"):
             CaptionConfig(kind="loudnes")
         with pytest.raises(
-            ValidationError, match="expected local, endpoint, or a plug-in .none is installed .*; if it is a plug-in's, install"
+            ValidationError,
+            match="expected local, endpoint, or a plug-in .none is installed .*; if it is a plug-in's, install",
         ):
             ImagineConfig(kind="gpt")
 

@@ -42,7 +42,8 @@ class Choice:
         added = plugins(self.key)
         if name not in added:
             others = f"the plug-ins {', '.join(added)}" if added else f"a plug-in (none is installed for {self.key})"
-            raise ValueError(f"expected {', '.join(self.built_in)}, or {others}")
+            own = "if it is a plug-in's, install its package beside synthio"
+            raise ValueError(f"expected {', '.join(self.built_in)}, or {others}; {own}")
         return name
 
 
