@@ -266,10 +266,16 @@ class TestNames:
     def test_what_is_built_in_wins_over_a_plugin_of_its_name(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resources: Resources
     ) -> None:
-        points = {"synthio.captioners": {"template": "wrong_plugins:few"}}
+        points = {
+            "synthio.captioners": {"template": "wrong_plugins:few"},
+            "synthio.readers": {"table": "wrong_plugins:one"},
+        }
         monkeypatch.syspath_prepend(str(install(tmp_path / "site", "squatter", "1", points, WRONG)))
         config = CaptionConfig(kind="template")
         assert load_captioner(config, resources).caption([np.zeros(9)], [("a",)])[0].text == "Sound of a a"
+        found = doctor.examine(None)["plugins"]
+        assert found["caption.kind=template"] == "squatter 1 (not used: it is built in)"
+        assert json.loads(synthio("data", "list", "--json").stdout)["readers"].count("table") == 1
 
     def test_two_packages_of_one_name_are_no_choice(
         self, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from synthio.backends import pocket
-from synthio.backends.choices import AnySection, check_section
+from synthio.backends.choices import CAPTIONERS, GENERATORS, LANGUAGE_MODELS, AnySection, check_section
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
 from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.quiet import quiet
-from synthio.config import RunConfig
+from synthio.config import READERS, RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
 from synthio.optional import OPTIONAL, is_installed
-from synthio.registry import GROUPS, packages_of, plugins
+from synthio.registry import packages_of, plugins
 from synthio.versions import versions
 
 
@@ -38,12 +39,27 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "cache": str(pocket.cache_folder()),
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "pocket": {part: _state(part) for part in ("t2a", "clap", "classifier")},
-        "plugins": {f"{key}={name}": " and ".join(packages_of(key, name)) for key in GROUPS for name in plugins(key)},
+        "plugins": _plugins(),
         "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
     }
     if config is not None:
         found["models"] = _models(config)
     return found
+
+
+def _plugins() -> dict[str, str]:
+    """The packages of each."""
+    built_in: dict[str, Collection[str]] = {
+        "data.reader": READERS,
+        "caption.kind": CAPTIONERS,
+        "imagine.kind": LANGUAGE_MODELS,
+        "t2a.kind": GENERATORS,
+    }
+    return {
+        f"{key}={name}": " and ".join(packages_of(key, name)) + (" (not used: it is built in)" if name in names else "")
+        for key, names in built_in.items()
+        for name in plugins(key)
+    }
 
 
 def _state(part: str) -> str:

@@ -86,8 +86,8 @@ def data_list(as_json: Json = False) -> None:
     from synthio.registry import plugins
 
     # The bundled data is `data.path: demo`, no reader that a recipe names.
-    added = plugins("data.reader")
     own = ["auto", *(name for name in READERS if name not in OFFICIAL and name != "demo")]
+    added = [name for name in plugins("data.reader") if name not in {*own, *OFFICIAL}]
     facts = ("title", "column", "metric", "domain", "licence", "homepage")
     value = {
         "readers": [*own, *OFFICIAL, *added],
