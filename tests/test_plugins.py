@@ -67,6 +67,7 @@ draw = lambda n, seed: np.random.default_rng(seed).uniform(-1, 1, n).astype(np.f
 calls = []
 few, bare = captions(lambda n: [Answer("x")] * (n - 1)), captions(lambda n: ["x"] * n)
 counting = captions(lambda n: calls.append(n) or [Answer(f"call {len(calls)}")] * n)
+failing = captions(lambda n: [Answer(None, "too quiet")] * n)
 mute = captions(lambda n: [Answer(None)] * n)
 double, stereo = clips(lambda n, s: draw(n, s).astype(float)), clips(lambda n, s: draw(2 * n, s).reshape(2, n))
 short, nan = clips(lambda n, s: draw(n - 1, s)), clips(lambda n, s: draw(n, s) * (np.nan if s else 1))
@@ -117,7 +118,7 @@ class Anything(BaseModel): pass
 one = ReaderBackend(read=read_one, options=Anything)
 """
 NAMES = {
-    "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load",
+    "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load failing",
     "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd loud",
     "synthio.language_models": "replies thinks nameless dicts of_folder of_server",
     "synthio.readers": "no_reader nothing_good no_rows none missing one",
@@ -472,6 +473,23 @@ class TestWrongOnes:
             check_backend(CaptionConfig(kind="counting"))
         with pytest.raises(AssertionError, match="an answer has neither text nor a reason"):
             check_backend(CaptionConfig(kind="mute"))
+        with pytest.raises(AssertionError, match="it failed every clip: too quiet"):
+            check_backend(CaptionConfig(kind="failing"))
+
+    def test_the_check_finds_replies_without_an_answer(self) -> None:
+        check_backend(ImagineConfig(kind="replies"))
+        with pytest.raises(AssertionError, match="no reply is an answer: .*caption: Input should be a valid string"):
+            check_backend(ImagineConfig(kind="of_server", endpoint={"model": '{"caption": 5}'}))
+        with pytest.raises(AssertionError, match="expected one JSON object with the keys caption; found 'no json'"):
+            check_backend(ImagineConfig(kind="of_server", endpoint={"model": "no json"}))
+
+    def test_the_check_reads_rows(self, tmp_path: Path) -> None:
+        (path := tmp_path / "a.wav").touch()
+        check_backend(DataConfig(path="x", reader="one", options={"path": str(path)}))
+        with pytest.raises(AssertionError, match="none of the files is there"):
+            check_backend(DataConfig(path="x", reader="one"))
+        with pytest.raises(TypeError, match="RunConfig: expected CaptionConfig, Imag"):
+            check_backend(recipe())  # type: ignore[arg-type]
 
     def test_replies_are_kept_and_counted_though_the_plugin_tells_nothing(self, resources: Resources) -> None:
         config, told = ImagineConfig(kind="replies"), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,28 +22,41 @@ from synthio.backends.choices import (
     load_uncached,
     text_to_audio_backend,
 )
-from synthio.backends.llm import LanguageModel, Reply, Request
+from synthio.backends.llm import Keep, LanguageModel, Reply, Request
+from synthio.backends.questions import AnswerSchema, parse
 from synthio.backends.text_to_audio import Alignable, Conditioning, TextToAudio, generate_each
-from synthio.calls import Answer
+from synthio.calls import Answer, Count, forget
 from synthio.config import CaptionConfig, ClapConfig, DataConfig, ImagineConfig, T2AConfig
-from synthio.datasets import Reader, ReaderBackend, Row
-from synthio.errors import BackendError
+from synthio.datasets import Reader, ReaderBackend, Row, read_rows
+from synthio.errors import BackendError, ConfigError, DataError, MissingDependency, ModelError
 from synthio.progress import Reporter
+from synthio.wording import AnswerError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "Alignable",
     "Answer",
+    "BackendError",
     "CaptionConfig",
     "Captioner",
     "CaptionerBackend",
     "Conditioning",
+    "ConfigError",
+    "Count",
     "DataConfig",
+    "DataError",
     "ImagineConfig",
+    "Keep",
     "LanguageModel",
     "LanguageModelBackend",
+    "MissingDependency",
+    "ModelError",
     "Reader",
     "ReaderBackend",
     "Reply",
+    "Reporter",
     "Request",
     "Resources",
     "Row",
@@ -52,6 +65,8 @@ __all__ = [
     "TextToAudioBackend",
     "Waveform",
     "check_backend",
+    "forget",
+    "resolve_device",
 ]
 
 T = TypeVar("T")
@@ -63,13 +78,23 @@ _ALIKE = 0.99
 _LABELS = (("dog",), ("rain", "wind"), ("dog",))
 
 
-def check_backend(section: AnySection) -> None:
+def resolve_device(name: str) -> torch.device:
+    """What a section's ``device`` means: ``auto`` is CUDA, else MPS, else the CPU.
+
+    Raises: `ConfigError` for a device that is not here.
+    """
+    from synthio.backends.devices import resolve_device as resolve
+
+    return resolve(name)
+
+
+def check_backend(section: AnySection | DataConfig) -> None:
     """Load the backend that a section names, as a run does, and hold it to what a run relies on: an answer of the right
-    form to every question, the same whatever is asked beside it, and in whatever order.
+    form to every question, the same whatever is asked beside it, and in whatever order; and of a reader, rows of files.
 
     For a test of your plug-in: ``check_backend(CaptionConfig(kind="mine", options={"words": 5}))``.
 
-    Raises: `AssertionError` with what was found; and what loading the backend raises.
+    Raises: `AssertionError` with what was found; `TypeError` for another section; and what loading the backend raises.
     """
     from synthio.backends.clap import load_clap
 
@@ -87,6 +112,14 @@ def check_backend(section: AnySection) -> None:
                     "it is no Alignable"
                 )
                 _check_text_to_audio(generator)
+            case DataConfig():
+                rows = read_rows(section)
+                assert rows == read_rows(section), "it reads other rows the second time"
+                assert any(row.path.is_file() for row in rows), "none of the files is there"
+            case _:
+                raise TypeError(
+                    f"{type(section).__name__}: expected CaptionConfig, ImagineConfig, T2AConfig, DataConfig"
+                )
 
 
 def _check_captioner(captioner: Captioner) -> None:
@@ -99,16 +132,20 @@ def _check_captioner(captioner: Captioner) -> None:
 
     answers = _same_however_asked(caption, lambda one, other: one.text == other.text)
     assert all(answer.text or answer.failed for answer in answers), "an answer has neither text nor a reason"
+    assert any(answer.text for answer in answers), f"it failed every clip: {answers[0].failed}"
+
+
+class _CaptionAnswer(AnswerSchema):
+    caption: str
 
 
 def _check_language_model(model: LanguageModel) -> None:
-    schema = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
     requests = [
         Request(
             instruction=f'Describe the sound of {label} as JSON: {{"caption": "..."}}',
             completion=f'Sound: cat\nJSON: {{"caption": "a cat meows"}}\n\nSound: {label}\nJSON: ',
             answer_start='{"caption": "',
-            schema=schema,
+            schema=_CaptionAnswer.model_json_schema(),
             temperature=0.7,
             max_new_tokens=24,
             seed=seed,
@@ -121,6 +158,17 @@ def _check_language_model(model: LanguageModel) -> None:
 
     replies = _same_however_asked(complete, lambda one, other: one.text == other.text)
     assert all(reply.text or reply.failed for reply in replies), "a reply has neither text nor a reason"
+    # One that is cut says so itself.
+    wrong = [why for reply in replies if not reply.cut and (why := _why_no_answer(reply))]
+    assert len(wrong) < len(replies), f"no reply is an answer: {wrong[0]}"
+
+
+def _why_no_answer(reply: Reply) -> str | None:
+    try:
+        parse(reply.text or "", _CaptionAnswer)
+    except AnswerError as error:
+        return reply.failed or f"{error}; found {reply.text!r}"
+    return None
 
 
 def _check_text_to_audio(generator: TextToAudio) -> None:
