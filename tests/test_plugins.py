@@ -151,28 +151,29 @@ def recipe(**sections: Any) -> RunConfig:
 class TestTheExampleOfTheDocs:
     def test_it_is_what_a_run_relies_on(self, example: Path) -> None:
         check_backend(CaptionConfig(kind="loudness", options={"loud_dbfs": -30}))
+        check_backend(ImagineConfig(kind="words"))
         check_backend(T2AConfig(kind="chirps"))
 
     def test_a_run_uses_all_of_it(
         self, example: Path, tmp_path: Path, clap_model: Path, flow_model: Path, ast_model: Path
     ) -> None:
-        from tiny_llm import tiny_llama
-
         generator, data = np.random.default_rng(0), tmp_path / "recordings"
         data.mkdir()
         for number in range(24):
             name = f"{('dog', 'bird')[number % 2]}_{number:02d}.wav"
             sf.write(data / name, 0.1 * generator.standard_normal(8_000), 16_000)
-        content = tiny_recipe(flow_model, clap_model, tiny_llama(tmp_path / "llm"), ast_model, 2, 1)
+        content = tiny_recipe(flow_model, clap_model, tmp_path, ast_model, 2, 1)
         content |= {
             "run_folder": str(tmp_path / "run"),
             "data": {"path": str(data), "reader": "by-prefix", "domain": "animals"},
             "caption": {"kind": "loudness", "options": {"loud_dbfs": -30}},
+            "imagine": {"kind": "words", "captions_per_clip": 2},
             "t2a": {"kind": "chirps"},
             "align": {"method": "none"},
             "filter": {"rule": "none", "copies": "ignore"},
         }
         content["train"]["seeds"] = 1
+        check_backend(DataConfig(path=str(data), reader="by-prefix"))
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(content))
         assert synthio("run", path, "--dry-run").returncode == 0
@@ -181,10 +182,12 @@ class TestTheExampleOfTheDocs:
         (captions,) = (tmp_path / "run" / "stages").glob("caption-*/manifest.jsonl")
         texts = {json.loads(line)["text"] for line in captions.read_text().splitlines()}
         assert texts == {"a loud sound of dog", "a loud sound of bird"}
+        (prompts,) = (tmp_path / "run" / "stages").glob("imagine-*/manifest.jsonl")
+        assert {json.loads(line)["source"] for line in prompts.read_text().splitlines()} == {"llm"}
         clips = list((tmp_path / "run" / "dataset").rglob("*.flac"))
         assert clips and sf.info(str(clips[0])).samplerate == 16_000
         page = (tmp_path / "run" / "report" / "index.html").read_text()
-        assert "loudness" in page and "chirps" in page and page.count("synthio-example 0.1") == 2
+        assert "loudness" in page and "chirps" in page and page.count("synthio-example 0.1") == 3
         found = doctor.examine(load := RunConfig.model_validate(content))
         assert found["plugins"]["t2a.kind=chirps"] == "synthio-example 0.1"
         assert found["models"]["t2a"] == "chirps: synthio-example 0.1" and load.t2a.kind == "chirps"

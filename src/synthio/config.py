@@ -294,12 +294,12 @@ class CaptionConfig(Section):
         )
     )
     options: Options = Field({}, description=_OPTIONS)
-    model: ModelName = Field("pocket", description="For `transformers`: a local folder or a hub id.")
-    revision: str | None = Field(None, description="For `transformers`: its hub revision.")
+    model: ModelName = Field("pocket", description="For `transformers` and plug-ins: a local folder or a hub id.")
+    revision: str | None = Field(None, description="For `transformers` and plug-ins: its hub revision.")
     tags_per_clip: int = Field(2, ge=1, le=8, description="For `clap`: tags per sentence.")
     endpoint: EndpointConfig = EndpointConfig()
-    batch_size: int = Field(16, ge=1, description="For `transformers`: clips per forward pass.")
-    device: Device = Field("auto", description="For `transformers`: `auto`, `cpu`, `cuda`, `mps`.")
+    batch_size: int = Field(16, ge=1, description="For `transformers` and plug-ins: clips per forward pass.")
+    device: Device = Field("auto", description="For `transformers` and plug-ins: `auto`, `cpu`, `cuda`, `mps`.")
 
 
 class AlignConfig(Section):
@@ -356,8 +356,10 @@ class ImagineConfig(Section):
         description="`local`: a causal language model in the same process; `endpoint`: an OpenAI-compatible endpoint.",
     )
     options: Options = Field({}, description=_OPTIONS)
-    model: ModelName = Field("pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id.")
-    revision: str | None = Field(None, description="For `local`: its hub revision.")
+    model: ModelName = Field(
+        "pocket", description="For `local`: `pocket` (Gemma-3-270m), a folder or a hub id; a plug-in may read it too."
+    )
+    revision: str | None = Field(None, description="For `local` and plug-ins: its hub revision.")
     endpoint: EndpointConfig = EndpointConfig()
     captions_per_clip: int = Field(
         5, ge=1, le=5, description="The augmentation factor N: how many clips are generated per real clip."
@@ -381,7 +383,7 @@ class ImagineConfig(Section):
         description="Tries per request; each new try is given the validation error of the last one. A caption that fails every try is replaced by the label template.",
     )
     batch_size: int = Field(16, ge=1, description="Requests per forward pass of a local model.")
-    device: Device = Field("auto", description="For `local`: `auto`, `cpu`, `cuda`, `mps`.")
+    device: Device = Field("auto", description="For `local` and plug-ins: `auto`, `cpu`, `cuda`, `mps`.")
 
     @property
     def is_pocket(self) -> bool:
