@@ -20,6 +20,7 @@ from synthio.registry import at_work, problems_of
 A = TypeVar("A", bound=Answer)
 F = TypeVar("F", bound="_Facts")
 Tell = Callable[[Mapping[int, A]], None]
+_SHOWN_CHARACTERS = 100
 
 
 class _Facts(BaseModel):
@@ -144,13 +145,11 @@ def _asked(ask: Callable[[Tell[A]], Sequence[A]], kind: type[A], wanted: int, te
 
 def _check_form(answers: Iterable[object], kind: type[Answer], plugin: str) -> None:
     for answer in answers:
-        found = type(answer).__name__
-        if isinstance(answer, kind):
-            if isinstance(answer.text, str | None):
-                continue
-            found += f" with {type(answer.text).__name__}"
+        if isinstance(answer, kind) and isinstance(answer.text, str | None):
+            continue
         raise BackendError(
-            f"{plugin} answered with {found}; expected {kind.__name__} with str or None; tell its authors"
+            f"{plugin} answered with {repr(answer)[:_SHOWN_CHARACTERS]}; expected {kind.__name__} whose text is a str "
+            "or None; tell its authors"
         )
 
 

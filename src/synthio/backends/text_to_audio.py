@@ -127,7 +127,7 @@ def _refusal(clip: Waveform) -> str | None:
     if not np.isfinite(clip).all():
         return "the model returned NaN"
     peak = float(np.abs(clip).max(initial=0.0))
-    return f"its peak is {peak:.3g}, of which a file would cut off all beyond 1" if peak > _LOUDEST else None
+    return f"the model returned a peak of {peak:.3g}; a file cuts off what is beyond 1" if peak > _LOUDEST else None
 
 
 def _why_not(clips: Sequence[Waveform], count: int, samples: int) -> str | None:
