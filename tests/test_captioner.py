@@ -49,7 +49,7 @@ from synthio.errors import BackendError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip
 from synthio.stages.caption import caption_clips
-from synthio.store import StageFolder, append_lines
+from synthio.store import StageFolder
 
 RATE = 16_000
 AUDIO_SPECIAL = ["<pad>", "<eos>", "<bos>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
@@ -534,18 +534,6 @@ def test_a_killed_captioner_keeps_what_was_answered(tmp_path: Path) -> None:
             run(tmp_path, found, load_captioner(section, resources(tmp_path / "cache")))
         captions, folder = run(tmp_path, found, load_captioner(section, resources(tmp_path / "cache")))
     assert len(captions) == folder.summary()["usage"]["requests"] == len(server.seen) - 1 == 4
-
-
-def test_tokens_that_an_earlier_version_counted_count(tmp_path: Path) -> None:
-    """It noted seconds beside them."""
-    found = clips(tmp_path, 1)
-    kept = {"requests": 1, "failed_requests": 1, "input_tokens": 7, "output_tokens": 3, "cost": 0.5, "seconds": 2.5}
-    folder = StageFolder(tmp_path, "caption", "key")
-    append_lines(folder.path / "items.jsonl", [json.dumps({"id": "calls-1", **kept})])
-    with EndpointServer(lambda body, earlier: chat("a flute in rain", 5, 2)) as server:
-        run(tmp_path, found, EndpointCaptioner(endpoint(server), Reporter(), tmp_path))
-    usage = {"requests": 2, "failed_requests": 1, "input_tokens": 12, "output_tokens": 5}
-    assert folder.summary()["usage"] == usage
 
 
 def test_the_template_captioner_names_the_label(tmp_path: Path) -> None:

@@ -174,14 +174,6 @@ def test_padding_changes_nothing_for_who_is_told_of_it(masked_folder: Path) -> N
     assert np.abs(predict(model, unmasked, 2, CPU) - expected).max() > 1e-5
 
 
-def test_a_classifier_hears_as_it_was_trained_when_padding_was_normalised_too(wav2vec2_folder: Path) -> None:
-    """Folders of earlier versions have one length: clips were padded to it before the extractor saw them."""
-    extractor = find_classifier(str(wav2vec2_folder)).extractor
-    padded = np.pad(noise(2000), (0, 3000))
-    heard = extractor(padded, sampling_rate=16_000, return_tensors="np")["input_values"][0]
-    np.testing.assert_array_equal(main_input(Frontend(extractor, 5000, 5000), noise(2000)), heard)
-
-
 def test_clips_of_a_few_samples_have_a_frame(masked_folder: Path) -> None:
     source = find_classifier(str(masked_folder))
     frontend = fit_frontend(source, [4000])

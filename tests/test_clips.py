@@ -1046,13 +1046,6 @@ def test_a_column_that_came_after_the_clips_were_read_is_told_by_the_next_run(tm
         folder.clips()
         assert any("not read: 'recording'" in warning for warning in listener.warnings) == bool(column)
     assert len(list((tmp_path / "run" / "stages").iterdir())) == 1
-    # As an earlier version kept it.
-    kept = [warning for warning in listener.warnings if "not read" in warning]
-    found = folder.folders.clips
-    found.finish(found.manifest(Clip), found.summary() | {"warnings": kept})
-    again = RecordingReporter()
-    Pipeline(config, again).clips()
-    assert again.warnings.count(kept[0]) == 1
 
 
 def test_columns_of_an_audiofolder_that_may_be_groups_are_named(tmp_path: Path) -> None:

@@ -167,12 +167,6 @@ def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
     assert (weights * after).mean() == pytest.approx((0.12 + 0.5) / 2)
 
 
-def test_what_an_earlier_version_measured_is_read() -> None:
-    """It noted its seconds too."""
-    kept = {"options": [{"share": 0.0, "error": 0.2}, {"share": 0.5, "error": 0.1}], "p_value": 0.03, "seconds": 61.2}
-    assert GateMeasures.model_validate(kept) == measured({0.0: 0.2, 0.5: 0.1}, 0.03)
-
-
 @pytest.fixture(scope="module")
 def ast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_ast.build(tmp_path_factory.mktemp("model") / "ast")

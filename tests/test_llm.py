@@ -56,7 +56,6 @@ from synthio.config import EndpointConfig, ImagineConfig, RunConfig
 from synthio.errors import BackendError, ConfigError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.recipes import validate
-from synthio.store import write_text
 
 SCHEMA: dict[str, Any] = {
     "title": "MixAnswer",
@@ -1175,17 +1174,6 @@ def test_the_cache_key_holds_everything_that_matters(change: dict[str, Any], tmp
         other = CachedLanguageModel(EndpointLanguageModel(config(server, model="other"), Reporter()), tmp_path)
         other.complete([request()])
         assert len(server.seen) == 3
-
-
-def test_a_reply_that_an_earlier_version_kept_is_read(tmp_path: Path) -> None:
-    kept = {"id": "r0", "text": '{"caption', "failed": None, "input_tokens": 9, "output_tokens": 4, "cost": 0.5}
-    with EndpointServer(always(chat("{}"))) as server:
-        model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
-        model.complete([request()])
-        (path,) = tmp_path.rglob("*.json")
-        write_text(path, json.dumps({**kept, "cut": "cut after 4 tokens"}))
-        assert model.complete([request()]) == [Reply('{"caption', cut="cut after 4 tokens")]
-    assert len(server.seen) == 1
 
 
 def test_a_damaged_cache_file_is_asked_again(tmp_path: Path) -> None:

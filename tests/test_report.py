@@ -1146,7 +1146,7 @@ def filtered_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -
         for id_, _, why in named
     ]
     stage = StageFolder(root, "filter", str(number))
-    stage.finish(verdicts, {"given_up": 1})
+    stage.finish(verdicts, {"given_up": 1, "real_clips": {"accepted": 0, "total": 0, "labels": {}}})
     return results.Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), stage, stage, stage)
 
 

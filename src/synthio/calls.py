@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
-
 from synthio.records import Record
 from synthio.store import StageFolder
 
@@ -33,9 +31,6 @@ def forget(arrived: Mapping[int, Answer]) -> None:
 
 class Calls(Record):
     """Some requests, made at once."""
-
-    # Earlier versions noted their seconds and costs too.
-    model_config = ConfigDict(extra="ignore")
 
     requests: int
     failed_requests: int

@@ -425,10 +425,10 @@ def _asks_a_model(caption: CaptionConfig) -> bool:
 
 
 def _use(part: str, section: ImagineConfig | CaptionConfig, folders: Sequence[StageFolder]) -> LanguageModelUse:
-    usage = [folder.summary().get("usage", {}) for folder in folders if folder.done]
+    usage = [folder.summary()["usage"] for folder in folders if folder.done]
 
     def total(name: str) -> int:
-        return sum(int(row.get(name, 0)) for row in usage)
+        return sum(int(row[name]) for row in usage)
 
     source = backend_of(section).source
     endpoint = section.endpoint if source == "endpoint" else None

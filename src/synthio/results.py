@@ -160,9 +160,7 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     """Of what the filter let in, in all and by label."""
     if not rounds:
         return []
-    # What an earlier version filtered does not say.
-    counted = rounds[0].filtered.summary().get("real_clips")
-    warnings = real_clip_warnings(RealClips(**counted)) if counted else []
+    warnings = real_clip_warnings(RealClips(**rounds[0].filtered.summary()["real_clips"]))
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
     accepted = Counter(prompt.labels for r in rounds for prompt, _, _ in r.accepted)
     if accepted.total() < wanted.total() // 4:

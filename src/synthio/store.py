@@ -246,11 +246,11 @@ class StageFolder:
         with self._reading(_MARKER):
             return kind.model_validate(summary)
 
-    def _marker(self) -> dict[str, Any]:
+    def _marker(self) -> _Summary:
         if not self.done:
             raise MissingArtefact(f"the results of stage `{self.stage}` are not there; {how_to_run(self.stage)}")
         with self._reading(_MARKER):
-            return dict(json.loads((self.path / _MARKER).read_text(encoding="utf-8")))
+            return _Summary(self, json.loads((self.path / _MARKER).read_text(encoding="utf-8")))
 
     def items(self, kind: type[R]) -> dict[str, R]:
         """Items finished so far, by id. A line cut short by a kill is dropped, and its item is made again."""
@@ -278,10 +278,9 @@ class StageFolder:
 
     def manifest(self, kind: type[R]) -> list[R]:
         """The finished records. Raises: as `summary`."""
-        # Earlier versions did not say.
-        wanted = self._marker().get(_RECORDS)
+        wanted = self._marker()[_RECORDS]
         records = self.rows("manifest.jsonl", kind)
-        if wanted not in (None, len(records)):
+        if wanted != len(records):
             raise self.damaged("manifest.jsonl", f"{len(records)} records; {wanted} were written")
         return records
 

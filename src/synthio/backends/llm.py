@@ -54,7 +54,7 @@ class Reply(Answer):
 
 @dataclass(frozen=True)
 class _KeptReply(Reply):
-    """As it lies on disk. Earlier versions kept an id too, which is not read."""
+    """As it lies on disk."""
 
     allowance: int = 0
     """Tokens that it might have."""

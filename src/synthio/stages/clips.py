@@ -100,8 +100,7 @@ def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder,
 
 def all_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder) -> list[str]:
     """Of the clips that `collect_clips` wrote to ``folder``, and of this recipe with them."""
-    # Earlier versions kept some of the recipe's own.
-    return list(dict.fromkeys([*folder.summary()["warnings"], *recipe_warnings(config, clips)]))
+    return [*folder.summary()["warnings"], *recipe_warnings(config, clips)]
 
 
 def check_data(config: RunConfig, reporter: Reporter = _SILENT) -> DataCheck:

@@ -36,8 +36,7 @@ from synthio.seeds import derive_seed
 class GateMeasures(BaseModel):
     """The stage's summary."""
 
-    # Earlier versions noted their seconds too.
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     options: tuple[GateOption, ...]
     """Empty when there was nothing to decide: no synthetic clips, or training clips of one group."""
