@@ -36,7 +36,8 @@ p_value_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 def result(**changes: Any) -> Result:
     row: dict[str, Any] = {
         "dataset": "esc50", "n": 50, "arm": "gold", "seed": 0, "metric": "accuracy", "value": 0.5, "macro_f1": 0.4,
-        "n_train": 50, "n_added": 0, "n_valid": 20, "n_test": 400, "train_s": 10.0, "shared_s": 0.0, "recipe": "abc",
+        "n_train": 50, "n_added": 0, "n_valid": 20, "n_test": 400, "test_fraction": 0.0, "train_s": 10.0,
+        "shared_s": 0.0, "recipe": "abc",
     }  # fmt: skip
     return Result(**(row | changes))
 
@@ -263,7 +264,7 @@ many_results = st.lists(
         metric=st.sampled_from(["accuracy", "mAP", "macro-F1"]), value=fractions, macro_f1=fractions,
         head=st.none() | fractions, medium=st.none() | fractions, tail=st.none() | fractions,
         n_train=st.integers(0, 99), n_added=st.integers(0, 99), n_valid=st.integers(0, 99), n_test=st.integers(0, 99),
-        train_s=seconds, shared_s=seconds, recipe=names,
+        test_fraction=fractions, train_s=seconds, shared_s=seconds, recipe=names,
     ),
     max_size=6, unique_by=lambda row: row.cell,
 )  # fmt: skip

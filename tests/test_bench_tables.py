@@ -32,7 +32,8 @@ BETTER = [0.60, 0.63, 0.59, 0.61]
 def result(dataset: str, arm: str, seed: int, value: float, **changes: Any) -> Result:
     row: dict[str, Any] = {
         "dataset": dataset, "n": 50, "arm": arm, "seed": seed, "metric": "accuracy", "value": value, "macro_f1": value,
-        "n_train": 50, "n_added": 0, "n_valid": 20, "n_test": 400, "train_s": 10.0, "shared_s": 0.0, "recipe": "abc",
+        "n_train": 50, "n_added": 0, "n_valid": 20, "n_test": 400, "test_fraction": 0.0, "train_s": 10.0,
+        "shared_s": 0.0, "recipe": "abc",
     }  # fmt: skip
     return Result(**(row | changes))
 
@@ -282,7 +283,7 @@ def test_no_verdict_without_the_arm_or_without_the_reference() -> None:
 
 def test_json_has_what_the_tables_print_of_differences_and_scores(tmp_path: Path) -> None:
     arms = {"gold": GOLD, "synthio": BETTER, "noise": [0.4]}
-    write_results(tmp_path / "r.csv", results({"esc50": arms}, test_fraction=0.0))
+    write_results(tmp_path / "r.csv", results({"esc50": arms}))
     (tmp_path / "bench.yaml").write_text(
         f"output: {tmp_path / 'out'}\ndatasets: {{esc50: {{data: {{path: x, reader: esc50}}}}}}\n"
         "sizes: [50]\nseeds: 4\narms: [gold, noise, synthio]\n"

@@ -45,8 +45,8 @@ class Result(BaseModel):
     """Synthetic, retrieved or varied clips that were added."""
     n_valid: _Count
     n_test: _Count
-    test_fraction: _Fraction | None = None
-    """Share of the clips that the seed drew for the test; 0 where the data has its own; None in results of before."""
+    test_fraction: _Fraction
+    """Share of the clips that the seed drew for the test; 0 where the data has its own."""
     train_s: _Seconds
     """The arm's own trainings."""
     shared_s: _Seconds
@@ -61,8 +61,6 @@ class Result(BaseModel):
 
 
 _COLUMNS = tuple(Result.model_fields)
-#: Younger than published results, which have none.
-_YOUNGER = ("test_fraction",)
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
@@ -129,7 +127,7 @@ def _rows(path: Path) -> Iterator[Result]:
 
 def _check_header(path: Path, names: Iterable[str]) -> None:
     found = list(names)
-    missing = [name for name in _COLUMNS if name not in (*found, *_YOUNGER)]
+    missing = [name for name in _COLUMNS if name not in found]
     unknown = [name for name in found if name not in _COLUMNS]
     repeated = sorted({name for name in found if found.count(name) > 1})
     if missing or unknown or repeated:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from synthio.bench.recipe import BenchRecipe, all_cells, resolve_arms, run_config
+from synthio.bench.recipe import BenchRecipe, all_cells, resolve_arms
 from synthio.bench.render import to_html, to_latex, to_markdown
 from synthio.bench.results import Result, read_kept, read_results, write_results
 from synthio.bench.runner import finished_cells, fitting_results
 from synthio.bench.statistics import Estimate, redraw_correction
 from synthio.bench.tables import ArmComparison, BenchTables, make_tables
-from synthio.config import DataConfig
 from synthio.errors import DataError
 from synthio.store import write_text
 
@@ -74,13 +73,12 @@ def _write(recipe: BenchRecipe, found: Sequence[Result], stale: int, sources: Se
     """Write results.csv and the tables to the bench's folder, over none of the ``sources``."""
     cells = all_cells(recipe)
     _check_settings(found)
-    one_each = {cell.dataset: cell for cell in cells}.values()
     tables = make_tables(
         found,
         recipe.reference,
         {name: arm.title for name, arm in resolve_arms(recipe).items()},
         len(cells),
-        _corrections({cell.dataset: run_config(recipe, cell).data for cell in one_each}, found),
+        _corrections(found),
         _other_settings(recipe, found),
     )
     markdown = to_markdown(tables)
@@ -108,15 +106,11 @@ def _beside(table: Path, cells: Collection[tuple[str, int, str, int]], found: Se
     return [result for result in kept if today.get((result.dataset, result.arm), result.recipe) == result.recipe]
 
 
-def _corrections(of_dataset: Mapping[str, DataConfig], found: Sequence[Result]) -> dict[str, float]:
-    """The `redraw_correction` of each dataset whose seeds draw its test. Results of before do not say: there
-    ``data.split_method: random`` does."""
+def _corrections(found: Sequence[Result]) -> dict[str, float]:
+    """The `redraw_correction` of each dataset whose seeds draw its test."""
     fractions: dict[str, float] = {}
     for result in found:
-        data = of_dataset[result.dataset]
-        guessed = data.test_fraction if data.split_method == "random" else 0.0
-        told = guessed if result.test_fraction is None else result.test_fraction
-        fractions[result.dataset] = max(told, fractions.get(result.dataset, 0.0))
+        fractions[result.dataset] = max(result.test_fraction, fractions.get(result.dataset, 0.0))
     return {name: redraw_correction(fraction) for name, fraction in fractions.items() if fraction > 0}
 
 
