@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from reporters import RecordingReporter
 from sklearn.metrics import average_precision_score
 
 import synthio
-from synthio import metrics
+from synthio import comparison, metrics
 from synthio.arms import (
     AddedClip,
     Training,
@@ -43,7 +44,7 @@ from synthio.augment import AUGMENTATIONS, MASKED_SHARE, mask_features
 from synthio.backends.classifier import load_trained
 from synthio.backends.fine_tuning import CurvePoint, Examples, predict
 from synthio.comparison import compare, read_comparison, tail_classes
-from synthio.config import COMPARISON_VERSION, Arm, RunConfig
+from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError, DataError, StoreError
 from synthio.progress import Advance, Reporter
@@ -224,7 +225,8 @@ def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> Non
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
     model = {"config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"}
-    assert files(project.folder().path) == {"comparison.json", "done.json", "manifest.jsonl"}
+    (compared,) = project.folder().path.glob("comparison-*.json")
+    assert files(project.folder().path) == {compared.name, "done.json", "manifest.jsonl"}
     for folder, training in read_trainings(project.folder()).items():
         assert folder == project.unit(training.arm, training.seed).path
         assert files(folder) == {"done.json", "manifest.jsonl"} | {f"model-{training.arm}/{name}" for name in model}
@@ -299,30 +301,30 @@ def test_more_seeds_and_another_arm_train_only_what_is_new(project: Project, tmp
     assert larger.run("afresh") == predictions
 
 
-def test_what_an_earlier_version_finished_is_compared_as_today(project: Project) -> None:
+def test_a_comparison_is_kept_for_one_way_to_compare(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its interval, once written when the trainings ended, was shown for good, also after a better one was built."""
     shutil.copytree(project.folder().path, project.folder("earlier").path)
-    stale = project.comparison().model_dump(mode="json")
-    stale["difference"] |= {"low": 99.0, "high": 99.5}
-    folder = project.folder("earlier").path
-    train = project.config.train
-    today = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
-    for kept in (None, {"version": [COMPARISON_VERSION - 1, *today[1:]], "comparison": stale}):
-        (folder / "comparison.json").unlink(missing_ok=True)
-        if kept:
-            (folder / "comparison.json").write_text(json.dumps(kept))
-        assert project.comparison("earlier") == project.comparison()
+    expected, folder = project.comparison(), project.folder("earlier").path
+    (kept,) = folder.glob("comparison-*.json")
+    marked = expected.model_dump(mode="json")
+    marked["difference"] |= {"low": 99.0, "high": math.inf}
+    kept.write_text(json.dumps(marked))
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "COMPARISON_VERSION", 99)
+        assert project.comparison("earlier") == expected
     # Of this version it is not computed again.
-    (folder / "comparison.json").write_text(json.dumps({"version": today, "comparison": stale}))
-    assert project.comparison("earlier").difference.low == 99.0  # type: ignore[union-attr]
-    (folder / "comparison.json").write_text("{}")
-    with pytest.raises(StoreError, match=r"comparison.json: is damaged"):
-        project.comparison("earlier")
-    (folder / "comparison.json").unlink()
+    found = project.comparison("earlier").difference
+    assert found is not None and (found.low, found.high) == (99.0, math.inf)
+    # Damage in what can be made anew once stopped the report.
+    for damage in ("{}", "", '{"arms'):
+        kept.write_text(damage)
+        assert project.comparison("earlier") == expected
+        assert kept.read_text() != damage
+    kept.unlink()
     # In a folder that takes no more, or of somebody else, it is computed each time.
     with no_file_above(10):
-        assert project.comparison("earlier") == project.comparison()
-    assert not (folder / "comparison.json").exists()
+        assert project.comparison("earlier") == expected
+    assert not kept.exists()
     for damaged in ("[]", "{}", '{"trainings": [["a", {}]], "gated_share": null}', '{"trainings": [1]}'):
         (folder / "done.json").write_text(damaged)
         with pytest.raises(StoreError, match=r"done.json: is damaged"):

@@ -20,30 +20,27 @@ from synthio.config import COMPARISON_VERSION, RunConfig
 from synthio.errors import StoreError
 from synthio.records import Clip, Prediction, of_split
 from synthio.seeds import numpy_generator
-from synthio.store import StageFolder, write_text
+from synthio.store import StageFolder, fingerprint, write_text
 from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, MetricName
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:
-    """Of a finished stage of train, from its predictions: also what an earlier version trained is compared as today.
+    """Of a finished stage of train, from its predictions.
 
-    It takes minutes where clips and classes are many, so it is kept beside them, with what it depends on.
+    It takes minutes where clips and classes are many, so it is kept beside them, under what it depends on.
     Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
     """
-    path = folder.path / "comparison.json"
     train = config.train
-    version = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
-    if path.is_file():
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept["version"] == version:
-                return Comparison.model_validate(kept["comparison"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise folder.damaged(path.name, error) from error
+    depends = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
+    path = folder.path / f"comparison-{fingerprint(depends)}.json"
+    # None yet, or damaged: it is made anew.
+    with suppress(OSError, ValueError):
+        return Comparison.model_validate_json(path.read_bytes())
     comparison = _compare_finished(folder, clips, config)
     # In a folder that only others may write, it is computed each time.
     with suppress(StoreError):
-        write_text(path, json.dumps({"version": version, "comparison": comparison.model_dump(mode="json")}))
+        # Ends of intervals may be infinite, for which pydantic's own JSON has no word.
+        write_text(path, json.dumps(comparison.model_dump(mode="json")))
     return comparison
 
 
