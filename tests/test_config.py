@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from synthio.bench.recipe import BenchRecipe, all_cells, run_config
-from synthio.config import CaptionConfig, DataConfig, EndpointConfig, ImagineConfig, RunConfig
+from synthio.config import DataConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe, to_yaml, validate
 
@@ -119,12 +119,3 @@ def test_every_cell_of_a_shipped_bench_is_valid(recipe: Path) -> None:
 def test_the_config_imports_no_torch() -> None:
     code = "import sys, synthio.config, synthio.store, synthio.stages.clips; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_keys_younger_than_finished_stages_are_in_a_fingerprint_once_they_are_set() -> None:
-    assert "revision" not in CaptionConfig().key_content() and "revision" not in ImagineConfig().key_content()
-    assert ImagineConfig(revision="v2").key_content()["revision"] == "v2"
-    assert "subfolders" not in DataConfig(path="x").key_content()
-    assert DataConfig(path="x", subfolders="groups").key_content()["subfolders"] == "groups"
-    assert "max_tokens" not in EndpointConfig().key_content()
-    assert EndpointConfig(max_tokens=4096).key_content()["max_tokens"] == 4096

@@ -15,7 +15,7 @@ from builders import make_clip
 
 from synthio import stage_folders
 from synthio.backends.choices import CAPTIONERS, LANGUAGE_MODELS, Backend
-from synthio.config import Arm, CaptionConfig, ImagineConfig, RunConfig
+from synthio.config import STAGE_VERSIONS, Arm, CaptionConfig, ImagineConfig, RunConfig
 from synthio.recipes import merge
 from synthio.records import Clip
 from synthio.stage_folders import StageFolders
@@ -62,7 +62,7 @@ TRAININGS = {"gold", "noise", "synthio"}
         ),
         ({"evaluate": {"judge_steps": 9}}, {"evaluate"}),
         ({"evaluate": {"clips_per_class": 3}}, {"evaluate", "base", "aligned"}),
-        ({"imagine": {"revision": "v2"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
+        ({"imagine": {"model": "owner/name"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
         ({"data": {"domain": "bells"}}, {"imagine", "generate", "filter", "reflect-1", "gate", "synthio"}),
         (
             {"imagine": {"captions_per_clip": 3}},
@@ -151,30 +151,53 @@ def test_what_is_generated_does_not_depend_on_clips_that_only_judge() -> None:
     assert {stage for stage, key in keys([other]).items() if key == before[stage]} == set()
 
 
-def test_only_full_size_models_are_aligned_again_and_only_rounded_ones_generate_again(
-    monkeypatch: pytest.MonkeyPatch,
+ACCEPTED = {"filter", "reflect-1", "gate", "synthio"}
+CLIPS_OF_IMAGINED = {"imagine", "generate", *ACCEPTED}
+BY_ALIGNED = {"align", "generate", *ACCEPTED, "evaluate", "aligned"}
+#: What is made again when one of the stages works otherwise, of those that `keys` has.
+MADE_AGAIN = {
+    "caption": {"caption", *CLIPS_OF_IMAGINED},
+    "losers": {"losers", *BY_ALIGNED},
+    "align": BY_ALIGNED,
+    "imagine": CLIPS_OF_IMAGINED,
+    "generate": {"losers", "base", *BY_ALIGNED},
+    "filter": ACCEPTED,
+    "train": {*TRAININGS, "gate", "evaluate"},
+    "gate": {"gate"},
+    "evaluate": {"evaluate"},
+    # Their keys need files, and a comparison has none of its own.
+    "splits": set(),
+    "clips": set(),
+    "retrieve": set(),
+    "compare": set(),
+}
+
+
+@pytest.mark.parametrize("stage", STAGE_VERSIONS)
+def test_a_stage_that_works_otherwise_is_made_again_with_what_follows(
+    stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pocket models' results are published."""
-    hub, half = {"model": "owner/name"}, {"model": "owner/name", "dtype": "float16"}
-    before = [keys(), keys(t2a=hub), keys(t2a=half)]
-    with monkeypatch.context() as patch:
-        patch.setattr(stage_folders, "FULL_SIZE_ALIGNMENT_VERSION", 99)
-        pocket, whole, _ = keys(), keys(t2a=hub), keys(t2a=half)
-    aligned = {"align", "generate", "filter", "reflect-1", "gate", "synthio", "evaluate", "aligned"}
-    assert pocket == before[0] and {name for name in whole if whole[name] != before[1][name]} == aligned
-    monkeypatch.setattr(stage_folders, "HALF_PRECISION_VERSION", 99)
-    assert [keys(), keys(t2a=hub)] == before[:2]
-    assert {name for name, key in keys(t2a=half).items() if key != before[2][name]} == {"losers", "base", *aligned}
-
-
-def test_only_language_models_in_process_but_the_pocket_one_write_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drafts that a chat model wrote while it thought stayed the captions of finished stages."""
-    others: list[dict[str, Any]] = [{}, {"kind": "endpoint"}, {"model": "owner/name", "mode": "template"}]
-    before = [keys(imagine=imagine) for imagine in ({"model": "owner/name"}, *others)]
-    monkeypatch.setattr(stage_folders, "LOCAL_LLM_VERSION", 99)
-    after = [keys(imagine=imagine) for imagine in ({"model": "owner/name"}, *others)]
-    assert after[1:] == before[1:] and after[0]["imagine"] != before[0]["imagine"]
-    assert after[0]["caption"] == before[0]["caption"]
+    before = keys()
+    monkeypatch.setitem(STAGE_VERSIONS, stage, 99)
+    after = keys()
+    assert {name for name in before if before[name] != after[name]} == MADE_AGAIN[stage]
+
+
+@pytest.mark.parametrize("stage", ["splits", "clips", "retrieve"])
+def test_clips_that_are_drawn_read_or_retrieved_otherwise_are_made_again(
+    stage: str, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"data": {"path": str(small_data)}, "retrieve": {"corpus": str(small_data)}}
+
+    def found() -> dict[str, str]:
+        folders = StageFolders(RunConfig.model_validate(content), lambda: [CLIP])
+        return {"clips": folders.clips.key, "retrieve": folders.retrieve.key}
+
+    before = found()
+    monkeypatch.setitem(STAGE_VERSIONS, stage, 99)
+    changed = {name for name, key in found().items() if key != before[name]}
+    assert changed == ({"clips", "retrieve"} if stage == "splits" else {stage})
 
 
 def test_how_labels_are_chosen_matters_where_clips_have_several() -> None:

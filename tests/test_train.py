@@ -25,7 +25,7 @@ from reporters import RecordingReporter
 from sklearn.metrics import average_precision_score
 
 import synthio
-from synthio import comparison, metrics
+from synthio import metrics
 from synthio.arms import (
     AddedClip,
     Training,
@@ -44,7 +44,7 @@ from synthio.augment import AUGMENTATIONS, MASKED_SHARE, mask_features
 from synthio.backends.classifier import load_trained
 from synthio.backends.fine_tuning import CurvePoint, Examples, predict
 from synthio.comparison import compare, read_comparison, tail_classes
-from synthio.config import Arm, RunConfig
+from synthio.config import STAGE_VERSIONS, Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError, DataError, StoreError
 from synthio.progress import Advance, Reporter
@@ -310,7 +310,7 @@ def test_a_comparison_is_kept_for_one_way_to_compare(project: Project, monkeypat
     marked["difference"] |= {"low": 99.0, "high": math.inf}
     kept.write_text(json.dumps(marked))
     with monkeypatch.context() as patch:
-        patch.setattr(comparison, "COMPARISON_VERSION", 99)
+        patch.setitem(STAGE_VERSIONS, "compare", 99)
         assert project.comparison("earlier") == expected
     # Of this version it is not computed again.
     found = project.comparison("earlier").difference

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from synthio import metrics
 from synthio.arms import Training, classes_of, problem_type, read_trainings
-from synthio.config import COMPARISON_VERSION, RunConfig
+from synthio.config import STAGE_VERSIONS, RunConfig
 from synthio.errors import StoreError
 from synthio.records import Clip, Prediction, of_split
 from synthio.seeds import numpy_generator
@@ -31,7 +31,7 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
     Raises: `MissingArtefact` before the stage is done, `StoreError` when it is damaged.
     """
     train = config.train
-    depends = [COMPARISON_VERSION, train.metric, train.bootstrap_samples, train.tail_fraction]
+    depends = [STAGE_VERSIONS["compare"], train.metric, train.bootstrap_samples, train.tail_fraction]
     path = folder.path / f"comparison-{fingerprint(depends)}.json"
     # None yet, or damaged: it is made anew.
     with suppress(OSError, ValueError):

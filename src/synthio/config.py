@@ -14,26 +14,32 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from synthio.recipes import Section, UserPath
 from synthio.registry import Choice
 
-#: Part of every stage key. Raise it when a stage's results change for the same config.
+#: Part of every key, also of what pre-training keeps: who raises it makes everything again.
 FINGERPRINT_VERSION = 2
-#: The same for trainings of the classifier alone, which are cheap to repeat.
-TRAINING_VERSION = 2
-#: The same for alignment, and for that of models other than the pocket one.
-ALIGNMENT_VERSION, FULL_SIZE_ALIGNMENT_VERSION = 2, 2
-#: The same for captions of the real clips, and for those by an audio language model of transformers.
-CAPTION_VERSION, AUDIO_CAPTION_VERSION = 2, 2
-#: The same for what language models in process write, but for the pocket one.
-LOCAL_LLM_VERSION = 2
-#: The same for the gate's evidence, and for the judge of `synthio evaluate t2a`.
-GATE_VERSION, JUDGE_VERSION = 3, 3
-#: The same for reading the clips: what is rejected, and what the warnings say of the data.
-CLIPS_VERSION = 3
-#: The same for classifiers other than the pocket one.
-FULL_SIZE_TRAINING_VERSION = 2
-#: The same for the comparison of the arms, which needs no training.
-COMPARISON_VERSION = 5
-#: The same for splits that are drawn (`data.split_method: stratified`), and for generators in half precision.
-SPLIT_VERSION, HALF_PRECISION_VERSION = 2, 3
+#: How each stage works. Raise a number when the stage makes something else of the same recipe: it, and what follows from
+#: it, is made again, and figures of a bench that depend on it leave the tables.
+STAGE_VERSIONS: dict[str, int] = {
+    # Which clips are drawn for which split.
+    "splits": 1,
+    # What is rejected, and what the warnings say of the data; published figures stay.
+    "clips": 1,
+    "caption": 1,
+    # Which pairs are made; how their losers are generated is `generate`.
+    "losers": 1,
+    "align": 1,
+    # Also extraction and reflection.
+    "imagine": 1,
+    # Also of losers and of samples.
+    "generate": 1,
+    "filter": 1,
+    "retrieve": 1,
+    "gate": 1,
+    # Also of the gate and of the evaluation.
+    "train": 1,
+    # Of the arms, from their predictions; published figures stay.
+    "compare": 1,
+    "evaluate": 1,
+}
 
 #: Seconds that a clip may have, read or generated.
 LONGEST_S = 120
@@ -114,8 +120,6 @@ class SampleConfig(Section):
 class DataConfig(Section):
     """The labelled clips."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"subfolders", "audio_folder", "group_pattern", "options"})
-
     path: str = Field(
         description="A folder (one sub-folder per class, optionally inside train/valid/test), a CSV or JSONL table, or `demo`."
     )
@@ -190,8 +194,6 @@ class DataConfig(Section):
 class T2AConfig(Section):
     """The text-to-audio model."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"kind", "options"})
-
     kind: Annotated[str, AfterValidator(Choice("t2a.kind", ("diffusers",)))] = Field(
         "diffusers", description="What generates the clips. `diffusers`: a pipeline of diffusers, `model`."
     )
@@ -263,8 +265,6 @@ Address = Annotated[str, AfterValidator(_address)]
 class EndpointConfig(Section):
     """An OpenAI-compatible endpoint. The API key is read from the environment and never written to a file."""
 
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"max_tokens"})
-
     base_url: Address = Field("http://localhost:8000/v1", description="Root address of the API.")
     model: str = Field("default", description="Model name sent to the endpoint.")
     api_key_variable: str = Field(
@@ -284,8 +284,6 @@ class EndpointConfig(Section):
 
 class CaptionConfig(Section):
     """Captions of the real training clips (arXiv 2410.02056)."""
-
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "options"})
 
     kind: Annotated[str, AfterValidator(Choice("caption.kind", ("clap", "endpoint", "transformers", "template")))] = (
         Field(
@@ -344,8 +342,6 @@ class AlignConfig(Section):
 
 class ImagineConfig(Section):
     """New captions from a language model (arXiv 2410.02056)."""
-
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"revision", "labels", "options"})
 
     mode: Literal["mixcap", "llm", "template"] = Field(
         "mixcap",
@@ -435,8 +431,6 @@ class ReflectConfig(Section):
 
 class TrainConfig(Section):
     """The classifier and the comparison (arXiv 2410.02056)."""
-
-    younger_keys: ClassVar[frozenset[str]] = frozenset({"metric"})
 
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of an audio-classification model."

@@ -35,14 +35,6 @@ class Section(BaseModel):
 
     foreign_keys: ClassVar[Mapping[str, str]] = {}
     """What to say of keys that belong to another kind of recipe."""
-    younger_keys: ClassVar[frozenset[str]] = frozenset()
-    """Keys that finished stages and published results do not have: at their defaults they are in no fingerprint."""
-
-    def key_content(self) -> dict[str, Any]:
-        """Plain values, for the fingerprint of what depends on this section."""
-        defaults = {name: type(self).model_fields[name].default for name in self.younger_keys}
-        unset = {name for name, default in defaults.items() if getattr(self, name) == default}
-        return self.model_dump(mode="json", exclude=unset)
 
 
 S = TypeVar("S", bound=Section)

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from synthio.backends.choices import AnySection, backend_of, plugin_of
 from synthio.backends.identity import model_identity, prompts_identity
-from synthio.config import (
-    ALIGNMENT_VERSION,
-    AUDIO_CAPTION_VERSION,
-    CAPTION_VERSION,
-    CLIPS_VERSION,
-    FULL_SIZE_ALIGNMENT_VERSION,
-    FULL_SIZE_TRAINING_VERSION,
-    GATE_VERSION,
-    HALF_PRECISION_VERSION,
-    JUDGE_VERSION,
-    LOCAL_LLM_VERSION,
-    TRAINING_VERSION,
-    Arm,
-    RunConfig,
-)
+from synthio.config import STAGE_VERSIONS, Arm, CaptionConfig, ImagineConfig, RunConfig
 from synthio.datasets.keys import data_fingerprint, drawn_fingerprint, row_content
 from synthio.recipes import Section
-from synthio.records import Clip, GeneratorState, have_several_labels, of_split
+from synthio.records import Clip, GeneratorState, of_split
 from synthio.store import StageFolder, fingerprint
-
-S = TypeVar("S", bound=Section)
 
 #: Fields of the train section that no training depends on, but how the trained are compared.
 COMPARISON_FIELDS = frozenset({"bootstrap_samples", "tail_fraction"})
@@ -56,8 +40,9 @@ EXECUTION_FIELDS: dict[str, frozenset[str]] = {
         }
     ),
 }
-#: Fields that an endpoint's captions do not depend on. They have always been in the keys, and so at their defaults are.
-_OF_OTHER_KINDS = frozenset({"model", "revision", "tags_per_clip"})
+_NAMES_OF_MODELS = frozenset({"model", "revision"})
+#: Fields that no endpoint's captions depend on.
+_UNREAD_BY_ENDPOINTS = frozenset({"tags_per_clip"})
 
 
 class StageFolders:
@@ -72,12 +57,12 @@ class StageFolders:
     @cached_property
     def clips(self) -> StageFolder:
         """The real clips."""
-        return self._folder("clips", fingerprint([CLIPS_VERSION, data_fingerprint(self._config)]))
+        return self._folder("clips", fingerprint([STAGE_VERSIONS["clips"], data_fingerprint(self._config)]))
 
     @cached_property
     def caption(self) -> StageFolder:
         """Their captions."""
-        asked = [CAPTION_VERSION, prompts_identity("caption")]
+        asked = [STAGE_VERSIONS["caption"], prompts_identity("caption")]
         parts = [self._section("caption"), self._captioner_identity, asked, self._training_clips, self._config.seed]
         return self._folder("caption", fingerprint(parts))
 
@@ -85,15 +70,14 @@ class StageFolders:
     def losers(self) -> StageFolder:
         """The generated clips that lose against real ones."""
         align = self._config.align
-        pairs = [ALIGNMENT_VERSION, align.losers_per_clip, align.held_out_fraction]
+        pairs = [STAGE_VERSIONS["losers"], align.losers_per_clip, align.held_out_fraction]
         parts = [pairs, self._t2a_identity, self._training_clips, self._config.data.max_duration_s, self._config.seed]
         return self._folder("losers", fingerprint(parts))
 
     @cached_property
     def align(self) -> StageFolder:
         """The adapter."""
-        version = [] if self._config.t2a.is_pocket else [FULL_SIZE_ALIGNMENT_VERSION]
-        parts = [self._section("align"), self.losers.key, self._config.seed, *version]
+        parts = [STAGE_VERSIONS["align"], self._section("align"), self.losers.key, self._config.seed]
         return self._folder("align", fingerprint(parts))
 
     @cached_property
@@ -117,7 +101,8 @@ class StageFolders:
 
     def filter(self, number: int, generated: StageFolder) -> StageFolder:
         """Verdicts on a round's clips."""
-        parts = [self._section("filter"), self.clap_identity, self._training_clips, generated.key]
+        own = [STAGE_VERSIONS["filter"], self._section("filter")]
+        parts = [own, self.clap_identity, self._training_clips, generated.key]
         return self._folder("filter" if number == 0 else f"filter-{number}", fingerprint(parts))
 
     @cached_property
@@ -125,17 +110,16 @@ class StageFolders:
         """The retrieved clips of the corpus."""
         from synthio.stages.retrieve import corpus_digest, corpus_root
 
-        corpus = [corpus_digest(self._config), str(corpus_root(self._config))]
+        corpus = [STAGE_VERSIONS["retrieve"], corpus_digest(self._config), str(corpus_root(self._config))]
         # All files of the data, drawn or not and wherever they lie: none is retrieved.
         rows = drawn_fingerprint(self._config, row_content(self._config))
-        own = [fingerprint([CLIPS_VERSION, rows]), self._clips_identity]
-        parts = [corpus, self.clap_identity, own, self._config.imagine.captions_per_clip]
+        parts = [corpus, self.clap_identity, rows, self._clips_identity, self._config.imagine.captions_per_clip]
         return self._folder("retrieve", fingerprint([*parts, self._config.data.max_duration_s]))
 
     def gate(self, filtered: Sequence[StageFolder]) -> StageFolder:
         """The gate's evidence. How the arms are compared afterwards does not matter to it, nor does its level."""
         gate = self._config.gate
-        settings = [self._one_training, gate.folds, gate.shares, GATE_VERSION]
+        settings = [STAGE_VERSIONS["gate"], gate.folds, gate.shares]
         return self._folder("gate", self._training_key(settings, filtered))
 
     def training(self, arm: Arm, seed: int, filtered: Sequence[StageFolder], share: float | None) -> StageFolder:
@@ -148,7 +132,7 @@ class StageFolders:
             # Also of arms without language model: the number of copies, and the default share of a batch.
             added = [self._config.imagine.captions_per_clip, train.synthetic_share, share]
         retrieved = self.retrieve.key if arm == "retrieval" else None
-        return self._folder("train", self._training_key([self._one_training, arm, seed, added, retrieved], filtered))
+        return self._folder("train", self._training_key([arm, seed, added, retrieved], filtered))
 
     def train(self, trainings: Iterable[StageFolder]) -> StageFolder:
         """All predictions together."""
@@ -166,8 +150,8 @@ class StageFolders:
         samples = [self.samples("base").key, self.samples("aligned").key]
         inputs = [samples, self.clap_identity, self._clips_identity]
         limits = [self._config.filter.copy_quantile, self._config.data.max_duration_s]
-        training = [TRAINING_VERSION, self._one_training, self._classifier_identity]
-        parts = [JUDGE_VERSION, self._section("evaluate"), inputs, limits, training, self._config.seed]
+        own = [STAGE_VERSIONS["evaluate"], self._section("evaluate")]
+        parts = [own, inputs, limits, self._one_training, self._config.seed]
         return self._folder("evaluate", fingerprint(parts))
 
     @cached_property
@@ -179,15 +163,7 @@ class StageFolders:
         return StageFolder(self.root, name, key)
 
     def _section(self, name: str) -> dict[str, Any]:
-        """A section of the recipe without what only affects speed."""
-        left_out = EXECUTION_FIELDS.get(name, ())
-        section: Any = without_other_kinds(getattr(self._config, name))
-        content = {k: v for k, v in section.key_content().items() if k not in left_out}
-        if "endpoint" in content:
-            endpoint = section.endpoint.key_content()
-            asked = {k: v for k, v in endpoint.items() if k not in EXECUTION_FIELDS["endpoint"]}
-            content["endpoint"] = asked if backend_of(section).source == "endpoint" else None
-        return content
+        return section_content(self._config, name)
 
     @cached_property
     def _clips_identity(self) -> str:
@@ -205,78 +181,59 @@ class StageFolders:
         return fingerprint([self._config.data.label_separator, content])
 
     @cached_property
-    def _classifier_identity(self) -> str:
-        return model_identity("classifier", self._config.train.model, self._config.train.revision)
-
-    @cached_property
-    def _captioner_identity(self) -> Any:
-        caption = self._config.caption
-        match caption.kind:
-            case "clap":
-                return self.clap_identity
-            case "transformers":
-                return [model_identity("captioner", caption.model, caption.revision), AUDIO_CAPTION_VERSION]
-            case _:
-                return _plugin_identity("captioner", caption)
+    def _captioner_identity(self) -> list[str | None]:
+        tags = self.clap_identity if self._config.caption.kind == "clap" else None
+        return [*_backend_identity("captioner", self._config.caption), tags]
 
     @cached_property
     def _t2a_identity(self) -> list[Any]:
-        config = self._config.t2a
-        if plugin := _plugin_identity("t2a", config):
-            return [self._section("t2a"), plugin]
-        version = [] if config.dtype == "float32" else [HALF_PRECISION_VERSION]
-        return [self._section("t2a"), model_identity("t2a", config.model, config.revision), *version]
+        own = [STAGE_VERSIONS["generate"], self._section("t2a")]
+        return [own, _backend_identity("t2a", self._config.t2a)]
 
     @property
     def _align_identity(self) -> str | None:
         return None if self._config.align.method == "none" else self.align.key
 
-    @property
-    def _one_training(self) -> dict[str, Any]:
-        """The train section as far as a single training depends on it."""
+    @cached_property
+    def _one_training(self) -> list[Any]:
+        """What a single training depends on besides its clips."""
+        train = self._config.train
         content = {name: value for name, value in self._section("train").items() if name not in _OF_ALL_TRAININGS}
-        if self._config.train.model != "pocket":
-            content["version"] = FULL_SIZE_TRAINING_VERSION
-        if self._config.data.label_separator is not None:
-            # Several labels per clip have a metric of their own.
-            content.pop("metric", None)
-        return content
+        return [STAGE_VERSIONS["train"], content, model_identity("classifier", train.model, train.revision)]
 
     @cached_property
     def _imagine_key(self) -> str:
-        imagine, section = self._config.imagine, self._section("imagine")
-        uses_model = imagine.mode != "template"
-        local = uses_model and imagine.kind == "local"
-        model: Any = model_identity("llm", imagine.model, imagine.revision) if local else None
-        if uses_model and model is None:
-            model = _plugin_identity("llm", imagine)
-        prompts = prompts_identity("imagine") if uses_model else None
+        imagine = self._config.imagine
+        own = [STAGE_VERSIONS["imagine"], self._section("imagine"), self._config.data.domain]
+        asked = None
+        if imagine.mode != "template":
+            asked = [_backend_identity("llm", imagine), prompts_identity("imagine")]
         # Captions stand for the clips that they describe; where none is read, the clips stand for themselves.
         source = self.caption.key if imagine.mode == "mixcap" else self._training_clips
-        # The default of today drew otherwise before.
-        several = uses_model and have_several_labels(self._clips())
-        version = [LOCAL_LLM_VERSION] if local and imagine.model != "pocket" else []
-        parts = [section, model, prompts, self._config.data.domain, source, *([imagine.labels] if several else [])]
-        return fingerprint([*parts, self._config.seed, *version])
+        return fingerprint([own, asked, source, self._config.seed])
 
     def _training_key(self, parts: Sequence[Any], filtered: Sequence[StageFolder]) -> str:
         # A round that was given up on has the one before filtered.
         keys = list(dict.fromkeys(folder.key for folder in filtered))
-        inputs = [TRAINING_VERSION, self._classifier_identity, self._clips_identity, keys]
+        inputs = [self._one_training, self._clips_identity, keys]
         return fingerprint([*parts, *inputs, self._config.data.max_duration_s, self._config.seed])
 
 
-def _plugin_identity(part: str, section: AnySection) -> list[str | None] | None:
-    """Of a plug-in and its model; None for what is built in."""
-    package = plugin_of(section)
-    if package is None:
-        return None
+def section_content(config: RunConfig, name: str) -> dict[str, Any]:
+    """A section of the recipe, for keys: without its model, whose identity says more than its name, without what only
+    affects speed, and without fields that its kind does not read."""
+    section: Section = getattr(config, name)
+    left_out = _NAMES_OF_MODELS | EXECUTION_FIELDS.get(name, frozenset())
+    if isinstance(section, CaptionConfig | ImagineConfig):
+        left_out |= _UNREAD_BY_ENDPOINTS if backend_of(section).source == "endpoint" else {"endpoint"}
+    content = section.model_dump(mode="json", exclude=set(left_out))
+    if "endpoint" in content:
+        for field in EXECUTION_FIELDS["endpoint"]:
+            del content["endpoint"][field]
+    return content
+
+
+def _backend_identity(part: str, section: AnySection) -> list[str | None]:
+    """Of a plug-in, None for what is built in, and of the model, None where there are no weights here."""
     has_weights = backend_of(section).source == "weights"
-    return [package, model_identity(part, section.model, section.revision) if has_weights else None]
-
-
-def without_other_kinds(section: S) -> S:
-    """A section of the recipe, fields that its kind does not read at their defaults."""
-    fields = type(section).model_fields
-    unread = _OF_OTHER_KINDS & fields.keys() if getattr(section, "kind", None) == "endpoint" else ()
-    return section.model_copy(update={name: fields[name].default for name in unread})
+    return [plugin_of(section), model_identity(part, section.model, section.revision) if has_weights else None]

@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from synthio.arms import model_folder, read_trainings
-from synthio.backends.identity import local_folder, model_content, prompts_identity
-from synthio.backends.parts import used_models
 from synthio.backends.quiet import quiet
+from synthio.bench.keys import Contents, content_key, settings_key
 from synthio.bench.recipe import BenchRecipe, Cell, all_cells, plan, run_config
 from synthio.bench.results import Result, keep_results, read_kept
 from synthio.comparison import read_comparison
-from synthio.config import (
-    ALIGNMENT_VERSION,
-    AUDIO_CAPTION_VERSION,
-    CAPTION_VERSION,
-    CLIPS_VERSION,
-    COMPARISON_VERSION,
-    FULL_SIZE_ALIGNMENT_VERSION,
-    FULL_SIZE_TRAINING_VERSION,
-    GATE_VERSION,
-    HALF_PRECISION_VERSION,
-    LOCAL_LLM_VERSION,
-    SPLIT_VERSION,
-    TRAINING_VERSION,
-    RunConfig,
-    SampleConfig,
-    TrainConfig,
-)
+from synthio.config import RunConfig
 from synthio.datasets import read_rows
-from synthio.datasets.keys import RowContent, drawn_fingerprint, row_content
 from synthio.datasets.official import OFFICIAL
-from synthio.datasets.rows import NO_FILE
-from synthio.errors import ConfigError, DataError, SynthioError
+from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
-from synthio.recipes import Section
-from synthio.stage_folders import COMPARISON_FIELDS, EXECUTION_FIELDS, without_other_kinds
-from synthio.stages.retrieve import corpus_digest, corpus_root
-from synthio.store import fingerprint, write_text
+from synthio.stages.retrieve import corpus_root
+from synthio.store import write_text
 from synthio.verdict import Comparison
-
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -168,160 +144,6 @@ def _read(path: Path) -> _Finished | None:
         return None
 
 
-#: Sections of the recipe that an arm does not depend on, by what `train.arms` holds.
-_CLIPS_OF_ITS_OWN = ("t2a", "caption", "align", "imagine", "filter", "reflect", "gate")
-_UNUSED_SECTIONS: dict[str, tuple[str, ...]] = {"synthio": (), "retrieval": _CLIPS_OF_ITS_OWN}
-
-
-def settings_key(config: RunConfig) -> str:
-    """Of what the figures of all seeds and sizes of an arm on a dataset have in common: the recipe and the models'
-    weights, as far as the arm uses them. The same on every machine: without seed, n, paths, devices and batch sizes of
-    inference."""
-    (arm,) = config.train.arms
-    unused = _UNUSED_SECTIONS.get(arm, (*_CLIPS_OF_ITS_OWN, "clap"))
-    if config.train.use_synthetic != "auto":
-        unused = (*unused, "gate")
-    content = config.model_dump(mode="json", exclude={"run_folder", "report", "evaluate", "seed", "retrieve", *unused})
-    sections = {name: getattr(config, name) for name in content}
-    content |= {n: without_other_kinds(own).key_content() for n, own in sections.items() if isinstance(own, Section)}
-    content["data"] = {k: v for k, v in content["data"].items() if k not in {"path", "audio_folder", "domain"}}
-    # A cell has one arm, which is compared with others in the tables; as if at the defaults, as published results are.
-    content["train"] |= {name: TrainConfig.model_fields[name].default for name in COMPARISON_FIELDS}
-    content["data"]["sample"].pop("train")
-    # A field of recipes when results were published.
-    content["include"] = None
-    # Stages have it also when it is empty.
-    if not config.data.label_names:
-        del content["data"]["label_names"]
-    if "imagine" in content:
-        # Only where clips have several labels, and there also the default.
-        content["imagine"].pop("labels", None)
-        if config.data.label_separator is not None:
-            content["imagine"]["labels"] = config.imagine.labels
-    _drop_places(config, content, unused)
-    content |= _versions(config, unused)
-    if arm != "gold":
-        content["captions_per_clip"] = config.imagine.captions_per_clip
-    return fingerprint([TRAINING_VERSION, content, _identities(config, unused)])
-
-
-def _versions(config: RunConfig, unused: Collection[str]) -> dict[str, Any]:
-    """Of how the stages that an arm uses work, and of what they ask."""
-    versions: dict[str, Any] = {}
-    if config.data.split_method == "stratified":
-        versions["split_version"] = SPLIT_VERSION
-    if config.train.model != "pocket":
-        versions["full_size_training"] = FULL_SIZE_TRAINING_VERSION
-    if "t2a" not in unused and config.t2a.dtype != "float32":
-        versions["half_precision_version"] = HALF_PRECISION_VERSION
-    # Templates depend on no caption of a real clip, and on no prompt.
-    if "imagine" not in unused and config.imagine.mode != "template":
-        versions["prompts"] = [CAPTION_VERSION, prompts_identity("caption"), prompts_identity("imagine")]
-        if config.caption.kind == "transformers":
-            versions["audio_captions"] = AUDIO_CAPTION_VERSION
-        if config.imagine.kind == "local" and not config.imagine.is_pocket:
-            versions["local_llm"] = LOCAL_LLM_VERSION
-    if "align" not in unused and config.align.method != "none":
-        versions["alignment"] = ALIGNMENT_VERSION
-        if not config.t2a.is_pocket:
-            versions["full_size_alignment"] = FULL_SIZE_ALIGNMENT_VERSION
-    if "gate" not in unused:
-        versions["gate_version"] = GATE_VERSION
-    if plugins := [[u.section, u.plugin] for u in used_models(config) if u.plugin and u.section not in unused]:
-        versions["plugins"] = plugins
-    return versions
-
-
-def _drop_places(config: RunConfig, content: dict[str, Any], unused: Collection[str]) -> None:
-    """Leave out of the sections what differs from machine to machine: devices, folders, addresses."""
-    for section, fields in EXECUTION_FIELDS.items():
-        for field in fields:
-            content.get(section, {}).pop(field, None)
-    for section in {"train", "t2a", "clap", "caption", "imagine"} - set(unused):
-        if local_folder(content[section]["model"]) is not None:
-            content[section]["model"] = "a local folder"
-    for section in {"caption", "imagine"} - set(unused):
-        endpoint = getattr(config, section).endpoint.key_content()
-        asked = {name: endpoint[name] for name in ("model", "max_tokens") if name in endpoint}
-        content[section]["endpoint"] = asked if "max_tokens" in asked else asked["model"]
-
-
-def _identities(config: RunConfig, unused: Collection[str]) -> list[str]:
-    """Of the models' weights."""
-    return [
-        model_content(used.part, used.name, used.revision)
-        for used in used_models(config)
-        if used.kind == "weights" and used.section not in unused
-    ]
-
-
-def content_key(config: RunConfig) -> str:
-    """Of everything that one cell's figures depend on: `settings_key`, seed, n, the data's and the corpus' files, and
-    how clips are read and predictions compared."""
-    corpus = corpus_digest(config) if "retrieval" in config.train.arms else None
-    return _cell_content(settings_key(config), config, drawn_fingerprint(config, _there(config)), corpus)
-
-
-def _cell_content(settings: str, config: RunConfig, drawn: str, corpus: str | None) -> str:
-    data = [config.data.domain, drawn, CLIPS_VERSION, COMPARISON_VERSION]
-    return fingerprint([settings, config.seed, *data, corpus])
-
-
-def _there(config: RunConfig) -> RowContent:
-    """`row_content`. Raises: `DataError` also when no file is there, as of a disk that is not mounted."""
-    rows = row_content(config)
-    if all(row[-1] == NO_FILE for row in rows):
-        raise DataError(f"{config.data.path}: none of its files is there")
-    return rows
-
-
-class _Contents:
-    """Whether finished cells are of the data that is there; what cells have in common is read once."""
-
-    def __init__(self, recipe: BenchRecipe) -> None:
-        self._recipe = recipe
-        # None for what cannot be read.
-        self._rows: dict[str, RowContent | None] = {}
-        self._drawn: dict[tuple[str, int], str | None] = {}
-        self._corpora: dict[str | None, str | None] = {}
-
-    def current(self, cell: Cell, finished: _Finished) -> bool:
-        """Its settings are looked at elsewhere. Where the data cannot be read now, nothing says that the figure is of
-        other data."""
-        config = run_config(self._recipe, cell)
-        retrieves = "retrieval" in config.train.arms
-        drawn, corpus = self._drawn_of(config), self._corpus_of(config) if retrieves else None
-        if drawn is None or (retrieves and corpus is None):
-            return True
-        return finished.content == _cell_content(finished.result.recipe, config, drawn, corpus)
-
-    def _drawn_of(self, config: RunConfig) -> str | None:
-        draw = config.data.model_dump_json(), config.seed
-        if draw not in self._drawn:
-            rows = self._rows_of(config)
-            self._drawn[draw] = None if rows is None else drawn_fingerprint(config, rows)
-        return self._drawn[draw]
-
-    def _rows_of(self, config: RunConfig) -> RowContent | None:
-        whole = config.data.model_copy(update={"sample": SampleConfig()}).model_dump_json()
-        if whole not in self._rows:
-            self._rows[whole] = _or_none(_there, config)
-        return self._rows[whole]
-
-    def _corpus_of(self, config: RunConfig) -> str | None:
-        corpus = config.retrieve.corpus
-        if corpus not in self._corpora:
-            self._corpora[corpus] = _or_none(corpus_digest, config)
-        return self._corpora[corpus]
-
-
-def _or_none(read: Callable[[RunConfig], Read], config: RunConfig) -> Read | None:
-    try:
-        return read(config)
-    except DataError:
-        return None
-
-
 def drawn_test(config: RunConfig) -> float:
     """The share of clips that the run's seed draws for the test; 0 where it is the same for all seeds, since the data
     has splits of its own, or since groups are split as evenly as can be."""
@@ -400,8 +222,13 @@ def finished_cells(recipe: BenchRecipe) -> tuple[list[Result], int]:
     cells = all_cells(recipe)
     files = {cell: finished for cell in cells if (finished := _read(_file(recipe, cell))) is not None}
     given = read_kept(given_file(recipe))
-    contents = _Contents(recipe)
-    made = [finished.result for cell, finished in files.items() if contents.current(cell, finished)]
+    contents = Contents(recipe)
+    # Where the data cannot be read now, nothing says that a figure is of other data.
+    made = [
+        finished.result
+        for cell, finished in files.items()
+        if contents.key(cell, finished.result.recipe) in (None, finished.content)
+    ]
     on_disk = [*given, *(finished.result for finished in files.values())]
     there = {result.cell for result in on_disk} & {cell.key for cell in cells}
     # What was made here comes last, and counts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from synthio.config import SPLIT_VERSION, RunConfig
+from synthio.config import STAGE_VERSIONS, RunConfig
 from synthio.datasets import Row, read_rows, reader_name
 from synthio.datasets.rows import changed_ns, data_path, file_stat, normalised_text
 from synthio.errors import DataError
@@ -48,6 +48,5 @@ def _content(row: Row) -> tuple[object, ...]:
 
 def drawn_fingerprint(config: RunConfig, rows: RowContent) -> str:
     """`data_fingerprint` of a draw. ``rows``: as `row_content`."""
-    settings = {name: value for name, value in config.data.key_content().items() if name != "domain"}
-    version = [SPLIT_VERSION] if config.data.split_method == "stratified" else []
-    return fingerprint(["clips", config.seed, settings, rows, *version])
+    settings = config.data.model_dump(mode="json", exclude={"domain"})
+    return fingerprint([STAGE_VERSIONS["splits"], config.seed, settings, rows])
