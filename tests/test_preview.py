@@ -142,6 +142,8 @@ def test_after_the_alignment_the_clips_are_of_the_aligned_generator(recipe: Path
     assert synthio("align", recipe, folder, "--quiet").returncode == 0
     after = look(recipe, folder)
     assert not any("is aligned" in said for said in after["left_out"])
+    assert before["before_alignment"] and not after["before_alignment"]
+    assert "These are the first captions and clips of the run" in Path(after["page"]).read_text(encoding="utf-8")
     assert [e["prompt"] for e in after["examples"]] == [e["prompt"] for e in before["examples"]]
     folders = [{Path(e["synthetic"]).parent for e in found["examples"]} for found in (before, after)]
     assert len(folders[0]) == len(folders[1]) == 1 and folders[0] != folders[1]

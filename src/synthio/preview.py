@@ -65,6 +65,9 @@ class Preview:
 
     page: Path
     examples: tuple[Example, ...]
+    before_alignment: bool
+    """The clips are of the generator as it is before the recipe's alignment, which is not finished; the captions are
+    those of the run."""
     real_accepted: Mapping[str, tuple[int, int]]
     """By label: how many of the real training clips the filter itself would accept, and how many there are."""
     left_out: tuple[str, ...]
@@ -98,6 +101,7 @@ class _FirstItems(Pipeline):
         return Preview(
             page=self.config.run_folder / "preview" / "index.html",
             examples=tuple(sorted(examples, key=lambda example: (example.labels, example.clip_id))),
+            before_alignment=self.is_unaligned,
             real_accepted=real.labels,
             left_out=tuple(_left_out(self.config, self.is_unaligned)),
             warnings=(*all_warnings(self.config, clips, self.folders.clips), *real_clip_warnings(real)),
