@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from synthio.records import Clip
 
 
@@ -26,3 +28,15 @@ def tiny_recipe(
         "reflect": {"rounds": 1},
         "train": {"model": str(classifier), "steps": steps, "evaluate_every": 2, "bootstrap_samples": 100},
     }
+
+
+def write_tiny_run(root: Path, data: Path, flow: Path, clap: Path, classifier: Path, steps: int, seeds: int) -> Path:
+    """A whole run recipe in ``root``, with a tiny language model beside it. Returns its file."""
+    from tiny_llm import tiny_llama
+
+    content = tiny_recipe(flow, clap, tiny_llama(root / "llm"), classifier, steps, captions_per_clip=2)
+    content |= {"run_folder": str(root / "run"), "data": {"path": str(data), "domain": "test tones"}}
+    content["train"]["seeds"] = seeds
+    path = root / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import yaml
-from builders import tiny_recipe
+from builders import write_tiny_run
 from command_line import ENVIRONMENT, synthio, synthio_process
 from endpoint_server import EndpointServer, Response, chat
 from reporters import RecordingReporter
@@ -42,15 +42,8 @@ def recipe(
     clap_model: Path,
     ast_model: Path,
 ) -> Path:
-    from tiny_llm import tiny_llama
-
     root = tmp_path_factory.mktemp("recipe")
-    content = tiny_recipe(flow_model, clap_model, tiny_llama(root / "llm"), ast_model, steps=4, captions_per_clip=2)
-    content |= {"run_folder": str(root / "run"), "data": {"path": str(small_data), "domain": "test tones"}}
-    content["train"]["seeds"] = 2
-    path = root / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write_tiny_run(root, small_data, flow_model, clap_model, ast_model, steps=4, seeds=2)
 
 
 @pytest.fixture(scope="module")

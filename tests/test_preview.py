@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from builders import make_clip, tiny_recipe
+from builders import make_clip, write_tiny_run
 from command_line import synthio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,15 +20,8 @@ from synthio.preview import few_of_each
 def recipe(
     tmp_path_factory: pytest.TempPathFactory, small_data: Path, flow_model: Path, clap_model: Path, ast_model: Path
 ) -> Path:
-    from tiny_llm import tiny_llama
-
     root = tmp_path_factory.mktemp("preview")
-    content = tiny_recipe(flow_model, clap_model, tiny_llama(root / "llm"), ast_model, steps=2, captions_per_clip=2)
-    content |= {"run_folder": str(root / "run"), "data": {"path": str(small_data), "domain": "test tones"}}
-    content["train"]["seeds"] = 1
-    path = root / "recipe.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write_tiny_run(root, small_data, flow_model, clap_model, ast_model, steps=2, seeds=1)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from synthio.backends import pocket
-from synthio.backends.choices import CAPTIONERS, GENERATORS, LANGUAGE_MODELS, AnySection, check_section
+from synthio.backends.choices import PLACES, AnySection, check_section
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
@@ -49,12 +48,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
 
 def _plugins() -> dict[str, str]:
     """The packages of each."""
-    built_in: dict[str, Collection[str]] = {
-        "data.reader": READERS,
-        "caption.kind": CAPTIONERS,
-        "imagine.kind": LANGUAGE_MODELS,
-        "t2a.kind": GENERATORS,
-    }
+    built_in = dict([("data.reader", READERS), *PLACES.values()])
     return {
         f"{key}={name}": " and ".join(packages_of(key, name)) + (" (not used: it is built in)" if name in names else "")
         for key, names in built_in.items()

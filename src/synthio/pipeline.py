@@ -485,22 +485,19 @@ class Pipeline:
         """One stage; what it needs must be finished. Returns what a person would open next: a page, the dataset, or the
         stage's folder, whose ``manifest.jsonl`` has its records; the run folder where nothing is aligned."""
 
-        def folder_after(work: Callable[[], object], name: str) -> Callable[[], Path]:
-            def folder() -> Path:
-                work()
-                made: StageFolder = getattr(self.folders, name)
-                return made.path
-
-            return folder
+        def after(work: Callable[[], object], name: str) -> Path:
+            work()
+            folder: StageFolder = getattr(self.folders, name)
+            return folder.path
 
         actions: dict[str, Callable[[], Path]] = {
-            "clips": folder_after(self.clips, "clips"),
-            "caption": folder_after(self.captions, "caption"),
-            "imagine": folder_after(self.prompts, "imagine"),
+            "clips": lambda: after(self.clips, "clips"),
+            "caption": lambda: after(self.captions, "caption"),
+            "imagine": lambda: after(self.prompts, "imagine"),
             "align": lambda: self.root if (aligned := self.alignment()) is None else aligned.path,
             "generate": lambda: self.first_candidates()[1].path,
             "filter": self.dataset,
-            "retrieve": folder_after(self.retrieved, "retrieve"),
+            "retrieve": lambda: after(self.retrieved, "retrieve"),
             "train": lambda: self.predictions().path,
             "evaluate": self.evaluation,
             "report": self.report,
@@ -543,24 +540,32 @@ class Pipeline:
     def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
         """The folder's records; does the work first when it is not finished and this run may do it.
 
+        Raises: as `_work_in`.
+        """
+        self._work_in(folder, stage, work)
+        return folder.manifest(kind)
+
+    def _work_in(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
+        """Do the work when the folder is not finished and this run may do it.
+
         Raises: `MissingArtefact`; as `check_lengths` before work that would be for nothing; what the work raises.
         """
         from synthio.stages.clips import check_lengths
 
         self._used.add(folder.path.name)
-        if not folder.done:
-            if stage not in self._may_run:
-                raise MissingArtefact(
-                    f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
-                )
-            if stage in _GENERATING:
-                check_lengths(self.config, self.clips())
-            with working_in(self.root):
-                # Another process may have finished it in between.
-                if not folder.done:
-                    with self._timed(folder.stage, folder.path.name):
-                        work(self._context(folder))
-        return folder.manifest(kind)
+        if folder.done:
+            return
+        if stage not in self._may_run:
+            raise MissingArtefact(
+                f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
+            )
+        if stage in _GENERATING:
+            check_lengths(self.config, self.clips())
+        with working_in(self.root):
+            # Another process may have finished it in between.
+            if not folder.done:
+                with self._timed(folder.stage, folder.path.name):
+                    work(self._context(folder))
 
     def _context(self, folder: StageFolder) -> StageContext:
         return StageContext(self.config, folder, self.reporter)

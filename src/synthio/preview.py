@@ -27,7 +27,7 @@ from synthio.recipes import to_yaml
 from synthio.records import Candidate, Caption, Clip, Prompt, Reason, Record, Verdict, of_split
 from synthio.seeds import derive_seed
 from synthio.stage_folders import StageFolders
-from synthio.stages.clips import all_warnings, check_lengths
+from synthio.stages.clips import all_warnings
 from synthio.stages.filter import hear, real_clip_warnings
 from synthio.stages.generate import make_candidates
 from synthio.stages.imagine import imagine_first
@@ -94,7 +94,7 @@ class _FirstItems(Pipeline):
         def generate(context: StageContext) -> list[Candidate]:
             return make_candidates(context, clips, prompts, self._models.generator)
 
-        of_id = {candidate.id: candidate for candidate in self._some(generated, Candidate, generate)}
+        of_id = {candidate.id: candidate for candidate in self._some(generated, "generate", Candidate, generate)}
         candidates = [of_id[prompt.id] for prompt in prompts]
         verdicts = hear(self.config, self._calibration, prompts, candidates, generated, self._models.clap)
         examples = map(partial(self._example, generated), prompts, candidates, verdicts)
@@ -110,11 +110,11 @@ class _FirstItems(Pipeline):
     def _first_prompts(self, chosen: Collection[str]) -> list[Prompt]:
         clips, components = self.clips(), self._components()
 
-        def imagine(context: StageContext) -> list[Prompt]:
-            return imagine_first(context, clips, components, self._models.language_model, chosen)
+        def imagine(context: StageContext) -> None:
+            imagine_first(context, clips, components, self._models.language_model, chosen)
 
         first: dict[str, Prompt] = {}
-        for prompt in self._some(self.folders.imagine, Prompt, imagine):
+        for prompt in self._some(self.folders.imagine, "imagine", Prompt, imagine):
             first.setdefault(prompt.clip_id, prompt)
         return [prompt for clip_id, prompt in first.items() if clip_id in chosen]
 
@@ -152,13 +152,10 @@ class _FirstItems(Pipeline):
         config = self.config.model_copy(update={"align": unaligned}) if self.is_unaligned else self.config
         return StageFolders(config, self.clips).generate(0, self.folders.imagine)
 
-    def _some(self, folder: StageFolder, kind: type[R], work: Callable[[StageContext], list[R]]) -> list[R]:
-        """All records of a finished stage; of another what ``work`` makes."""
-        if folder.done:
-            return folder.manifest(kind)
-        check_lengths(self.config, self.clips())
-        with working_in(self.root), self._timed(folder.stage, folder.path.name):
-            return work(StageContext(self.config, folder, self.reporter))
+    def _some(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
+        """All records of a finished stage; of another those that there are after ``work``."""
+        self._work_in(folder, stage, work)
+        return folder.manifest(kind) if folder.done else list(folder.items(kind).values())
 
 
 def few_of_each(clips: Sequence[Clip], count: int, seed: int) -> set[str]:

@@ -161,7 +161,8 @@ GENERATORS: Mapping[str, TextToAudioBackend] = MappingProxyType(
 )
 
 
-_PLACES: Mapping[type, tuple[str, Collection[str]]] = MappingProxyType(
+#: The key of each section's kind, and what is built in there.
+PLACES: Mapping[type, tuple[str, Collection[str]]] = MappingProxyType(
     {
         CaptionConfig: ("caption.kind", CAPTIONERS),
         ImagineConfig: ("imagine.kind", LANGUAGE_MODELS),
@@ -201,14 +202,14 @@ def plugin_of(section: AnySection) -> str | None:
 
     Raises: `ConfigError` where two packages add it.
     """
-    key, built_in = _PLACES[type(section)]
+    key, built_in = PLACES[type(section)]
     return None if section.kind in built_in else package_of(key, section.kind)
 
 
 def check_section(section: AnySection) -> None:
     """Whether a section gives its backend what that takes. Raises: `ConfigError` for options and a model that are not
     its."""
-    key, _ = _PLACES[type(section)]
+    key, _ = PLACES[type(section)]
     backend, plugin = backend_of(section), plugin_of(section)
     backend.check(section.options, key, section.kind)
     if plugin and backend.source == "weights" and section.model == "pocket":
@@ -276,7 +277,7 @@ def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
 def _load(section: AnySection, load: Callable[[], T], checked: Callable[[T, str], T]) -> T:
     """``checked``: of what a plug-in loads and what messages call it."""
     check_section(section)
-    key, built_in = _PLACES[type(section)]
+    key, built_in = PLACES[type(section)]
     if section.kind in built_in:
         return load()
     plugin = said_of(key, section.kind)

@@ -154,8 +154,11 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
 
 def fold_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
     """As `assign_splits`, but for the test one of `count_folds` parts, which are the same for every seed: that of
-    number ``seed``, counted round. So as many seeds as there are folds test on every group once.
+    number ``seed``, counted round. So as many seeds as there are folds test on every group once. Without a share for
+    the test it is `assign_splits`.
     """
+    if "test" not in shares:
+        return assign_splits(items, shares, seed)
     count = count_folds(shares["test"])
     folds = assign_splits(items, dict.fromkeys(map(str, range(count)), 1 / count), 0)
     rest = [item for item in items if folds[item.id] != str(seed % count)]

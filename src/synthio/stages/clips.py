@@ -368,13 +368,12 @@ def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Spli
     """
     given = {row.name: row.split for row, _ in rows if row.split is not None}
     valid, test = config.data.valid_fraction, config.data.test_fraction
+    assign = _ASSIGN[config.data.split_method]
     if not given:
-        assign = _ASSIGN[config.data.split_method]
         return assign(_items(rows), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
     if set(given.values()) == {"train", "test"}:
         training = [(row, digest) for row, digest in rows if row.split == "train"]
-        draw = draw_splits if config.data.split_method == "random" else assign_splits
-        return given | draw(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+        return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
     return given
 
 

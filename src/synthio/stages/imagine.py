@@ -183,15 +183,14 @@ def imagine_first(
     components: Sequence[Components],
     llm: LanguageModel,
     chosen: Collection[str],
-) -> list[Prompt]:
-    """The first captions of `imagine_prompts` for the ``chosen`` training clips (ids), in clip order. The stage is not
-    finished, and makes only the others later.
+) -> None:
+    """Make the first captions of `imagine_prompts` for the ``chosen`` training clips (ids). The stage is not finished,
+    and makes only the others later.
 
     Raises: what the language model raises.
     """
     first = [slot for slot in _slots(context.config, clips)[0] if slot.clip.id in chosen]
-    finished = _fill(context, [first], clips, components, llm)
-    return [finished[slot.id] for slot in first]
+    _fill(context, [first], clips, components, llm)
 
 
 def _slots(config: RunConfig, clips: Sequence[Clip]) -> list[list[_Slot]]:
