@@ -102,6 +102,55 @@ def test_finished_clips_are_not_made_again(flow_model: Path, tmp_path: Path) -> 
     assert {name: (folder.path / "audio" / name).stat().st_mtime_ns for name in stamp} == stamp
 
 
+def test_clips_of_other_settings_are_copied_where_they_would_be_the_same(flow_model: Path, tmp_path: Path) -> None:
+    settings, reporter = config(flow_model, tmp_path, 2), RecordingReporter()
+    generator = load_stable_audio(settings.t2a)
+
+    def made(key: str, prompts: list[Prompt], made_by: str | None = "this model") -> tuple[StageFolder, list[Candidate]]:
+        folder = StageFolder(tmp_path, "generate", key, made_by)
+        return folder, generate_candidates(StageContext(settings, folder, reporter), recorded(), prompts, generator)
+
+    first, before = made("first", PROMPTS[:4])
+    marks = {prompt.id: first.path / f"audio/{prompt.id}.flac" for prompt in PROMPTS[:4]}
+    for path in marks.values():
+        # What only a copy has.
+        sf.write(path, np.full(100, 0.5), 16_000)
+    marks["p3"].unlink()
+    reworded = PROMPTS[1].model_copy(update={"text": "another hiss"})
+    longer = PROMPTS[2].model_copy(update={"duration_s": 0.9})
+
+    second, after = made("second", [PROMPTS[0], reworded, longer, PROMPTS[3], PROMPTS[4]])
+    copied = {c.id: sf.info(second.path / str(c.path)).frames == 100 for c in after}
+    assert copied == {"p0": True, "p1": False, "p2": False, "p3": False, "p4": False}
+    assert after[0] == before[0]
+    assert [note for note in reporter.notes if "made before" in note] == [
+        "generate: 1 of 5 clips were made before, under other settings"
+    ]
+    for key, made_by in (("other", "another model"), ("unknown", None)):
+        folder, _ = made(key, PROMPTS[:1], made_by)
+        assert sf.info(folder.path / "audio/p0.flac").frames != 100
+
+
+def test_more_captions_per_clip_make_only_the_new_clips(flow_model: Path, small_data: Path, tmp_path: Path) -> None:
+    def run(count: int) -> tuple[list[Candidate], list[str]]:
+        recipe = {
+            "run_folder": tmp_path / "run",
+            "data": {"path": str(small_data)},
+            "t2a": {"model": str(flow_model), "num_inference_steps": 2},
+            "align": {"method": "none"},
+            "imagine": {"mode": "template", "captions_per_clip": count},
+        }
+        reporter = RecordingReporter()
+        made, _ = Pipeline(RunConfig.model_validate(recipe), reporter).first_candidates()
+        return made, [note for note in reporter.notes if "made before" in note]
+
+    one, none = run(1)
+    two, told = run(2)
+    assert not none and told == [f"generate: {len(one)} of {len(two)} clips were made before, under other settings"]
+    assert len(two) == 2 * len(one) and {c.id for c in one} < {c.id for c in two}
+    assert run(1)[1] == []
+
+
 def test_a_prompt_whose_id_leads_outside_is_refused(flow_model: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="leaves"):
         generate(config(flow_model, tmp_path, 2), tmp_path, [PROMPTS[0].model_copy(update={"id": "../../../x"})])

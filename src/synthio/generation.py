@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.context import StageContext
 from synthio.records import Candidate, Clip, EvaluatedClip, of_split
-from synthio.store import StageFolder, replacing
+from synthio.store import StageFolder, fingerprint, replacing
 
 Made = TypeVar("Made", Candidate, EvaluatedClip)
 
@@ -54,14 +55,24 @@ def generate_wanted(
     generator: TextToAudio,
 ) -> list[Made]:
     """Make the clips that the folder lacks, each cut to its duration, and keep the record of each; one that the model
-    refuses has no file.
+    refuses has no file. A clip that the stage has made under another key, by the same generator asked for the same, is
+    copied from there: other captions make no other clips of those that stay.
 
     ``record``: of a clip, and why the model refused it, else None.
     Returns: the records in the order of ``wanted``.
     """
     folder, reporter = context.folder, context.reporter
+
+    def made_record(one: Wanted, failed: str | None) -> Made:
+        return record(one, failed).model_copy(update={"made_from": _made_from(one, folder.made_by)})
+
     # What was refused before a kill, or by a model that then refused all, is tried again.
     finished = {name: made for name, made in folder.items(kind).items() if made.failed is None}
+    earlier = _copied([one for one in wanted if one.id not in finished], folder, kind)
+    if earlier:
+        folder.append(made_record(one, None) for one in earlier)
+        finished |= {one.id: made_record(one, None) for one in earlier}
+        reporter.note(f"{task}: {len(earlier)} of {len(wanted)} clips were made before, under other settings")
     groups: dict[float, list[Wanted]] = defaultdict(list)
     for one in wanted:
         if one.id not in finished:
@@ -70,7 +81,7 @@ def generate_wanted(
 
         def call(batch: Sequence[Wanted]) -> Sequence[Made]:
             refused = _write_batch(batch, generator, folder)
-            made = [record(one, why) for one, why in zip(batch, refused, strict=True)]
+            made = [made_record(one, why) for one, why in zip(batch, refused, strict=True)]
             folder.append(made)
             advance(len(batch))
             return made
@@ -79,6 +90,28 @@ def generate_wanted(
             for made in in_batches(group, context.config.t2a.batch_size, call, reporter.warn):
                 finished[made.id] = made
     return [finished[one.id] for one in wanted]
+
+
+def _made_from(one: Wanted, made_by: str | None) -> str | None:
+    """What decides the clip, hashed; None where it is not known what makes it."""
+    return made_by and fingerprint([made_by, one.text, one.duration_s, one.seed, one.recorded_rate_hz])
+
+
+def _copied(wanted: Sequence[Wanted], folder: StageFolder, kind: type[Made]) -> list[Wanted]:
+    """Those whose clip was there under another key of the stage, and now is in ``folder``."""
+    made_from = {digest: one for one in wanted if (digest := _made_from(one, folder.made_by))}
+    copied: dict[str, Wanted] = {}
+    for other in folder.others() if made_from else ():
+        for made in other.items(kind).values():
+            one = made_from.get(made.made_from or "")
+            if one is None or one.id in copied or made.failed is not None or made.path is None:
+                continue
+            # Somebody may have deleted clips to save room.
+            if (audio_file := other.file(made.path)).is_file():
+                with replacing(folder.file(one.path)) as partial:
+                    shutil.copyfile(audio_file, partial)
+                copied[one.id] = one
+    return list(copied.values())
 
 
 def _write_batch(batch: Sequence[Wanted], generator: TextToAudio, folder: StageFolder) -> list[str | None]:

@@ -97,6 +97,9 @@ class Candidate(Record):
     seed: int
     sample_rate_hz: int
     failed: str | None = None
+    made_from: str | None = None
+    """A hash of the generator and of all that it was asked: where it is the same, so is the clip; None where the
+    generator is not known."""
 
 
 Reason = Literal["accepted", "below-threshold", "copy", "generation-failed", "silent"]
@@ -172,6 +175,8 @@ class EvaluatedClip(Record):
     """The same for the base and the aligned model: the same dice, before and after."""
     failed: str | None = None
     """Why the model made no clip."""
+    made_from: str | None = None
+    """As of a `Candidate`."""
 
 
 @dataclass(frozen=True)

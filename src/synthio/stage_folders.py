@@ -96,8 +96,9 @@ class StageFolders:
 
     def generate(self, number: int, prompts: StageFolder) -> StageFolder:
         """A round's generated clips; round 0 is before any reflection."""
-        key = fingerprint([self._t2a_identity, self._align_identity, prompts.key, self._config.seed])
-        return self._folder("generate" if number == 0 else f"generate-{number}", key)
+        made_by = [self._t2a_identity, self._align_identity]
+        key = fingerprint([*made_by, prompts.key, self._config.seed])
+        return self._folder("generate" if number == 0 else f"generate-{number}", key, fingerprint(made_by))
 
     def filter(self, number: int, generated: StageFolder) -> StageFolder:
         """Verdicts on a round's clips."""
@@ -142,7 +143,8 @@ class StageFolders:
         """The clips by which `synthio evaluate t2a` judges the generator."""
         adapter = self._align_identity if state == "aligned" else None
         wanted = [self._config.evaluate.clips_per_class, self._config.data.max_duration_s, self._training_clips]
-        return self._folder("samples", fingerprint([self._t2a_identity, adapter, wanted, self._config.seed]))
+        made_by = [self._t2a_identity, adapter]
+        return self._folder("samples", fingerprint([*made_by, wanted, self._config.seed]), fingerprint(made_by))
 
     @cached_property
     def evaluate(self) -> StageFolder:
@@ -159,8 +161,8 @@ class StageFolders:
         """Of the CLAP that captions, filters and retrieves."""
         return model_identity("clap", self._config.clap.model, self._config.clap.revision)
 
-    def _folder(self, name: str, key: str) -> StageFolder:
-        return StageFolder(self.root, name, key)
+    def _folder(self, name: str, key: str, made_by: str | None = None) -> StageFolder:
+        return StageFolder(self.root, name, key, made_by)
 
     def _section(self, name: str) -> dict[str, Any]:
         return section_content(self._config, name)

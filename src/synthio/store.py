@@ -218,9 +218,17 @@ def how_to_run(stage: str) -> str:
 class StageFolder:
     """One stage's results under one key."""
 
-    def __init__(self, root: Path, stage: str, key: str) -> None:
-        self.stage, self.key = stage, key
+    def __init__(self, root: Path, stage: str, key: str, made_by: str | None = None) -> None:
+        """``made_by``: a hash of the model, and of what it does the same for every item."""
+        self.stage, self.key, self.made_by = stage, key, made_by
         self.path = root / "stages" / f"{stage}-{key}"
+
+    def others(self) -> list[StageFolder]:
+        """The folders of the stage under other keys, finished or not."""
+        prefix = f"{self.stage}-"
+        names = sorted(path.name for path in self.path.parent.glob(f"{prefix}*") if path != self.path)
+        root = self.path.parent.parent
+        return [StageFolder(root, self.stage, name.removeprefix(prefix)) for name in names]
 
     def file(self, name: str) -> Path:
         """A file of the stage, by the name that a record gives it. Raises: `StoreError` for one that lies elsewhere."""
