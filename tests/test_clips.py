@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from reporters import RecordingReporter
 
 from synthio import audio
-from synthio.config import DataConfig, RunConfig, T2AConfig, TrainConfig
+from synthio.config import DataConfig, ImagineConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.context import StageContext
 from synthio.datasets import read_rows
 from synthio.datasets.keys import data_fingerprint, row_content
@@ -1194,6 +1194,23 @@ def test_the_resolved_recipe_reads_the_same_data(small_data: Path, tmp_path: Pat
     config = RunConfig.model_validate({"data": table})
     resolved = RunConfig.model_validate(config.model_dump(mode="json"))
     assert check_data(resolved) == check_data(config)
+
+
+def test_a_class_that_is_to_get_synthetic_clips_must_be_there(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(12):
+        clip(root / "ab"[number % 2] / f"{number}.wav", sound(str(number), 1.0))
+    config = run_config(root).model_copy(update={"run_folder": tmp_path / "run"})
+    rare, absent = (config.model_copy(update={"imagine": ImagineConfig(classes=tuple(names))}) for names in ("b", "bc"))
+    found = check_data(rare)
+    assert found.problems == () and found.imagined == found.counts["b"]["train"] < found.splits["train"]
+    told = (
+        "imagine.classes names 'c', of which there is no training clip; expected labels of the training clips: 'a', 'b'"
+    )
+    assert check_data(absent).problems == (told,)
+    with pytest.raises(DataError, match=re.escape(told)):
+        Pipeline(absent, Reporter()).run()
+    assert check_data(absent.model_copy(update={"train": TrainConfig(arms=("gold",))})).problems == ()
 
 
 def test_clips_longer_than_the_pocket_generator_makes_are_told_before_a_model_loads(tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ def test_clips_of_other_settings_are_copied_where_they_would_be_the_same(flow_mo
     settings, reporter = config(flow_model, tmp_path, 2), RecordingReporter()
     generator = load_stable_audio(settings.t2a)
 
-    def made(key: str, prompts: list[Prompt], made_by: str | None = "this model") -> tuple[StageFolder, list[Candidate]]:
+    def made(
+        key: str, prompts: list[Prompt], made_by: str | None = "this model"
+    ) -> tuple[StageFolder, list[Candidate]]:
         folder = StageFolder(tmp_path, "generate", key, made_by)
         return folder, generate_candidates(StageContext(settings, folder, reporter), recorded(), prompts, generator)
 

@@ -316,6 +316,20 @@ def test_llm_mode_shows_no_pools_and_template_mode_asks_nothing(tmp_path: Path) 
     ]
 
 
+def test_only_the_classes_that_are_named_get_captions(tmp_path: Path) -> None:
+    clips = [clip(0, ("normal",)), clip(1, ("fault",)), clip(2, ("hum",)), clip(3, ("fault",))]
+    config = recipe(tmp_path, mode="template", classes=("fault",))
+    prompts = imagine(config, clips, NoLanguageModel(), folder(tmp_path))
+    assert [(p.clip_id, p.labels) for p in prompts] == [(name, ("fault",)) for name in ("c01", "c01", "c03", "c03")]
+    # Where clips have several labels, each caption has one that is named, whatever else the clip has.
+    clips = [clip(i, ("hum", "fault") if i % 2 else ("hum", "speech")) for i in range(8)]
+    with serve(plain) as server:
+        config = recipe(tmp_path, mode="llm", classes=("fault",), captions_per_clip=5)
+        prompts = imagine(config, clips, model(server), folder(tmp_path, "several"))
+    assert {p.clip_id for p in prompts} == {"c01", "c03", "c05", "c07"} and len(prompts) == 20
+    assert {p.labels for p in prompts} == {("fault", "hum")}
+
+
 def test_templates_are_kept_many_at_a_time(tmp_path: Path) -> None:
     reporter, config = RecordingReporter(), recipe(tmp_path, mode="template", captions_per_clip=2)
     imagine_prompts(StageContext(config, folder(tmp_path), reporter), [clip(0), clip(1)], [], NoLanguageModel())

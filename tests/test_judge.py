@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from synthio.augment import mask_features
 from synthio.backends import judge
@@ -62,14 +60,3 @@ def test_one_waveform_at_a_time_has_the_dice_of_all_at_once() -> None:
         copies += [vary(clip, RATE_HZ, draw_recording(again)) for clip in clips]
     expected = mask_features(torch.stack([judge.image(copy, 0.6) for copy in copies]), 0.2, again)
     torch.testing.assert_close(torch.stack(list(judge.varied_images(clips, 0.6, generator))), expected, rtol=0, atol=0)
-
-
-@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), draws=st.integers(1, 400), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_every_class_is_drawn_about_equally_often(targets: list[int], draws: int, seed: int) -> None:
-    array = np.array(targets)
-    order = judge.balanced_order(array, draws, np.random.default_rng(seed))
-    assert order.shape == (draws,) and ((order >= 0) & (order < len(array))).all()
-    counts = np.array([(array[order] == value).sum() for value in np.unique(array)])
-    expected = draws / len(counts)
-    assert (np.abs(counts - expected) <= 5 * np.sqrt(expected) + 1).all()

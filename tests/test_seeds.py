@@ -9,7 +9,14 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synthio.seeds import derive_seed, global_state_kept, numpy_generator, shuffled_passes, torch_generator
+from synthio.seeds import (
+    balanced_passes,
+    derive_seed,
+    global_state_kept,
+    numpy_generator,
+    shuffled_passes,
+    torch_generator,
+)
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -77,3 +84,17 @@ def test_every_pass_has_every_item_once(items: int, draws: int, seed: int) -> No
     for start in range(0, draws, items):
         part = order[start : start + items]
         assert len(set(part)) == len(part)
+
+
+@unhurried
+@given(targets=st.lists(st.integers(0, 3), min_size=1, max_size=40), draws=st.integers(1, 400), seed=st.integers(0, 99))
+def test_every_class_is_drawn_about_equally_often(targets: list[int], draws: int, seed: int) -> None:
+    array = np.array(targets)
+    order = balanced_passes(array, draws, np.random.default_rng(seed))
+    assert order.shape == (draws,) and ((order >= 0) & (order < len(array))).all()
+    counts = np.array([(array[order] == value).sum() for value in np.unique(array)])
+    expected = draws / len(counts)
+    assert (np.abs(counts - expected) <= 5 * np.sqrt(expected) + 1).all()
+    for value in np.unique(array):
+        times = np.bincount(order, minlength=len(array))[array == value]
+        assert times.max() - times.min() <= 1

@@ -31,6 +31,7 @@ from synthio.arms import (
     Training,
     added_share,
     draw_batches,
+    draw_real,
     fit_arm,
     fit_in_memory,
     prepare,
@@ -484,8 +485,9 @@ def test_a_damaged_synthetic_clip_is_the_runs_own_to_be_made_again(project: Proj
 @settings(max_examples=80, deadline=None)
 def test_batches(real: list[str], added: list[str], share: float, seed: int) -> None:
     draws = 400
-    gold = draw_batches(real, [], share, draws, 0, seed)
-    mixed = draw_batches(real, added, share, draws, 0, seed)
+    slots = draw_real(real, "natural", draws, 0, seed)
+    gold = draw_batches(slots, real, [], share, 0, seed)
+    mixed = draw_batches(slots, real, added, share, 0, seed)
     assert gold.shape == mixed.shape == (draws,)
     counts = np.bincount(gold, minlength=len(real))
     assert len(counts) == len(real)
@@ -506,6 +508,23 @@ def test_batches(real: list[str], added: list[str], share: float, seed: int) -> 
         assert times.max() - times.min() <= 1
 
 
+@given(share=st.floats(0, 1), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_class_balanced_batches_hold_rare_classes_as_often_as_others(share: float, seed: int) -> None:
+    real, added, draws = ["normal"] * 95 + ["fault"] * 5, ["fault"] * 25, 2_000
+    slots = draw_real(real, "class-balanced", draws, 0, seed)
+    mixed = draw_batches(slots, real, added, share, 0, seed)
+    keys = [*real, *added]
+    assert [keys[i] for i in mixed] == [real[i] for i in slots]
+    faults = np.array([real[i] == "fault" for i in slots])
+    # Five standard deviations of a binomial share.
+    assert abs(faults.mean() - 0.5) <= 5 * np.sqrt(0.25 / draws)
+    for own in (slots[faults], slots[~faults]):
+        times = np.unique(own, return_counts=True)[1]
+        assert times.max() - times.min() <= 1
+    assert not (mixed[~faults] >= len(real)).any()
+
+
 def test_by_default_every_clip_is_drawn_equally_often(project: Project) -> None:
     data = prepare(project.config, project.clips, {"synthio": project.synthetic}, Listener())
     n = project.config.imagine.captions_per_clip
@@ -517,16 +536,19 @@ def test_by_default_every_clip_is_drawn_equally_often(project: Project) -> None:
 
 
 def test_other_seeds_draw_other_batches() -> None:
+    real = ["a"] * 20
     for n_added, share in ((0, 0.0), (20, 1.0)):
         first, second, other_run = (
-            draw_batches(["a"] * 20, ["a"] * n_added, share, 100, *key) for key in ((0, 1), (0, 2), (1, 1))
+            draw_batches(draw_real(real, "natural", 100, *key), real, ["a"] * n_added, share, *key)
+            for key in ((0, 1), (0, 2), (1, 1))
         )
         assert (first != second).any()
         assert (first != other_run).any()
 
 
 def test_other_seeds_draw_other_places_of_added_clips() -> None:
-    added = [draw_batches(["a"], ["a"], 0.5, 100, *key) == 1 for key in ((0, 1), (0, 2), (1, 1))]
+    slots = np.zeros(100, dtype=np.int64)
+    added = [draw_batches(slots, ["a"], ["a"], 0.5, *key) == 1 for key in ((0, 1), (0, 2), (1, 1))]
     assert (added[0] != added[1]).any()
     assert (added[0] != added[2]).any()
 

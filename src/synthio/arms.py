@@ -38,11 +38,11 @@ from synthio.backends.classifier import (
 )
 from synthio.backends.devices import free_device_memory, is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
-from synthio.config import Arm, RunConfig
+from synthio.config import Arm, RunConfig, Sampling
 from synthio.errors import BackendError, ConfigError
 from synthio.progress import Advance, Reporter
 from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, is_multi_label, of_split
-from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
+from synthio.seeds import balanced_passes, derive_seed, numpy_generator, shuffled_passes
 from synthio.store import StageFolder
 
 #: Arms whose added clips are files made or found by earlier stages.
@@ -309,19 +309,32 @@ def unheard_warnings(clips: Sequence[Clip], heard_s: float) -> list[str]:
     ]
 
 
-def draw_batches(
-    real: Sequence[str], added: Sequence[str], added_share: float, draws: int, run_seed: int, seed: int
-) -> npt.NDArray[np.int64]:
-    """Which example each of the ``draws`` slots of a training takes; added ones count from ``len(real)`` on.
+def draw_real(real: Sequence[str], sampling: Sampling, draws: int, run_seed: int, seed: int) -> npt.NDArray[np.int64]:
+    """Which real clip each of the ``draws`` slots of a training takes first, ``(draws,)``, the same for all arms.
 
-    ``real`` and ``added`` are the clips' keys (see `ArmExamples`). Every slot first takes a real clip, from shuffled
-    passes over all of them; with probability ``added_share`` an added clip of the same key takes its place, from
-    shuffled passes over those. So every arm sees every class as often as gold does, whatever was filtered out, and a
-    real clip whose key has no added clips stays. With one seed, all arms take the same real clip in every slot that
-    they fill with a real one.
+    ``real``: the clips' keys (see `ArmExamples`), which are their classes where each clip has one label."""
+    generator = numpy_generator(run_seed, "train", seed, "real")
+    if sampling == "class-balanced":
+        return balanced_passes(real, draws, generator)
+    return shuffled_passes(len(real), draws, generator)
+
+
+def draw_batches(
+    slots: npt.NDArray[np.int64],
+    real: Sequence[str],
+    added: Sequence[str],
+    added_share: float,
+    run_seed: int,
+    seed: int,
+) -> npt.NDArray[np.int64]:
+    """Which example each slot of a training takes, ``(draws,)``; added ones count from ``len(real)`` on.
+
+    ``slots``: as of `draw_real`; ``real`` and ``added``: the clips' keys. With probability ``added_share`` an added
+    clip of the same key takes the place of the slot's real one, from shuffled passes over those. So every arm sees
+    every class as often as gold does, whatever was filtered out, and a real clip whose key has no added clips stays.
     """
-    slots = shuffled_passes(len(real), draws, numpy_generator(run_seed, "train", seed, "real"))
-    drawn = numpy_generator(run_seed, "train", seed, "share").random(draws) < added_share
+    slots = slots.copy()
+    drawn = numpy_generator(run_seed, "train", seed, "share").random(len(slots)) < added_share
     slot_keys = np.array(real)[slots]
     added_keys = np.array(added)
     for key in sorted(set(added)):
@@ -371,14 +384,9 @@ def fit_arm(
     """
     started = time.monotonic()
     real, added, valid = data.real, data.added[arm], data.examples["valid"]
-    order = draw_batches(
-        real.keys,
-        added.keys,
-        added_share(config, data, arm),
-        config.train.steps * config.train.batch_size,
-        config.seed,
-        seed,
-    )
+    draws = config.train.steps * config.train.batch_size
+    slots = draw_real(real.keys, config.train.sampling, draws, config.seed, seed)
+    order = draw_batches(slots, real.keys, added.keys, added_share(config, data, arm), config.seed, seed)
     # Trainer also seeds NumPy's old generator, which takes 32 bits.
     unit_seed = derive_seed(config.seed, "train", seed) % 2**32
     model = load_classifier(data.source, data.frontend, data.classes, data.problem_type, unit_seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -69,6 +69,7 @@ READERS = (
 Options = dict[str, JsonValue]
 _OPTIONS = "Settings of a plug-in (docs/plugins.md)."
 Arm = Literal["gold", "noise", "pitch_shift", "specaugment", "audiomentations", "retrieval", "synthio"]
+Sampling = Literal["natural", "class-balanced"]
 FilterRule = Literal["nearest", "quantile", "cosine", "sigmoid", "none"]
 
 
@@ -360,6 +361,11 @@ class ImagineConfig(Section):
     captions_per_clip: int = Field(
         5, ge=1, le=5, description="The augmentation factor N: how many clips are generated per real clip."
     )
+    classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="The classes that get synthetic clips, such as the rare ones: `[bearing fault, belt slip]`; null means all. The training clips of the other classes are used as they are.",
+    )
     labels: Literal["observed", "drawn"] = Field(
         "observed",
         description="Where clips have several labels: which labels a synthetic clip gets. `observed`: a set of labels that a training clip has, with one of the real clip's own labels in it. `drawn` (as published): that own label and up to three labels drawn from all, whether they occur together or not.",
@@ -385,6 +391,10 @@ class ImagineConfig(Section):
     def is_pocket(self) -> bool:
         """Whether it is the model that ships."""
         return self.kind == "local" and self.model == "pocket"
+
+    def asks_for(self, labels: Sequence[str]) -> bool:
+        """Whether a real clip with these labels gets synthetic clips."""
+        return self.classes is None or not set(self.classes).isdisjoint(labels)
 
 
 class FilterConfig(Section):
@@ -465,6 +475,10 @@ class TrainConfig(Section):
     use_synthetic: Literal["always", "auto"] = Field(
         "always",
         description="Whether the arm `synthio` uses its synthetic clips. `always`: yes. `auto`: the gate decides, by cross-validation on the training clips, whether synthetic clips join the training, and with which share of the batch.",
+    )
+    sampling: Sampling = Field(
+        "natural",
+        description="How the real clips of a batch are drawn, for every arm. `natural`: every clip as often as any other; `class-balanced`: every class as often as any other, for data in which some classes are rare. An added clip takes the place of a real clip of its class. Where clips have several labels, clips are drawn evenly either way.",
     )
     metric: Literal["accuracy", "balanced accuracy"] = Field(
         "accuracy",

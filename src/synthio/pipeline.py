@@ -404,6 +404,8 @@ class Pipeline:
 
         with self._only_reading():
             accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
+        # A class without synthetic clips would give its real ones away.
+        training = [clip for clip in training if self.config.imagine.asks_for(clip.labels)]
         solution = draw_test(training, accepted, clips, self.config.seed)
         sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
         sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
@@ -548,9 +550,9 @@ class Pipeline:
     def _work_in(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
         """Do the work when the folder is not finished and this run may do it.
 
-        Raises: `MissingArtefact`; as `check_lengths` before work that would be for nothing; what the work raises.
+        Raises: `MissingArtefact`; as `check_wanted` before work that would be for nothing; what the work raises.
         """
-        from synthio.stages.clips import check_lengths
+        from synthio.stages.clips import check_wanted
 
         self._used.add(folder.path.name)
         if folder.done:
@@ -560,7 +562,7 @@ class Pipeline:
                 f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
             )
         if stage in _GENERATING:
-            check_lengths(self.config, self.clips())
+            check_wanted(self.config, self.clips())
         with working_in(self.root):
             # Another process may have finished it in between.
             if not folder.done:

@@ -60,7 +60,9 @@ def make_plan(config: RunConfig) -> Plan:
         raise DataError("\n".join(check.problems))
     counts = {split: check.splits[split] for split in SPLITS}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
-    stages = tuple(_stage(config, stage, work, slower) for stage, work in _work(config, counts["train"]).items())
+    stages = tuple(
+        _stage(config, stage, work, slower) for stage, work in _work(config, counts["train"], check.imagined).items()
+    )
     return Plan(len(check.counts), counts, len(check.rejected), run_warnings(config, check), stages)
 
 
@@ -82,9 +84,9 @@ class _Work(NamedTuple):
     """What the items are."""
 
 
-def _work(config: RunConfig, training_clips: int) -> dict[str, _Work]:
+def _work(config: RunConfig, training_clips: int, imagined: int) -> dict[str, _Work]:
     heard = training_clips if config.train.adds_synthetic else 0
-    wanted = heard * config.imagine.captions_per_clip
+    wanted = imagined * config.imagine.captions_per_clip if config.train.adds_synthetic else 0
     extractions = heard if config.imagine.mode == "mixcap" else 0
     losers = 0 if config.align.method == "none" else heard * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds

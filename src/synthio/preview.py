@@ -87,7 +87,8 @@ class _FirstItems(Pipeline):
     def preview(self, clips_per_class: int) -> Preview:
         """Make what is missing of the first items; no stage is finished by it."""
         clips = self.clips()
-        prompts = self._first_prompts(few_of_each(of_split(clips, "train"), clips_per_class, self.config.seed))
+        asked = [clip for clip in of_split(clips, "train") if self.config.imagine.asks_for(clip.labels)]
+        prompts = self._first_prompts(few_of_each(asked, clips_per_class, self.config.seed))
         # It tells of a filter that drops real clips too before the generator works.
         real, generated = self._calibration.real, self._generated
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,6 +54,21 @@ def shuffled_passes(items: int, draws: int, generator: np.random.Generator) -> n
     """Indices below ``items``, ``(draws,)``: pass after pass over all of them, each in its own order."""
     passes = [generator.permutation(items) for _ in range(-(-draws // items))]
     return np.array(passes, dtype=np.int64).reshape(-1)[:draws]
+
+
+def balanced_passes(
+    classes: Sequence[str] | npt.NDArray[np.int64], draws: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Indices of items, ``(draws,)``: every class as likely as any other, in shuffled passes over its items
+    (class-balanced sampling, Kang et al. 2020)."""
+    of_item = np.asarray(classes)
+    present = np.unique(of_item)
+    drawn = generator.choice(present, draws)
+    order = np.empty(draws, dtype=np.int64)
+    for value in present:
+        slots, items = np.flatnonzero(drawn == value), np.flatnonzero(of_item == value)
+        order[slots] = items[shuffled_passes(len(items), len(slots), generator)]
+    return order
 
 
 def in_turn(

@@ -21,7 +21,7 @@ from synthio.backends.classifier import Inputs
 from synthio.backends.fine_tuning import Examples, Optimisation, collated, fine_tune, predict
 from synthio.config import TrainConfig
 from synthio.progress import Reporter
-from synthio.seeds import derive_seed, numpy_generator, shuffled_passes
+from synthio.seeds import balanced_passes, derive_seed, numpy_generator
 from synthio.variation import draw_recording, vary
 
 SAMPLE_RATE_HZ = 16_000
@@ -77,7 +77,8 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(unit_seed)
         model = ResNetForImageClassification(_config(classes))
-    order = balanced_order(targets.numpy(), steps * _BATCH_SIZE, generator)
+    # So that a rare class is not judged away.
+    order = balanced_passes(targets.numpy(), steps * _BATCH_SIZE, generator)
     settings = TrainConfig(
         steps=steps,
         batch_size=_BATCH_SIZE,
@@ -102,17 +103,6 @@ def varied_images(
     varied = (vary(w, SAMPLE_RATE_HZ, variation) for w, variation in variations)
     for copy in chain(shifted, varied):
         yield mask_features(image(copy, window_s)[None], _MASKED_SHARE, generator)[0]
-
-
-def balanced_order(targets: npt.NDArray[np.int64], draws: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Indices of clips, ``(draws,)``: every class as likely as any other, so that a rare one is not judged away."""
-    present = np.unique(targets)
-    drawn = generator.choice(present, draws)
-    order = np.empty(draws, dtype=np.int64)
-    for value in present:
-        slots, clips = np.flatnonzero(drawn == value), np.flatnonzero(targets == value)
-        order[slots] = clips[shuffled_passes(len(clips), len(slots), generator)]
-    return order
 
 
 def image(waveform: Waveform, window_s: float) -> torch.Tensor:

@@ -51,7 +51,7 @@ def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
         return []
     return [
         f"{100 * count / len(labels):.0f}% of the training clips are {label!r}: accuracy hardly sees the other "
-        "classes; set train.metric to balanced accuracy"
+        "classes; set train.metric to balanced accuracy, and train.sampling to class-balanced"
     ]
 
 

@@ -61,6 +61,8 @@ class DataCheck:
     """Worth a look; a run goes on."""
     problems: tuple[str, ...] = ()
     """Each of these stops a run."""
+    imagined: int = 0
+    """Training clips that get synthetic clips, where an arm adds them."""
 
 
 def collect_clips(context: StageContext) -> list[Clip]:
@@ -130,17 +132,34 @@ def _checked(config: RunConfig, found: _Found) -> DataCheck:
         rejected=tuple(found.rejected),
         warnings=(*found.warnings, *recipe_warnings(config, found.clips)),
         problems=(*found.problems, *_arm_problems(config, found.clips)),
+        imagined=sum(config.imagine.asks_for(clip.labels) for clip in of_split(found.clips, "train")),
     )
 
 
-def check_lengths(config: RunConfig, clips: Sequence[Clip]) -> None:
-    """Raises: `DataError` when the generator would refuse clips as long as the training clips."""
-    if problems := _length_problems(config, clips):
+def check_wanted(config: RunConfig, clips: Sequence[Clip]) -> None:
+    """Raises: `DataError` when the generator would refuse clips as long as the training clips, or where a class that is
+    to get synthetic clips has no training clip."""
+    if problems := _wanted_problems(config, clips):
         raise DataError(f"{config.data.path}: {problems[0]}")
 
 
 def _arm_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
-    return _length_problems(config, clips) if config.train.adds_synthetic else []
+    return _wanted_problems(config, clips) if config.train.adds_synthetic else []
+
+
+def _wanted_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    return [*_class_problems(config, clips), *_length_problems(config, clips)]
+
+
+def _class_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
+    there = {label for clip in of_split(clips, "train") for label in clip.labels}
+    missing = [name for name in config.imagine.classes or () if name not in there]
+    if not missing:
+        return []
+    return [
+        f"imagine.classes names {some(map(repr, missing))}, of which there is no training clip; expected labels of the "
+        f"training clips: {some(map(repr, sorted(there)))}"
+    ]
 
 
 def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:

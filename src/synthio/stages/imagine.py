@@ -161,7 +161,8 @@ def _components(clip: Clip, outcome: Outcome[Pool] | None) -> Components:
 def imagine_prompts(
     context: StageContext, clips: Sequence[Clip], components: Sequence[Components], llm: LanguageModel
 ) -> list[Prompt]:
-    """``imagine.captions_per_clip`` captions per training clip (arXiv 2410.02056), in clip order.
+    """``imagine.captions_per_clip`` captions per training clip of ``imagine.classes``, in clip order (arXiv
+    2410.02056).
 
     ``mixcap`` shows the model a sample of the label's pooled events and scenes; ``llm`` shows none; ``template`` asks
     no model. A caption that fails ``imagine.max_tries`` times becomes a template top-up with its reason, so the count
@@ -194,11 +195,12 @@ def imagine_first(
 
 
 def _slots(config: RunConfig, clips: Sequence[Clip]) -> list[list[_Slot]]:
-    """By wave: one caption for each training clip."""
+    """By wave: one caption for each training clip that gets some."""
     train = of_split(clips, "train")
     drawable = _drawable(config, train)
+    asked = [clip for clip in train if config.imagine.asks_for(clip.labels)]
     return [
-        [_slot(config, clip, index, drawable) for clip in train] for index in range(config.imagine.captions_per_clip)
+        [_slot(config, clip, index, drawable) for clip in asked] for index in range(config.imagine.captions_per_clip)
     ]
 
 
@@ -237,23 +239,28 @@ def _slot(config: RunConfig, clip: Clip, index: int, drawable: Sequence[tuple[st
     labels = clip.labels
     if drawable:
         draw = _draw_observed if config.imagine.labels == "observed" else _draw_labels
-        labels = draw(clip, drawable, numpy_generator(config.seed, "labels", identity))
+        own = [label for label in sorted(labels) if config.imagine.asks_for([label])]
+        labels = draw(own, drawable, numpy_generator(config.seed, "labels", identity))
     return _Slot(identity, clip, labels, clip.duration_s)
 
 
-def _draw_observed(clip: Clip, drawable: Sequence[tuple[str, ...]], generator: np.random.Generator) -> tuple[str, ...]:
-    """A label set that a training clip has, as often as they have it, in which one of the clip's own labels is: what
+def _draw_observed(
+    labels: Sequence[str], drawable: Sequence[tuple[str, ...]], generator: np.random.Generator
+) -> tuple[str, ...]:
+    """A label set that a training clip has, as often as they have it, with one of ``labels``, the clip's own: what
     excludes each other, or implies each other, does so in synthetic clips too."""
-    own = str(generator.choice(sorted(clip.labels)))
+    own = str(generator.choice(labels))
     together = [labels for labels in drawable if own in labels]
     drawn = together[int(generator.integers(len(together)))]
     return (own, *(label for label in drawn if label != own))
 
 
-def _draw_labels(clip: Clip, drawable: Sequence[tuple[str, ...]], generator: np.random.Generator) -> tuple[str, ...]:
-    """Five labels, of which a caption uses two to four (arXiv 2410.02056); one is the clip's own, so that its class
-    keeps its count."""
-    own = str(generator.choice(sorted(clip.labels)))
+def _draw_labels(
+    labels: Sequence[str], drawable: Sequence[tuple[str, ...]], generator: np.random.Generator
+) -> tuple[str, ...]:
+    """Five labels, of which a caption uses two to four (arXiv 2410.02056); one is of ``labels``, the clip's own, so
+    that its class keeps its count."""
+    own = str(generator.choice(labels))
     others = [label for label in sorted({label for labels in drawable for label in labels}) if label != own]
     drawn = [others[i] for i in generator.permutation(len(others))[: _LABELS_DRAWN - 1]]
     used = int(generator.choice(_LABELS_USED))
