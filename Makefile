@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 setup: $(READY)
 
 demo: $(READY)
-	$(BIN)/synthio run recipes/demo.yaml
+	$(BIN)/synthio run src/synthio/starters/demo.yaml
 
 # Without its dependency, which plays through a sound card.
 instruments: $(READY)

@@ -706,7 +706,7 @@ def test_folds_have_as_many_seeds_as_there_are_folds(tmp_path: Path) -> None:
     for number, row in enumerate(rows):
         sf.write(tmp_path / row.split(",")[0], tone + 1e-3 * number, 16_000)
     overrides = [f"datasets.own.data.path={tmp_path / 'clips.csv'}", "arms=[gold]", "sizes=[12]", f"output={tmp_path}"]
-    recipe = load_recipe(Path(__file__).parent.parent / "recipes" / "bench" / "own-data.yaml", overrides, BenchRecipe)
+    recipe = load_recipe(ROOT / "src" / "synthio" / "starters" / "bench.yaml", overrides, BenchRecipe)
     tested: Counter[str] = Counter()
     for cell in all_cells(recipe):
         config = run_config(recipe, cell)

@@ -12,8 +12,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from typer.testing import CliRunner
 
 from synthio.bench.recipe import BenchRecipe, all_cells, run_config
+from synthio.cli import app
 from synthio.config import DataConfig, RunConfig
 from synthio.errors import ConfigError
 from synthio.recipes import load_recipe, to_yaml, validate
@@ -22,6 +24,8 @@ from synthio.recipes import load_recipe, to_yaml, validate
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+STARTERS = RECIPES.parent / "src" / "synthio" / "starters"
+RUNS = ("demo", "own-data", "full-size")
 
 
 def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -104,16 +108,38 @@ def test_a_negative_prompt_needs_guidance() -> None:
         validate(content, RunConfig, "x")
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [*sorted(RECIPES.glob("*.yaml")), *(STARTERS / f"{name}.yaml" for name in RUNS)],
+    ids=lambda path: path.name,
+)
 def test_shipped_recipes_are_valid(recipe: Path) -> None:
     load_recipe(recipe, [], RunConfig)
 
 
-@pytest.mark.parametrize("recipe", sorted((RECIPES / "bench").glob("[!_]*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "recipe", [*sorted((RECIPES / "bench").glob("[!_]*.yaml")), STARTERS / "bench.yaml"], ids=lambda path: path.name
+)
 def test_every_cell_of_a_shipped_bench_is_valid(recipe: Path) -> None:
     bench = load_recipe(recipe, [], BenchRecipe)
     cells = all_cells(bench)
     assert len({run_config(bench, cell).model_dump_json() for cell in cells}) == len(cells)
+
+
+def test_a_recipe_to_start_from_is_printed_or_written_to_a_new_file(tmp_path: Path) -> None:
+    def command(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["recipe", *arguments])
+        return done.exit_code, done.stdout if done.exception is None else str(done.exception)
+
+    listed = [line.split()[0] for line in command()[1].splitlines()]
+    assert listed == [*RUNS, "bench"] and {path.stem for path in STARTERS.iterdir()} == set(listed)
+    path = tmp_path / "recipe.yaml"
+    for name in listed:
+        text = (STARTERS / f"{name}.yaml").read_text(encoding="utf-8")
+        assert command(name) == (0, text)
+    assert command("bench", "-o", str(path)) == (0, f"{path}\n") and path.read_text(encoding="utf-8") == text
+    assert "is there already" in command("demo", "-o", str(path))[1] and path.read_text(encoding="utf-8") == text
+    assert command("demos")[1] == "no recipe 'demos'; expected one of demo, own-data, full-size, bench"
 
 
 def test_the_config_imports_no_torch() -> None:

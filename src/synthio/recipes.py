@@ -39,7 +39,7 @@ class Section(BaseModel):
 
 S = TypeVar("S", bound=Section)
 
-_DATA = "if it is your data, name it as data.path in a recipe (recipes/own-data.yaml)"
+_DATA = "if it is your data, name it as data.path in a recipe (`synthio recipe own-data` prints one)"
 _INCLUDE = "include"
 #: The section whose values are never shown: a key may stand in an address, also in one that is in the wrong place.
 _ENDPOINT = "endpoint"
@@ -123,7 +123,7 @@ def _not_there(path: Path, included_by: Sequence[Path]) -> str:
         return f"{included_by[-1]}: includes {path}, which is not there; an include is relative to the file that has it"
     if "=" in path.name:
         return f"{str(path)!r}: expected the recipe first, and key=value after it"
-    return f"{path}: no such recipe below the current folder; a clone's recipes/ has ones to start from"
+    return f"{path}: no such recipe below the current folder; `synthio recipe` lists ones to start from"
 
 
 class _Constructor(yaml.constructor.SafeConstructor):

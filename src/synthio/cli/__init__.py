@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from synthio.cli import bench, data, evaluate, machine, predict, pretrain, run
+from synthio.cli import bench, data, evaluate, machine, predict, pretrain, recipe, run
 from synthio.cli.common import console_of, print_json
 from synthio.errors import StoreError, SynthioError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 # In the order of the help; without a name, a file's commands stand at the top.
 app.add_typer(run.commands)
 app.add_typer(predict.commands)
+app.add_typer(recipe.commands)
 app.add_typer(machine.commands)
 app.add_typer(data.commands, name="data")
 app.add_typer(pretrain.commands, name="pretrain")

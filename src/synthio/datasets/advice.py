@@ -26,7 +26,7 @@ def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     if above and config.t2a.is_pocket:
         warnings.append(
             f"{above} clip(s) have a rate above 16 kHz: the pocket models know notes, drums and some everyday sounds, "
-            "and nothing above 8 kHz; for other sounds see recipes/full-size.yaml"
+            "and nothing above 8 kHz; for other sounds see `synthio recipe full-size`"
         )
     training = of_split(clips, "train")
     if config.train.adds_synthetic and training:

@@ -382,7 +382,7 @@ def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
     return [
         f"{len(unit_of)} test clip(s): a difference under about {points} cannot be shown; "
         "hold out more (data.test_fraction), or test on all clips in turn with `synthio bench` "
-        "(recipes/bench/own-data.yaml)"
+        "(`synthio recipe bench`)"
     ]
 
 

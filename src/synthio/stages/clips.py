@@ -173,7 +173,7 @@ def _length_problems(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     return [
         f"{longer} training clip(s) are longer than {longest_s:g} s, the most that t2a.model={config.t2a.model} makes: "
         f"set data.max_duration_s={longest_s:g}, to use only the start of each clip, cut each into several (`synthio "
-        "data cut`, docs/datasets.md), or set t2a.model to another (recipes/full-size.yaml)"
+        "data cut`, docs/datasets.md), or set t2a.model to another (`synthio recipe full-size`)"
     ]
 
 
