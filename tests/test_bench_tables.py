@@ -331,7 +331,7 @@ def test_one_dataset_has_the_differences_of_every_arm_with_interval_and_p() -> N
     lines = to_markdown(tables).splitlines()
     header = lines.index("| arm | difference (points) | 95% interval | p | p after Holm | seeds |")
     noise, synthio = lines[header + 2 : header + 4]
-    assert synthio == "| Synthio | +10.2 | +9.5 to +11.0 | &lt; 0.001 | &lt; 0.001 | 4 |"
+    assert synthio == "| Synthio | +10.2 | +9.5 to +11.0 | < 0.001 | < 0.001 | 4 |"
     raw = stats.ttest_rel([0.47, 0.52, 0.46], GOLD[:3])
     assert noise.startswith("| Noise | -2.0 | ") and noise.endswith(f"| {raw.pvalue:.3f} | {raw.pvalue:.3f} | 3 |")
     for render in (to_latex, to_html):
@@ -446,7 +446,7 @@ def test_html_is_well_formed_self_contained_and_escaped() -> None:
 
 def test_markdown_is_escaped() -> None:
     text = to_markdown(hostile())
-    assert "&lt;b&gt;&amp;\\_x (accuracy, 4 seeds)" in text and "<" not in text
+    assert "&lt;b&gt;&amp;\\_x (accuracy, 4 seeds)" in text and not re.search("<(?! )", text)
     assert "| \\[x\\] \\$\\|\\$^\\~\\\\end{x}\\#% |" in text
 
 
@@ -498,8 +498,18 @@ def test_datasets_whose_seeds_draw_their_test_clips_have_wider_intervals_and_are
         [c.difference.half_width or 0 for c in (*t.comparisons, *t.pooled)] for t in (plain, corrected.tables[0])
     )
     assert after[0] == before[0] and after[1] > before[1] and after[2] > before[2]
-    assert "The seeds of b have test groups of their own" in to_markdown(corrected)
-    assert "draw their test groups" not in to_markdown(tables_of(rows))
+    assert "b: every seed draws its own groups for test and training" in to_markdown(corrected)
+    assert "draws its own groups" not in to_markdown(tables_of(rows))
+
+
+def test_two_seeds_show_no_difference_that_cannot_be() -> None:
+    """They once differed by up to 185 points, and a p-value was shown in HTML's escapes."""
+    tables = tables_of(results({"esc50": {"gold": [0.2, 0.7], "synthio": [0.1, 0.9]}}))
+    shown = to_markdown(tables)
+    assert "| -100.0 to +100.0 |" in shown and "**50.0** ± 100.0" in shown
+    assert "95% CI -100.0 to 100.0" in verdict(tables.tables[0].comparisons[0])
+    certain = to_markdown(tables_of(results({"esc50": {"gold": GOLD, "synthio": BETTER}})))
+    assert "Holm-adjusted p < 0.001" in certain and "&lt;" not in certain
 
 
 def test_the_gates_regret_by_hand() -> None:

@@ -36,7 +36,7 @@ def verdict(comparison: ArmComparison) -> str:
     c = comparison
     where = c.datasets[0] if len(c.datasets) == 1 else f"mean over {len(c.datasets)} datasets"
     found = f"{where}, n = {c.n}: {c.arm} minus {c.reference}: {in_points(c.difference.mean)} points"
-    low, high = c.difference.low, c.difference.high
+    low, high = _possible(c.difference)
     if c.adjusted_p is None or low is None or high is None:
         reason = "one common seed" if c.seeds == 1 else f"the same in all {c.seeds} seeds"
         return f"{found} ({reason}, so no interval). No claim."
@@ -48,6 +48,12 @@ def verdict(comparison: ArmComparison) -> str:
     if c.significant:
         return f"{found}{c.arm} {effect}."
     return f"{found}{c.arm} {effect} by this comparison alone; not shown after correction for all {c.family} of them."
+
+
+def _possible(difference: Estimate) -> tuple[float | None, float | None]:
+    """The interval, where a t interval of few seeds may reach beyond what scores, which are shares, can differ by."""
+    low, high = difference.low, difference.high
+    return None if low is None else max(low, -1.0), None if high is None else min(high, 1.0)
 
 
 def _p_words(p: float) -> str:
@@ -142,7 +148,7 @@ def _entry(cell: TableCell | None, seeds: int) -> Entry:
 
 
 def _spread(score: Estimate) -> list[str]:
-    return [] if score.half_width is None else [f"± {in_percent(score.half_width)}"]
+    return [] if score.half_width is None else [f"± {in_percent(min(score.half_width, 1.0))}"]
 
 
 def _missing(seeds: int, most: int) -> list[str]:
@@ -178,7 +184,7 @@ def _difference_grid(
     titles = {row.arm: row.title for row in table.rows}
     rows = []
     for c in comparisons:
-        low, high, p = c.difference.low, c.difference.high, c.difference.p_value
+        (low, high), p = _possible(c.difference), c.difference.p_value
         tested = [MISSING] * 3
         if c.adjusted_p is not None and low is not None and high is not None and p is not None:
             tested = [f"{in_points(low)} to {in_points(high)}", _p(p), _p(c.adjusted_p)]
@@ -241,9 +247,9 @@ def _notes(tables: BenchTables, best: str, second: str) -> list[str]:
         notes.insert(0, told)
     if tables.redrawn:
         notes.append(
-            f"The seeds of {', '.join(tables.redrawn)} have test groups of their own, and share groups: intervals and "
-            "tests count what two draws may have in common (Nadeau and Bengio 2003). More seeds narrow them little, "
-            "more groups would."
+            f"{', '.join(tables.redrawn)}: every seed draws its own groups for test and training, and the draws share "
+            "some. Intervals and tests count that (Nadeau and Bengio 2003). More seeds narrow them little, more groups "
+            "would."
         )
     notes += _missing_notes(tables, cells)
     if any(cell is not None and cell.paper is not None for cell in cells):
@@ -331,7 +337,8 @@ def to_markdown(tables: BenchTables) -> str:
 
 
 def _markdown(text: str) -> str:
-    return printable(text.translate(_MARKDOWN))
+    # Before a blank it begins no tag, and a terminal shows it as it is.
+    return printable(text.translate(_MARKDOWN).replace("&lt; ", "< "))
 
 
 def _markdown_grid(grid: Grid) -> str:
