@@ -33,7 +33,7 @@ from synthio.backends.stable_audio import load_stable_audio
 from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.datasets import READERS, Row, read_rows
-from synthio.errors import BackendError, ConfigError, DataError
+from synthio.errors import BackendError, ConfigError, DataError, ModelError
 from synthio.models import Models
 from synthio.plugins import CaptionerBackend, LanguageModelBackend, TextToAudioBackend, check_backend
 from synthio.progress import Reporter
@@ -74,7 +74,8 @@ short, nan = clips(lambda n, s: draw(n - 1, s)), clips(lambda n, s: draw(n, s) *
 same, boastful = clips(lambda n, s: draw(n, 0)), clips(draw, alignable=True)
 endless = clips(draw)
 def fail(error): raise error
-broken_clips, full = clips(lambda n, s: fail(ValueError("bad word"))), clips(lambda n, s: fail(MemoryError()))
+refusing, down = clips(lambda n, s: fail(BackendError("bad word"))), clips(lambda n, s: fail(OSError("server down")))
+full = clips(lambda n, s: fail(MemoryError()))
 class Lazy(Clips):
     def generate(self, *asked): print("working"); yield from super().generate(*asked)
 lazy = TextToAudioBackend(load=lambda config, resources: Lazy(draw), source="none")
@@ -119,7 +120,7 @@ one = ReaderBackend(read=read_one, options=Anything)
 """
 NAMES = {
     "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load failing",
-    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy broken_clips full lazy odd loud",
+    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy refusing down full lazy odd loud",
     "synthio.language_models": "replies thinks nameless dicts of_folder of_server",
     "synthio.readers": "no_reader nothing_good no_rows none missing one",
 }
@@ -431,11 +432,15 @@ class TestWrongOnes:
         assert len(generate_each(generator, ["a", "b"], 1.0, [0, 1])) == 2
         assert capsys.readouterr() == ("", "working\n")
 
-    def test_an_error_costs_a_clip_and_too_little_memory_a_smaller_batch(self, resources: Resources) -> None:
-        (made,) = generate_each(load_text_to_audio(T2AConfig(kind="broken_clips"), resources), ["a"], 1.0, [0])
-        assert made == "t2a.kind=broken_clips of wrong-plugins 2.0 failed: ValueError: bad word"
+    def test_a_refusal_costs_a_clip_and_too_little_memory_a_smaller_batch(self, resources: Resources) -> None:
+        assert generate_each(load_text_to_audio(T2AConfig(kind="refusing"), resources), ["a"], 1.0, [0]) == ["bad word"]
         with pytest.raises(MemoryError):
             generate_each(load_text_to_audio(T2AConfig(kind="full"), resources), ["a"], 1.0, [0])
+
+    def test_what_no_clip_can_survive_stops_the_run(self, resources: Resources) -> None:
+        generator = load_text_to_audio(T2AConfig(kind="down"), resources)
+        with pytest.raises(ModelError, match="t2a.kind=down of wrong-plugins 2.0 failed: OSError: server down"):
+            generate_each(generator, ["a", "b"], 1.0, [0, 1])
 
     def test_what_can_be_aligned_stays_so(self, flow_model: Path) -> None:
         checked = CheckedTextToAudio(load_stable_audio(T2AConfig(model=str(flow_model), device="cpu")), "t2a.kind=mine")

@@ -3,7 +3,7 @@
     SynthioError
     ├── ConfigError       a recipe or an override is wrong; lists every problem at once
     ├── DataError         the user's clips or labels cannot be used
-    ├── ModelError        a model folder or hub id cannot be loaded, or has the wrong family
+    ├── ModelError        a model cannot be loaded, has the wrong family, or (a plug-in's generator) fails
     ├── BackendError      a model or endpoint failed while running
     ├── StoreError        the run folder cannot be read or written
     │   └── MissingArtefact   a stage was asked for before the one that makes its input
@@ -33,7 +33,7 @@ class DataError(SynthioError):
 
 
 class ModelError(SynthioError):
-    """A model folder or hub id cannot be loaded, or is of the wrong family."""
+    """A model folder or hub id cannot be loaded, or is of the wrong family; or the generator of a plug-in failed."""
 
     exit_code = 4
 

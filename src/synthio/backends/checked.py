@@ -14,7 +14,7 @@ from synthio.backends.captioner import Captioner
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request, without_thoughts
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.calls import Answer, Count, forget
-from synthio.errors import BackendError
+from synthio.errors import BackendError, ModelError
 from synthio.registry import at_work, problems_of
 
 A = TypeVar("A", bound=Answer)
@@ -90,22 +90,25 @@ class CheckedTextToAudio:
     def __init__(self, inner: TextToAudio, plugin: str) -> None:
         """``plugin``: what messages call it. Raises: `BackendError` for what is no generator."""
         self._inner, self._plugin = inner, plugin
-        # When memory runs out, a smaller batch is tried.
-        self._at_work = partial(at_work, plugin, BackendError, _is_out_of_memory)
         facts = _facts(inner, _OfGenerator, plugin)
         self.sample_rate_hz, self.longest_s = facts.sample_rate_hz, facts.longest_s
         if isinstance(inner, Alignable):
             # `isinstance` looks at what an instance has.
             self.device = inner.device
+            at_plugin = partial(at_work, plugin, BackendError, _is_out_of_memory)
             for name in (name for name in vars(Alignable) if not name.startswith("_")):
-                setattr(self, name, self._at_work()(getattr(inner, name)))
+                setattr(self, name, at_plugin()(getattr(inner, name)))
 
     def __str__(self) -> str:
         return self._plugin
 
     def generate(self, prompts: Sequence[str], duration_s: float, seeds: Sequence[int]) -> list[Waveform]:
-        """See `TextToAudio.generate`; `generate_each` checks the clips."""
-        with self._at_work():
+        """See `TextToAudio.generate`; `generate_each` checks the clips.
+
+        Raises: `ModelError` for what else the plug-in raises, which would cost each clip alone too.
+        """
+        # When memory runs out, a smaller batch is tried.
+        with at_work(self._plugin, ModelError, _is_out_of_memory):
             return list(self._inner.generate(prompts, duration_s, seeds))
 
 
