@@ -23,7 +23,7 @@ from reporters import RecordingReporter
 from synthio import audio
 from synthio.config import DataConfig, ImagineConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.context import StageContext
-from synthio.datasets import read_rows
+from synthio.datasets import read_rows, splits
 from synthio.datasets.keys import data_fingerprint, row_content
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
@@ -169,6 +169,24 @@ def test_broken_files_are_rejected_with_reasons_and_are_not_fatal(tmp_path: Path
     }.items():
         assert reason in reasons[name]
         assert str(root) not in reasons[name], "equal reasons are counted as one"
+
+
+@pytest.mark.parametrize("sample", [{}, {"train": 4}])
+@pytest.mark.parametrize("there", [0, 11])
+def test_a_random_split_hides_no_unusable_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: dict[str, int], there: int
+) -> None:
+    """It said that no split has enough clips of every class, and nothing of the files that were not there."""
+    monkeypatch.setattr(splits, "_DRAWS", 100)
+    names = [f"{label}{number}.wav" for label in ("cat", "dog") for number in range(10)]
+    (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{name},{name[:3]}\n" for name in names))
+    for name in names[:there]:
+        clip(tmp_path / name)
+    found = check_data(run_config(tmp_path / "clips.csv", split_method="random", sample=sample))
+    assert len(found.rejected) == 20 - there
+    (problem,) = found.problems
+    assert problem.startswith("no random split of 11 groups" if there else "no usable audio")
+    assert f"{len(found.rejected)} file(s) rejected (no such file" in problem
 
 
 def test_a_class_that_vanishes_is_fatal_and_says_why(tmp_path: Path) -> None:

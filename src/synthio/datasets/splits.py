@@ -133,6 +133,8 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
     groups are few, is nearly always the same one.
     Raises: `DataError` when no draw is admissible.
     """
+    if not items:
+        return {}
     names = [split for split, share in shares.items() if share > 0]
     probabilities = np.array([shares[split] for split in names])
     groups, counts = _counts(items)

@@ -226,6 +226,9 @@ def _examine(config: RunConfig, reporter: Reporter) -> _Found:
     if not opened:
         why = checks.count_reasons([clip.reason for clip in rejected]) if rejected else "no files but papers"
         return _Found(rejected=rejected, problems=[f"no usable audio in {config.data.path!r}: {why}"])
+    if isinstance(splits, str):
+        why = f"; {checks.count_reasons([clip.reason for clip in rejected])}" if rejected else ""
+        return _Found(opened, rejected=rejected, problems=[f"{splits}{why}"])
     clips = [_clip(o, splits[o.row.name], config) for o in opened if o.row.name in splits]
     reasons = _reasons_per_class(rows, rejected)
     several = is_multi_label(config.data.label_separator, clips)
@@ -270,7 +273,7 @@ def _split_problems(clips: Sequence[Clip], data: DataConfig) -> list[str]:
 
 def _open_drawn(
     rows: Sequence[Row], config: RunConfig, reporter: Reporter
-) -> tuple[list[_Opened], list[RejectedClip], dict[str, Split]]:
+) -> tuple[list[_Opened], list[RejectedClip], dict[str, Split] | str]:
     """Open only what `data.sample` draws, so that fifty clips of a large collection take seconds; a drawn file that
     cannot be used, or that is a training copy to drop, is replaced by the next of its class.
 
@@ -285,6 +288,8 @@ def _open_drawn(
     candidates = usable if placed else [o.row for o in opened if o.row.labels]
     digests = {row.name: known[row.name].sha256 if row.name in known else row.name for row in candidates}
     splits = _place([(row, digests[row.name]) for row in candidates], config)
+    if isinstance(splits, str) or not candidates:
+        return opened, rejected, splits
     while True:
         drawn = _draw(candidates, splits, config)
         unopened = [row for row in drawn if row.name not in known]
@@ -379,8 +384,9 @@ _ASSIGN: Mapping[str, Callable[[Sequence[Item], Mapping[Split, float], int], dic
 )
 
 
-def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Split]:
-    """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train).
+def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Split] | str:
+    """The split of each file, by row name: its own, or drawn when the data has none (valid also out of train); or why
+    none can be drawn.
 
     Rows come with a digest of their audio: without a group of its own a clip's audio is its group, so that copies never
     straddle splits.
@@ -388,11 +394,14 @@ def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Spli
     given = {row.name: row.split for row, _ in rows if row.split is not None}
     valid, test = config.data.valid_fraction, config.data.test_fraction
     assign = _ASSIGN[config.data.split_method]
-    if not given:
-        return assign(_items(rows), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
-    if set(given.values()) == {"train", "test"}:
-        training = [(row, digest) for row, digest in rows if row.split == "train"]
-        return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+    try:
+        if not given:
+            return assign(_items(rows), {"train": 1 - valid - test, "valid": valid, "test": test}, config.seed)
+        if set(given.values()) == {"train", "test"}:
+            training = [(row, digest) for row, digest in rows if row.split == "train"]
+            return given | assign(_items(training), {"train": 1 - valid, "valid": valid}, config.seed)
+    except DataError as error:
+        return str(error)
     return given
 
 
