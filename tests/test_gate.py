@@ -17,7 +17,6 @@ from synthio import audio
 from synthio.arms import AddedClip
 from synthio.context import StageContext
 from synthio.datasets.checks import gate_warnings
-from synthio.errors import DataError
 from synthio.records import Clip, GatedClip, GateOption
 from synthio.stages.gate import (
     GateMeasures,
@@ -55,13 +54,6 @@ def test_copies_of_a_clip_are_in_one_fold() -> None:
     folds = assign_folds(clips, 3, seed=0)
     for first in range(0, 48, 4):
         assert len(set(folds[first : first + 4])) == 1
-
-
-def test_fewer_clips_than_folds_are_refused() -> None:
-    with pytest.raises(DataError, match=r"gate.folds is 5"):
-        assign_folds([clip(k, "a") for k in range(4)], 5, 0)
-    with pytest.raises(DataError, match=r"gate.folds is 3; there are 2"):
-        assign_folds([clip(k, "a", f"g{k % 2}") for k in range(4)], 3, 0)
 
 
 def test_classes_with_fewer_clips_than_folds_are_folded_all_the_same() -> None:
@@ -223,6 +215,17 @@ def test_groups_stay_whole_where_they_are_fewer_than_the_folds(ast: Path, tmp_pa
     made.run(make_synthetic(tmp_path / "synthetic", made.clips))
     folds = {(record.group, record.fold) for record in made.folder().manifest(GatedClip)}
     assert len(folds) == 2 and {fold for _, fold in folds} == {0, 1}
+
+
+def test_fewer_clips_than_folds_are_a_fold_each(ast: Path, tmp_path: Path) -> None:
+    """It stopped the run, after all clips were generated."""
+    made = Gated(ast, tmp_path, steps=1)
+    gate = made.config.gate.model_copy(update={"folds": 20})
+    made.config = made.config.model_copy(update={"gate": gate})
+    made.clips = make_clips(tmp_path / "few", {"train": 2, "valid": 1, "test": 1})
+    made.run(make_synthetic(tmp_path / "synthetic", made.clips))
+    training = [c for c in made.clips if c.split == "train"]
+    assert sorted({record.fold for record in made.folder().manifest(GatedClip)}) == list(range(len(training)))
 
 
 def test_one_group_says_nothing_of_others(ast: Path, tmp_path: Path) -> None:

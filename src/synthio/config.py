@@ -508,7 +508,12 @@ class TrainConfig(Section):
 class GateConfig(Section):
     """Whether synthetic clips join the training (`train.use_synthetic: auto`)."""
 
-    folds: int = Field(3, ge=2, le=20, description="Folds of the cross-validation on the real training clips.")
+    folds: int = Field(
+        3,
+        ge=2,
+        le=20,
+        description="Folds of the cross-validation on the real training clips; no more than there are groups, or clips without one.",
+    )
     shares: tuple[Fraction, ...] = Field(
         (0.5, 0.8),
         min_length=1,

@@ -27,7 +27,6 @@ from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.context import StageContext
 from synthio.datasets.checks import kept_together
-from synthio.errors import DataError
 from synthio.progress import Advance
 from synthio.records import Clip, GatedClip, GateOption, of_split
 from synthio.seeds import derive_seed
@@ -45,15 +44,12 @@ class GateMeasures(BaseModel):
 
 
 def measure_shares(context: StageContext, clips: Sequence[Clip], synthetic: Sequence[AddedClip]) -> GateMeasures:
-    """Train, score, test and finish the stage; folds and shares that were finished before a kill are kept.
-
-    Raises: `DataError` for clips that cannot be folded.
-    """
+    """Train, score, test and finish the stage; folds and shares that were finished before a kill are kept."""
     gate, training = context.config.gate, of_split(clips, "train")
     groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1
     shares = (0.0, *(share for share in dict.fromkeys(gate.shares) if share > 0)) if told else ()
-    folds = min(gate.folds, groups) if any(clip.group for clip in training) else gate.folds
+    folds = min(gate.folds, groups)
     records = _score_all(context, clips, synthetic, shares, folds) if shares else []
     measures = GateMeasures(
         options=mean_errors(records, shares),
@@ -92,16 +88,11 @@ def _score_all(
 
 def assign_folds(training: Sequence[Clip], folds: int, seed: int) -> npt.NDArray[np.int64]:
     """The fold of each training clip: groups whole, copies of one clip together, stratified by (first) label where a
-    class has enough clips.
-
-    Raises: `DataError` for fewer groups, or clips without groups, than folds.
+    class has enough clips. ``folds``: at most as many as there are groups, or clips without one.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = np.array(kept_together(training))
-    if len(set(groups)) < folds:
-        found = f"{len(set(groups))} training clips, or groups, of different audio"
-        raise DataError(f"gate.folds is {folds}; there are {found}: expected at most as many")
     labels = np.array([clip.labels[0] for clip in training])
     if max(Counter(labels.tolist()).values()) < folds:
         labels = np.full(len(training), "")
