@@ -352,6 +352,28 @@ def test_a_published_folder_replaces_another_whole(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "second.txt").is_file()
 
 
+def test_ctrl_c_between_two_published_folders_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It deleted both."""
+    for name in ("new", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(name)
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if path.name == "model":
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path / "new", tmp_path / "model")
+    assert (tmp_path / "model" / "weights").read_text() == "model"
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "model"}
+
+
 def test_who_may_read_a_folder_may_read_what_is_shared_in_it(tmp_path: Path) -> None:
     """safetensors gives weights to their maker alone: another user of the machine could not classify with them."""
     folder = tmp_path / "model"

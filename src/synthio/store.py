@@ -132,10 +132,11 @@ def publish(source: Path, target: Path) -> None:
             target.rename(old)
         partial.rename(target)
     except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
         raise store_error(target, error) from error
     finally:
+        # Whatever came between the two: Ctrl-C is no OSError.
+        if old.exists() and not target.exists():
+            old.rename(target)
         for left in (partial, old):
             shutil.rmtree(left, ignore_errors=True)
 
