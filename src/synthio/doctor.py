@@ -48,7 +48,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
 
 def _plugins() -> dict[str, str]:
     """The packages of each."""
-    built_in = dict([("data.reader", READERS), *PLACES.values()])
+    built_in = {"data.reader": READERS} | {key: names for key, names, _ in PLACES.values()}
     return {
         f"{key}={name}": " and ".join(packages_of(key, name)) + (" (not used: it is built in)" if name in names else "")
         for key, names in built_in.items()

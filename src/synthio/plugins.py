@@ -17,10 +17,10 @@ from synthio.backends.choices import (
     LanguageModelBackend,
     Resources,
     TextToAudioBackend,
+    backend_of,
     load_captioner,
     load_text_to_audio,
     load_uncached,
-    text_to_audio_backend,
 )
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request
 from synthio.backends.questions import AnswerSchema, parse
@@ -108,9 +108,7 @@ def check_backend(section: AnySection | DataConfig) -> None:
                 _check_language_model(load_uncached(section, resources))
             case T2AConfig():
                 generator = load_text_to_audio(section, resources)
-                assert isinstance(generator, Alignable) or not text_to_audio_backend(section).alignable, (
-                    "it is no Alignable"
-                )
+                assert isinstance(generator, Alignable) or not backend_of(section).alignable, "it is no Alignable"
                 _check_text_to_audio(generator)
             case DataConfig():
                 rows = read_rows(section)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from synthio.config import CaptionConfig, ImagineConfig, T2AConfig
 from synthio.errors import BackendError, ConfigError, ModelError
@@ -47,7 +47,7 @@ class Backend(Plugin):
     sources: ClassVar[tuple[ModelSource, ...]] = get_args(ModelSource)
     """What ``source`` may be."""
 
-    load: Callable[..., object]
+    load: Callable[..., Any]
     source: ModelSource
     """`weights`: the section's ``model`` and ``revision`` name them; `endpoint`: its ``endpoint`` does."""
 
@@ -161,40 +161,26 @@ GENERATORS: Mapping[str, TextToAudioBackend] = MappingProxyType(
 )
 
 
-#: The key of each section's kind, and what is built in there.
-PLACES: Mapping[type, tuple[str, Collection[str]]] = MappingProxyType(
+#: The key of each section's kind, what is built in there, and what a plug-in's is.
+PLACES: Mapping[type, tuple[str, Mapping[str, Backend], type[Backend]]] = MappingProxyType(
     {
-        CaptionConfig: ("caption.kind", CAPTIONERS),
-        ImagineConfig: ("imagine.kind", LANGUAGE_MODELS),
-        T2AConfig: ("t2a.kind", GENERATORS),
+        CaptionConfig: ("caption.kind", CAPTIONERS, CaptionerBackend),
+        ImagineConfig: ("imagine.kind", LANGUAGE_MODELS, LanguageModelBackend),
+        T2AConfig: ("t2a.kind", GENERATORS, TextToAudioBackend),
     }
 )
 
 
-def captioner_backend(config: CaptionConfig) -> CaptionerBackend:
-    """The captioner's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return CAPTIONERS.get(config.kind) or load_plugin("caption.kind", config.kind, CaptionerBackend)
-
-
-def language_model_backend(config: ImagineConfig) -> LanguageModelBackend:
-    """The language model's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return LANGUAGE_MODELS.get(config.kind) or load_plugin("imagine.kind", config.kind, LanguageModelBackend)
-
-
-def text_to_audio_backend(config: T2AConfig) -> TextToAudioBackend:
-    """The generator's. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    return GENERATORS.get(config.kind) or load_plugin("t2a.kind", config.kind, TextToAudioBackend)
-
-
+@overload
+def backend_of(section: ImagineConfig) -> LanguageModelBackend: ...
+@overload
+def backend_of(section: T2AConfig) -> TextToAudioBackend: ...
+@overload
+def backend_of(section: AnySection) -> Backend: ...
 def backend_of(section: AnySection) -> Backend:
-    """That of whichever section. Raises: `ConfigError` for a plug-in that cannot be imported."""
-    match section:
-        case CaptionConfig():
-            return captioner_backend(section)
-        case ImagineConfig():
-            return language_model_backend(section)
-        case T2AConfig():
-            return text_to_audio_backend(section)
+    """The section's. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    key, built_in, kind = PLACES[type(section)]
+    return built_in.get(section.kind) or load_plugin(key, section.kind, kind)
 
 
 def plugin_of(section: AnySection) -> str | None:
@@ -202,14 +188,14 @@ def plugin_of(section: AnySection) -> str | None:
 
     Raises: `ConfigError` where two packages add it.
     """
-    key, built_in = PLACES[type(section)]
+    key, built_in, _ = PLACES[type(section)]
     return None if section.kind in built_in else package_of(key, section.kind)
 
 
 def check_section(section: AnySection) -> None:
     """Whether a section gives its backend what that takes. Raises: `ConfigError` for options and a model that are not
     its."""
-    key, _ = PLACES[type(section)]
+    key = PLACES[type(section)][0]
     backend, plugin = backend_of(section), plugin_of(section)
     backend.check(section.options, key, section.kind)
     if plugin and backend.source == "weights" and section.model == "pocket":
@@ -227,7 +213,7 @@ def load_language_model(config: ImagineConfig, resources: Resources) -> Language
 
     if config.mode == "template":
         return NoLanguageModel()
-    allowance = language_model_backend(config).allowance(config)
+    allowance = backend_of(config).allowance(config)
     return CachedLanguageModel(load_uncached(config, resources), resources.cache_folder, allowance)
 
 
@@ -241,7 +227,7 @@ def load_uncached(config: ImagineConfig, resources: Resources) -> LanguageModel:
     def checked(model: LanguageModel, plugin: str) -> LanguageModel:
         return CheckedLanguageModel(model, plugin, _asked(config))
 
-    return _load(config, lambda: language_model_backend(config).load(config, resources), checked)
+    return _load(config, resources, checked)
 
 
 def _asked(config: ImagineConfig) -> str:
@@ -249,7 +235,7 @@ def _asked(config: ImagineConfig) -> str:
     from synthio.backends.identity import model_identity
 
     content: list[Any] = [plugin_of(config), config.options]
-    match language_model_backend(config).source:
+    match backend_of(config).source:
         case "weights":
             content.append(model_identity("llm", config.model, config.revision))
         case "endpoint":
@@ -261,7 +247,7 @@ def load_captioner(config: CaptionConfig, resources: Resources) -> Captioner:
     """The captioner of a recipe. Raises: as `CaptionerBackend.load`, `BackendError` for what else a plug-in raises."""
     from synthio.backends.checked import CheckedCaptioner
 
-    return _load(config, lambda: captioner_backend(config).load(config, resources), CheckedCaptioner)
+    return _load(config, resources, CheckedCaptioner)
 
 
 def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
@@ -271,16 +257,17 @@ def load_text_to_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
     """
     from synthio.backends.checked import CheckedTextToAudio
 
-    return _load(config, lambda: text_to_audio_backend(config).load(config, resources), CheckedTextToAudio)
+    return _load(config, resources, CheckedTextToAudio)
 
 
-def _load(section: AnySection, load: Callable[[], T], checked: Callable[[T, str], T]) -> T:
+def _load(section: AnySection, resources: Resources, checked: Callable[[T, str], T]) -> T:
     """``checked``: of what a plug-in loads and what messages call it."""
     check_section(section)
-    key, built_in = PLACES[type(section)]
+    key, built_in, _ = PLACES[type(section)]
+    load: Callable[[AnySection, Resources], T] = backend_of(section).load
     if section.kind in built_in:
-        return load()
+        return load(section, resources)
     plugin = said_of(key, section.kind)
     with at_work(plugin, BackendError):
-        loaded = load()
+        loaded = load(section, resources)
     return checked(loaded, plugin)

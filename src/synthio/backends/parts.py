@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthio.backends.choices import ModelSource, backend_of, check_section, plugin_of, text_to_audio_backend
+from synthio.backends.choices import ModelSource, backend_of, check_section, plugin_of
 from synthio.backends.identity import check_model
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.errors import ConfigError
@@ -66,7 +66,7 @@ def check_models(config: RunConfig) -> None:
         elif used.kind == "endpoint" and _is_asked(used, config):
             check_key(getattr(config, used.section).endpoint)
     aligns = config.train.adds_synthetic and config.align.method != "none"
-    if aligns and not text_to_audio_backend(config.t2a).alignable:
+    if aligns and not backend_of(config.t2a).alignable:
         raise ConfigError(
             f"align.method is {config.align.method}, but t2a.kind={config.t2a.kind} cannot be aligned; set "
             "align.method to none"
