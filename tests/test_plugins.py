@@ -108,6 +108,8 @@ dicts = LanguageModelBackend(load=lambda config, resources: Dicts(), source="non
 loud = clips(lambda n, s: 40 * draw(n, s))
 heavy = TextToAudioBackend(load=lambda config, resources: Clips(draw), source="weights")
 replies = LanguageModelBackend(load=lambda config, resources: Replies(), source="none")
+def allowing(allowance): return LanguageModelBackend(load=replies.load, source="none", allowance=allowance)
+unset, endless_replies = allowing(lambda config: config.options["tokens"]), allowing(lambda config: None)
 no_reader, no_backend = 3, Clips
 nothing_good = ReaderBackend(read=lambda data: ["a.wav"])
 no_rows, none = ReaderBackend(read=lambda data: iter([])), ReaderBackend(read=lambda data: None)
@@ -121,7 +123,7 @@ one = ReaderBackend(read=read_one, options=Anything)
 NAMES = {
     "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load failing",
     "synthio.text_to_audio": "double stereo short nan same boastful endless heavy refusing down full lazy odd loud",
-    "synthio.language_models": "replies thinks nameless dicts of_folder of_server",
+    "synthio.language_models": "replies thinks nameless dicts of_folder of_server unset endless_replies",
     "synthio.readers": "no_reader nothing_good no_rows none missing one",
 }
 REQUEST = Request("i", "c", "", {"required": ["caption"]}, 0.7, 9, seed=3)
@@ -346,6 +348,7 @@ class TestWrongOnes:
             (CaptionerBackend, {"load": 5}, "CaptionerBackend: load is 5; expected a function"),
             (CaptionerBackend, {"source": "weight"}, "source is 'weight'; expected weights or endpoint or none"),
             (LanguageModelBackend, {"options": {"a": 1}}, "options is {'a': 1}; expected a class of pydantic's"),
+            (LanguageModelBackend, {"allowance": 7}, "allowance is 7; expected a function of the section"),
             (TextToAudioBackend, {"source": "endpoint"}, "source is 'endpoint'; expected weights or none"),
         ],
     )
@@ -419,6 +422,16 @@ class TestWrongOnes:
     def test_language_models(self, kind: str, said: str, resources: Resources) -> None:
         with pytest.raises(BackendError, match=f"imagine.kind={kind} of wrong-plugins 2.0 {said}"):
             load_language_model(ImagineConfig(kind=kind), resources).complete([REQUEST])
+
+    @pytest.mark.parametrize(
+        ("kind", "said"), [("unset", "KeyError: 'tokens'"), ("endless_replies", "TypeError: 'None")]
+    )
+    def test_an_allowance_that_is_no_number(self, kind: str, said: str, resources: Resources) -> None:
+        config = ImagineConfig(kind=kind)
+        with pytest.raises(BackendError, match=f"the allowance of imagine.kind={kind} failed: {said}"):
+            load_language_model(config, resources)
+        with pytest.raises(BackendError, match=f"the allowance of imagine.kind={kind} failed: {said}"):
+            check_backend(config)
 
     def test_thoughts_are_no_answer_of_a_language_model(self, resources: Resources) -> None:
         for _ in range(2):

@@ -17,6 +17,7 @@ from synthio.backends.choices import (
     LanguageModelBackend,
     Resources,
     TextToAudioBackend,
+    allowance_of,
     backend_of,
     load_captioner,
     load_text_to_audio,
@@ -105,6 +106,7 @@ def check_backend(section: AnySection | DataConfig) -> None:
             case CaptionConfig():
                 _check_captioner(load_captioner(section, resources))
             case ImagineConfig():
+                allowance_of(section)
                 _check_language_model(load_uncached(section, resources))
             case T2AConfig():
                 generator = load_text_to_audio(section, resources)

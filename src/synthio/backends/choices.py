@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,14 @@ class LanguageModelBackend(Backend):
     """Called when a stage needs it. Raises: `ModelError`, `MissingDependency`, `ConfigError`."""
     allowance: Callable[[ImagineConfig], int] = lambda config: 0
     """Tokens that a reply may have, beside what each request says; what less of them cut is asked again."""
+
+    def __post_init__(self) -> None:
+        """Raises: `ConfigError` for what no run can use."""
+        super().__post_init__()
+        if not callable(self.allowance):
+            raise ConfigError(
+                f"{type(self).__name__}: allowance is {self.allowance!r}; expected a function of the section"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,14 +216,20 @@ def check_section(section: AnySection) -> None:
 def load_language_model(config: ImagineConfig, resources: Resources) -> LanguageModel:
     """The language model of a recipe, with its replies cached in the folder of ``resources``.
 
-    Raises: as `load_uncached`.
+    Raises: as `load_uncached` and `allowance_of`.
     """
     from synthio.backends.llm import CachedLanguageModel, NoLanguageModel
 
     if config.mode == "template":
         return NoLanguageModel()
-    allowance = backend_of(config).allowance(config)
+    allowance = allowance_of(config)
     return CachedLanguageModel(load_uncached(config, resources), resources.cache_folder, allowance)
+
+
+def allowance_of(config: ImagineConfig) -> int:
+    """See `LanguageModelBackend.allowance`. Raises: `BackendError` for what a plug-in's raises, or is no number."""
+    with at_work(f"the allowance of imagine.kind={config.kind}", BackendError):
+        return operator.index(backend_of(config).allowance(config))
 
 
 def load_uncached(config: ImagineConfig, resources: Resources) -> LanguageModel:
