@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.utils.memory import clear_device_cache
 from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
@@ -36,7 +37,7 @@ from synthio.backends.classifier import (
     fit_frontend,
     load_classifier,
 )
-from synthio.backends.devices import free_device_memory, is_out_of_memory, resolve_device
+from synthio.backends.devices import is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig, Sampling
 from synthio.errors import BackendError, ConfigError
@@ -366,7 +367,7 @@ def fit_in_memory(
                     "out of memory with one clip at a time; choose a smaller train.model or data.max_duration_s"
                 ) from error
             micro_batch = smaller_divisor(config.train.batch_size, micro_batch)
-        free_device_memory()
+        clear_device_cache()
         reporter.warn(f"out of memory: starting again with {micro_batch} clips per forward pass, same batches")
 
 

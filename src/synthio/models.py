@@ -70,11 +70,11 @@ class Models:
             )
 
     def _forget(self, kept: Iterable[str]) -> None:
-        from synthio.backends.devices import free_device_memory
+        from accelerate.utils.memory import clear_device_cache
 
         for name in kept:
             self.__dict__.pop(name, None)
-        free_device_memory()
+        clear_device_cache()
 
     @property
     def base_generator(self) -> TextToAudio:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from synthio.backends.choices import (
     load_text_to_audio,
     load_uncached,
 )
+from synthio.backends.devices import resolve_device
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request
 from synthio.backends.questions import AnswerSchema, parse
 from synthio.backends.text_to_audio import Alignable, Conditioning, TextToAudio, generate_each
@@ -32,9 +33,6 @@ from synthio.datasets import Reader, ReaderBackend, Row, read_rows
 from synthio.errors import BackendError, ConfigError, DataError, MissingDependency, ModelError
 from synthio.progress import Reporter
 from synthio.wording import AnswerError
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "Alignable",
@@ -77,16 +75,6 @@ _DURATION_S = 1.0
 #: Cosine of two clips that count as the same; pocket clips of batches of other sizes reach 0.999999.
 _ALIKE = 0.99
 _LABELS = (("dog",), ("rain", "wind"), ("dog",))
-
-
-def resolve_device(name: str) -> torch.device:
-    """What a section's ``device`` means: ``auto`` is CUDA, else MPS, else the CPU.
-
-    Raises: `ConfigError` for a device that is not here.
-    """
-    from synthio.backends.devices import resolve_device as resolve
-
-    return resolve(name)
 
 
 def check_backend(section: AnySection | DataConfig) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from synthio.audio import Waveform
 from synthio.backends.captioner import Captioner
+from synthio.backends.devices import is_out_of_memory
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request, without_thoughts
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.calls import Answer, Count, forget
@@ -95,7 +96,7 @@ class CheckedTextToAudio:
         if isinstance(inner, Alignable):
             # `isinstance` looks at what an instance has.
             self.device = inner.device
-            at_plugin = partial(at_work, plugin, BackendError, _is_out_of_memory)
+            at_plugin = partial(at_work, plugin, BackendError, is_out_of_memory)
             for name in (name for name in vars(Alignable) if not name.startswith("_")):
                 setattr(self, name, at_plugin()(getattr(inner, name)))
 
@@ -108,7 +109,7 @@ class CheckedTextToAudio:
         Raises: `ModelError` for what else the plug-in raises, which would cost each clip alone too.
         """
         # When memory runs out, a smaller batch is tried.
-        with at_work(self._plugin, ModelError, _is_out_of_memory):
+        with at_work(self._plugin, ModelError, is_out_of_memory):
             return list(self._inner.generate(prompts, duration_s, seeds))
 
 
@@ -119,12 +120,6 @@ def _facts(inner: object, kind: type[F], plugin: str) -> F:
     except ValidationError as error:
         problems = "; ".join(problems_of(error))
         raise BackendError(f"{plugin} loads a {type(inner).__name__} with {problems}; tell its authors") from None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    from synthio.backends.devices import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 def _asked(ask: Callable[[Tell[A]], Sequence[A]], kind: type[A], wanted: int, tell: Tell[A], plugin: str) -> list[A]:

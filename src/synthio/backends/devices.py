@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from typing import TYPE_CHECKING, TypeVar
 
 from synthio.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -20,6 +20,8 @@ _NOT_EVEN_ONE = "out of memory with a batch of 1; use a smaller model or shorter
 
 def resolve_device(name: str) -> torch.device:
     """``auto`` -> CUDA, then MPS, then CPU. Raises `ConfigError` for a device that is not here."""
+    import torch
+
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
@@ -33,14 +35,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def free_device_memory() -> None:
-    """Hand what no tensor holds any more back to the device."""
-    clear_device_cache()
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: CUDA's has a class of its own, those of MPS, cuDNN and the CPU's
     allocator are told by their words."""
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
+
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
@@ -57,6 +57,8 @@ class Batches:
 
         Raises: `BackendError` when even one item does not fit.
         """
+        from accelerate.utils.memory import clear_device_cache
+
         results: list[U] = []
         while len(results) < len(items):
             batch = items[len(results) : len(results) + self._batch_size]
@@ -69,7 +71,7 @@ class Batches:
                 if len(batch) == 1:
                     raise BackendError(_NOT_EVEN_ONE) from error
             # Outside the handler, whose traceback holds what the failed batch had made.
-            free_device_memory()
+            clear_device_cache()
             self._batch_size = max(1, len(batch) // 2)
             self._warn(f"out of memory: going on with batches of {self._batch_size}")
         return results

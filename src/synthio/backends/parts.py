@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from synthio.backends.choices import ModelSource, backend_of, check_section, plugin_of
+from synthio.backends.devices import resolve_device
 from synthio.backends.identity import check_model
 from synthio.config import CaptionConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.errors import ConfigError
@@ -54,7 +55,6 @@ def check_models(config: RunConfig) -> None:
     Raises: `ModelError` for a name that is neither a folder nor a hub id, `ConfigError` for a device or a key that is
     not here, options that a backend does not have, and an alignment that a generator cannot do.
     """
-    from synthio.backends.devices import resolve_device
     from synthio.backends.endpoint import check_key
 
     for section in (config.caption, config.imagine, config.t2a):
