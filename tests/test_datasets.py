@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from synthio.config import DataConfig, RunConfig
-from synthio.datasets import READERS, Row, demo, read_rows
+from synthio.datasets import Row, demo, read_rows
 from synthio.datasets.splits import Item, assign_splits
 from synthio.errors import DataError
 from synthio.records import Split
@@ -350,7 +350,6 @@ def test_the_word_demo_is_the_bundled_data_and_a_path_is_a_folder(
 ) -> None:
     monkeypatch.chdir(files(tmp_path, "demo/dog/a.wav"))
     assert [row.name for row in read_rows(DataConfig(path="./demo"))] == ["dog/a.wav"]
-    assert set(READERS) >= {"demo", "folder", "table"}
 
 
 SHARES: dict[Split, float] = {"train": 0.5, "valid": 0.2, "test": 0.3}

@@ -559,7 +559,7 @@ class TestRegistry:
         assert metrics == {"DCASE": "F1", "FSD50K": "mAP"}
 
     def test_every_reader_can_be_named_in_a_recipe(self) -> None:
-        assert set(config.READERS) == set(READERS) - {"demo"} | {"auto"}
+        assert set(config.READERS) == set(READERS) | {"auto"}
         assert set(BUILDERS) == set(OFFICIAL)
 
     @pytest.mark.parametrize("name", NAMES)
@@ -864,7 +864,7 @@ def test_the_list_of_readers() -> None:
     assert result.exit_code == 0
     assert all(name in result.output for name in ("folder", "table", "esc50"))
     value = json.loads(run("list", "--json").stdout)
-    assert set(value["readers"]) == {*READERS, "auto"} - {"demo"}
+    assert set(value["readers"]) == {*READERS, "auto"}
     for name in value["readers"]:
         assert DataConfig(path="x", reader=name).reader == name
     assert value["official"]["fsd50k"]["metric"] == "mAP"

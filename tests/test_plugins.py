@@ -259,7 +259,7 @@ class TestNames:
         assert named(CaptionConfig, "kind") == set(CAPTIONERS)
         assert named(ImagineConfig, "kind") == set(LANGUAGE_MODELS)
         assert named(T2AConfig, "kind") == set(GENERATORS)
-        assert named(DataConfig, "reader") == set(READERS) - {"demo"} | {"auto"}
+        assert named(DataConfig, "reader") == set(READERS) | {"auto"}
 
     def test_an_unknown_name_says_what_there_is(self, example: Path) -> None:
         with pytest.raises(
@@ -286,6 +286,15 @@ class TestNames:
         found = doctor.examine(None)["plugins"]
         assert found["caption.kind=template"] == "squatter 1 (not used: it is built in)"
         assert json.loads(synthio("data", "list", "--json").stdout)["readers"].count("table") == 1
+
+    def test_a_reader_called_demo_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The bundled data was read instead, whatever `data.path` said."""
+        points = {"synthio.readers": {"demo": "demos:one"}}
+        monkeypatch.syspath_prepend(str(install(tmp_path / "site", "demos", "1", points, WRONG)))
+        for path in ("x", "demo"):
+            assert [row.name for row in read_rows(DataConfig(path=path, reader="demo"))] == ["a.wav"]
+        assert len(read_rows(DataConfig(path="demo"))) > 1
+        assert "demo" in json.loads(synthio("data", "list", "--json").stdout)["readers"]
 
     def test_two_packages_of_one_name_are_no_choice(
         self, example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,8 +85,7 @@ def data_list(as_json: Json = False) -> None:
     from synthio.datasets import OFFICIAL, READERS
     from synthio.registry import plugins
 
-    # The bundled data is `data.path: demo`, no reader that a recipe names.
-    own = ["auto", *(name for name in READERS if name not in OFFICIAL and name != "demo")]
+    own = ["auto", *(name for name in READERS if name not in OFFICIAL)]
     added = [name for name in plugins("data.reader") if name not in {*own, *OFFICIAL}]
     facts = ("title", "column", "metric", "domain", "licence", "homepage")
     value = {

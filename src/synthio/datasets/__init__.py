@@ -36,7 +36,6 @@ class ReaderBackend(Plugin):
 
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
-        "demo": read_demo,
         "folder": read_folder,
         "table": read_table,
         **{name: dataset.read for name, dataset in OFFICIAL.items()},
@@ -78,7 +77,8 @@ def read_rows(config: DataConfig) -> list[Row]:
 
 
 def _read(config: DataConfig, name: str) -> list[Row]:
-    built_in = READERS.get(name)
+    # A plug-in may be called demo too.
+    built_in = read_demo if (config.reader, config.path) == ("auto", "demo") else READERS.get(name)
     backend = load_plugin("data.reader", name, ReaderBackend) if built_in is None else ReaderBackend(read=built_in)
     backend.check(config.options, "data.reader", name)
     if built_in is not None:
