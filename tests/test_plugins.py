@@ -199,7 +199,7 @@ class TestTheExampleOfTheDocs:
         assert "caption.kind=loudness: synthio-example 0.1" in synthio("doctor").stdout
         models = doctor.examine(recipe(caption={"kind": "loudness", "options": {"loud": 1}}))["models"]
         assert models["captioner"].startswith(
-            "loudness: caption.options for caption.kind=loudness: 1 problem(s)\n  loud"
+            "unusable: caption.options for caption.kind=loudness: 1 problem(s)\n  loud"
         )
         assert "by-prefix" in json.loads(synthio("data", "list", "--json").stdout)["readers"]
         assert "of plug-ins: by-prefix" in synthio("data", "list").stdout
@@ -345,6 +345,15 @@ class TestWrongOnes:
             ConfigError, match=f"caption.kind=broken cannot be imported from 'broken:x' of broken 1 .{said}"
         ):
             check_models(recipe(caption={"kind": "broken"}))
+
+    def test_doctor_tells_them_beside_what_can_be_used(self) -> None:
+        """It raised the first of them, and said nothing of the other parts."""
+        wrong = {"caption": {"kind": "not_there"}, "t2a": {"kind": "heavy"}}
+        models = doctor.examine(recipe(align={"method": "none"}, **wrong))["models"]
+        assert list(models) == ["classifier", "t2a", "clap", "llm", "captioner"]
+        assert models["captioner"].startswith("unusable: caption.kind=not_there cannot be imported")
+        assert models["t2a"].startswith("unusable: t2a.model is `pocket`, which wrong-plugins 2.0 cannot load")
+        assert models["clap"].startswith("pocket: this installation")
 
     def test_neither_do_they_load_for_a_stage_alone(self, resources: Resources) -> None:
         with pytest.raises(ConfigError, match="t2a.model is `pocket`, which wrong-plugins 2.0 cannot load"):

@@ -12,7 +12,7 @@ from synthio.backends.choices import PLACES, AnySection, check_section
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
-from synthio.backends.parts import UsedModel, used_models
+from synthio.backends.parts import UsedModel, used_model, used_parts
 from synthio.backends.quiet import quiet
 from synthio.config import READERS, RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
@@ -65,16 +65,17 @@ def _state(part: str) -> str:
 
 def _models(config: RunConfig) -> dict[str, str]:
     """One line per part: its model, where that is, and the device it would run on."""
-    return {used.part: _line(used, config) for used in used_models(config)}
+    return {part: _line(part, config) for part in used_parts(config)}
 
 
-def _line(used: UsedModel, config: RunConfig) -> str:
-    section = getattr(config, used.section)
+def _line(part: str, config: RunConfig) -> str:
     try:
+        used = used_model(part, config)
+        section = getattr(config, used.section)
         if isinstance(section, AnySection):
             check_section(section)
     except ConfigError as error:
-        return f"{used.name}: {error}"
+        return f"unusable: {error}"
     if used.kind == "endpoint":
         variable = section.endpoint.api_key_variable
         key = "is set" if os.environ.get(variable) else "is not set"

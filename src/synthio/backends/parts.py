@@ -3,12 +3,14 @@ what the figures of a bench depend on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from synthio.backends.choices import ModelSource, backend_of, check_section, plugin_of
+from synthio.backends.choices import AnySection, ModelSource, backend_of, check_section, plugin_of
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import check_model
-from synthio.config import CaptionConfig, ImagineConfig, RunConfig, T2AConfig
+from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ConfigError
 
 
@@ -27,19 +29,28 @@ class UsedModel:
     """The package that adds it, with its version."""
 
 
+#: The section of each part.
+_SECTIONS: Mapping[str, str] = MappingProxyType(
+    {"classifier": "train", "t2a": "t2a", "clap": "clap", "llm": "imagine", "captioner": "caption"}
+)
+
+
+def used_parts(config: RunConfig) -> list[str]:
+    """Every part; no language model where captions are templates."""
+    return [part for part in _SECTIONS if part != "llm" or config.imagine.mode != "template"]
+
+
 def used_models(config: RunConfig) -> list[UsedModel]:
-    """Every part's; without a language model where captions are templates."""
-    used = [
-        UsedModel("classifier", "train", config.train.model, config.train.revision, "weights"),
-        _of_kind("t2a", "t2a", config.t2a),
-        UsedModel("clap", "clap", config.clap.model, config.clap.revision, "weights"),
-    ]
-    if config.imagine.mode != "template":
-        used.append(_of_kind("llm", "imagine", config.imagine))
-    return [*used, _of_kind("captioner", "caption", config.caption)]
+    """Every part's. Raises: as `used_model`."""
+    return [used_model(part, config) for part in used_parts(config)]
 
 
-def _of_kind(part: str, name: str, section: T2AConfig | ImagineConfig | CaptionConfig) -> UsedModel:
+def used_model(part: str, config: RunConfig) -> UsedModel:
+    """One part's. Raises: `ConfigError` for a plug-in that cannot be imported."""
+    name = _SECTIONS[part]
+    section = getattr(config, name)
+    if not isinstance(section, AnySection):
+        return UsedModel(part, name, section.model, section.revision, "weights")
     source, plugin = backend_of(section).source, plugin_of(section)
     if source == "weights":
         return UsedModel(part, name, section.model, section.revision, source, plugin)
