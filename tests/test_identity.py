@@ -179,6 +179,15 @@ def test_a_gated_model_is_told_from_a_wrong_name(gated_hub: str, tmp_path: Path)
     assert not any("the name and the network" in line for line in told)
 
 
+@pytest.mark.parametrize("setting", [{"HF_HUB_OFFLINE": "YES"}, {"TRANSFORMERS_OFFLINE": "1"}])
+def test_doctor_says_offline_where_the_hub_is_not_asked(setting: dict[str, str]) -> None:
+    """It knew of HF_HUB_OFFLINE=1 alone."""
+    others = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    ask = "from synthio.doctor import examine; print(examine(None)['offline'])"
+    ran = subprocess.run([sys.executable, "-c", ask], env=others | setting, capture_output=True, text=True, timeout=300)
+    assert ran.stdout == "True\n", ran.stderr
+
+
 @pytest.mark.parametrize(
     "load",
     [

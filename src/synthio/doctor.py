@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import is_offline_mode
+
 from synthio.backends import pocket
 from synthio.backends.choices import PLACES, AnySection, check_section
 from synthio.backends.devices import resolve_device
@@ -39,7 +41,7 @@ def examine(config: RunConfig | None) -> dict[str, Any]:
         "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
         "pocket": {part: _state(part) for part in ("t2a", "clap", "classifier")},
         "plugins": _plugins(),
-        "offline": os.environ.get("HF_HUB_OFFLINE", "0") == "1",
+        "offline": is_offline_mode(),
     }
     if config is not None:
         found["models"] = _models(config)
