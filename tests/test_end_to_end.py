@@ -67,6 +67,15 @@ def test_a_stage_says_where_its_records_are(recipe: Path, stage: str) -> None:
     assert folder.name.startswith(f"{stage}-") and (folder / "manifest.jsonl").is_file()
 
 
+def test_the_verdict_is_said_once(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """A run told it as a note, and again below its table."""
+    trained, run = synthio("train", recipe), synthio("run", recipe, f"run_folder={tmp_path / 'again'}")
+    assert (trained.returncode, run.returncode) == (0, 0)
+    begins = finished[1]["verdict"][:24]
+    assert [begins in text for text in (trained.stdout, trained.stderr)] == [False, True]
+    assert [begins in text for text in (run.stdout, run.stderr)] == [True, False]
+
+
 def test_a_command_says_here_what_it_says_in_a_process_of_its_own(recipe: Path) -> None:
     """The other tests rely on it; the fixture `finished` is a process, whose folder they read."""
     command = ("run", recipe, "train.sedes=3", "--json")

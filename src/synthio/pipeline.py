@@ -297,6 +297,16 @@ class Pipeline:
         train_arms(self._context(folder), clips, added_clips, shares, units, self._once_alone)
         return folder
 
+    def _trained(self) -> Path:
+        """The folder of `predictions`, whose verdict is told: no page shows it yet."""
+        from synthio.comparison import read_comparison
+        from synthio.verdict import verdict_text
+
+        folder = self.predictions()
+        if len(self.config.train.arms) > 1:
+            self.reporter.note(verdict_text(read_comparison(folder, self.clips(), self.config)))
+        return folder.path
+
     def _added_clips(self, rounds: Sequence[Round]) -> tuple[dict[Arm, list[AddedClip]], dict[Arm, float]]:
         """Of the arms whose clips are files, and the share of a batch that the gate leaves them."""
         from synthio.arms import AddedClip
@@ -500,7 +510,7 @@ class Pipeline:
             "generate": lambda: self.first_candidates()[1].path,
             "filter": self.dataset,
             "retrieve": lambda: after(self.retrieved, "retrieve"),
-            "train": lambda: self.predictions().path,
+            "train": self._trained,
             "evaluate": self.evaluation,
             "report": self.report,
         }

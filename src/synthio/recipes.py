@@ -82,8 +82,8 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         # A date that is none is a ValueError.
         raise ConfigError(
-            f"{path}: is not readable YAML: {error}; text that holds `: ` or ` #` stands in quotes, and a Windows path "
-            "in single ones"
+            f"{path}: is not readable YAML: {error}; lines are indented with spaces, text that holds `: ` or ` #` "
+            "stands in quotes, and a pattern or a Windows path in single ones"
         ) from error
     except (OSError, RecursionError) as error:
         raise ConfigError(f"{path}: is not readable: {error}") from error

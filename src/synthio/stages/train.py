@@ -27,13 +27,11 @@ from synthio.arms import (
 from synthio.backends.classifier import save_classifier
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
-from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.progress import Advance
 from synthio.records import HELD_OUT_SPLITS, Clip, Prediction
 from synthio.store import StageFolder, publish
-from synthio.verdict import verdict_text
 
 Units = Mapping[tuple[Arm, int], StageFolder]
 """The folder of each arm with each seed."""
@@ -73,7 +71,7 @@ def train_arms(
                 _train(own, prepared, arm, seed, advance)
 
         once(units[arm, seed], work)
-    once(context.folder, lambda context: _gather(context, clips, shares, units))
+    once(context.folder, lambda context: _gather(context, shares, units))
 
 
 def _prepare(
@@ -109,13 +107,10 @@ def _repeat(context: StageContext, gold: StageFolder, arm: Arm) -> None:
     context.reporter.note(f"{arm}, seed {training.seed}: gold's, as the gate kept synthetic clips out")
 
 
-def _gather(context: StageContext, clips: Sequence[Clip], shares: Mapping[Arm, float], units: Units) -> None:
-    config, folder = context.config, context.folder
+def _gather(context: StageContext, shares: Mapping[Arm, float], units: Units) -> None:
     predictions = [prediction for own in units.values() for prediction in own.manifest(Prediction)]
     trainings = [[own.path.name, own.summary()] for own in units.values()]
-    folder.finish(predictions, {"gated_share": shares.get("synthio"), "trainings": trainings})
-    if len(config.train.arms) > 1:
-        context.reporter.note(verdict_text(read_comparison(folder, clips, config)))
+    context.folder.finish(predictions, {"gated_share": shares.get("synthio"), "trainings": trainings})
 
 
 def _predictions(config: RunConfig, data: TrainingData, model: Any, training: Training) -> list[Prediction]:
