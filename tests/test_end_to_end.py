@@ -437,7 +437,8 @@ def test_a_finished_run_is_read_and_nothing_runs_for_it(
     root, result = finished
     read = Pipeline(load_config(recipe), Reporter()).finished()
     assert (read.root, read.recommended_arm) == (root, result["recommended_arm"])
-    assert [read.verdict, read.effect, str(read.page)] == [result[name] for name in ("verdict", "effect", "report")]
+    told = [read.verdict, read.effect, str(read.page), str(read.model)]
+    assert told == [result[name] for name in ("verdict", "effect", "report", "model")]
     fresh = Pipeline(load_config(recipe, [f"run_folder={tmp_path / 'none'}"]), Reporter())
     with pytest.raises(MissingArtefact, match="stage `clips` is not finished"):
         fresh.finished()

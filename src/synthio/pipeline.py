@@ -440,13 +440,14 @@ class Pipeline:
         finished = self.finished()
         with working_in(self.root):
             # What is damaged shows in these, and must not leave one recipe's page beside another's model.
-            _check_trained(finished.model)
+            weights = finished.model_folder(finished.recommended_arm)
+            _check_trained(weights)
             if self.config.train.adds_synthetic:
                 self._write_dataset(finished.rounds)
             page = write_report(collect_report(finished), self.root / "report", self.reporter)
             predictions = finished.train_folder.manifest(Prediction)
             write_predictions(predictions, finished.clips, self.root / "predictions.csv")
-            publish(finished.model, self.root / "model")
+            publish(weights, finished.model)
         return page
 
     def finished(self) -> FinishedRun:

@@ -112,8 +112,8 @@ class FinishedRun:
 
     @property
     def model(self) -> Path:
-        """The classifier to use."""
-        return self.model_folder(self.recommended_arm)
+        """The classifier to use, a copy of the training of `recommended_arm` with `model_seed`."""
+        return self.root / "model"
 
     @property
     def model_seed(self) -> int:
