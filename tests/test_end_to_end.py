@@ -387,6 +387,16 @@ def test_more_seeds_train_only_what_is_new(recipe: Path, finished: tuple[Path, d
     assert Path(told["model"]).is_dir()
 
 
+def test_one_training_has_no_spread(recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The table had ± 0.0."""
+    root = shutil.copytree(finished[0], tmp_path / "run")
+    result = synthio("run", recipe, "train.seeds=1", f"run_folder={root}", "--quiet")
+    assert result.returncode == 0, result.stderr
+    assert "±" not in result.stdout and "gold" in result.stdout
+    told = synthio("report", recipe, "train.seeds=1", f"run_folder={root}", "--quiet", "--json")
+    assert [arm["std"] for arm in json.loads(told.stdout)["comparison"]["arms"]] == [None, None]
+
+
 def test_a_knob_of_the_comparison_trains_nothing_again(
     recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -129,7 +129,7 @@ def tone(path: Path, frequency_hz: float = 440.0, duration_s: float = 0.3, **opt
     return path
 
 
-def arm(name: str, mean: float, n_added: int, per_seed: tuple[float, ...] = (), **more: float) -> ArmResult:
+def arm(name: str, mean: float, n_added: int, per_seed: tuple[float, ...] = (), **more: Any) -> ArmResult:
     scores = {"std": 0.0, "macro_f1": mean, "seconds": 12.0} | more
     return ArmResult(
         arm=name, mean=mean, per_seed=per_seed, n_train=55, n_added=n_added, steps=300, **scores
@@ -1024,13 +1024,13 @@ def test_the_effect_follows_the_interval(tmp_path: Path, low: float, high: float
 
 
 def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
-    compared = comparison(
-        arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.53, 9, (0.53,)), between=difference(4.0, 1.0, 7.0)
-    )
+    arms = arm("gold", 0.5, 0, (0.5,), std=None), arm("synthio", 0.53, 9, (0.53,), std=None)
+    compared = comparison(*arms, between=difference(4.0, 1.0, 7.0))
     assert effect(compared) == "unknown"
     page = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report")
     assert "the interval of the test clips alone" in page.text
     assert "+4.0 points, of one training per arm" in page.text
+    assert re.search(r"gold.* 50\.0% n/a 50\.0%", page.text)
 
 
 def test_every_class_has_its_own_interval_where_there_is_an_effect(tmp_path: Path) -> None:

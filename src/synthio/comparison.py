@@ -163,7 +163,7 @@ def _arm_result(exam: _Exam, arm: str, trainings: Sequence[Training]) -> ArmResu
         arm=arm,
         per_seed=tuple(values),
         mean=statistics.fmean(values),
-        std=statistics.stdev(values) if len(values) > 1 else 0.0,
+        std=statistics.stdev(values) if len(values) > 1 else None,
         macro_f1=statistics.fmean(metrics.macro_f1(exam.targets, decided) for decided in decisions),
         n_train=trainings[0].n_train,
         n_added=trainings[0].n_added,

@@ -28,8 +28,8 @@ class ArmResult(_Result):
     arm: str
     per_seed: tuple[float, ...]
     mean: float
-    std: float
-    """Over seeds, with n - 1; 0 for one seed."""
+    std: float | None
+    """Over seeds, with n - 1; None for one seed."""
     macro_f1: float
     """Mean over seeds."""
     n_train: int

@@ -130,7 +130,8 @@ def _show_result(pipeline: Pipeline, as_json: bool) -> None:
         console = console_of()
         table = Table("arm", comparison.metric, "macro-F1", "real clips", "added clips")
         for arm in comparison.arms:
-            score = f"{100 * arm.mean:.1f} ± {100 * arm.std:.1f}"
+            spread = "" if arm.std is None else f" ± {100 * arm.std:.1f}"
+            score = f"{100 * arm.mean:.1f}{spread}"
             table.add_row(arm.arm, score, f"{100 * arm.macro_f1:.1f}", str(arm.n_train), str(arm.n_added))
         if comparison.constant:
             always = comparison.constant
