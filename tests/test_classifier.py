@@ -263,6 +263,8 @@ def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_
     shutil.copytree(ast_folder, tmp_path / "run" / "model")
     (tmp_path / "run" / "model" / "frontend.json").write_text('{"min_samples": 400, "max_samples": 8000}')
     assert load_trained(str(tmp_path / "run")).frontend.max_samples == 8000
+    with pytest.raises(ModelError, match=r"`synthio run` names; found \S+/run$"):
+        load_trained(str(tmp_path))
     shutil.copytree(ast_folder, tmp_path / "odd")
     (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400}')
     with pytest.raises(ModelError, match="max_samples"):

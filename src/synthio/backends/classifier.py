@@ -305,7 +305,8 @@ def load_trained(folder: str) -> TrainedClassifier:
     folder = str(own) if (own / _FRONTEND).is_file() else folder
     path = user_path(folder) / _FRONTEND
     if not path.is_file():
-        below = sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
+        runs = sorted(str(found.parents[1]) for found in path.parent.glob(f"**/model/{_FRONTEND}"))
+        below = runs or sorted(str(found.parent) for found in path.parent.glob(f"**/model-*/{_FRONTEND}"))
         cure = f"; found {some(below, most=5)}" if below else ""
         if holds_run(path.parent):
             raise ModelError(
