@@ -622,6 +622,27 @@ def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> N
     assert not (tmp_path / "dry").exists()
 
 
+@pytest.mark.usefixtures("finished")
+def test_dry_run_says_what_is_finished(recipe: Path) -> None:
+    """It planned a finished run as one that has not begun."""
+
+    def finished_stages(*options: str) -> list[str]:
+        result = synthio("run", recipe, *options, "--dry-run", "--json")
+        assert result.returncode == 0, result.stderr
+        rows = json.loads(result.stdout)["stages"]
+        assert all((row["estimate_s"], row["most_s"]) == (0, 0) for row in rows if row["finished"])
+        return [row["stage"] for row in rows if row["finished"]]
+
+    stages = ["caption", "imagine", "align", "generate", "filter", "train"]
+    assert finished_stages() == stages
+    assert finished_stages("train.steps=17") == stages[:-1]
+    # What the filter will then reject, and reflection rewrite and generate, is not known.
+    assert finished_stages("filter.threshold=0.9") == ["caption", "align"]
+    assert finished_stages("filter.threshold=0.9", "reflect.rounds=0") == stages[:4]
+    shown = synthio("run", recipe, "--dry-run").stdout
+    assert shown.count("finished") == len(stages) and "unknown" not in shown
+
+
 @pytest.mark.parametrize(("duration_s", "measured"), [(1.5, 1.0), (5, 2.6), (10, 5.1), (20, 12.2), (30, 24.4)])
 def test_the_estimate_grows_with_the_clips_as_a_step_of_training_does(duration_s: float, measured: float) -> None:
     """For clips of 30 s it was 38% too low."""

@@ -592,6 +592,24 @@ class Pipeline:
         finally:
             self._may_run = allowed
 
+    def is_finished(self, stage: str) -> bool:
+        """Whether a run would only read what a stage between the clips and the report makes first; False also where
+        that cannot be known before an earlier stage is finished. Of `filter`: with all rounds of reflection."""
+        makers: dict[str, Callable[[], object]] = {
+            "caption": self.captions,
+            "imagine": self.prompts,
+            "align": self.alignment,
+            "generate": self.first_candidates,
+            "filter": self.rounds,
+            "train": self.predictions,
+        }
+        try:
+            with self._only_reading():
+                makers[stage]()
+        except MissingArtefact:
+            return False
+        return True
+
     @contextmanager
     def _timed(self, stage: str, folder: str) -> Iterator[None]:
         started = time.monotonic()

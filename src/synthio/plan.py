@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from synthio.config import RunConfig
 from synthio.errors import DataError
 from synthio.models import sampler_warning
-from synthio.pipeline import check_recipe
+from synthio.pipeline import Pipeline, check_recipe
+from synthio.progress import Reporter
 from synthio.records import SPLITS, Split
 from synthio.stages.clips import DataCheck, check_data
 
@@ -28,7 +30,7 @@ _OF_AUDIO = frozenset({"align", "generate", "filter", "train"})
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage: how many items of what, and an estimate where one is known."""
+    """One stage: how many items of what, and an estimate of what is left of it, where one is known."""
 
     stage: str
     items: int
@@ -36,6 +38,8 @@ class PlannedStage:
     estimate_s: float | None
     most_s: float | None
     """With every clip rejected in every round of reflection."""
+    finished: bool
+    """Nothing is left of it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ def make_plan(config: RunConfig) -> Plan:
         raise DataError("\n".join(check.problems))
     counts = {split: check.splits[split] for split in SPLITS}
     slower = _slowdown(min(check.duration_median_s, config.data.max_duration_s))
-    stages = tuple(
-        _stage(config, stage, work, slower) for stage, work in _work(config, counts["train"], check.imagined).items()
-    )
+    works = _work(config, counts["train"], check.imagined)
+    pipeline = Pipeline(config, Reporter(), ())
+    finished = {stage for stage, work in works.items() if work.items and pipeline.is_finished(stage)}
+    stages = tuple(_stage(config, stage, work, finished, slower) for stage, work in works.items())
     return Plan(len(check.counts), counts, len(check.rejected), run_warnings(config, check), stages)
 
 
@@ -121,12 +126,17 @@ def _at_most(most: int, first: int) -> str:
     return f", at most {most} with reflection" if most > first else ""
 
 
-def _stage(config: RunConfig, stage: str, work: _Work, slower: float) -> PlannedStage:
-    if not _is_pocket(config, stage):
-        return PlannedStage(stage, work.items, work.unit, None, None)
+def _stage(config: RunConfig, stage: str, work: _Work, finished: Collection[str], slower: float) -> PlannedStage:
+    passes, most_passes = work.passes, work.most_passes
+    if stage in finished:
+        # The filter is finished with all that reflection made.
+        passes, most_passes = 0, 0 if "filter" in finished else most_passes - passes
+    nothing_left = stage in finished and most_passes == 0
+    if not nothing_left and not _is_pocket(config, stage):
+        return PlannedStage(stage, work.items, work.unit, None, None, nothing_left)
     pass_s = _POCKET_SECONDS[stage] * (slower if stage in _OF_AUDIO else 1)
-    estimate_s, most_s = round(work.passes * pass_s, 1), round(work.most_passes * pass_s, 1)
-    return PlannedStage(stage, work.items, work.unit, estimate_s, most_s)
+    estimate_s, most_s = round(passes * pass_s, 1), round(most_passes * pass_s, 1)
+    return PlannedStage(stage, work.items, work.unit, estimate_s, most_s, nothing_left)
 
 
 def _is_pocket(config: RunConfig, stage: str) -> bool:

@@ -87,7 +87,8 @@ def _show_plan(plan: Plan) -> None:
     console.print(f"{plan.classes} classes; clips: {plan.clips}; unusable files: {plan.rejected}")
     table = Table("stage", "items", "of", "estimate")
     for row in plan.stages:
-        table.add_row(row.stage, str(row.items), row.unit, _seconds(row.estimate_s, row.most_s))
+        left = "finished" if row.finished else _seconds(row.estimate_s, row.most_s)
+        table.add_row(row.stage, str(row.items), row.unit, left)
     rows = plan.stages
     known = [(r.estimate_s, r.most_s) for r in rows if r.estimate_s is not None and r.most_s is not None]
     more = "" if len(known) == len(plan.stages) else "and what is unknown"
