@@ -536,9 +536,17 @@ def test_classes_that_accuracy_hardly_sees_are_told_of(tmp_path: Path) -> None:
     for index in range(20):
         clip(root / "train" / "dog" / f"more {index}.wav", sound(f"more {index}"))
     config = run_config(root)
-    assert any("of the training clips are 'dog': accuracy hardly" in w for w in check_data(config).warnings)
+    assert any("of the training clips are 'dog': who always says so" in w for w in check_data(config).warnings)
     balanced = RunConfig.model_validate(config.model_dump() | {"train": {"metric": "balanced accuracy"}})
-    assert not any("hardly sees" in warning for warning in check_data(balanced).warnings)
+    assert not any("who always says so" in warning for warning in check_data(balanced).warnings)
+
+
+@pytest.mark.parametrize(("dogs", "told"), [(6, False), (7, True), (8, True)])
+def test_from_which_share_on_a_class_is_most_of_the_data(dogs: int, told: bool, tmp_path: Path) -> None:
+    """Data of which 79% was normal was let pass."""
+    rows = [f"{'dog' if k % 10 < dogs else 'cat'},{split}" for split in SPLITS for k in range(10)]
+    warnings = check_data(run_config(table_of(tmp_path, "label,split", rows))).warnings
+    assert any(f"{dogs}0% of the training clips are 'dog'" in warning for warning in warnings) == told
 
 
 def test_a_test_clip_with_several_labels_makes_the_training_no_less_imbalanced(tmp_path: Path) -> None:
@@ -553,7 +561,7 @@ def test_a_test_clip_with_several_labels_makes_the_training_no_less_imbalanced(t
         clip(tmp_path / str(line["path"]))
     (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, lines)))
     check = check_data(run_config(tmp_path / "x.jsonl"))
-    assert any("93% of the training clips are 'dog': accuracy hardly" in warning for warning in check.warnings)
+    assert any("93% of the training clips are 'dog': who always" in warning for warning in check.warnings)
 
 
 def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -> None:

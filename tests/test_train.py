@@ -742,8 +742,8 @@ def test_who_never_says_faulty_does_not_win_by_balanced_accuracy(tmp_path: Path)
     predictions, trainings = handmade({"gold": [gold] * 2, "synthio": [synthio] * 2}, test)
     by_accuracy = compare(predictions, [*train, *test], make_config(tmp_path, tmp_path), trainings)
     assert verdict_text(by_accuracy).endswith(
-        "Do not use synthetic clips. No arm is better than always saying 'a' (90.0%). Accuracy hardly sees the other "
-        "classes: set train.metric to balanced accuracy."
+        "Do not use synthetic clips. No arm is better than always saying 'a' (90.0%). If every class matters alike, "
+        "set train.metric to balanced accuracy."
     )
     config = make_config(tmp_path, tmp_path, metric="balanced accuracy")
     found = compare(predictions, [*train, *test], config, trainings)

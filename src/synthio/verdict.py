@@ -18,8 +18,8 @@ class _Result(BaseModel):
 _End = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 MetricName = Literal["accuracy", "balanced accuracy", "mAP"]
-#: Share of the clips from which on accuracy is best for who always names their class.
-MOSTLY_ONE_CLASS = 0.8
+#: Share of the clips above which accuracy may say more of their class than of what a classifier has learnt.
+MOSTLY_ONE_CLASS = 0.6
 
 
 class ArmResult(_Result):
@@ -184,7 +184,7 @@ def _constant_text(comparison: Comparison) -> str | None:
     if constant is None or any(arm.mean > constant.mean for arm in comparison.arms):
         return None
     blind = comparison.metric == "accuracy" and constant.mean > MOSTLY_ONE_CLASS
-    advice = " Accuracy hardly sees the other classes: set train.metric to balanced accuracy." if blind else ""
+    advice = " If every class matters alike, set train.metric to balanced accuracy." if blind else ""
     return f"No arm is better than always saying {constant.label!r} ({100 * constant.mean:.1f}%).{advice}"
 
 

@@ -50,8 +50,8 @@ def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
     if count <= MOSTLY_ONE_CLASS * len(labels):
         return []
     return [
-        f"{100 * count / len(labels):.0f}% of the training clips are {label!r}: accuracy hardly sees the other "
-        "classes; set train.metric to balanced accuracy, and train.sampling to class-balanced"
+        f"{100 * count / len(labels):.0f}% of the training clips are {label!r}: who always says so is right as often; "
+        "if every class matters alike, set train.metric to balanced accuracy, and train.sampling to class-balanced"
     ]
 
 
