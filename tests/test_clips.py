@@ -965,6 +965,14 @@ def test_a_test_of_one_clip_is_told_to_have_no_verdict(tmp_path: Path) -> None:
     assert not any("cannot be shown" in warning for warning in found.warnings)
 
 
+def test_cross_validation_is_not_told_to_cross_validate(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "label", [f"{'ab'[k % 2]}" for k in range(24)])
+    (told,) = [w for w in check_data(run_config(table)).warnings if "cannot be shown" in w]
+    assert "`synthio bench`" in told
+    (told,) = [w for w in check_data(run_config(table, split_method="folds")).warnings if "cannot be shown" in w]
+    assert told == "8 test clip(s): a difference under about 31 points cannot be shown by this fold alone"
+
+
 def test_groups_in_valid_and_test_are_warned_of(tmp_path: Path) -> None:
     rows = [f"{'ab'[k % 2]},{split},{home}" for k in range(4) for split, home in
             (("train", "r"), ("valid", "s"), ("valid", f"v{k}"), ("test", "s"), ("test", f"t{k}"))]  # fmt: skip

@@ -31,12 +31,12 @@ def recipe_warnings(config: RunConfig, clips: Sequence[Clip]) -> list[str]:
     training = of_split(clips, "train")
     if config.train.adds_synthetic and training:
         warnings += checks.narrow_band_warnings([clip.sample_rate_hz for clip in training])
-    tested = of_split(clips, "test")
+    tested, method = of_split(clips, "test"), config.data.split_method
     if config.train.metric == "balanced accuracy":
         by_class = checks.by_class(tested)
-        warnings += [*checks.small_test_warnings(list(by_class.values())), *checks.rare_test_warnings(by_class)]
+        warnings += [*checks.small_test_warnings(list(by_class.values()), method), *checks.rare_test_warnings(by_class)]
     else:
-        warnings += checks.small_test_warnings([tested])
+        warnings += checks.small_test_warnings([tested], method)
     if config.train.asks_gate:
         warnings += checks.gate_warnings(training)
     if config.train.metric == "accuracy" and not is_multi_label(config.data.label_separator, clips):

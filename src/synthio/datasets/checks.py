@@ -360,8 +360,9 @@ def few_test_group_warnings(clips: Sequence[Clip]) -> list[str]:
     return []
 
 
-def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
+def small_test_warnings(counted: Sequence[Sequence[Clip]], split_method: str) -> list[str]:
     """When the test split can show large differences only. ``counted``: its clips, or parts of them that count alike.
+    ``split_method``: of `DataConfig`; folds are tested on in turn already.
 
     Two classifiers that disagree on a share ``d`` of ``n`` clips have a difference with a standard error of about
     ``sqrt(d / n)`` (McNemar's setting); here ``d`` is a fifth, as is usual in our benches. Of parts that count alike,
@@ -379,9 +380,11 @@ def small_test_warnings(counted: Sequence[Sequence[Clip]]) -> list[str]:
         return []
     grouped = f" ({100 * of_groups:.0f} where a group's clips are right or wrong together)"
     points = f"{100 * least:.0f} points{grouped if of_groups > least else ''}"
+    told = f"{len(unit_of)} test clip(s): a difference under about {points} cannot be shown"
+    if split_method == "folds":
+        return [f"{told} by this fold alone"]
     return [
-        f"{len(unit_of)} test clip(s): a difference under about {points} cannot be shown; "
-        "hold out more (data.test_fraction), or test on all clips in turn with `synthio bench` "
+        f"{told}; hold out more (data.test_fraction), or test on all clips in turn with `synthio bench` "
         "(`synthio recipe bench`)"
     ]
 
