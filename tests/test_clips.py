@@ -27,6 +27,7 @@ from synthio.datasets import read_rows, splits
 from synthio.datasets.keys import data_fingerprint, row_content
 from synthio.errors import DataError
 from synthio.pipeline import Pipeline
+from synthio.plan import make_plan
 from synthio.progress import Reporter
 from synthio.records import SPLITS, Clip, RejectedClip
 from synthio.stages.clips import (
@@ -566,7 +567,8 @@ def test_a_test_clip_with_several_labels_makes_the_training_no_less_imbalanced(t
 
 def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -> None:
     config = run_config(dataset(tmp_path / "data")).model_copy(update={"run_folder": tmp_path / "run"})
-    (tmp_path / "data" / "train" / "dog" / "broken.wav").write_bytes(b"")
+    broken = tmp_path / "data" / "train" / "dog" / "broken.wav"
+    broken.write_bytes(b"")
     told = []
     for _ in range(2):
         listener = RecordingReporter()
@@ -575,7 +577,10 @@ def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -
         told.append(listener.warnings)
     kept, rejected = pipeline.folders.clips.summary()["warnings"], pipeline.folders.clips.path / "rejected.jsonl"
     assert told[0] == told[1] and kept
-    assert told[0][: 1 + len(kept)] == [f"1 file(s) cannot be used; {rejected} says why", *kept]
+    (found,) = pipeline.folders.clips.rows("rejected.jsonl", RejectedClip)
+    unusable = f"1 file(s) cannot be used: {found.reason}: {broken}"
+    assert told[0][: 1 + len(kept)] == [f"{unusable}; {rejected} has all", *kept]
+    assert make_plan(config.model_copy(update={"run_folder": tmp_path / "new"})).warnings[:1] == (unusable,)
 
 
 def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:

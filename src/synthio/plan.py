@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from synthio.config import RunConfig
+from synthio.datasets.checks import rejection_warnings
 from synthio.errors import DataError
 from synthio.models import sampler_warning
 from synthio.pipeline import Pipeline, check_recipe
@@ -74,7 +75,8 @@ def make_plan(config: RunConfig) -> Plan:
 def run_warnings(config: RunConfig, check: DataCheck) -> tuple[str, ...]:
     """What a run would tell before its first model loads."""
     told = sampler_warning(config.t2a) if config.train.adds_synthetic else None
-    return check.warnings if told is None else (told, *check.warnings)
+    data = (*rejection_warnings(check.rejected), *check.warnings)
+    return data if told is None else (told, *data)
 
 
 class _Work(NamedTuple):

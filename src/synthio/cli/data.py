@@ -21,7 +21,6 @@ from synthio.cli.common import (
     reporter_of,
 )
 from synthio.errors import DataError
-from synthio.formats import some
 
 if TYPE_CHECKING:
     from synthio.datasets.cut import Cut
@@ -54,6 +53,7 @@ def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = Fals
 
 
 def _show_data(console: Console, check: DataCheck) -> None:
+    from synthio.datasets.checks import rejection_lines
     from synthio.records import SPLITS
 
     if check.counts:
@@ -67,12 +67,8 @@ def _show_data(console: Console, check: DataCheck) -> None:
         console.print(f"groups: {groups if any(check.groups.values()) else 'none, every clip stands for itself'}")
         durations = (check.duration_min_s, check.duration_median_s, check.duration_max_s)
         console.print("durations: {:.2f} to {:.2f} to {:.2f} s (least, median, most)".format(*durations))
-    by_reason: dict[str, list[str]] = {}
-    for clip in check.rejected:
-        by_reason.setdefault(clip.reason, []).append(clip.path)
-    for reason, paths in by_reason.items():
-        told = f"unusable: {reason}: {some(paths, most=5)}"
-        console.print(told, style="yellow", soft_wrap=True)
+    for line in rejection_lines(check.rejected):
+        console.print(f"unusable: {line}", style="yellow", soft_wrap=True)
     for warning in check.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if not check.problems:

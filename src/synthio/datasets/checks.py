@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from synthio.formats import some
-from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, of_split
+from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, RejectedClip, Split, of_split
 from synthio.verdict import MOSTLY_ONE_CLASS
 from synthio.wording import readable
 
@@ -495,6 +495,21 @@ def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
         f"{max(narrow) // 2} Hz; generated clips and the other training clips have, so a classifier can tell the two "
         f"kinds apart; {_ONE_RATE}"
     ]
+
+
+def rejection_warnings(rejected: Sequence[RejectedClip]) -> list[str]:
+    """When files cannot be used: why, and the first of them."""
+    if not rejected:
+        return []
+    return [f"{len(rejected)} file(s) cannot be used: {some(rejection_lines(rejected), '; ', most=5)}"]
+
+
+def rejection_lines(rejected: Iterable[RejectedClip]) -> list[str]:
+    """Each reason, with the first files that it is of."""
+    paths = defaultdict(list)
+    for clip in rejected:
+        paths[clip.reason].append(clip.path)
+    return [f"{reason}: {some(own, most=5)}" for reason, own in paths.items()]
 
 
 def count_reasons(reasons: Sequence[str]) -> str:

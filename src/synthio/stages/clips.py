@@ -93,9 +93,8 @@ def collect_clips(context: StageContext) -> list[Clip]:
 
 def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder, reporter: Reporter) -> None:
     """What `collect_clips` found, also of clips that an earlier run read, and what this recipe asks of them."""
-    rejected = folder.summary()["rejected"]
-    if rejected:
-        reporter.warn(f"{rejected} file(s) cannot be used; {folder.path / 'rejected.jsonl'} says why")
+    for warning in checks.rejection_warnings(folder.rows("rejected.jsonl", RejectedClip)):
+        reporter.warn(f"{warning}; {folder.path / 'rejected.jsonl'} has all")
     for warning in all_warnings(config, clips, folder):
         reporter.warn(warning)
 
