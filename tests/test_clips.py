@@ -444,6 +444,13 @@ def test_tables_beside_class_folders_are_told_not_to_be_read(tmp_path: Path) -> 
     assert not any("not read" in warning for warning in check_data(run_config(splits)).warnings)
 
 
+def test_a_folder_of_recordings_with_their_table_is_told_to_name_the_table(tmp_path: Path) -> None:
+    """Only `data check` named it, as a warning: a run said that every recording was in no class folder."""
+    table_of(tmp_path, "label", ["dog", "cat"])
+    (problem,) = check_data(run_config(tmp_path)).problems
+    assert problem.endswith("no class folder, but 'x.csv'; if a table says what the clips are, set data.path to it")
+
+
 def test_a_clip_that_is_silent_where_it_is_heard_is_rejected(tmp_path: Path) -> None:
     root = dataset(tmp_path / "data")
     clip(root / "train" / "dog" / "late.wav", np.concatenate([np.zeros(RATE_HZ), sound("late", 1.0)]))

@@ -91,18 +91,28 @@ def unread_tables(config: DataConfig) -> list[str]:
     root = data_path(config.path)
     if _metadata_tables(root) or _are_splits(_folders(root)):
         return []
-    return sorted(
-        normalised_text(path.name)
-        for path in root.iterdir()
+    return [normalised_text(path.name) for path in _tables(root)]
+
+
+def _tables(root: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(root.iterdir())
         if path.suffix.lower() in _TABLES and path.is_file() and not is_hidden(path.name)
-    )
+    ]
 
 
 def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> None:
-    """One folder around all class folders is what many archives unpack to."""
+    """One folder around all class folders is what many archives unpack to; recordings of all classes in one folder have
+    a table."""
+    if not folders and (tables := _tables(root)):
+        raise DataError(
+            f"{root}: holds no class folder, but {some(repr(normalised_text(path.name)) for path in tables)}; if a "
+            "table says what the clips are, set data.path to it"
+        )
     if len(folders) != 1 or split_of(folders[0].name) or config.subfolders == "classes":
         return
-    if tables := [path for path in sorted(root.iterdir()) if _is_table(path, config)]:
+    if tables := [path for path in _tables(root) if _is_table(path, config)]:
         raise DataError(
             f"{root}: holds the one class {folders[0].name!r}, and a table; did you mean data.path={tables[0]}?"
         )
@@ -117,9 +127,7 @@ def _check_not_wrapped(root: Path, folders: list[Path], config: DataConfig) -> N
 def _is_table(path: Path, config: DataConfig) -> bool:
     """Whether it is a table of clips."""
     try:
-        return (
-            path.suffix.lower() in _TABLES and path.is_file() and any(config.path_column in row for row in parse(path))
-        )
+        return any(config.path_column in row for row in parse(path))
     except DataError:
         return False
 
