@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -588,6 +589,48 @@ def test_warnings_are_kept_for_the_report_and_told_by_each_run(tmp_path: Path) -
     unusable = f"1 file(s) cannot be used: {found.reason}: {broken}"
     assert told[0][: 1 + len(kept)] == [f"{unusable}; {rejected} has all", *kept]
     assert make_plan(config.model_copy(update={"run_folder": tmp_path / "new"})).warnings[:1] == (unusable,)
+
+
+def test_one_file_less_that_redraws_the_splits_is_told(tmp_path: Path) -> None:
+    """Scores before and after were compared, and clips had changed between training and test."""
+    root = tmp_path / "data"
+    for number in range(40):
+        clip(root / ("dog", "cat")[number % 4 > 0] / f"{number}.wav")
+
+    def collected(config: RunConfig) -> tuple[dict[str, str], list[str]]:
+        listener = RecordingReporter()
+        splits = {own.id: own.split for own in Pipeline(config, listener).clips()}
+        return splits, [warning for warning in listener.warnings if "the last run" in warning]
+
+    config = run_config(root).model_copy(update={"run_folder": tmp_path / "run"})
+    before, told = collected(config)
+    assert not told
+    # Other splits of the same files were asked for.
+    assert not collected(config.model_copy(update={"seed": 1}))[1]
+    shutil.rmtree(tmp_path / "run")
+    collected(config)
+    (root / "cat" / "3.wav").unlink()
+    after, told = collected(config)
+    moved = sum(before[name] != split for name, split in after.items())
+    assert moved and [warning.split(",")[0] for warning in told] == [
+        f"the clips are not those of the last run in this folder: {moved} of 39 that both have are in another split"
+    ]
+    assert collected(config) == (after, [])
+
+
+def test_the_splits_of_a_run_are_kept_by_its_manifest(tmp_path: Path) -> None:
+    """As docs/datasets.md says."""
+    root = tmp_path / "drawn"
+    for number in range(20):
+        clip(root / ("dog", "cat")[number % 2] / f"{number}.wav")
+    pipeline = Pipeline(run_config(root).model_copy(update={"run_folder": tmp_path / "run"}), Reporter())
+    splits = {own.sha256: own.split for own in pipeline.clips()}
+    kept = tmp_path / "clips.jsonl"
+    shutil.copy(pipeline.folders.clips.path / "manifest.jsonl", kept)
+    again = Pipeline(
+        run_config(kept, label_column="labels").model_copy(update={"run_folder": tmp_path / "again"}), Reporter()
+    )
+    assert {own.sha256: own.split for own in again.clips()} == splits
 
 
 def test_groups_that_the_data_itself_splits_are_warned_of(tmp_path: Path) -> None:

@@ -497,6 +497,20 @@ def narrow_band_warnings(rates_hz: Sequence[int]) -> list[str]:
     ]
 
 
+def redrawn_warnings(clips: Sequence[Clip], before: Sequence[Clip]) -> list[str]:
+    """When other files than ``before`` put clips that stayed into other splits, as any file changes a draw."""
+    old = {clip.id: clip.split for clip in before}
+    stayed = [clip for clip in clips if clip.id in old]
+    moved = sum(old[clip.id] != clip.split for clip in stayed)
+    if not moved or len(stayed) == len(clips) == len(before):
+        return []
+    return [
+        f"the clips are not those of the last run in this folder: {moved} of {len(stayed)} that both have are in "
+        "another split, so the scores of the two runs do not compare; where the data has no splits, they are drawn "
+        "anew with every file more or less: a split column keeps them (docs/datasets.md)"
+    ]
+
+
 def rejection_warnings(rejected: Sequence[RejectedClip]) -> list[str]:
     """When files cannot be used: why, and the first of them."""
     if not rejected:

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -31,7 +32,7 @@ from synthio.datasets.rows import normalised_text
 from synthio.datasets.sampling import sample, unfilled
 from synthio.datasets.splits import Item, assign_splits, draw_splits, fold_splits
 from synthio.datasets.table import ELSEWHERE
-from synthio.errors import DataError
+from synthio.errors import DataError, StoreError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split, is_multi_label, of_split
@@ -88,7 +89,17 @@ def collect_clips(context: StageContext) -> list[Clip]:
         "seconds": round(time.monotonic() - started, 3),
     }
     folder.finish(found.clips, summary)
+    for warning in checks.redrawn_warnings(found.clips, _clips_before(folder)):
+        context.reporter.warn(warning)
     return list(found.clips)
+
+
+def _clips_before(folder: StageFolder) -> list[Clip]:
+    """Those that were collected last under another key; none where there are none, or they are damaged."""
+    finished = [other for other in folder.others() if other.done]
+    with suppress(StoreError):
+        return max(finished, key=lambda other: other.path.stat().st_mtime).manifest(Clip) if finished else []
+    return []
 
 
 def tell_warnings(config: RunConfig, clips: Sequence[Clip], folder: StageFolder, reporter: Reporter) -> None:
