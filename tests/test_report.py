@@ -1033,6 +1033,15 @@ def test_one_training_per_arm_shows_no_effect(tmp_path: Path) -> None:
     assert re.search(r"gold.* 50\.0% n/a 50\.0%", page.text)
 
 
+def test_one_training_per_arm_without_an_interval_is_not_said_to_have_one(tmp_path: Path) -> None:
+    compared = comparison(
+        arm("gold", 0.5, 0, (0.5,)), arm("synthio", 0.53, 9, (0.53,)), between=difference(4.0, NAN, NAN)
+    )
+    page = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report")
+    assert "The dot is the mean; there is no interval." in page.text
+    assert "+4.0 points, no interval" in page.text
+
+
 def test_every_class_has_its_own_interval_where_there_is_an_effect(tmp_path: Path) -> None:
     differences = [
         ClassDifference(points=9.0, low=-2.5, high=20.5),
