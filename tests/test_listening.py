@@ -195,13 +195,14 @@ def test_classes_that_are_hardly_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("1,dogg,", "line 2: class 'dogg'; did you mean 'dog'?"),
-        ("1,piano,", r"line 2: class 'piano'; expected dog, heavy_rain, wind or \?"),
-        ("5,dog,", "line 2: clip '5'; expected a number from 1 to 4"),
-        ("one,dog,", "line 2: clip 'one'"),
-        ("1,dog,maybe", "line 2: real 'maybe'; expected yes, no or nothing"),
-        ("1,,yes", r"line 2: nothing in the column 'heard'; expected a class, or \? for none of them"),
-        ("1,dog,\n1,wind,", "line 3: clip 1 has two rows"),
+        ("1,dogg,", "clip '1': class 'dogg'; did you mean 'dog'?"),
+        ("1,piano,", r"clip '1': class 'piano'; expected dog, heavy_rain, wind or \?"),
+        ("5,dog,", "clip '5': there is none; expected a number from 1 to 4"),
+        ("one,dog,", "clip 'one': there is none"),
+        (',dog,\n1,"do\n\ng",', "clip '': there is none; .*; clip '1': class 'do"),
+        ("1,dog,maybe", "clip '1': real 'maybe'; expected yes, no or nothing"),
+        ("1,,yes", r"clip '1': nothing in the column 'heard'; expected a class, or \? for none of them"),
+        ("1,dog,\n1,wind,", "clip '1': has two rows"),
         ("1,,\n2,,", r"has no answer in the column 'heard'; expected a class, or \? for none"),
     ],
 )

@@ -226,16 +226,17 @@ def read_answers(path: Path, solution: Solution) -> dict[int, Heard]:
         raise DataError(f"{path}: has no column {some(map(repr, missing))}; expected {', '.join(COLUMNS)}")
     answers: dict[int, Heard] = {}
     problems = []
-    for line, row in enumerate(rows, start=2):
+    for row in rows:
+        cells = {name: str(row.get(name) or "").strip() for name in COLUMNS}
+        if not any(cells.values()):
+            continue
         try:
-            cells = {name: str(row.get(name) or "").strip() for name in COLUMNS}
-            if not any(cells.values()):
-                continue
             number, answer = _answer(cells, solution)
             if number in answers:
-                raise ValueError(f"clip {number} has two rows")
+                raise ValueError("has two rows")
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
+            # Not the line: those that are empty are not counted, and a cell may hold several.
+            problems.append(f"clip {cells['clip']!r}: {error}")
             continue
         if answer is not None:
             answers[number] = answer
@@ -251,7 +252,7 @@ def _answer(row: Mapping[str, str], solution: Solution) -> tuple[int, Heard | No
     numbers = {str(clip.number): clip.number for clip in solution.clips}
     number = numbers.get(row["clip"].lstrip("0"))
     if number is None:
-        raise ValueError(f"clip {row['clip']!r}; expected a number from 1 to {len(numbers)}")
+        raise ValueError(f"there is none; expected a number from 1 to {len(numbers)}")
     if row["real"] and row["real"].casefold() not in _REAL:
         raise ValueError(f"real {row['real']!r}; expected yes, no or nothing")
     if not row["heard"]:
