@@ -73,6 +73,7 @@ double, stereo = clips(lambda n, s: draw(n, s).astype(float)), clips(lambda n, s
 short, nan = clips(lambda n, s: draw(n - 1, s)), clips(lambda n, s: draw(n, s) * (np.nan if s else 1))
 same, boastful = clips(lambda n, s: draw(n, 0)), clips(draw, alignable=True)
 endless = clips(draw)
+still = clips(lambda n, s: np.zeros(n, np.float32))
 def fail(error): raise error
 refusing, down = clips(lambda n, s: fail(BackendError("bad word"))), clips(lambda n, s: fail(OSError("server down")))
 full = clips(lambda n, s: fail(MemoryError()))
@@ -122,7 +123,8 @@ one = ReaderBackend(read=read_one, options=Anything)
 """
 NAMES = {
     "synthio.captioners": "few bare counting mute no_backend not_there number crash no_count zero no_load failing",
-    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy refusing down full lazy odd loud",
+    "synthio.text_to_audio": "double stereo short nan same boastful endless heavy refusing down full lazy odd loud "
+    "still",
     "synthio.language_models": "replies thinks nameless dicts of_folder of_server unset endless_replies",
     "synthio.readers": "no_reader nothing_good no_rows none missing one",
 }
@@ -502,6 +504,7 @@ class TestWrongOnes:
                 "it refused plain prompts: the model returned a peak of 40; a file",
             ),
             ("same", AssertionError, "two seeds gave the same clip"),
+            ("still", AssertionError, "a clip is silent"),
             ("boastful", AssertionError, "it is no Alignable"),
             ("endless", AssertionError, "it made a clip longer than longest_s, 5 s"),
         ],

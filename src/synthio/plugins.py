@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from synthio.audio import Waveform
+from synthio.audio import Waveform, is_silent
 from synthio.backends.captioner import Captioner
 from synthio.backends.choices import (
     AnySection,
@@ -164,7 +164,9 @@ def _check_text_to_audio(generator: TextToAudio) -> None:
     duration_s = min(_DURATION_S, generator.longest_s)
 
     def generate(numbers: Sequence[int]) -> list[Waveform | str]:
-        return generate_each(generator, [prompts[i] for i in numbers], duration_s, [seeds[i] for i in numbers])
+        clips = generate_each(generator, [prompts[i] for i in numbers], duration_s, [seeds[i] for i in numbers])
+        assert not any(is_silent(clip) for clip in clips if not isinstance(clip, str)), "a clip is silent"
+        return clips
 
     clips = _same_however_asked(generate, _sound_alike)
     refused = [clip for clip in clips if isinstance(clip, str)]
