@@ -27,7 +27,7 @@ from synthio.backends.clap import load_clap
 from synthio.backends.stable_audio import load_stable_audio
 from synthio.cli import app
 from synthio.config import ClapConfig, T2AConfig
-from synthio.errors import BackendError, ConfigError, DataError
+from synthio.errors import BackendError, ConfigError, DataError, StoreError
 from synthio.pretrain import clap, corpus, drum_machine, general_midi, loop, make_part, recordings
 from synthio.progress import Reporter
 
@@ -203,6 +203,24 @@ def test_loop_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     torch.testing.assert_close(train(tmp_path / "b", [-1]), whole)
     steps = [json.loads(line)["step"] for line in (tmp_path / "b" / "curve.jsonl").read_text().splitlines()]
     assert steps == [4, 8, 12]
+
+
+def test_a_step_whose_checkpoint_was_not_written_is_logged_once(tmp_path: Path) -> None:
+    module, checkpoint = torch.nn.Linear(2, 1), tmp_path / "checkpoint.safetensors"
+    config = loop.OptimiserConfig(steps=1)
+
+    def loss(step: int) -> torch.Tensor:
+        return module(torch.ones(1, 2)).square().mean()
+
+    def blocked() -> dict[str, float]:
+        checkpoint.mkdir()
+        return {}
+
+    with pytest.raises(StoreError, match="cannot be written"):
+        loop.fit(module, loss, config, tmp_path, blocked, "same", Reporter())
+    checkpoint.rmdir()
+    loop.fit(module, loss, config, tmp_path, dict, "same", Reporter())
+    assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 1
 
 
 @given(seed=st.integers(0, 2**31), samples=st.integers(2_000, 20_000))

@@ -21,7 +21,7 @@ from synthio.checkpoint import restore_checkpoint, save_checkpoint
 from synthio.errors import ConfigError
 from synthio.progress import Reporter
 from synthio.recipes import Section
-from synthio.store import fingerprint
+from synthio.store import append_lines, fingerprint
 
 
 class OptimiserConfig(Section):
@@ -119,9 +119,9 @@ def fit(
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
                 with _averaged(parameters, average):
                     measured = dict(evaluate())
-                _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
                 kept = {**average, **_statistics(module)}
                 save_checkpoint(checkpoint, step + 1, parameters, optimiser, kept, {"depends": depends})
+                _log(folder, step + 1, sum(recent) / len(recent), time.monotonic() - started, measured)
                 recent = []
     _assign(parameters, average)
 
@@ -175,5 +175,4 @@ def _update_average(average: dict[str, torch.Tensor], parameters: Mapping[str, t
 def _log(folder: Path, step: int, loss: float, seconds: float, measured: Mapping[str, float]) -> None:
     row = {"step": step, "loss": round(loss, 5), "seconds": round(seconds, 1)}
     row |= {name: round(value, 5) for name, value in measured.items()}
-    with (folder / "curve.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")
+    append_lines(folder / "curve.jsonl", [json.dumps(row)])
