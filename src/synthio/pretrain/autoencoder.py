@@ -17,6 +17,7 @@ from synthio.pretrain.features import through
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
+from synthio.store import write_lines
 
 
 class MelCodecConfig(Section):
@@ -48,10 +49,8 @@ def train_autoencoder(recipe: AutoencoderRecipe, reporter: Reporter) -> Path:
     codec.fit([torch.from_numpy(samples) for samples in training])
     drawn = numpy_generator(0, "measured").permutation(len(validation))[:100]
     error_db = reconstruction_error_db(codec, [validation[int(i)] for i in drawn], rate_hz)
-    log = recipe.output / "training" / "curve.jsonl"
-    log.parent.mkdir(parents=True, exist_ok=True)
     row = {"clips": len(training), "seconds": round(time.monotonic() - started, 1), "log_mel_error_db": error_db}
-    log.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_lines(recipe.output / "training" / "curve.jsonl", [json.dumps(row)])
     reporter.note(f"autoencoder: log-mel error {error_db:.2f} dB on held-out clips")
     codec.save_pretrained(recipe.output / "model")
     return recipe.output / "model"

@@ -25,7 +25,7 @@ from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, of_split
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
-from synthio.store import StageFolder, write_text
+from synthio.store import StageFolder, write_lines
 from synthio.wording import label_template
 
 #: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
@@ -56,7 +56,7 @@ def align(
     warnings = diagnose(curve, chosen, config.align)
     for warning in warnings:
         reporter.warn(warning)
-    write_text(folder.path / "curve.jsonl", "".join(json.dumps(asdict(row)) + "\n" for row in curve))
+    write_lines(folder.path / "curve.jsonl", (json.dumps(asdict(row)) for row in curve))
     compared = _generate_after(context, clips, pairs, generator) if chosen > 0 else []
     folder.finish(
         pairs,

@@ -36,7 +36,7 @@ from synthio.errors import DataError, StoreError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split, is_multi_label, of_split
-from synthio.store import StageFolder, write_text
+from synthio.store import StageFolder, write_lines
 
 _SILENT = Reporter()
 _SAME_AUDIO = "holds the same audio"
@@ -77,8 +77,7 @@ def collect_clips(context: StageContext) -> list[Clip]:
     found = _examine(context.config, context.reporter)
     if found.problems:
         raise DataError("\n".join([f"{context.config.data.path}: {len(found.problems)} problem(s)", *found.problems]))
-    rejected = folder.path / "rejected.jsonl"
-    write_text(rejected, "".join(clip.model_dump_json() + "\n" for clip in found.rejected))
+    write_lines(folder.path / "rejected.jsonl", (clip.model_dump_json() for clip in found.rejected))
     summary = {
         "clips": len(found.clips),
         "splits": checks.split_counts(found.clips),
