@@ -9,6 +9,7 @@ import math
 import re
 import tracemalloc
 import xml.etree.ElementTree as ET
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -1154,9 +1155,11 @@ def filtered_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -
         Verdict(id=id_, similarity=0.5, score=0.5, threshold=0, accepted=why == "accepted", reason=why)  # type: ignore[arg-type]
         for id_, _, why in named
     ]
-    stage = StageFolder(root, "filter", str(number))
-    stage.finish(verdicts, {"given_up": 1, "real_clips": {"accepted": 0, "total": 0, "labels": {}}})
-    return results.Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), stage, stage, stage)
+    imagined, generated, filtered = (StageFolder(root, name, str(number)) for name in ("imagine", "generate", "filter"))
+    imagined.finish(prompts, {"given_up": 1})
+    none = {"accepted": 0, "total": 0, "labels": {}}
+    filtered.finish(verdicts, {"reasons": Counter(why for *_, why in named), "copies": 0, "real_clips": none})
+    return results.Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, filtered)
 
 
 def test_the_funnel_counts_every_verdict_once(tmp_path: Path) -> None:
@@ -1179,6 +1182,14 @@ def test_labels_of_which_little_was_accepted_are_told(tmp_path: Path) -> None:
     none = filtered_round(tmp_path, {"bell": ["accepted"] + ["copy"] * 7, "gong": ["copy"] * 8}, 2)
     warned = results._acceptance_warnings([none])
     assert "only 1 of 16 wanted synthetic clips were accepted: the generator may not know" in warned[0]
+
+
+def test_a_damaged_summary_of_the_filter_is_told_with_what_to_delete(tmp_path: Path) -> None:
+    first = filtered_round(tmp_path, {"bell": ["accepted"]})
+    damaged = {"reasons": {"accepted": 1}, "copies": 0, "real_clips": {"accepted": 0}}
+    first.filtered.finish(first.verdicts, damaged)
+    with pytest.raises(StoreError, match=r"done.json: is damaged \(real_clips.total: .*delete"):
+        results._acceptance_warnings([first])
 
 
 def test_samples_to_listen_to_are_of_every_class() -> None:

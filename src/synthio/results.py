@@ -16,7 +16,7 @@ from synthio.errors import MissingArtefact
 from synthio.formats import some
 from synthio.records import Candidate, Clip, Prediction, Prompt, Verdict, is_multi_label
 from synthio.stages.clips import all_warnings
-from synthio.stages.filter import RealClips, real_clip_warnings
+from synthio.stages.filter import FilterSummary, real_clip_warnings
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder
 from synthio.verdict import Comparison, Effect, effect, recommended_arm, verdict_text
@@ -160,7 +160,7 @@ def _acceptance_warnings(rounds: Sequence[Round]) -> list[str]:
     """Of what the filter let in, in all and by label."""
     if not rounds:
         return []
-    warnings = real_clip_warnings(RealClips(**rounds[0].filtered.summary()["real_clips"]))
+    warnings = real_clip_warnings(rounds[0].filtered.summary_as(FilterSummary).real_clips)
     wanted = Counter(prompt.labels for prompt in rounds[0].prompts)
     accepted = Counter(prompt.labels for r in rounds for prompt, _, _ in r.accepted)
     if accepted.total() < wanted.total() // 4:

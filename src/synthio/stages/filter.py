@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 
 from synthio import audio, metrics
 from synthio.backends.clap import HEARD_AT_ONCE, Clap, Embeddings
@@ -43,6 +44,16 @@ class RealClips:
     total: int
     labels: Mapping[str, tuple[int, int]]
     """Both by label; a clip with several counts for each."""
+
+
+class FilterSummary(BaseModel):
+    """The stage's summary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reasons: dict[Reason, int]
+    copies: int
+    real_clips: RealClips
 
 
 @dataclass(frozen=True)
@@ -198,9 +209,12 @@ def filter_candidates(
         return hear(context.config, calibration, prompts, part, generated, clap)
 
     ordered = context.make_missing("filter", wanted, finished, HEARD_AT_ONCE, make)
-    counts = {reason: sum(v.reason == reason for v in ordered) for reason in sorted({v.reason for v in ordered})}
-    copies = sum(v.is_copy for v in ordered)
-    context.folder.finish(ordered, {"reasons": counts, "copies": copies, "real_clips": asdict(calibration.real)})
+    summary = FilterSummary(
+        reasons=Counter(v.reason for v in ordered),
+        copies=sum(v.is_copy for v in ordered),
+        real_clips=calibration.real,
+    )
+    context.folder.finish(ordered, summary.model_dump(mode="json"))
     return ordered
 
 
