@@ -281,6 +281,12 @@ def test_options_go_with_the_kind_or_reader_that_they_are_of() -> None:
         assert apply_overrides(base, overrides, RunConfig)["caption"] == {"kind": "mine", "options": {"words": 9}}
 
 
+def test_labels_called_kind_and_options_do_not_go_with_each_other() -> None:
+    base = {"data": {"label_names": {"kind": "sort", "options": "choices"}}}
+    found = apply_overrides(base, ["data.label_names.kind=type"], RunConfig)
+    assert found["data"]["label_names"] == {"kind": "type", "options": "choices"}
+
+
 def test_a_date_among_options_is_to_be_put_in_quotes() -> None:
     content = apply_overrides({"data": {"path": "x"}}, ["caption.options.since=2023-05-01"], RunConfig)
     with pytest.raises(ConfigError, match=r"caption.options.since: expected text: put it in quotes \(found datetime"):

@@ -180,7 +180,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge: mappings merge, anything else in ``over`` replaces. Where ``over`` names another kind or reader, the
     ``options`` of ``base``, which are of the one before, go."""
     others = any(key in base and over.get(key, base[key]) != base[key] for key in ("kind", "reader"))
-    merged = {key: value for key, value in base.items() if not (others and key == "options")}
+    # A label that is called so stands for text.
+    gone = others and isinstance(base.get("options"), Mapping)
+    merged = {key: value for key, value in base.items() if not (gone and key == "options")}
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
