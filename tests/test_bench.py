@@ -555,7 +555,7 @@ def test_bad_recipes_are_refused(changes: dict[str, Any], words: str) -> None:
         plan(content(**changes))
 
 
-@pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2", "0/0", ""])
+@pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2", "0/0", "²/3", ""])
 def test_bad_shards_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected i/k"):
         parse_shard(text)

@@ -38,7 +38,7 @@ class Shard:
 def parse_shard(text: str) -> Shard:
     """``0/2`` is the first of two. Raises: `ConfigError` for anything else."""
     index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise ConfigError(f"--shard is {text!r}; expected i/k with 0 <= i < k, for example 0/2 and 1/2")
     return Shard(int(index), int(count))
 
