@@ -315,12 +315,12 @@ def _unit(degrees: float) -> np.ndarray:
 
 
 def test_the_lead_is_over_the_nearest_label_that_the_clip_does_not_have() -> None:
-    clips = [np.array([angle], dtype=np.float32) for angle in (10.0, 80.0, 45.0)]
+    rows = np.stack([_unit(angle) for angle in (10.0, 80.0, 45.0)])
     labels = [("dog",), ("dog",), ("dog", "cat")]
-    found = stage.compare(_FixedClap(), clips, labels, ["dog", "cat", "car"])
+    found = stage.compare(_FixedClap(), rows, labels, ["dog", "cat", "car"])
     np.testing.assert_allclose(found.own, np.cos(np.deg2rad([10, 80, 0])), atol=1e-6)
     np.testing.assert_allclose(found.other, np.cos(np.deg2rad([80, 10, 135])), atol=1e-6)
-    alone = stage.compare(_FixedClap(), clips[:1], labels[:1], ["dog"])
+    alone = stage.compare(_FixedClap(), rows[:1], labels[:1], ["dog"])
     assert alone.other.tolist() == [-1.0]
 
 

@@ -89,7 +89,7 @@ def calibrate(config: RunConfig, clips: Sequence[Clip], clap: Clap, reporter: Re
             advance(len(part))
     labels = [clip.labels for clip in training]
     classes = tuple(sorted({label for own in labels for label in own}))
-    scores = score(_similarities(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
+    scores = score(compare(clap, np.concatenate(rows), labels, classes), config.filter, clap.logit_scale)
     thresholds, fallback = class_thresholds(scores, labels, config.filter)
     passing = [own for own, value in zip(labels, scores, strict=True) if value >= thresholds.get(own, fallback)]
     passed, total = (Counter(label for own in sets for label in own) for sets in (passing, labels))
@@ -134,16 +134,9 @@ class Similarities:
     """The highest with the template of a label that the clip does not have; -1 where it has all labels."""
 
 
-def compare(
-    clap: Clap, waveforms: Sequence[audio.Waveform], labels: Sequence[tuple[str, ...]], classes: Sequence[str]
-) -> Similarities:
-    """How near each clip is to its own labels, and to the nearest of the other ``classes``."""
-    return _similarities(clap, clap.embed_audio(waveforms), labels, classes)
-
-
-def _similarities(
-    clap: Clap, rows: Embeddings, labels: Sequence[tuple[str, ...]], classes: Sequence[str]
-) -> Similarities:
+def compare(clap: Clap, rows: Embeddings, labels: Sequence[tuple[str, ...]], classes: Sequence[str]) -> Similarities:
+    """How near each clip, of which ``rows`` has the embedding, is to its own labels, and to the nearest of the other
+    ``classes``."""
     own_texts, class_texts = [label_template(own) for own in labels], [label_template((name,)) for name in classes]
     texts = sorted({*own_texts, *class_texts})
     column = {text: index for index, text in enumerate(texts)}
@@ -266,9 +259,10 @@ def _filter_heard(
         return []
     settings = config.filter
     own = [labels[candidate.prompt_id] for candidate, _ in heard]
-    similarities = compare(clap, [waveform for _, waveform in heard], own, calibration.classes)
+    waveforms = [waveform for _, waveform in heard]
+    similarities = compare(clap, clap.embed_audio(waveforms), own, calibration.classes)
     scores = score(similarities, settings, clap.logit_scale)
-    distances, nearest = calibration.copies.nearest(_for_copies([waveform for _, waveform in heard], clap))
+    distances, nearest = calibration.copies.nearest(_for_copies(waveforms, clap))
     verdicts = []
     for row, (candidate, _) in enumerate(heard):
         threshold = calibration.threshold(own[row])
