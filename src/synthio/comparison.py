@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
@@ -39,8 +38,7 @@ def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfi
     comparison = _compare_finished(folder, clips, config)
     # In a folder that only others may write, it is computed each time.
     with suppress(StoreError):
-        # Ends of intervals may be infinite, for which pydantic's own JSON has no word.
-        write_text(path, json.dumps(comparison.model_dump(mode="json")))
+        write_text(path, comparison.model_dump_json())
     return comparison
 
 
