@@ -1,10 +1,12 @@
-"""Numbers and text for people: on pages, in tables and in charts. Pure functions."""
+"""Numbers and text for people: on pages, in tables, charts and errors. Pure functions."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+
+from pydantic import ValidationError
 
 MISSING = "n/a"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -127,6 +129,14 @@ def some(items: Iterable[str], separator: str = ", ", most: int = 20) -> str:
     every = list(items)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return separator.join(every[:most]) + more
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """``words: Input should be a valid integer``, for each."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or '(all)'}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False)
+    ]
 
 
 def printable(text: str) -> str:

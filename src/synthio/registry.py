@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthio.errors import ConfigError, SynthioError
+from synthio.formats import problems_of
 
 P = TypeVar("P", bound="Plugin")
 
@@ -96,14 +97,6 @@ class Plugin:
             section = key.partition(".")[0]
             lines = [f"{section}.options for {key}={name}: {len(problems)} problem(s)", *problems]
             raise ConfigError("\n  ".join(lines)) from None
-
-
-def problems_of(error: ValidationError) -> list[str]:
-    """``words: Input should be a valid integer``, for each."""
-    return [
-        f"{'.'.join(map(str, problem['loc'])) or '(all)'}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors(include_url=False)
-    ]
 
 
 def load_plugin(key: str, name: str, expected: type[P]) -> P:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 
 from synthio.config import FINGERPRINT_VERSION
 from synthio.errors import MissingArtefact, StoreError
-from synthio.formats import some
+from synthio.formats import problems_of, some
 from synthio.records import Record
 
 T = TypeVar("T")
@@ -310,13 +310,8 @@ class StageFolder:
     def damaged(self, name: str, error: Exception | str) -> StoreError:
         """What to raise when a file of the stage cannot be read."""
         # pydantic's own text is of several lines, with an address of its documentation.
-        why = _first_problem(error) if isinstance(error, ValidationError) else error
+        why = problems_of(error)[0] if isinstance(error, ValidationError) else error
         return StoreError(f"{self.path / name}: is damaged ({why}); delete {self.path} and run the same command again")
-
-
-def _first_problem(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return ": ".join(filter(None, (".".join(map(str, found["loc"])), found["msg"])))
 
 
 class _Summary(dict[str, Any]):

@@ -16,7 +16,8 @@ from synthio.backends.llm import Keep, LanguageModel, Reply, Request, without_th
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.calls import Answer, Count, forget
 from synthio.errors import BackendError, ModelError
-from synthio.registry import at_work, problems_of
+from synthio.formats import problems_of
+from synthio.registry import at_work
 
 A = TypeVar("A", bound=Answer)
 F = TypeVar("F", bound="_Facts")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request, json_object
 from synthio.calls import forget
+from synthio.formats import problems_of
 from synthio.wording import AnswerError
 
 A = TypeVar("A")
@@ -91,8 +92,7 @@ def parse(text: str, kind: type[M]) -> M:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_url=False))
-        raise AnswerError("; ".join(problems)) from error
+        raise AnswerError("; ".join(problems_of(error))) from error
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, TypeAda
 
 from synthio.config import DataConfig
 from synthio.errors import DataError
-from synthio.formats import some
+from synthio.formats import problems_of, some
 from synthio.recipes import user_path
 from synthio.records import Split
-from synthio.registry import problems_of
 
 _SPLITS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
