@@ -12,6 +12,7 @@ from builders import make_clip, write_tiny_run
 from command_line import synthio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plugin_packages import install
 
 from synthio.preview import few_of_each
 
@@ -86,6 +87,38 @@ def test_captions_of_templates_need_none_of_the_real_clips(recipe: Path) -> None
     examples = look(recipe, "imagine.mode=template")["examples"]
     assert {example["prompt"] for example in examples} == {"Sound of a low tone", "Sound of a hiss"}
     assert {example["caption"] for example in examples} == {None}
+
+
+#: A plug-in whose generator makes no clip of a prompt with a word that it is not given to know.
+PICKY = """
+import numpy as np
+from pydantic import BaseModel
+from synthio.plugins import *
+
+class Options(BaseModel): refused: str
+class Picky:
+    sample_rate_hz, longest_s = 8000, 30.0
+    def __init__(self, config): self.refused = config.options["refused"]
+    def generate(self, prompts, duration_s, seeds):
+        if any(self.refused in prompt for prompt in prompts): raise BackendError(f"no {self.refused} here")
+        return [np.random.default_rng(s).uniform(-1, 1, round(duration_s * 8000)).astype(np.float32) for s in seeds]
+
+picky = TextToAudioBackend(load=lambda config, resources: Picky(config), source="none", options=Options)
+"""
+
+
+def test_it_says_why_the_generator_refused(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {"synthio.text_to_audio": {"picky": "picky:picky"}}
+    monkeypatch.syspath_prepend(str(install(tmp_path / "site", "picky", "1", points, PICKY)))
+    picky = ("t2a.kind=picky", "align.method=none", "imagine.mode=template", "t2a.options.refused=hiss")
+    result = synthio("preview", recipe, *picky, "--json")
+    assert result.returncode == 0 and "refused 2 of 4 clips" in result.stderr
+    found = json.loads(result.stdout)
+    told = {(example["labels"][0], example["synthetic_failed"]) for example in found["examples"]}
+    assert told == {("hiss", "no hiss here"), ("low_tone", None)}
+    assert Path(found["page"]).read_text(encoding="utf-8").count("no hiss here") == 2
+    result = synthio("preview", recipe, *picky[:-1], "t2a.options.refused=Sound")
+    assert result.returncode != 0 and "refused 4 of 4 clips" in result.stderr and "no Sound here" in result.stderr
 
 
 def test_it_says_before_anything_loads_what_would_stop_a_run(recipe: Path, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ class Example:
     prompt_failed: str | None
     synthetic: Path | None
     """None when the model refused."""
+    synthetic_failed: str | None
+    """Why it refused."""
     reason: Reason
     """What the filter says."""
     similarity: float | None
@@ -131,6 +133,7 @@ class _FirstItems(Pipeline):
             prompt=prompt.text,
             prompt_failed=prompt.failed,
             synthetic=None if path is None else self.config.run_folder / path.relative_to(self.root),
+            synthetic_failed=candidate.failed,
             reason=verdict.reason,
             similarity=verdict.similarity,
             score=verdict.score,

@@ -21,11 +21,8 @@ def generate_candidates(
     Raises: `BackendError` when the model refuses every imagined caption; the stage is then not finished.
     """
     candidates = make_candidates(context, clips, prompts, generator)
-    failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
-    if failed:
-        _report_refused(failed, prompts, context.reporter)
-    generated = len(candidates) - len(failed)
-    context.folder.finish(candidates, {"generated": generated, "failed": len(failed)})
+    generated = sum(candidate.failed is None for candidate in candidates)
+    context.folder.finish(candidates, {"generated": generated, "failed": len(candidates) - generated})
     return candidates
 
 
@@ -53,7 +50,11 @@ def make_candidates(
         path, rate_hz = one.path if failed is None else None, generator.sample_rate_hz
         return Candidate(id=one.id, prompt_id=one.id, path=path, seed=one.seed, sample_rate_hz=rate_hz, failed=failed)
 
-    return generate_wanted(context, "generate", wanted, Candidate, record, generator)
+    candidates = generate_wanted(context, "generate", wanted, Candidate, record, generator)
+    failed = [candidate.failed for candidate in candidates if candidate.failed is not None]
+    if failed:
+        _report_refused(failed, prompts, context.reporter)
+    return candidates
 
 
 def _report_refused(reasons: Sequence[str], prompts: Sequence[Prompt], reporter: Reporter) -> None:
