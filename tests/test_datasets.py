@@ -302,7 +302,7 @@ class TestTable:
 
     def test_files_of_hugging_face_are_told_how_to_be_written_out(self, tmp_path: Path) -> None:
         (tmp_path / "train-0.parquet").write_bytes(b"PAR1\xff")
-        with pytest.raises(DataError, match="is a file of Hugging Face datasets; docs/datasets.md has how"):
+        with pytest.raises(DataError, match="is a file of Hugging Face datasets; `synthio data export` writes"):
             read(tmp_path / "train-0.parquet")
 
     def test_what_excel_calls_unicode_text(self, tmp_path: Path) -> None:

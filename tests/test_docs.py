@@ -5,20 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile as sf
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from synthio.bench.recipe import BenchRecipe
 from synthio.bench.show import show
-from synthio.config import DataConfig, RunConfig
-from synthio.datasets import read_rows
+from synthio.config import RunConfig
 from synthio.recipes import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -110,33 +103,6 @@ def anchors(page: Path) -> set[str]:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-@pytest.mark.parametrize("splits", [("train", "test"), ()])
-def test_what_the_page_says_of_hugging_face_datasets_writes_them_out(splits: tuple[str, ...], tmp_path: Path) -> None:
-    """It once failed on labels that are text and on data without splits, and dropped all other columns."""
-    paths = []
-    for number in range(12):
-        paths.append(str(tmp_path / f"{number}.wav"))
-        sf.write(paths[-1], np.random.default_rng(number).uniform(-0.5, 0.5, 8_000), 16_000)
-    labels = ClassLabel(names=["a", "b"])
-    kinds = {"audio": Value("string"), "label": labels, "site": Value("string"), "all": List(labels), "hidden": labels}
-    rows = {"audio": paths, "label": [k % 2 for k in range(12)], "site": [f"s{k // 2}" for k in range(12)]}
-    rows |= {"all": [[0, 1] if k % 2 else [0] for k in range(12)], "hidden": [-1] * 12}
-    whole = Dataset.from_dict(rows, features=Features(kinds)).cast_column("audio", Audio(decode=False))
-    parts = {name: whole.shard(len(splits), place) for place, name in enumerate(splits)}
-    (DatasetDict(parts) if splits else whole).save_to_disk(str(tmp_path / "saved"))
-    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").partition("## Hugging Face datasets")[2]
-    code = textwrap.dedent("".join(re.findall(r"^(?: {4}.*)?\n", page, re.MULTILINE)))
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
-    table = DataConfig(path=str(tmp_path / "clips" / "clips.csv"), group_column="site")
-    several = read_rows(table.model_copy(update={"label_column": "all", "label_separator": "|"}))
-    assert [row.labels for row in several].count(("a", "b")) == [row.labels for row in several].count(("a",)) == 6
-    assert {row.labels for row in read_rows(table.model_copy(update={"label_column": "hidden"}))} == {()}
-    read = read_rows(table)
-    assert [row.labels for row in read].count(("b",)) == 6 and {row.group for row in read} == set(rows["site"])
-    assert {row.split for row in read} == (set(splits) or {None})
-    assert sum(row.path.stat().st_size for row in read) == sum(Path(path).stat().st_size for path in paths)
 
 
 def test_readme_names_the_ci_command() -> None:

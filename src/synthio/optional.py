@@ -19,6 +19,7 @@ OPTIONAL: Mapping[str, str] = MappingProxyType(
         "torchsde": "the sampler of Stable Audio Open 1.0 (pip install '.[stable-audio-open]' in the clone)",
         "pooch": "fetching the recordings of pre-training (pip install '.[pretrain]' in the clone)",
         "debian": "unpacking the recordings of pre-training (pip install '.[pretrain]' in the clone)",
+        "datasets": "writing out Hugging Face datasets (pip install '.[hub]' in the clone)",
         "tinysoundfont": "rendering the pre-training corpus (pip install --no-deps tinysoundfont)",
     }
 )

@@ -24,6 +24,7 @@ from synthio.errors import DataError
 
 if TYPE_CHECKING:
     from synthio.datasets.cut import Cut
+    from synthio.datasets.hub import Exported
     from synthio.datasets.prepare import Prepared
     from synthio.stages.clips import DataCheck
 
@@ -216,4 +217,56 @@ def _show_cut(cut: Cut, max_duration_s: float) -> None:
         console.print(f"{count} annotation(s) not cut: {reason} (rejected.csv)", style="yellow")
     console.print("recipe:")
     line = f"data: {{path: {json.dumps(cut.table, ensure_ascii=False)}, max_duration_s: {max_duration_s:g}}}"
+    console.print(line)
+
+
+@commands.command("export")
+def data_export(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder that `save_to_disk` wrote, a folder of data files, or OWNER/NAME on the hub."),
+    ],
+    output: Annotated[Path, typer.Option(help="The folder to write the clips and their table to.")],
+    subset: Annotated[str | None, typer.Option(help="The configuration of a dataset that has several.")] = None,
+    revision: Annotated[str | None, typer.Option(help="The commit or tag on the hub. Default: the newest.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="A split to write, as the dataset calls it (repeatable). Default: all.")
+    ] = None,
+    audio_column: Annotated[
+        str | None, typer.Option(help="The column with the audio, where there are several.")
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="The column with the label. Default: `label`, `labels`, or the only column of class labels."),
+    ] = None,
+    label_separator: Annotated[str, typer.Option(help="What to write between several labels of a clip.")] = "|",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write out the clips of a Hugging Face dataset as files, with their table. Needs the package `datasets`."""
+    from synthio.datasets.hub import ExportConfig, export_dataset
+
+    config = ExportConfig(output, subset, revision, tuple(split or ()), audio_column, label_column, label_separator)
+    exported = export_dataset(source, config, reporter_of(quiet or as_json))
+    print_result(exported, as_json, lambda: _show_exported(exported))
+
+
+def _show_exported(exported: Exported) -> None:
+    console = console_of(soft_wrap=True)
+    table = Table("class", "clips")
+    for label, count in exported.counts.items():
+        table.add_row(label, str(count))
+    console.print(table)
+    splits = ", ".join(f"{count} {split}" for split, count in exported.splits.items())
+    console.print(f"clips: {splits}; labels of the column {exported.label_column!r}")
+    if exported.columns:
+        console.print(f"other columns (data.group_column may name one): {', '.join(exported.columns)}")
+    if exported.missing:
+        console.print(
+            f"{exported.missing} clip(s) have no audio in the dataset; `data check` lists them", style="yellow"
+        )
+    console.print("recipe:")
+    separator = exported.label_separator
+    several = "" if separator is None else f", label_separator: {json.dumps(separator, ensure_ascii=False)}"
+    line = f"data: {{path: {json.dumps(exported.table, ensure_ascii=False)}{several}}}"
     console.print(line)

@@ -9,12 +9,14 @@ Every file becomes a row or a rejected row; only hidden files and the papers at 
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from synthio.config import DataConfig
+from synthio.datasets.hub import is_saved
 from synthio.datasets.rows import SPLIT_SPELLINGS, Row, data_path, name_in, normalised_text, own_settings, split_of
 from synthio.datasets.table import parse, table_rows, unread_columns
 from synthio.errors import DataError
@@ -37,6 +39,11 @@ def read_folder(config: DataConfig) -> list[Row]:
     root = data_path(config.path)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected one sub-folder per class, or train/valid/test with those")
+    if is_saved(root):
+        raise DataError(
+            f"{root}: is a dataset that Hugging Face `datasets` saved; write its clips out first: "
+            f"`synthio data export {shlex.quote(str(root))} --output FOLDER`"
+        )
     metadata = _metadata_tables(root)
     if metadata and config.subfolders != "ignored":
         raise DataError(

@@ -78,7 +78,7 @@ def parse_lines(text: str, table: Path) -> list[TableRow]:
 def read_text(table: Path) -> str:
     """UTF-8, with or without byte order mark, or UTF-16 with one. Raises: `DataError` saying what it may be instead."""
     if table.suffix.lower() in _OF_HUGGING_FACE:
-        raise DataError(f"{table}: is a file of Hugging Face datasets; docs/datasets.md has how to write its clips out")
+        raise DataError(f"{table}: is a file of Hugging Face datasets; `synthio data export` writes its clips out")
     try:
         with table.open("rb") as file:
             is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
