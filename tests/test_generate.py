@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from synthio.backends.text_to_audio import bucket_duration_s
 from synthio.config import RunConfig, T2AConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError, StoreError
-from synthio.models import Models, sampler_warning
+from synthio.models import Models, generator_warnings, sampler_warning
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt
@@ -345,3 +346,23 @@ def test_the_pocket_models_sampler_is_not_taken_over_without_a_word(flow_model: 
     settings = RunConfig.model_validate({"data": {"path": "x"}, "t2a": {"model": str(flow_model)}})
     _ = Models(settings, tmp_path, lambda: StageFolder(tmp_path, "align", "k"), told).base_generator
     assert len(told.warnings) == 1 and "suits the pocket model" in told.warnings[0]
+
+
+def test_a_distilled_model_is_not_aligned_without_a_word(flow_model: Path, tmp_path: Path) -> None:
+    """Its sampler adds noise at every step; alignment would train it as the base model that it was made from."""
+    shutil.copytree(flow_model, tmp_path / "distilled")
+    scheduler = tmp_path / "distilled" / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "stochastic_sampling": True}))
+
+    def settings(folder: Path, method: str) -> RunConfig:
+        t2a = {"model": str(folder), "num_inference_steps": 8, "guidance_scale": 1}
+        return RunConfig.model_validate({"data": {"path": "x"}, "t2a": t2a, "align": {"method": method}})
+
+    aligned = settings(tmp_path / "distilled", "dpo")
+    assert [generator_warnings(settings(folder, "dpo")) for folder in (flow_model, Path("x/y"))] == [[], []]
+    assert generator_warnings(settings(tmp_path / "distilled", "none")) == []
+    (warning,) = generator_warnings(aligned)
+    assert re.match("align.method = dpo: t2a.model .*distilled.* is distilled .* the one called -base", warning)
+    told = RecordingReporter()
+    _ = Models(aligned, tmp_path, lambda: StageFolder(tmp_path, "align", "k"), told).alignable_generator
+    assert told.warnings == [warning]

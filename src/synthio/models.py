@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthio.backends.identity import is_distilled
 from synthio.backends.parts import used_models
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ModelError
@@ -33,7 +34,28 @@ def sampler_warning(config: T2AConfig) -> str | None:
     values = " and ".join(f"t2a.{name} = {getattr(config, name):g}" for name in sorted(knobs, reverse=True))
     return (
         f"{values}: the default, which suits the pocket model; set what t2a.model {config.model!r} needs (diffusers: "
-        "Stable Audio Open 100 steps and guidance 7, Stable Audio 3 8 steps, its base model 100, and guidance 1)"
+        "Stable Audio Open 100 steps and guidance 7, Stable Audio 3 8 steps and guidance 1, its base model 100 steps "
+        "and guidance above 1)"
+    )
+
+
+def generator_warnings(config: RunConfig) -> list[str]:
+    """What to tell of the generator of a run before it loads: as `sampler_warning`, and of one that alignment suits
+    badly, as far as its folder or the hub cache has it."""
+    if not config.train.adds_synthetic:
+        return []
+    told = (sampler_warning(config.t2a), _distilled_warning(config))
+    return [warning for warning in told if warning is not None]
+
+
+def _distilled_warning(config: RunConfig) -> str | None:
+    t2a = config.t2a
+    if config.align.method == "none" or t2a.kind != "diffusers" or not is_distilled(t2a.model, t2a.revision):
+        return None
+    return (
+        f"align.method = {config.align.method}: t2a.model {t2a.model!r} is distilled (its sampler adds noise at every "
+        "step), and alignment trains it as if it were not; use the base checkpoint that it was made from (Stable Audio "
+        "3: the one called -base), or set align.method to none"
     )
 
 
@@ -94,6 +116,9 @@ class Models:
         generator = self.base_generator
         if not isinstance(generator, Alignable):
             raise ModelError(f"{generator} loads what is no synthio.plugins.Alignable; set align.method to none")
+        # A model of the hub may be here only now.
+        if warning := _distilled_warning(self._config):
+            self._reporter.warn(warning)
         return generator
 
     @cached_property

@@ -20,7 +20,7 @@ from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import MissingArtefact, ModelError, StoreError
-from synthio.models import Models, sampler_warning
+from synthio.models import Models, generator_warnings
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
 from synthio.records import (
@@ -480,7 +480,7 @@ class Pipeline:
         Raises: as `check_recipe`, before any model loads; what the stages raise.
         """
         check_recipe(self.config)
-        if self.config.train.adds_synthetic and (warning := sampler_warning(self.config.t2a)):
+        for warning in generator_warnings(self.config):
             self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips

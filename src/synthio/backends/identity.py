@@ -95,6 +95,14 @@ def cached_snapshot(model: str, revision: str | None) -> Path | None:
     return None
 
 
+def is_distilled(model: str, revision: str | None) -> bool:
+    """Whether a pipeline's sampler is one of few steps that add noise, as of Stable Audio 3; False where it is neither
+    in a folder nor in the local hub cache."""
+    folder = local_folder(model) or cached_snapshot(model, revision)
+    settings = {} if folder is None else _settings(folder / "scheduler" / "scheduler_config.json")
+    return settings.get("stochastic_sampling") is True
+
+
 def model_identity(part: str, model: str, revision: str | None = None) -> str:
     """A short string that changes when the model does.
 
