@@ -222,8 +222,8 @@ def test_shards_have_draws_of_every_dataset_and_keep_them(tmp_path: Path) -> Non
     before = dealt(recipe)
     for index in range(3):
         assert {name[0] for name, own in before.items() if own == index} == {"a", "b"}
-    more = {"seeds": 7, "sizes": (5, 9), "datasets": {**recipe.datasets, "c": {"data": {"path": "demo"}}}}
-    after = dealt(recipe.model_copy(update=more))
+    more = {"seeds": 7, "sizes": (5, 9), "datasets": {name: {"data": {"path": "demo"}} for name in "abc"}}
+    after = dealt(BenchRecipe.model_validate({**recipe.model_dump(), **more}))
     assert len(after) == 3 * 2 * 7 and all(after[name] == index for name, index in before.items())
 
 
@@ -537,9 +537,26 @@ def test_the_plan_is_every_combination_by_draw() -> None:
     assert len({cell.name for cells in draws.values() for cell in cells}) == 24
 
 
+def test_a_dataset_with_more_classes_has_sizes_of_its_own() -> None:
+    """As FSD50K, of whose 200 classes 50 clips cannot have one each."""
+    own = content(datasets={"a": {}, "b": {"sizes": [9, 20], "data": {"path": "demo"}}}, seeds=1, arms=("gold",))
+    assert list(plan(own)) == ["a-n5-s0", "a-n9-s0", "b-n9-s0", "b-n20-s0"]
+    shared = content(datasets={"b": {"data": {"path": "demo"}}}, sizes=[9, 20], seeds=1, arms=("gold",))
+    cells = plan(shared)["b-n9-s0"]
+    assert [run_config(own, cell) for cell in cells] == [run_config(shared, cell) for cell in cells]
+    parts = [of_shard(own, Shard(index, 2)) for index in range(2)]
+    assert sorted(name for part in parts for name in part) == sorted(plan(own))
+
+
+def test_the_papers_bench_draws_only_sizes_that_hold_every_class() -> None:
+    paper = load_recipe(Path(__file__).parent.parent / "recipes" / "bench" / "paper.yaml", [], BenchRecipe)
+    assert {cell.n for cells in plan(paper).values() for cell in cells if cell.dataset == "fsd50k"} == {200, 500}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"datasets": {"a": {"sizes": [7, 7]}}}, "datasets.a.sizes: .* has repetitions"),
         ({"arms": ["gold", "goldd"]}, "goldd"),
         ({"arms": ["noise"]}, "reference is 'gold'"),
         ({"datasets": {"../a": {}}}, "expected names of letters"),

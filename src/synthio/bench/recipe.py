@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from synthio.bench.arms import PAPER_ARMS, BenchArm, OwnArm, built_in_arms
 from synthio.config import RunConfig
@@ -18,6 +18,18 @@ from synthio.errors import ConfigError
 from synthio.recipes import Section, UserPath, merge, validate
 
 _RUN_SECTIONS = [name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Section)]
+
+
+Sizes = Annotated[tuple[int, ...], Field(min_length=1)]
+
+
+class DatasetSettings(Section):
+    """What a dataset sets of a run recipe, which is checked as such, and of the bench."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sizes: Sizes | None = None
+    """In the place of the bench's."""
 
 
 class BenchRecipe(Section):
@@ -32,10 +44,10 @@ class BenchRecipe(Section):
     version: Literal[1] = 1
     output: UserPath
     """Run folders, finished cells, results.csv and the tables go here."""
-    datasets: dict[str, dict[str, Any]] = Field(min_length=1)
+    datasets: dict[str, DatasetSettings] = Field(min_length=1)
     """By name (one of the paper's ten readers' names brings its numbers): what it sets of a run recipe, ``data`` above
     all."""
-    sizes: tuple[int, ...] = Field(min_length=1)
+    sizes: Sizes
     """n: real training clips in total."""
     seeds: int = Field(5, ge=1)
     """Each draws the splits (where the data has none), the training clips, and all that follows. With
@@ -46,6 +58,10 @@ class BenchRecipe(Section):
     """What every cell's run recipe sets."""
     reference: str = "gold"
     """The arm that the others are compared with."""
+
+    def sizes_of(self, dataset: str) -> tuple[int, ...]:
+        """Its own, else those of the bench."""
+        return self.datasets[dataset].sizes or self.sizes
 
 
 @dataclass(frozen=True)
@@ -98,14 +114,16 @@ def plan(recipe: BenchRecipe) -> dict[str, list[Cell]]:
     # Names become file names.
     if bad := [name for name in (*recipe.datasets, *recipe.own_arms) if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]:
         raise ConfigError(f"datasets, own_arms: {bad}; expected names of letters, digits, hyphens and underscores")
-    for field in ("sizes", "arms"):
-        values: tuple[object, ...] = getattr(recipe, field)
+    listed: dict[str, tuple[object, ...]] = {"sizes": recipe.sizes, "arms": recipe.arms}
+    for field, values in (
+        listed | {f"datasets.{name}.sizes": recipe.sizes_of(name) for name in recipe.datasets}
+    ).items():
         if len(set(values)) < len(values):
             raise ConfigError(f"{field}: {list(values)} has repetitions; expected each once")
     cells: dict[str, list[Cell]] = defaultdict(list)
-    for size in recipe.sizes:
+    for size in dict.fromkeys(chain(recipe.sizes, *map(recipe.sizes_of, recipe.datasets))):
         for seed in range(recipe.seeds):
-            for dataset in recipe.datasets:
+            for dataset in (name for name in recipe.datasets if size in recipe.sizes_of(name)):
                 for arm in recipe.arms:
                     cell = Cell(dataset, size, seed, arm)
                     cells[cell.draw].append(cell)
@@ -128,7 +146,8 @@ def run_config(recipe: BenchRecipe, cell: Cell) -> RunConfig:
         "train": {"seeds": 1},
         "retrieve": {"cache": str(recipe.output / "cache")},
     }
-    for layer in (recipe.base, recipe.datasets[cell.dataset], resolve_arms(recipe)[cell.arm].run):
+    dataset = recipe.datasets[cell.dataset].model_extra or {}
+    for layer in (recipe.base, dataset, resolve_arms(recipe)[cell.arm].run):
         content = merge(content, layer)
     own = {
         "run_folder": str(recipe.output / "runs" / cell.draw),

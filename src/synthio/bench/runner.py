@@ -88,7 +88,7 @@ def of_shard(recipe: BenchRecipe, shard: Shard) -> dict[str, list[Cell]]:
     datasets = list(recipe.datasets)
 
     def turn(cell: Cell) -> int:
-        return datasets.index(cell.dataset) + recipe.sizes.index(cell.n) + cell.seed
+        return datasets.index(cell.dataset) + recipe.sizes_of(cell.dataset).index(cell.n) + cell.seed
 
     draws = plan(recipe).items()
     return {name: cells for name, cells in draws if turn(cells[0]) % shard.count == shard.index}
@@ -245,7 +245,7 @@ def fitting_results(recipe: BenchRecipe, results: Iterable[Result]) -> list[Resu
     @cache
     def key(dataset: str, arm: str) -> str:
         # The same for every size and seed.
-        return settings_key(run_config(recipe, Cell(dataset, recipe.sizes[0], 0, arm)))
+        return settings_key(run_config(recipe, Cell(dataset, recipe.sizes_of(dataset)[0], 0, arm)))
 
     return [result for result in results if result.cell in cells and result.recipe == key(result.dataset, result.arm)]
 
