@@ -397,6 +397,40 @@ def test_one_training_has_no_spread(recipe: Path, finished: tuple[Path, dict[str
     assert [arm["std"] for arm in json.loads(told.stdout)["comparison"]["arms"]] == [None, None]
 
 
+def test_a_branch_of_the_hub_that_moved_is_told_and_repeats_nothing(
+    recipe: Path, clap_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is in the keys, so results of two models stood side by side without a word."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = tmp_path / "hub" / "models--owner--clap"
+
+    def move_to(commit: str) -> None:
+        shutil.copytree(clap_model, model / "snapshots" / commit)
+        (model / "refs").mkdir(exist_ok=True)
+        (model / "refs" / "main").write_text(commit)
+
+    def caption(**settings: Any) -> list[str]:
+        told = RecordingReporter()
+        overrides = [f"run_folder={tmp_path / 'run'}", "clap.model=owner/clap"]
+        overrides += [f"{name}={value}" for name, value in settings.items()]
+        pipeline = Pipeline(load_config(recipe, overrides), told)
+        pipeline.captions()
+        made_with.append(pipeline.hub_commits())
+        return [warning for warning in told.warnings if "commit" in warning]
+
+    made_with: list[dict[str, list[str]]] = []
+    move_to("a" * 40)
+    assert caption() == caption() == []
+    made = set((tmp_path / "run" / "stages").iterdir())
+    move_to("b" * 40)
+    (warning,) = caption()
+    assert warning.startswith(f"owner/clap@main: the hub's commit has changed during this run ({'a' * 40}, {'b' * 40})")
+    assert set((tmp_path / "run" / "stages").iterdir()) == made
+    assert made_with == [{"owner/clap@main": ["a" * 40]}] * 3
+    assert caption(**{"clap.revision": "b" * 40}) == []
+    assert made_with[-1] == {f"owner/clap@{'b' * 40}": ["b" * 40]}
+
+
 def test_a_knob_of_the_comparison_trains_nothing_again(
     recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -1208,8 +1208,26 @@ def finished_run(root: Path, **changes: Any) -> results.FinishedRun:
     )
     config = recipe()
     return results.FinishedRun(
-        **{"config": config, "root": root, "clips": (), "rounds": (), "gate": None, "seconds": {}, **folders, **changes}
+        **{
+            "config": config,
+            "root": root,
+            "clips": (),
+            "rounds": (),
+            "gate": None,
+            "seconds": {},
+            "hub_commits": {},
+            **folders,
+            **changes,
+        }
     )
+
+
+def test_the_report_says_of_which_commits_a_hub_model_was(tmp_path: Path) -> None:
+    """It named the branch, which moves."""
+    config = RunConfig.model_validate({"data": {"path": "x"}, "clap": {"model": "owner/clap"}})
+    run = finished_run(tmp_path, config=config, hub_commits={"owner/clap@main": ["aaaa", "bbbb"]})
+    said = {used.part: used.identity for used in report_data.models_used(run)}
+    assert said["clap"] == "owner/clap@main (commit aaaa, then bbbb)" and "commit" not in str(said["t2a"])
 
 
 def test_a_finished_run_is_shown_without_work(tmp_path: Path) -> None:

@@ -202,7 +202,10 @@ class T2AConfig(Section):
     model: ModelName = Field(
         "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
     )
-    revision: str | None = Field(None, description="Hub revision. It is recorded and part of the stage keys.")
+    revision: str | None = Field(
+        None,
+        description="Hub revision: a commit, or a branch or tag; `null` is the main branch. Its name is part of the stage keys. The commit that it stands for is recorded and in the report, and a run warns where it has changed; set a commit where results must stay those of one.",
+    )
     num_inference_steps: int = Field(12, ge=1, le=1000, description="Steps of the sampler.")
     guidance_scale: float = Field(
         2.5, ge=1, le=30, description="Scale of classifier-free guidance; 1 turns guidance off."

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthio.backends.identity import is_distilled
+from synthio.backends.identity import hub_commit, is_distilled, model_identity
 from synthio.backends.parts import used_models
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ModelError
@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 
 #: What `Models` keeps, and the part of the run that it is.
 _KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
+
+#: The sections whose models a stage loads, by the stage's name without the number of a round.
+_LOADED_BY = {
+    "caption": ("caption", "clap"),
+    **dict.fromkeys(("extract", "imagine", "reflect"), ("imagine",)),
+    **dict.fromkeys(("losers", "align", "generate", "samples"), ("t2a",)),
+    **dict.fromkeys(("filter", "retrieve"), ("clap",)),
+    **dict.fromkeys(("gate", "train"), ("train",)),
+    "evaluate": ("clap", "train"),
+}
+
+
+def hub_commits(config: RunConfig, stage: str) -> dict[str, str]:
+    """By identity, the commits that the hub cache has of the models that a stage loads. An identity has the name of a
+    branch, which moves: a key must be the same before and after the download."""
+    sections = _LOADED_BY.get(stage.partition("-")[0], ())
+    return {
+        model_identity(used.part, used.name, used.revision): commit
+        for used in used_models(config)
+        if used.kind == "weights" and used.section in sections and (commit := hub_commit(used.name, used.revision))
+    }
 
 
 def sampler_warning(config: T2AConfig) -> str | None:

@@ -5,7 +5,6 @@ Each stage's result lies in the folder that `stage_folders` names; a finished on
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from pydantic import BaseModel
+
 from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import MissingArtefact, ModelError, StoreError
-from synthio.models import Models, generator_warnings
+from synthio.models import Models, generator_warnings, hub_commits
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
 from synthio.records import (
@@ -86,6 +87,16 @@ def check_recipe(config: RunConfig) -> None:
         from synthio.stages.retrieve import corpus_files
 
         corpus_files(config)
+
+
+class _Sitting(BaseModel):
+    """A line of ``timings.jsonl``: one session of work in a stage folder."""
+
+    stage: str
+    folder: str
+    seconds: float
+    hub: dict[str, str] = {}
+    """`models.hub_commits`."""
 
 
 class Pipeline:
@@ -470,6 +481,7 @@ class Pipeline:
                 train_folder=self.predictions(),
                 gate=self.gate() if self.config.train.asks_gate else None,
                 seconds=self.timings(),
+                hub_commits=self.hub_commits(),
             )
 
     @own_modes()
@@ -529,15 +541,29 @@ class Pipeline:
     def timings(self, by: Literal["stage", "folder"] = "stage") -> dict[str, float]:
         """Seconds spent on every stage, or stage folder, that this object has used, over all sittings; not on those of
         other settings."""
-        path = self.root / "timings.jsonl"
         total: dict[str, float] = {}
+        for row in self._sittings():
+            total[getattr(row, by)] = total.get(getattr(row, by), 0.0) + row.seconds
+        return total
+
+    def hub_commits(self) -> dict[str, list[str]]:
+        """The commits of every hub model, by its identity, that the stage folders were made with that this object has
+        used."""
+        found: dict[str, list[str]] = {}
+        for row in self._sittings():
+            for model, commit in row.hub.items():
+                found.setdefault(model, []).append(commit)
+        return {model: list(dict.fromkeys(commits)) for model, commits in found.items()}
+
+    def _sittings(self) -> Iterator[_Sitting]:
+        """Those in which work was done in the stage folders that this object has used."""
+        path = self.root / "timings.jsonl"
         for line in json_lines(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []:
             # A kill may have cut a line short, or a copy damaged it; its sitting is then not counted.
-            with suppress(ValueError, TypeError, KeyError):
-                row = json.loads(line)
-                if row["folder"] in self._used:
-                    total[row[by]] = total.get(row[by], 0.0) + row["seconds"]
-        return total
+            with suppress(ValueError):
+                row = _Sitting.model_validate_json(line)
+                if row.folder in self._used:
+                    yield row
 
     @cached_property
     def _clips(self) -> list[Clip]:
@@ -563,11 +589,14 @@ class Pipeline:
 
         Raises: `MissingArtefact`; as `check_wanted` before work that would be for nothing; what the work raises.
         """
+        self._used.add(folder.path.name)
+        if not folder.done:
+            self._work_anew(folder, stage, work)
+        self._warn_of_moved_models(folder)
+
+    def _work_anew(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
         from synthio.stages.clips import check_wanted
 
-        self._used.add(folder.path.name)
-        if folder.done:
-            return
         if stage not in self._may_run:
             raise MissingArtefact(
                 f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
@@ -579,6 +608,19 @@ class Pipeline:
             if not folder.done:
                 with self._timed(folder.stage, folder.path.name):
                     work(self._context(folder))
+
+    def _warn_of_moved_models(self, folder: StageFolder) -> None:
+        """Where the hub has another commit of a model now than the run's results were made with."""
+        now = hub_commits(self.config, folder.stage)
+        made_with = self.hub_commits() if now else {}
+        for model, commit in now.items():
+            commits = list(dict.fromkeys([*made_with.get(model, ()), commit]))
+            if len(commits) > 1:
+                self.reporter.warn(
+                    f"{model}: the hub's commit has changed during this run ({', '.join(commits)}), and what was made "
+                    "with an earlier one is kept; to make all with one, set `revision` beside the name of the model to "
+                    "its commit"
+                )
 
     def _context(self, folder: StageFolder) -> StageContext:
         return StageContext(self.config, folder, self.reporter)
@@ -615,8 +657,9 @@ class Pipeline:
         started = time.monotonic()
 
         def note() -> None:
-            row = {"stage": stage, "folder": folder, "seconds": round(time.monotonic() - started, 3)}
-            append_lines(self.root / "timings.jsonl", [json.dumps(row)])
+            seconds = round(time.monotonic() - started, 3)
+            row = _Sitting(stage=stage, folder=folder, seconds=seconds, hub=hub_commits(self.config, stage))
+            append_lines(self.root / "timings.jsonl", [row.model_dump_json(exclude_defaults=True)])
 
         try:
             yield

@@ -136,7 +136,7 @@ class ModelUsed:
     part: str
     name: str
     identity: str | None
-    """`model_identity`; None for a model that is not loaded here."""
+    """`model_identity`, and the commits of the hub's; None for a model that is not loaded here."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def collect_report(run: FinishedRun) -> ReportData:
         peak_memory_bytes=_peak_memory_bytes(),
         peak_device_memory_bytes=_peak_device_memory_bytes(),
         versions=versions(),
-        models=models_used(config),
+        models=models_used(run),
         warnings=[*run.warnings, *unmeasured],
         class_counts=class_counts(clips),
         rejected_files=_rejected_files(run),
@@ -232,20 +232,24 @@ def funnel_round(r: Round) -> FunnelRound:
     )
 
 
-def models_used(config: RunConfig) -> list[ModelUsed]:
+def models_used(run: FinishedRun) -> list[ModelUsed]:
     """Each part's model and what identifies it."""
     return [
         ModelUsed(
             used.part,
             used.name,
-            ", ".join(filter(None, [used.plugin, _weights(used)])) or None,
+            ", ".join(filter(None, [used.plugin, _weights(used, run.hub_commits)])) or None,
         )
-        for used in used_models(config)
+        for used in used_models(run.config)
     ]
 
 
-def _weights(used: UsedModel) -> str | None:
-    return model_identity(used.part, used.name, used.revision) if used.kind == "weights" else None
+def _weights(used: UsedModel, hub_commits: Mapping[str, Sequence[str]]) -> str | None:
+    if used.kind != "weights":
+        return None
+    identity = model_identity(used.part, used.name, used.revision)
+    commits = hub_commits.get(identity)
+    return identity if commits is None else f"{identity} (commit {', then '.join(commits)})"
 
 
 def _sample(r: Round, made: Made, sources: Mapping[str, Path]) -> SampleClip:

@@ -65,6 +65,8 @@ class FinishedRun:
     gate: GateMeasures | None
     """None when the recipe does not ask the gate."""
     seconds: Mapping[str, float]
+    hub_commits: Mapping[str, Sequence[str]]
+    """Of the hub models that it used, by identity."""
 
     def __repr__(self) -> str:
         return f"FinishedRun(root={str(self.root)!r})"

@@ -95,6 +95,15 @@ def cached_snapshot(model: str, revision: str | None) -> Path | None:
     return None
 
 
+def hub_commit(model: str, revision: str | None) -> str | None:
+    """The commit that the local hub cache has of a revision, such as a branch, which moves; None for what is not of the
+    hub, or not downloaded."""
+    if model == "pocket" or local_folder(model) is not None:
+        return None
+    snapshot = cached_snapshot(model, revision)
+    return None if snapshot is None else snapshot.name
+
+
 def is_distilled(model: str, revision: str | None) -> bool:
     """Whether a pipeline's sampler is one of few steps that add noise, as of Stable Audio 3; False where it is neither
     in a folder nor in the local hub cache."""
