@@ -243,6 +243,8 @@ def test_a_listening_test_is_made_and_its_answers_are_counted(
     early = synthio(*command)
     assert early.returncode == 6 and "stage `filter` is not finished" in early.stderr
     assert synthio("filter", recipe, *settings, "--quiet").returncode == 0
+    unknown = synthio(*command, "--class", "siren")
+    assert unknown.returncode == 3 and "no accepted synthetic clip has the label 'siren'" in unknown.stderr
     made = synthio(*command, "--clips", "8", "--json")
     assert made.returncode == 0, made.stderr
     table = Path(json.loads(made.stdout)["answers"])

@@ -70,6 +70,16 @@ def test_without_synthetic_clips_there_is_nothing_to_compare() -> None:
         draw_test(REAL, [], 8, 0)
 
 
+def test_a_test_may_be_of_chosen_classes() -> None:
+    """The listener still chooses among all: with one class to choose, every clip would be recognised."""
+    test = draw_test(REAL, MADE, 60, 0, only=["heavy_rain"])
+    assert {clip.clip_id for clip in test.clips} == {"recorded-rain", "generated-rain"}
+    assert test.classes == ("dog", "heavy_rain")
+    assert draw_test(REAL, MADE, 60, 0, only=["dog", "heavy_rain"]) == draw_test(REAL, MADE, 60, 0)
+    with pytest.raises(DataError, match="no accepted synthetic clip has the label 'cat'; found 'dog', 'heavy_rain'"):
+        draw_test(REAL, MADE, 60, 0, only=["dog", "cat"])
+
+
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[tuple[Kind, str], Path]:
     """Loud real clips at another rate, in stereo, and quiet synthetic ones."""

@@ -120,19 +120,29 @@ class Listening:
 # Making it ----------------------------------------------------------------------------------------------------------
 
 
-def draw_test(real: Sequence[Clip], accepted: Sequence[Accepted], count: int, seed: int) -> Solution:
+def draw_test(
+    real: Sequence[Clip], accepted: Sequence[Accepted], count: int, seed: int, only: Sequence[str] = ()
+) -> Solution:
     """Up to ``count`` clips, half of them synthetic, with the classes in turn.
 
-    Raises: `DataError` when there are no synthetic clips.
+    ``only``: the classes that clips are drawn of, where not all; the listener still chooses among all.
+    Raises: `DataError` when there are no synthetic clips, or none of a class in ``only``.
     """
     if not accepted:
         raise DataError(
             "there is no accepted synthetic clip to compare with real ones; expected an arm in train.arms that adds "
             "some, and a filter that accepts some"
         )
+    made = {label for item in accepted for label in item.prompt.labels}
+    if missing := [name for name in only if name not in made]:
+        raise DataError(
+            f"no accepted synthetic clip has the label {some(map(repr, missing))}; found "
+            f"{some(map(repr, sorted(made)), most=20)}"
+        )
 
     def drawn(kind: Kind, clips: Mapping[str, tuple[str, ...]]) -> list[tuple[Kind, str]]:
-        order = in_turn(clips, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name), seed)
+        wanted = [name for name, own in clips.items() if not only or not set(only).isdisjoint(own)]
+        order = in_turn(wanted, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name), seed)
         return [(kind, name) for name in order[: count // 2]]
 
     labels: dict[Kind, dict[str, tuple[str, ...]]] = {

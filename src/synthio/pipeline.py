@@ -415,9 +415,9 @@ class Pipeline:
         )
         return Samples(folder.path, tuple(made))
 
-    def listening_test(self, clips: int) -> Path:
-        """Write a blind test of up to ``clips`` clips, half real training clips and half accepted ones; returns its
-        page.
+    def listening_test(self, clips: int, only: Sequence[str] = ()) -> Path:
+        """Write a blind test of up to ``clips`` clips, half real training clips and half accepted ones, of the classes
+        ``only`` where some are named; returns its page.
 
         Raises: as `finished`, `draw_test` and `write_test`.
         """
@@ -427,7 +427,7 @@ class Pipeline:
             accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
         # A class without synthetic clips would give its real ones away.
         training = [clip for clip in training if self.config.imagine.asks_for(clip.labels)]
-        solution = draw_test(training, accepted, clips, self.config.seed)
+        solution = draw_test(training, accepted, clips, self.config.seed, only)
         sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
         sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
         rate_hz = accepted[0].candidate.sample_rate_hz

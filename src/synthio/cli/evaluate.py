@@ -61,6 +61,10 @@ def evaluate_listening(
     clips: Annotated[
         int, typer.Option(min=4, max=2000, help="How many clips a new test has, half of them synthetic.")
     ] = 60,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Only clips with this label (repeatable). Default: those of all classes."),
+    ] = None,
     answers: Annotated[
         list[Path] | None,
         typer.Option(help="A filled-in answers.csv: says what this listener found. One per listener."),
@@ -73,7 +77,7 @@ def evaluate_listening(
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet=True), may_run=())
     if not answers:
-        page = as_given(pipeline.listening_test(clips), pipeline)
+        page = as_given(pipeline.listening_test(clips, only or ()), pipeline)
         told = f"listening test: {page}\nanswers go to:  {page.with_name('answers.csv')}"
         words = {"page": str(page), "answers": str(page.with_name("answers.csv"))}
         print_result(words, as_json, lambda: console_of(soft_wrap=True).print(told))
