@@ -32,7 +32,8 @@ commands = typer.Typer(no_args_is_help=True, help="Evaluate one part of the meth
 
 @commands.command("t2a")
 def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Have an independent judge compare the generator before and after alignment, on template prompts. Aligns first."""
+    """Have an independent judge compare the generator before and after alignment, on template prompts. Aligns first.
+    For data with one label per clip."""
     from synthio.evaluation_page import table_rows
     from synthio.pipeline import Pipeline
 

@@ -115,7 +115,10 @@ def evaluate_generator(
 def check_clips(clips: Sequence[Clip]) -> None:
     """Whether a judge can be trained. Raises: `DataError` saying what is missing."""
     if any(len(clip.labels) != 1 for clip in clips):
-        raise DataError("the judge names one class per clip; found clips with several labels or none")
+        raise DataError(
+            "the judge names one class per clip; found clips with several labels or none. `synthio evaluate listening` "
+            "compares real and synthetic clips of any labels"
+        )
     trained = {clip.labels[0] for clip in of_split(clips, "train")}
     heard = {clip.labels[0] for clip in clips if clip.split != "train"}
     if len(trained & heard) < 2:
