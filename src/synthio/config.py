@@ -200,7 +200,8 @@ class T2AConfig(Section):
     )
     options: Options = Field({}, description=_OPTIONS)
     model: ModelName = Field(
-        "pocket", description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline."
+        "pocket",
+        description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline. A generator of another kind, such as AudioLDM2, is a plug-in's (docs/plugins.md).",
     )
     revision: str | None = Field(
         None,

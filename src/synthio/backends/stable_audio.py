@@ -319,7 +319,10 @@ def load_stable_audio(config: T2AConfig) -> StableAudioFamily:
     source = str(pocket.t2a_folder()) if config.model == "pocket" else config.model
     family = _pipeline_class(source, config.revision)
     if family not in FAMILIES:
-        raise ModelError(f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}")
+        raise ModelError(
+            f"t2a.model {source!r} is a {family}; expected one of {', '.join(FAMILIES)}, or a plug-in for another "
+            "(docs/plugins.md)"
+        )
     # In half precision an autoencoder puts a noise floor under every synthetic clip, which real clips do not have.
     dtype = {"vae": torch.float32, "default": getattr(torch, config.dtype)}
     cure = f"torchsde is for {OPTIONAL['torchsde']}"
