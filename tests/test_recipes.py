@@ -331,6 +331,22 @@ def test_keys_are_text_as_it_was_written(tmp_path: Path) -> None:
     assert read_yaml(recipe) == {"a": 1, "b": {"1": 2}}
 
 
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [("[x]", "[{0}]"), ("{x: 1}", "{{p: {0}, q: {0}}}"), ("{x: 1}", "{{<<: [{0}]}}")],
+    ids=["lists", "mappings", "merges"],
+)
+def test_aliases_of_aliases_are_refused_at_once(first: str, more: str, tmp_path: Path) -> None:
+    """A recipe of 446 bytes was read for hours."""
+    lines = [f"a0: &a0 {first}"]
+    lines += [
+        f"a{i}: &a{i} " + more.format(f"*a{i - 1}, *a{i - 1}" if "[" in more else f"*a{i - 1}") for i in range(1, 60)
+    ]
+    (tmp_path / "recipe.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"holds \d+ values, with its aliases .*; expected at most"):
+        read_yaml(tmp_path / "recipe.yaml")
+
+
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(

@@ -7,6 +7,7 @@ import os
 import string
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -46,6 +47,9 @@ _TEXT_TAG = "tag:yaml.org,2002:str"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
 
+#: Far above any recipe, and what a moment is enough for.
+_MOST_VALUES = 100_000
+
 
 def load_recipe(path: Path, overrides: Sequence[str], schema: type[S]) -> S:
     """Read ``path``, merge what it includes under it and ``overrides`` (``a.b=value``) over it, and validate.
@@ -62,6 +66,11 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: includes itself through {' -> '.join(p.name for p in (*_seen, resolved))}")
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        if (size := _size(node, {})) > _MOST_VALUES:
+            raise ConfigError(
+                f"{path}: holds {size} values, with its aliases (*name) written out; expected at most {_MOST_VALUES}; "
+                "remove aliases of aliases, which no recipe needs"
+            )
         repeated = _repeated_keys(node)
         content = _content(node)
     except FileNotFoundError as error:
@@ -138,6 +147,18 @@ def _as_written(key: yaml.Node) -> yaml.Node:
 
 def _content(node: yaml.Node | None) -> Any:
     return None if node is None else _Constructor().construct_document(node)
+
+
+def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """Values and keys below, where an alias counts as all that it stands for: so it is merged, and shown in errors."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        # What holds itself is found where it is read.
+        known[id(node)] = 0
+        below = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(child, known) for child in below)
+    return known[id(node)]
 
 
 def _repeated_keys(node: yaml.Node | None) -> list[str]:
