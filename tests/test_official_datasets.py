@@ -570,7 +570,9 @@ class TestRegistry:
         data = load_config(path).data
         found = OFFICIAL[name]
         assert (data.reader, data.domain, data.label_separator) == (name, found.domain, found.label_separator)
-        of_bench = load_recipe(REPO / "recipes" / "bench" / "paper.yaml", [], BenchRecipe).datasets[name]["data"]
+        of_bench = (
+            load_recipe(REPO / "recipes" / "bench" / "paper.yaml", [], BenchRecipe).datasets[name].model_extra["data"]
+        )
         assert (of_bench["reader"], of_bench["domain"]) == (name, found.domain)
 
     def test_a_recipe_that_includes_one(self, tmp_path: Path) -> None:
