@@ -44,6 +44,7 @@ def clip(name: str, split: Split, *labels: str, duration_s: float = 1.0) -> Clip
 def scores(frechet: float | None, diversity: float | None = 0.8) -> GeneratorScores:
     return GeneratorScores(
         clips=2, silent=0, judge_accuracy=0.5, classification_accuracy_score=0.4, zero_shot_accuracy=0.5,
+        text_to_audio_precision=0.5,
         frechet_distance=frechet, kernel_distance=frechet, relative_diversity=diversity,
         copy_rate=None if frechet is None else 0.0,
         features={"centroid_hz": 1000.0, "bandwidth_hz": 500.0, "flatness": 0.1}, per_class={"<b>bell</b>": 0.5},
@@ -170,7 +171,7 @@ def test_every_row_of_the_table_is_explained(tmp_path: Path) -> None:
     evaluation = evaluated(base=scores(3.0), aligned=scores(2.0))
     page = write_page(finished(evaluation, {}), tmp_path / "evaluation" / "index.html", Reporter()).read_text()
     explained = re.findall(r"<dt>([^<]+)</dt>\s*<dd>[A-Z0-9].+\.</dd>", page)
-    assert explained == [row.measure for row in table_rows(evaluation)] and len(explained) == 12
+    assert explained == [row.measure for row in table_rows(evaluation)] and len(explained) == 13
     assert "What now" in page and "synthio run" in page
     assert alignment_text("dpo", evaluation) in page
     assert [row.values[0] for row in table_rows(evaluation)][-3:] == ["1,000", "500", "0.1"]
@@ -262,6 +263,7 @@ def test_real_clips_given_back_are_copies_as_near_and_as_diverse_as_they_are(cla
     worse = scorer.score_generated(Samples(tmp_path, (*made, silent)))
     assert (worse.clips, worse.silent) == (9, 1)
     assert worse.per_class["low"] == pytest.approx(given.per_class["low"] * 4 / 5)
+    assert 0 < worse.text_to_audio_precision == given.text_to_audio_precision < 1
 
 
 def test_a_lesson_is_as_good_as_its_clips(tmp_path: Path) -> None:

@@ -118,6 +118,16 @@ def test_decisions() -> None:
     assert metrics.above_half(scores).tolist() == [[False, True, True], [False, False, False]]
 
 
+def test_r_precision_by_hand() -> None:
+    """Three clips of the first class, two of the second, none of the third."""
+    targets = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]], dtype=bool)
+    scores = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.5, 0.7, 0], [0.1, 0.2, 0], [0.0, 0.1, 1]])
+    # Nearest to the first class: clips 0, 2, 1; to the second: clips 1, 2.
+    assert metrics.r_precision(targets, scores) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert metrics.r_precision(targets, targets.astype(float)) == 1
+    assert metrics.r_precision(targets[:4], 1 - targets[:4].astype(float)) == 0
+
+
 def test_average_precision_by_hand() -> None:
     # Hits at ranks 1 and 3 of 4: (1/1 + 2/3) / 2.
     targets = np.array([[True], [False], [True], [False]])

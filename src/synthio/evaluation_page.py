@@ -110,6 +110,14 @@ _MEASURES = (
         "Share of clips whose own class is the nearest by CLAP, as a mean over classes. An indication only: the filter "
         "selects clips by the same model.",
     ),
+    (
+        "CLAP text-to-audio precision",
+        "text_to_audio_precision",
+        ".1%",
+        "The other way round: all clips are searched for each class, by CLAP. If the class has 10 clips, this is the "
+        "share of the 10 nearest clips that are of the class, as a mean over classes (R-precision). Guessing reaches "
+        "the share that a class has of all clips.",
+    ),
 )
 #: Format and meaning of the medians of `GeneratorScores.features`.
 _FEATURES = {

@@ -95,6 +95,17 @@ def mean_average_precision(targets: BoolArray, scores: FloatArray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def r_precision(targets: BoolArray, scores: FloatArray) -> float:
+    """Mean over the classes that have clips of the share of their R clips among the R that score highest for the class
+    (Manning et al. 2008, section 8.4)."""
+    shares = []
+    for own, found in zip(targets.T, scores.T, strict=True):
+        if own.any():
+            first = np.argsort(-found, kind="stable")[: own.sum()]
+            shares.append(own[first].mean())
+    return float(np.mean(shares))
+
+
 def weighted_mean_average_precision(targets: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
     """`mean_average_precision` under each row of clip weights, shape ``(resamples,)``.
 

@@ -63,6 +63,9 @@ class GeneratorScores(_Result):
     zero_shot_accuracy: float
     """Mean over classes of the share whose own class template is the nearest by CLAP, which also filters: an
     indication only."""
+    text_to_audio_precision: float
+    """R-precision of the class templates' search in the clips, by the same CLAP: mean over classes of the share of the
+    class's R clips among the R nearest to its template."""
     features: dict[str, float]
     """Medians of spectral features."""
     per_class: dict[str, float]
@@ -225,7 +228,9 @@ class _Scorer:
         judged = self._named(self.judge.scores(waveforms))
         templates = self.clap.embed_text([label_template((name,)) for name in self.classes])
         rows = embed_clips(self.clap, clips, config.data.max_duration_s)
-        found = self._named(rows @ templates.T)
+        similarities = rows @ templates.T
+        found = self._named(similarities)
+        targets = metrics.multi_hot([(label,) for label in labels], self.classes)
         per_class = _share_per_class(judged, labels, silent)
         spectral = [audio.spectral_features(waveform, SAMPLE_RATE_HZ) for waveform in waveforms]
         return GeneratorScores(
@@ -240,6 +245,7 @@ class _Scorer:
             relative_diversity=None,
             copy_rate=None,
             zero_shot_accuracy=_mean(_share_per_class(found, labels, silent)),
+            text_to_audio_precision=metrics.r_precision(targets, similarities),
             features={
                 name: float(np.median([getattr(row, name) for row in spectral]))
                 for name in ("centroid_hz", "bandwidth_hz", "flatness")
