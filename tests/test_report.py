@@ -1058,6 +1058,7 @@ def test_every_class_has_its_own_interval_where_there_is_an_effect(tmp_path: Pat
     arms = arm("gold", 0.5, 0, seeds), arm("synthio", 0.53, 9, seeds)
     compared = comparison(*arms, between=difference(4.0, 1.0, 7.0), classes=classes)
     shown = write(dataclasses.replace(least_data(tmp_path / "run"), comparison=compared), tmp_path / "report").text
+    assert "of too few groups to say anything; the section “The classifier in model/” says how many." in shown
     assert "+9.0 −2.5 to +20.5 14 27" in shown and "+4.0 n/a 14 27" in shown and "n/a n/a 14 27" in shown
     # Where the whole has no interval, no class has one.
     alone = compared.model_copy(update={"arms": tuple(a.model_copy(update={"per_seed": (0.5,)}) for a in arms)})
@@ -1138,6 +1139,13 @@ def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
 
 
 # What a run made ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "identity"), [("clap", "by the CLAP above"), ("template", "no model")])
+def test_a_captioner_without_weights_of_its_own_is_told_as_such(kind: str, identity: str, tmp_path: Path) -> None:
+    models = report_data.models_used(finished_run(tmp_path, config=recipe(caption={"kind": kind})))
+    assert models[-1] == ModelUsed("captioner", kind, identity)
+    assert "clap" in [model.part for model in models[:-1]]
 
 
 def filtered_round(root: Path, reasons: dict[str, list[str]], number: int = 0) -> results.Round:

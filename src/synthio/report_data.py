@@ -34,6 +34,8 @@ _RATE_HZ = 16_000
 _FEATURES_VERSION = 1
 #: An unpitched clip has a pitch of NaN.
 _FEATURES_FILE = TypeAdapter(dict[str, audio.SpectralFeatures], config=ConfigDict(ser_json_inf_nan="constants"))
+#: By ``caption.kind``; the table has the CLAP in a row above.
+_CAPTIONERS_WITHOUT_WEIGHTS = {"clap": "by the CLAP above", "template": "no model"}
 
 
 # What the page shows. Scores are fractions in [0, 1]; None or NaN means "not measured" ------------------------------
@@ -238,15 +240,15 @@ def models_used(run: FinishedRun) -> list[ModelUsed]:
         ModelUsed(
             used.part,
             used.name,
-            ", ".join(filter(None, [used.plugin, _weights(used, run.hub_commits)])) or None,
+            ", ".join(filter(None, [used.plugin, _identity(used, run.hub_commits)])) or None,
         )
         for used in used_models(run.config)
     ]
 
 
-def _weights(used: UsedModel, hub_commits: Mapping[str, Sequence[str]]) -> str | None:
+def _identity(used: UsedModel, hub_commits: Mapping[str, Sequence[str]]) -> str | None:
     if used.kind != "weights":
-        return None
+        return _CAPTIONERS_WITHOUT_WEIGHTS.get(used.name) if used.kind == "none" else None
     identity = model_identity(used.part, used.name, used.revision)
     commits = hub_commits.get(identity)
     return identity if commits is None else f"{identity} (commit {', then '.join(commits)})"
