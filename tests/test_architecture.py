@@ -34,7 +34,7 @@ LEVELS = [
     },
     {"backends"},
     {"arms", "generation", "plugins"},
-    {"comparison", "confusion"},
+    {"comparison", "confusion", "curves"},
     {"stages", "pretrain"},
     {"results", "report_data", "report_page", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from reporters import RecordingReporter
 
-from synthio import charts, formats, pages, report_data, results
+from synthio import audio, charts, formats, pages, report_data, results
+from synthio.backends.fine_tuning import CurvePoint
 from synthio.caption_words import ClassCaptions, TypicalWord
 from synthio.config import Arm, CaptionConfig, FilterRule, RunConfig
 from synthio.confusion import ClassFound, Confusion
@@ -41,6 +42,7 @@ from synthio.records import (
 )
 from synthio.report_data import (
     Alignment,
+    ArmCurve,
     BeforeAfter,
     ClassMedians,
     FeatureQuantiles,
@@ -201,6 +203,7 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
             ClassCaptions(text, 137, 91, 88, 9.1234567, 3, [TypicalWord(text, 0.61234, 0.041234, None)]),
             ClassCaptions("hi-hat", 10, 0, 0, None, 0, []),
         ],
+        curves=[ArmCurve(name, curve_points(0.1 * i), (25, 50, 25)) for i, name in enumerate(("gold", "synthio"))],
         alignment=Alignment(
             [
                 Measurement(s, 0.69 / (1 + s / 40), 0.5 + s / 300, 0.6931, 0.5 + s / 400, -1e-5 * s, 2.34567e-5 * s)
@@ -214,7 +217,11 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
             FeatureQuantiles("centroid", "Hz", (512.3456, 812.1, 1203.9, 1800.2, 2900.7), (480, 900, 1400, 2100, 3300)),
             FeatureQuantiles("flatness", "", (0.00123, 0.0045, 0.0123, 0.05, 0.123), (0.002, 0.006, 0.02, 0.06, 0.15)),
         ],
-        spectral_classes=[ClassMedians(text, {"centroid": 1203.912, "flatness": 0.01}, {"centroid": 1400.0})],
+        spectral_classes=[
+            ClassMedians(
+                text, {"centroid": 1203.912, "flatness": 0.01}, {"centroid": 1400.0}, {"centroid": (512.3, 1399)}
+            )
+        ],
         accepted=[SampleClip(first, (text,), caption, 0.4123456, 0.3512345, "accepted", 0, text, real, None)],
         rejected=[
             SampleClip(third, (text, "rain"), caption, 0.2123456, 0.35, "below-threshold", 2, text, real, 0.71234567),
@@ -233,6 +240,13 @@ def full_data(clips: Path, text: str = "kick drum", caption: str = "A kick drum 
     )
 
 
+def curve_points(more: float = 0.0) -> list[CurvePoint]:
+    return [
+        CurvePoint(step=step, train_loss=1.234567 / step, valid_loss=1.512345 + more, valid_score=0.4123456 + more)
+        for step in (25, 50, 75)
+    ]
+
+
 def gate_options(*errors: float) -> tuple[GateOption, ...]:
     return tuple(GateOption(share=share, error=error) for share, error in zip((0, 0.5, 0.8), errors, strict=False))
 
@@ -245,12 +259,13 @@ def least_data(clips: Path) -> ReportData:
         verdict="No comparison: only gold was trained.",
         comparison=comparison(arm("gold", 0.5, 0, (0.5,)), classes=(class_result("bell", {"gold": 0.5}),)),
         gate=None,
+        curves=[ArmCurve("gold", [], (9,))],
         funnel=[FunnelRound(0, 110, 109, 0, 109, 0, 1, 0)],
         captions=[ClassCaptions("bell", 110, 0, 0, None, 0, [])],
         alignment=None,
         before_after=[],
         spectral=[FeatureQuantiles("pitch", "Hz", (100, 200, 300, 400, 500), ())],
-        spectral_classes=[ClassMedians("bell", {"pitch": 300.0}, {"pitch": None})],
+        spectral_classes=[ClassMedians("bell", {"pitch": 300.0}, {"pitch": None}, {})],
         accepted=[],
         rejected=[],
         language_models=[],
@@ -299,6 +314,10 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "+4.1 points, 95% interval +1.2 to +7.0",
         "kick drum 24 of 27 88.9% 41.2% to 100.0% 3 12 of 273",
         "hi-hat 0 of 3 0.0% n/a to n/a 1 0 of 297",
+        "Accuracy on validation clips",
+        "gold 25 0.0494 1.51 41.2% 2 of 3 seeds",
+        "synthio 75 0.0165 1.61 51.2%",
+        "kick drum: centroid 1,400 Hz (real: 512 to 1,399)",
         "class kick drum hi-hat kick drum 24 3 hi-hat 3 0",
         "Synthetic clips joined the training, as 80.0% of a batch.",
         "80.0% 0.691 −0.0211 chosen",
@@ -323,8 +342,8 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
     ):
         assert words in page.text, words
     assert "learning_rate: 0.00012345678" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
-    # 1 difference, 1 seeds, 1 classes, 1 funnel, 3 alignment, 2 features
-    assert len(page.all("svg")) == 9
+    # 1 difference, 1 seeds, 1 classes, 3 trainings, 1 funnel, 3 alignment, 2 features
+    assert len(page.all("svg")) == 12
     assert len(page.all("audio")) == 3 + 2 + 3
     assert all(player["preload"] == "none" and "controls" in player for player in page.all("audio"))
     assert page.text.count("long-tail classes 2") == 1
@@ -375,6 +394,7 @@ def test_the_least_that_a_run_makes_has_sentences_and_no_empty_charts(tmp_path: 
         "gold real clips only 50.0% 0.0 50.0% 1 55 0 300",
         "No generated clip passed the filter (0 of 109)",
         "bell 110 0 0 n/a 0 Distinct",
+        "Nothing was measured while the classifiers were trained",
         "Alignment was turned off",
         "no clips from before and after alignment",
         "Pitch, Hz (no synthetic clips)",
@@ -881,6 +901,17 @@ def test_every_text_of_the_bars_lies_in_the_picture(count: int) -> None:
         assert next_y > y or start > end
 
 
+def test_the_legend_of_lines_stays_above_them() -> None:
+    few, all_arms = (
+        charts.line_chart("loss", [charts.Series(name, [(1, 0.0), (2, 1.0)]) for name in names])
+        for names in (["gold"], get_args(Arm))
+    )
+    assert few is not None and all_arms is not None
+    assert number(find(few, "grid")[-1], "y2") == number(find(all_arms, "grid")[-1], "y2") - 32
+    lowest_name = max(number(name, "y") for name in find(all_arms, "label"))
+    assert lowest_name < min(number(line, "y1") for line in find(all_arms, "grid"))
+
+
 def test_no_two_arms_have_one_colour(tmp_path: Path) -> None:
     write(full_data(tmp_path / "run"), tmp_path / "report")
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
@@ -955,7 +986,7 @@ def test_every_chart_of_the_page_is_well_formed_and_finite(tmp_path: Path) -> No
     write(full_data(tmp_path / "run"), tmp_path / "report")
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     drawings = re.findall(r"<svg.*?</svg>", source, re.S)
-    assert len(drawings) == 9
+    assert len(drawings) == 12
     for drawing in drawings:
         svg = ET.fromstring(drawing)
         width, height = (float(v) for v in svg.get("viewBox", "").split()[2:])
@@ -1111,6 +1142,34 @@ def test_clips_that_cannot_be_measured_are_told(tmp_path: Path) -> None:
     measured, (warning,) = report_data.measure_sounds(heard, tmp_path / "cache", 10.0)
     assert [len(rows) for rows in measured.values()] == [1, 1]
     assert "1 of 3 clips are left out of the spectral features" in warning and "b.flac: no such file" in warning
+
+
+def features(centroid_hz: float) -> audio.SpectralFeatures:
+    rest = {field: 1.0 for field in audio.FEATURES if field != "centroid_hz"}
+    return audio.SpectralFeatures(centroid_hz=centroid_hz, **rest)
+
+
+@pytest.mark.parametrize(
+    ("real_hz", "synthetic_hz", "unlike"),
+    [
+        ([100, 200, 300, 400, 500], [90, 99, 900], (100, 500)),
+        ([100, 200, 300, 400, 500], [101, 101, 101], None),
+        # One odd clip of many stretches no range.
+        ([*range(101, 121), 9000], [130], (103, 119)),
+        # Too few real clips say nothing.
+        ([100, 200, 300, 400], [900], None),
+        ([100, 200, 300, 400, 500], [], None),
+    ],
+)
+def test_classes_whose_synthetic_clips_are_unlike_the_real_ones_are_told(
+    real_hz: list[float], synthetic_hz: list[float], unlike: tuple[float, float] | None
+) -> None:
+    measured = {
+        kind: [(("bell",), features(hz)) for hz in values]
+        for kind, values in (("real", real_hz), ("synthetic", synthetic_hz))
+    }
+    _, (bell,) = report_data._spectral(measured)
+    assert bell.unlike == ({} if unlike is None else {audio.FEATURES["centroid_hz"][0]: unlike})
 
 
 def test_damaged_features_are_measured_anew(tmp_path: Path) -> None:

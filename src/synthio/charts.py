@@ -312,21 +312,24 @@ def line_chart(
     drawn = [(name, line) for name, line in drawn if any(y is not None for _, y in line)]
     if not drawn:
         return None
-    svg = _svg(350, 240, title)
+    below = _LEGEND_ROW_PX * max(row for _, row in _legend_places([name for name, _ in drawn], 56, 350))
+    top, bottom = 34 + below, 200 + below
+    svg = _svg(350, 40 + bottom, title)
     values = [y for _, line in drawn for _, y in line if y is not None]
-    vertical = _axis([*values, *([] if reference_y is None else [reference_y])], 200, 34)
+    vertical = _axis([*values, *([] if reference_y is None else [reference_y])], bottom, top)
     horizontal = _axis([x for _, line in drawn for x, _ in line] + ([] if chosen_x is None else [chosen_x]), 56, 330, 4)
     _vertical_axis(svg, vertical, 56, 330)
-    _horizontal_axis(svg, horizontal, 200, 204, "step")
+    _horizontal_axis(svg, horizontal, bottom, bottom + 4, "step")
     if reference_y is not None:
         _add(svg, "line", x1=56, x2=330, y1=vertical.px(reference_y), y2=vertical.px(reference_y), class_="zero")
     if chosen_x is not None:
         x = horizontal.px(chosen_x)
-        _add(svg, "line", x1=x, x2=x, y1=28, y2=200, class_="chosen")
+        _add(svg, "line", x1=x, x2=x, y1=top - 6, y2=bottom, class_="chosen")
         anchor = "end" if x > 250 else ""
         _add(
-            svg, "text", f"chosen: {chosen_x:,.0f}", x=x + (-5 if anchor else 5), y=44, class_=f"tick {anchor}".strip()
-        )
+            svg, "text", f"chosen: {chosen_x:,.0f}", x=x + (-5 if anchor else 5), y=top + 10,
+            class_=f"tick {anchor}".strip(),
+        )  # fmt: skip
     _legend(svg, [(f"series-{i % SERIES_COLOURS}", name) for i, (name, _) in enumerate(drawn)], 56, 14, 350)
     for index, (name, line) in enumerate(drawn):
         _line(svg, name, line, horizontal, vertical, index)

@@ -12,12 +12,15 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
+from synthio.arms import read_trainings
 from synthio.backends.choices import backend_of, plugin_of
+from synthio.backends.fine_tuning import CurvePoint
 from synthio.backends.identity import model_identity
 from synthio.backends.parts import UsedModel, used_models
 from synthio.caption_words import ClassCaptions, class_captions
 from synthio.config import CaptionConfig, EndpointConfig, ImagineConfig, RunConfig
 from synthio.confusion import Confusion
+from synthio.curves import by_arm, mean_curve
 from synthio.datasets.checks import class_counts
 from synthio.errors import DataError
 from synthio.records import Caption, Measurement, PreferencePair, RejectedClip, Split, of_split
@@ -34,6 +37,8 @@ _RATE_HZ = 16_000
 _FEATURES_VERSION = 1
 #: An unpitched clip has a pitch of NaN.
 _FEATURES_FILE = TypeAdapter(dict[str, audio.SpectralFeatures], config=ConfigDict(ser_json_inf_nan="constants"))
+#: All of five clips lie on one side of what half of all clips lie on once in sixteen times; of fewer, too often.
+_FEWEST_FOR_A_RANGE = 5
 #: By ``caption.kind``; the table has the CLAP in a row above.
 _CAPTIONERS_WITHOUT_WEIGHTS = {"clap": "by the CLAP above", "template": "no model"}
 
@@ -67,6 +72,17 @@ class Alignment:
 
 
 @dataclass(frozen=True)
+class ArmCurve:
+    """How the trainings of one arm went."""
+
+    arm: str
+    points: Sequence[CurvePoint]
+    """The mean over its seeds at each step."""
+    kept_steps: Sequence[int]
+    """Where the weights of each seed were taken."""
+
+
+@dataclass(frozen=True)
 class BeforeAfter:
     """The same prompt and seed through the base and the aligned generator."""
 
@@ -96,6 +112,9 @@ class ClassMedians:
     label: str
     real: Mapping[str, float | None]
     synthetic: Mapping[str, float | None]
+    unlike: Mapping[str, tuple[float, float]]
+    """Of features whose synthetic median lies outside it: the range of the real clips without the lowest and the
+    highest tenth."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +175,7 @@ class ReportData:
     """None when the gate was not asked."""
     funnel: Sequence[FunnelRound]
     captions: Sequence[ClassCaptions]
+    curves: Sequence[ArmCurve]
     alignment: Alignment | None
     """None when it was turned off."""
     before_after: Sequence[BeforeAfter]
@@ -200,6 +220,7 @@ def collect_report(run: FinishedRun) -> ReportData:
         gate=run.gate,
         funnel=[funnel_round(r) for r in rounds],
         captions=_captions(run),
+        curves=_curves(run),
         alignment=_alignment(run.align_folder),
         before_after=_before_after(run, sources),
         spectral=spectral,
@@ -290,6 +311,11 @@ def _captions(run: FinishedRun) -> list[ClassCaptions]:
         [(prompt.labels, prompt.text) for r in run.rounds for prompt, _, _ in r.accepted],
         [(labels[caption.id], caption.text) for caption in real],
     )
+
+
+def _curves(run: FinishedRun) -> list[ArmCurve]:
+    trainings = by_arm(read_trainings(run.train_folder).values())
+    return [ArmCurve(arm, mean_curve(own), [training.best.step for training in own]) for arm, own in trainings.items()]
 
 
 def _alignment(folder: StageFolder | None) -> Alignment | None:
@@ -391,11 +417,22 @@ def _spectral(measured: Measured) -> tuple[list[FeatureQuantiles], list[ClassMed
         for field, (name, unit) in audio.FEATURES.items()
     ]
     labels = sorted({label for rows in measured.values() for names, _ in rows for label in names})
-    medians = [
-        ClassMedians(label, _medians(measured["real"], label), _medians(measured["synthetic"], label))
-        for label in labels
-    ]
-    return quantiles, medians
+    return quantiles, [_class_medians(measured, label) for label in labels]
+
+
+def _class_medians(measured: Measured, label: str) -> ClassMedians:
+    real: dict[str, float | None] = {}
+    synthetic: dict[str, float | None] = {}
+    unlike: dict[str, tuple[float, float]] = {}
+    for field, (name, _) in audio.FEATURES.items():
+        own, made = (_finite_values(measured[kind], label, field) for kind in ("real", "synthetic"))
+        real[name], synthetic[name] = (float(np.median(values)) if values else None for values in (own, made))
+        if made and len(own) >= _FEWEST_FOR_A_RANGE:
+            # No ends between two clips: of ten clips or fewer, the range is that of all.
+            low, high = float(np.quantile(own, 0.1, method="lower")), float(np.quantile(own, 0.9, method="higher"))
+            if not low <= np.median(made) <= high:
+                unlike[name] = low, high
+    return ClassMedians(label, real, synthetic, unlike)
 
 
 def _quantiles(values: Sequence[float]) -> list[float]:
@@ -403,13 +440,11 @@ def _quantiles(values: Sequence[float]) -> list[float]:
     return [float(q) for q in np.quantile(finite, [0.1, 0.25, 0.5, 0.75, 0.9])] if finite else []
 
 
-def _medians(rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], label: str) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for field, (name, _) in audio.FEATURES.items():
-        values = [getattr(row, field) for labels, row in rows if label in labels]
-        finite = [value for value in values if np.isfinite(value)]
-        found[name] = float(np.median(finite)) if finite else None
-    return found
+def _finite_values(
+    rows: Sequence[tuple[tuple[str, ...], audio.SpectralFeatures]], label: str, field: str
+) -> list[float]:
+    values = [getattr(row, field) for labels, row in rows if label in labels]
+    return [value for value in values if np.isfinite(value)]
 
 
 def _language_models(run: FinishedRun) -> list[LanguageModelUse]:

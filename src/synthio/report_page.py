@@ -15,11 +15,19 @@ from typing import Any
 from synthio import charts, pages
 from synthio.config import FilterRule
 from synthio.errors import StoreError
-from synthio.formats import finite, reason_words
+from synthio.formats import finite, reason_words, sentence
 from synthio.media import Media
 from synthio.progress import Advance, Reporter
 from synthio.recipes import to_yaml
-from synthio.report_data import Alignment, BeforeAfter, FeatureQuantiles, FunnelRound, ReportData, SampleClip
+from synthio.report_data import (
+    Alignment,
+    ArmCurve,
+    BeforeAfter,
+    FeatureQuantiles,
+    FunnelRound,
+    ReportData,
+    SampleClip,
+)
 from synthio.store import check_no_link, write_text
 from synthio.verdict import ArmResult, ClassResult, Comparison, effect, recommended_arm
 
@@ -130,6 +138,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
         "effect": effect(data.comparison),
         "model": _recommended(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
+        "training_charts": _training_charts(data.curves, data.comparison.metric),
         "alignment_charts": _alignment_charts(data.alignment) if data.alignment else [],
         "spectral_charts": [(row, _inline(_spectral_chart(row))) for row in data.spectral],
         "total_s": sum(data.times_s.values()),
@@ -209,6 +218,21 @@ def _funnel_chart(rounds: Sequence[FunnelRound]) -> _Inline | None:
         name = "imagined" if row.round == 0 else f"reflection {row.round}"
         rows.append((name, dict(zip(_FUNNEL_PARTS, counts, strict=True))))
     return _inline(charts.stacked_bars(rows, _FUNNEL_PARTS))
+
+
+def _training_charts(curves: Sequence[ArmCurve], metric: str) -> list[tuple[str, _Inline]]:
+    pictures = {
+        "Loss on validation clips": "valid_loss",
+        f"{sentence(_METRICS.get(metric, metric))} on validation clips": "valid_score",
+        "Loss on the clips trained on": "train_loss",
+    }
+    drawn = []
+    for title, column in pictures.items():
+        series = [charts.Series(c.arm, [(point.step, getattr(point, column)) for point in c.points]) for c in curves]
+        chart = charts.line_chart(f"{title}, by step", series)
+        if chart is not None:
+            drawn.append((title, _Inline(chart)))
+    return drawn
 
 
 def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:

@@ -12,6 +12,7 @@ from synthio.arms import Training, model_folder, read_trainings, unheard_warning
 from synthio.comparison import read_comparison
 from synthio.config import RunConfig
 from synthio.confusion import Confusion, confusion
+from synthio.curves import curve_warnings
 from synthio.errors import MissingArtefact
 from synthio.formats import some
 from synthio.records import Candidate, Clip, Prediction, Prompt, Verdict, is_multi_label
@@ -131,8 +132,12 @@ class FinishedRun:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Of the data, the alignment and the synthetic clips."""
-        return (*_data_warnings(self), *_warnings(self.config, self.align_folder, self.rounds))
+        """Of the data, the alignment, the synthetic clips and the trainings."""
+        return (
+            *_data_warnings(self),
+            *_warnings(self.config, self.align_folder, self.rounds),
+            *curve_warnings(list(read_trainings(self.train_folder).values())),
+        )
 
     @cached_property
     def comparison(self) -> Comparison:
