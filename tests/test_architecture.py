@@ -36,7 +36,7 @@ LEVELS = [
     {"arms", "generation", "plugins"},
     {"comparison", "confusion", "curves"},
     {"stages", "pretrain"},
-    {"results", "report_data", "report_page", "evaluation_page", "listening", "models", "stage_folders"},
+    {"results", "report_data", "report_page", "cards", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},
     {"plan", "doctor", "api", "bench", "preview"},
     {"cli"},

@@ -25,6 +25,7 @@ from endpoint_server import EndpointServer, Response, chat
 from reporters import RecordingReporter
 
 from synthio import Pipeline, audio, load_config, predict
+from synthio.backends.identity import model_identity
 from synthio.cli.common import print_data, print_result
 from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact, StoreError
 from synthio.formats import printable
@@ -224,13 +225,28 @@ def test_dataset_is_an_audiofolder(finished: tuple[Path, dict[str, Any]], tmp_pa
     assert all(Path(row["audio"]).is_file() for row in rows)
 
 
+def test_the_hub_reads_the_cards(finished: tuple[Path, dict[str, Any]]) -> None:
+    from huggingface_hub import DatasetCard, ModelCard
+
+    root, result = finished
+    clips, model = DatasetCard.load(root / "dataset" / "README.md"), ModelCard.load(root / "model" / "README.md")
+    accepted = sum(row["accepted"] for row in result["funnel"])
+    assert clips.data.task_categories == ["audio-classification"] and clips.data.tags == ["synthetic"]
+    assert f"{accepted} clips made by" in clips.text
+    assert (model.data.library_name, model.data.pipeline_tag) == ("transformers", "audio-classification")
+    assert f"arm {result['recommended_arm']}, seed {result['model_seed']}," in model.text
+
+
 def test_running_again_repeats_nothing(recipe: Path, finished: tuple[Path, dict[str, Any]]) -> None:
     root, first = finished
+    model = model_identity("classifier", str(root / "model"))
     stamps = {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")}
     result = synthio("run", recipe, "--json", "--quiet")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == first
     assert {p: p.stat().st_mtime_ns for p in root.glob("stages/*/done.json")} == stamps
+    # A recipe that names the folder as its model starts from the same one.
+    assert model_identity("classifier", str(root / "model")) == model
 
 
 def test_a_listening_test_is_made_and_its_answers_are_counted(

@@ -17,12 +17,14 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import soundfile as sf
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from PIL import Image
 from reporters import RecordingReporter
 
-from synthio import audio, charts, formats, pages, report_data, results
+from synthio import audio, cards, charts, formats, pages, report_data, results
 from synthio.backends.fine_tuning import CurvePoint
 from synthio.caption_words import ClassCaptions, TypicalWord
 from synthio.config import Arm, CaptionConfig, FilterRule, RunConfig
@@ -53,6 +55,7 @@ from synthio.report_data import (
     SampleClip,
 )
 from synthio.report_page import write_report
+from synthio.stages.dataset import Accepted
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder
 from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, Difference, effect
@@ -590,6 +593,73 @@ def test_every_page_is_cleaned_and_escaped() -> None:
     page = pages.render("bench", **said)
     assert page.startswith("<!DOCTYPE html>")
     assert "bell\ufffd &amp; &lt;b&gt;" in page and "half \ufffd" in page
+
+
+# Cards ---------------------------------------------------------------------------------------------------------------
+
+
+def rendered(card: str, folder: Path) -> Page:
+    """A card as the hub shows it, without its front matter."""
+    front, body = card.removeprefix("---\n").split("\n---\n", 1)
+    assert set(yaml.safe_load(front)) <= {"library_name", "pipeline_tag", "task_categories", "tags"}
+    (folder / "card.html").write_text(MarkdownIt("commonmark").enable("table").render(body), encoding="utf-8")
+    return Page(folder / "card.html")
+
+
+def accepted_clip(*labels: str) -> Accepted:
+    return Accepted(
+        Prompt(id="p", clip_id="c", labels=labels, text="x", duration_s=1),
+        Candidate(id="p", prompt_id="p", path="p.flac", seed=0, sample_rate_hz=RATE_HZ),
+        Verdict(id="p", similarity=1, score=1, threshold=0, accepted=True, reason="accepted"),
+        Path("p.flac"),
+    )
+
+
+def test_the_card_of_a_model_says_what_it_is_and_what_it_scores(tmp_path: Path) -> None:
+    data = full_data(tmp_path)
+    text = rendered(cards.model_card(data), tmp_path).text
+    for words in (
+        "from pocket (identity not given), on 55 real clips and 110 added ones: arm synthio, seed 1",
+        "On 300 test clips, which took no part in training or selection, it scores 64.1% accuracy (mean over the 3",
+        "Synthetic data helped by 4.1 points (95% interval 1.2 to 7.0)",
+        "kick drum 14 24 of 27 88.9% 41.2% to 100.0% 12 of 273",
+        "hi-hat 14 0 of 3 0.0% n/a to n/a 0 of 297",
+        "It names one of its classes for every sound",
+        "and those of the generator and the language model",
+    ):
+        assert words in text, words
+    several = dataclasses.replace(data, confusion=dataclasses.replace(data.confusion, named={}))
+    assert "every class with a score of at least 0.5" in rendered(cards.model_card(several), tmp_path).text
+    assert "synthio predict model new.wav" in cards.model_card(data)
+    assert "it scores 50.0% accuracy.\n" in cards.model_card(least_data(tmp_path))
+    assert "synthetic clips were made" not in cards.model_card(least_data(tmp_path))
+
+
+def test_the_card_of_a_dataset_says_what_made_it(tmp_path: Path) -> None:
+    model = tmp_path / "home" / "my generator"
+    model.mkdir(parents=True)
+    config = recipe(t2a={"model": str(model)}, filter={"rule": "quantile"}).model_copy(update={"seed": 7})
+    accepted = [accepted_clip("bell"), accepted_clip("bell", "drum")]
+    text = rendered(cards.dataset_card(config, accepted, {}, is_aligned=True), tmp_path).text
+    for words in ("2 clips made by", "bell 2 drum 1", "), aligned with the real", "seed 7", "(filter.quantile) of the"):
+        assert words in text, words
+    assert "generator my generator (my generator-" in text and "home" not in text
+    none = config.model_copy(update={"imagine": config.imagine.model_copy(update={"mode": "template"})})
+    text = rendered(cards.dataset_card(none, [], {}, is_aligned=False), tmp_path).text
+    assert "0 clips made by" in text and "new captions the label template" in text and "not aligned" in text
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *UNICODE, "a | b", "# x", "*b* `c` [d](e) ![f](g)", "---", "$x$ ~~y~~"])
+def test_text_in_a_card_marks_nothing(tmp_path: Path, text: str) -> None:
+    def pages_of(label: str) -> list[Page]:
+        data = dataclasses.replace(full_data(tmp_path, label), confusion=Confusion(
+            (ClassFound(label, 27, 3, 24, Interval(0.8, 0.4, 1.0), 273, 12),), {}))  # fmt: skip
+        made = cards.dataset_card(data.config, [accepted_clip(label)], {}, is_aligned=False)
+        return [rendered(card, tmp_path) for card in (cards.model_card(data), made)]
+
+    for page, plain in zip(pages_of(text), pages_of("bell"), strict=True):
+        assert page.structure == plain.structure
+        assert " ".join(formats.printable(text).split()) in page.text
 
 
 # Media ----------------------------------------------------------------------------------------------------------------
@@ -1201,8 +1271,8 @@ def test_tokens_are_summed_and_cost_is_told_where_there_are_prices(
 
 
 @pytest.mark.parametrize(("kind", "identity"), [("clap", "by the CLAP above"), ("template", "no model")])
-def test_a_captioner_without_weights_of_its_own_is_told_as_such(kind: str, identity: str, tmp_path: Path) -> None:
-    models = report_data.models_used(finished_run(tmp_path, config=recipe(caption={"kind": kind})))
+def test_a_captioner_without_weights_of_its_own_is_told_as_such(kind: str, identity: str) -> None:
+    models = report_data.models_used(recipe(caption={"kind": kind}), {})
     assert models[-1] == ModelUsed("captioner", kind, identity)
     assert "clap" in [model.part for model in models[:-1]]
 
@@ -1292,8 +1362,8 @@ def finished_run(root: Path, **changes: Any) -> results.FinishedRun:
 def test_the_report_says_of_which_commits_a_hub_model_was(tmp_path: Path) -> None:
     """It named the branch, which moves."""
     config = RunConfig.model_validate({"data": {"path": "x"}, "clap": {"model": "owner/clap"}})
-    run = finished_run(tmp_path, config=config, hub_commits={"owner/clap@main": ["aaaa", "bbbb"]})
-    said = {used.part: used.identity for used in report_data.models_used(run)}
+    commits = {"owner/clap@main": ["aaaa", "bbbb"]}
+    said = {used.part: used.identity for used in report_data.models_used(config, commits)}
     assert said["clap"] == "owner/clap@main (commit aaaa, then bbbb)" and "commit" not in str(said["t2a"])
 
 

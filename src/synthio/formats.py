@@ -145,6 +145,17 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if _unprintable(character) else character for character in text)
 
 
+_MARKDOWN = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "} | {c: f"\\{c}" for c in "\\`*_[]|#~$"}
+)
+
+
+def markdown(text: str) -> str:
+    """Text that stands in Markdown, also in a table, as it is."""
+    # Before a blank it begins no tag, and a terminal shows it as it is.
+    return printable(text.translate(_MARKDOWN).replace("&lt; ", "< "))
+
+
 def _unprintable(character: str) -> bool:
     if character in "\n\t":
         return False

@@ -1,13 +1,15 @@
-"""Pages of HTML from the templates of the package. All that they show is escaped, whatever a user's text holds."""
+"""Pages of HTML and Markdown from the templates of the package. All that they show is escaped, whatever users wrote."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from synthio.formats import FORMATTERS, printable, sentence
+from synthio.formats import FORMATTERS, markdown, printable, sentence
 
 
 def render(template: str, **values: Any) -> str:
@@ -16,23 +18,35 @@ def render(template: str, **values: Any) -> str:
     Plain strings lose their control characters (`formats.printable`). Only what has a method ``__html__`` is put in as
     it is.
     """
-    return _environment().get_template(f"{template}.html.j2").render(**values).lstrip()
+    return _html().get_template(f"{template}.html.j2").render(**values).lstrip()
 
 
-def _finalize(value: Any) -> Any:
-    """Clean every plain string before it is escaped; charts and numbers pass."""
-    return printable(value) if type(value) is str else value
+def render_markdown(template: str, **values: Any) -> str:
+    """As `render`, of ``templates/<template>.md.j2``: strings stand there as they are, and mark nothing."""
+    return _markdown().get_template(f"{template}.md.j2").render(**values).lstrip() + "\n"
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def _html() -> Environment:
+    # Cleaned before it is escaped.
+    return _environment(printable)
+
+
+@lru_cache(maxsize=1)
+def _markdown() -> Environment:
+    # Escaped for Markdown, which takes HTML too.
+    return _environment(lambda text: Markup(markdown(text)))  # noqa: S704
+
+
+def _environment(clean: Callable[[str], str]) -> Environment:
+    """``clean``: what becomes of every plain string; charts and numbers pass."""
     environment = Environment(
         loader=PackageLoader("synthio"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalize,
+        finalize=lambda value: clean(value) if type(value) is str else value,
     )
     environment.filters.update(FORMATTERS, sentence=sentence)
     return environment

@@ -5,6 +5,7 @@ Each stage's result lies in the folder that `stage_folders` names; a finished on
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -252,11 +253,15 @@ class Pipeline:
         return self._write_dataset(self.rounds())
 
     def _write_dataset(self, rounds: Sequence[Round]) -> Path:
+        from synthio.cards import dataset_card
         from synthio.stages.dataset import write_dataset
 
+        accepted, folder = _accepted(rounds), self.root / "dataset"
         with working_in(self.root):
-            write_dataset(_accepted(rounds), self.root / "dataset")
-        return self.root / "dataset"
+            write_dataset(accepted, folder)
+            card = dataset_card(self.config, accepted, self.hub_commits(), self._models.is_aligned)
+            write_text(folder / "README.md", card)
+        return folder
 
     def retrieved(self) -> list[RetrievedClip]:
         """Corpus clips near the real training clips."""
@@ -440,6 +445,7 @@ class Pipeline:
 
         Raises: as `finished`, and where nothing has run, `MissingArtefact` before the clips are read.
         """
+        from synthio.cards import model_card
         from synthio.report_data import collect_report
         from synthio.report_page import write_report
         from synthio.stages.predictions import write_predictions
@@ -455,10 +461,12 @@ class Pipeline:
             _check_trained(weights)
             if self.config.train.adds_synthetic:
                 self._write_dataset(finished.rounds)
-            page = write_report(collect_report(finished), self.root / "report", self.reporter)
+            data = collect_report(finished)
+            page = write_report(data, self.root / "report", self.reporter)
             predictions = finished.train_folder.manifest(Prediction)
             write_predictions(predictions, finished.clips, self.root / "predictions.csv")
             publish(weights, finished.model)
+            _write_model_card(model_card(data), finished.model)
         return page
 
     def finished(self) -> FinishedRun:
@@ -703,6 +711,14 @@ def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
         AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
         for item in _accepted(rounds)
     ]
+
+
+def _write_model_card(text: str, folder: Path) -> None:
+    card = folder / "README.md"
+    write_text(card, text)
+    # As old as the weights: for a recipe that names the folder as its model, it is the same one after each report.
+    stat = (folder / "config.json").stat()
+    os.utime(card, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _check_trained(folder: Path) -> None:

@@ -232,7 +232,7 @@ def collect_report(run: FinishedRun) -> ReportData:
         peak_memory_bytes=_peak_memory_bytes(),
         peak_device_memory_bytes=_peak_device_memory_bytes(),
         versions=versions(),
-        models=models_used(run),
+        models=models_used(run.config, run.hub_commits),
         warnings=[*run.warnings, *unmeasured],
         class_counts=class_counts(clips),
         rejected_files=_rejected_files(run),
@@ -255,15 +255,15 @@ def funnel_round(r: Round) -> FunnelRound:
     )
 
 
-def models_used(run: FinishedRun) -> list[ModelUsed]:
+def models_used(config: RunConfig, hub_commits: Mapping[str, Sequence[str]]) -> list[ModelUsed]:
     """Each part's model and what identifies it."""
     return [
         ModelUsed(
             used.part,
             used.name,
-            ", ".join(filter(None, [used.plugin, _identity(used, run.hub_commits)])) or None,
+            ", ".join(filter(None, [used.plugin, _identity(used, hub_commits)])) or None,
         )
-        for used in used_models(run.config)
+        for used in used_models(config)
     ]
 
 

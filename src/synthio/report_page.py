@@ -49,7 +49,7 @@ _ARM_MEANINGS = {
     "synthio": "real and synthetic clips",
 }
 #: When a clip fits its label, by `filter.rule`.
-_FITTING: Mapping[FilterRule, str] = {
+FITTING: Mapping[FilterRule, str] = {
     "nearest": "Score: the clip's similarity to its own label, minus its similarity to the nearest other label. A clip "
     "fits when the score is 0 or more (the threshold), whatever its similarity.",
     "quantile": "A clip fits when its similarity reaches the threshold, which all but a share (filter.quantile) of the "
@@ -134,9 +134,9 @@ def _figures(data: ReportData) -> dict[str, Any]:
     return {
         "config_yaml": to_yaml(data.config.model_dump(mode="json")),
         "reasons": reason_words(rule),
-        "fitting": _FITTING[rule],
+        "fitting": FITTING[rule],
         "effect": effect(data.comparison),
-        "model": _recommended(data.comparison),
+        "model": recommended_result(data.comparison),
         "funnel_chart": _funnel_chart(data.funnel),
         "training_charts": _training_charts(data.curves, data.comparison.metric),
         "alignment_charts": _alignment_charts(data.alignment) if data.alignment else [],
@@ -146,7 +146,8 @@ def _figures(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _recommended(comparison: Comparison) -> ArmResult:
+def recommended_result(comparison: Comparison) -> ArmResult:
+    """Of the arm whose classifier is in ``model/``."""
     name = recommended_arm(comparison)
     return next(arm for arm in comparison.arms if arm.arm == name)
 

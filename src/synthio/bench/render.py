@@ -24,7 +24,7 @@ from synthio.bench.tables import (
     TableCell,
     in_paper,
 )
-from synthio.formats import in_percent, in_points, printable
+from synthio.formats import in_percent, in_points, markdown, printable
 from synthio.metrics import CONFIDENCE
 
 MISSING = "."
@@ -311,9 +311,6 @@ def _comparison_notes(tables: BenchTables) -> list[str]:
 
 # ----------------------------------------------------------------------------------------------------------- renderers
 
-_MARKDOWN = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " ", "\r": " "} | {c: f"\\{c}" for c in "\\`*_[]|#~$"}
-)
 _LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -328,28 +325,23 @@ def to_markdown(tables: BenchTables) -> str:
     blocks = ["# Benchmark", _progress(tables)]
     for section in (_section(table, tables.reference_title) for table in tables.tables):
         blocks.append(f"## {section.heading}")
-        blocks += [f"{_markdown(grid.caption)}:\n\n{_markdown_grid(grid)}" for grid in section.grids]
+        blocks += [f"{markdown(grid.caption)}:\n\n{_markdown_grid(grid)}" for grid in section.grids]
         if section.sentences:
-            blocks.append("\n".join(f"- {_markdown(sentence)}" for sentence in section.sentences))
+            blocks.append("\n".join(f"- {markdown(sentence)}" for sentence in section.sentences))
     blocks.append("## How to read this")
-    blocks.append("\n".join(f"- {_markdown(note)}" for note in _notes(tables, "Bold", "italic")))
+    blocks.append("\n".join(f"- {markdown(note)}" for note in _notes(tables, "Bold", "italic")))
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown(text: str) -> str:
-    # Before a blank it begins no tag, and a terminal shows it as it is.
-    return printable(text.translate(_MARKDOWN).replace("&lt; ", "< "))
-
-
 def _markdown_grid(grid: Grid) -> str:
-    lines = [[_markdown(name) for name in grid.header], ["---", *["---:"] * (len(grid.header) - 1)]]
+    lines = [[markdown(name) for name in grid.header], ["---", *["---:"] * (len(grid.header) - 1)]]
     lines += [[_markdown_entry(entry) for entry in row] for row in grid.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _markdown_entry(entry: Entry) -> str:
     form = {"best": "**{}**", "second": "_{}_", "": "{}"}[entry.mark]
-    return f"{form.format(_markdown(entry.text))} {_markdown(entry.after)}".rstrip()
+    return f"{form.format(markdown(entry.text))} {markdown(entry.after)}".rstrip()
 
 
 def to_latex(tables: BenchTables) -> str:
