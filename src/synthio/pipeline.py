@@ -5,7 +5,6 @@ Each stage's result lies in the folder that `stage_folders` names; a finished on
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -466,7 +465,7 @@ class Pipeline:
             predictions = finished.train_folder.manifest(Prediction)
             write_predictions(predictions, finished.clips, self.root / "predictions.csv")
             publish(weights, finished.model)
-            _write_model_card(model_card(data), finished.model)
+            write_text(finished.model / "README.md", model_card(data))
         return page
 
     def finished(self) -> FinishedRun:
@@ -711,14 +710,6 @@ def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
         AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
         for item in _accepted(rounds)
     ]
-
-
-def _write_model_card(text: str, folder: Path) -> None:
-    card = folder / "README.md"
-    write_text(card, text)
-    # As old as the weights: for a recipe that names the folder as its model, it is the same one after each report.
-    stat = (folder / "config.json").stat()
-    os.utime(card, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _check_trained(folder: Path) -> None:

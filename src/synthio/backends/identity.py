@@ -149,8 +149,9 @@ def _content(folder: Path, _identity: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below, hidden ones and those in linked folders too, sorted."""
-    return sorted(path for path in files_below(folder, lambda name: False) if path.is_file())
+    """Every file below, hidden ones and those in linked folders too, sorted; but for cards, which no model reads."""
+    found = files_below(folder, lambda name: False)
+    return sorted(path for path in found if path.is_file() and path.name != "README.md")
 
 
 def prompts_identity(stage: str) -> str:
