@@ -31,6 +31,7 @@ LEVELS = [
         "datasets",
         "variation",
         "caption_words",
+        "work_log",
     },
     {"backends"},
     {"arms", "generation", "plugins"},

@@ -5,15 +5,12 @@ Each stage's result lies in the folder that `stage_folders` names; a finished on
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
-
-from pydantic import BaseModel
 
 from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
@@ -46,14 +43,13 @@ from synthio.stage_folders import StageFolders
 from synthio.store import (
     RUN_RECIPE,
     StageFolder,
-    append_lines,
     check_run_folder,
     how_to_run,
-    json_lines,
     publish,
     working_in,
     write_text,
 )
+from synthio.work_log import WorkLog
 
 if TYPE_CHECKING:
     from synthio.arms import AddedClip
@@ -89,16 +85,6 @@ def check_recipe(config: RunConfig) -> None:
         corpus_files(config)
 
 
-class _Sitting(BaseModel):
-    """A line of ``timings.jsonl``: one session of work in a stage folder."""
-
-    stage: str
-    folder: str
-    seconds: float
-    hub: dict[str, str] = {}
-    """`models.hub_commits`."""
-
-
 class Pipeline:
     """One run of one recipe in one run folder."""
 
@@ -113,6 +99,7 @@ class Pipeline:
         self._may_run: frozenset[str] = frozenset(may_run)
         self.folders = StageFolders(config, self.clips)
         self.root = self.folders.root
+        self._log = WorkLog(self.root)
         self._used: set[str] = set()
 
     def __repr__(self) -> str:
@@ -548,29 +535,12 @@ class Pipeline:
     def timings(self, by: Literal["stage", "folder"] = "stage") -> dict[str, float]:
         """Seconds spent on every stage, or stage folder, that this object has used, over all sittings; not on those of
         other settings."""
-        total: dict[str, float] = {}
-        for row in self._sittings():
-            total[getattr(row, by)] = total.get(getattr(row, by), 0.0) + row.seconds
-        return total
+        return self._log.seconds(self._used, by)
 
     def hub_commits(self) -> dict[str, list[str]]:
         """The commits of every hub model, by its identity, that the stage folders were made with that this object has
         used."""
-        found: dict[str, list[str]] = {}
-        for row in self._sittings():
-            for model, commit in row.hub.items():
-                found.setdefault(model, []).append(commit)
-        return {model: list(dict.fromkeys(commits)) for model, commits in found.items()}
-
-    def _sittings(self) -> Iterator[_Sitting]:
-        """Those in which work was done in the stage folders that this object has used."""
-        path = self.root / "timings.jsonl"
-        for line in json_lines(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []:
-            # A kill may have cut a line short, or a copy damaged it; its sitting is then not counted.
-            with suppress(ValueError):
-                row = _Sitting.model_validate_json(line)
-                if row.folder in self._used:
-                    yield row
+        return self._log.hub_commits(self._used)
 
     @cached_property
     def _clips(self) -> list[Clip]:
@@ -613,7 +583,8 @@ class Pipeline:
         with working_in(self.root):
             # Another process may have finished it in between.
             if not folder.done:
-                with self._timed(folder.stage, folder.path.name):
+                loaded = partial(hub_commits, self.config, folder.stage)
+                with self._log.noted(folder.stage, folder.path.name, loaded):
                     work(self._context(folder))
 
     def _warn_of_moved_models(self, folder: StageFolder) -> None:
@@ -658,24 +629,6 @@ class Pipeline:
         except MissingArtefact:
             return False
         return True
-
-    @contextmanager
-    def _timed(self, stage: str, folder: str) -> Iterator[None]:
-        started = time.monotonic()
-
-        def note() -> None:
-            seconds = round(time.monotonic() - started, 3)
-            row = _Sitting(stage=stage, folder=folder, seconds=seconds, hub=hub_commits(self.config, stage))
-            append_lines(self.root / "timings.jsonl", [row.model_dump_json(exclude_defaults=True)])
-
-        try:
-            yield
-        except BaseException:
-            # What stopped the stage is what must be told.
-            with suppress(StoreError):
-                note()
-            raise
-        note()
 
     def _generate(
         self, number: int, prompts: Sequence[Prompt], imagined: StageFolder, stage: str
