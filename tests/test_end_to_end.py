@@ -267,6 +267,8 @@ def test_a_listening_test_is_made_and_its_answers_are_counted(
     clips = json.loads((table.parent / "solution.json").read_text())["clips"]
     said = [f"{c['number']},{c['labels'][0] if c['kind'] == 'real' else '?'},yes" for c in clips]
     table.write_text("\n".join(["clip,heard,real", *said]))
+    other = synthio(*command, "--answers", table, "--class", "siren")
+    assert other.returncode == 2 and "--class is for a new test" in other.stderr
     told = synthio(*command, "--answers", table, "--json")
     assert told.returncode == 0, told.stderr
     (listener,) = json.loads(told.stdout)["listeners"]

@@ -183,6 +183,22 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
         export_dataset(str(tmp_path / "empty"), ExportConfig(tmp_path / "clips"), Reporter())
 
 
+def test_a_part_without_clips_and_a_damaged_folder_are_told(tmp_path: Path) -> None:
+    """They ended in a traceback."""
+    with pytest.raises(DataError, match=r"cannot be loaded by `datasets` \(IndexError.*whose parts all have clips"):
+        export(DatasetDict({"train": dataset(), "test": dataset().select([])}), tmp_path)
+    (tmp_path / "damaged").mkdir()
+    dataset().save_to_disk(str(tmp_path / "damaged"))
+    (tmp_path / "damaged" / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be loaded by `datasets` .KeyError"):
+        export_dataset(str(tmp_path / "damaged"), ExportConfig(tmp_path / "clips"), Reporter())
+
+
+def test_labels_need_something_between_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--label-separator is empty"):
+        export(dataset(), tmp_path, label_separator="")
+
+
 def test_a_saved_dataset_as_the_data_of_a_run_is_told_what_to_do(tmp_path: Path) -> None:
     for number, saved in enumerate((dataset(), DatasetDict({"train": dataset()}))):
         saved.save_to_disk(str(tmp_path / str(number)))

@@ -15,15 +15,20 @@ from synthio.versions import versions
 
 
 def dataset_card(
-    config: RunConfig, accepted: Sequence[Accepted], hub_commits: Mapping[str, Sequence[str]], is_aligned: bool
+    title: str,
+    config: RunConfig,
+    accepted: Sequence[Accepted],
+    hub_commits: Mapping[str, Sequence[str]],
+    is_aligned: bool,
 ) -> str:
     """What the clips in ``dataset/`` were made by, which were taken, and how many of each class there are.
 
-    ``hub_commits``: as of `results.FinishedRun`.
+    ``title``: the name of the run; ``hub_commits``: as of `results.FinishedRun`.
     """
     counts = Counter(label for item in accepted for label in item.prompt.labels)
     return pages.render_markdown(
         "dataset_card",
+        title=title,
         config=config,
         synthio_version=versions()["synthio"],
         models={model.part: _told(model) for model in models_used(config, hub_commits)},

@@ -245,7 +245,7 @@ class Pipeline:
         accepted, folder = _accepted(rounds), self.root / "dataset"
         with working_in(self.root):
             write_dataset(accepted, folder)
-            card = dataset_card(self.config, accepted, self.hub_commits(), self._models.is_aligned)
+            card = dataset_card(self.root.name, self.config, accepted, self.hub_commits(), self._models.is_aligned)
             write_text(folder / "README.md", card)
         return folder
 

@@ -21,6 +21,7 @@ from synthio.cli.common import (
     print_result,
     reporter_of,
 )
+from synthio.errors import ConfigError
 from synthio.formats import MISSING, in_points, percent
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def evaluate_listening(
     from synthio.listening import evaluate_answers, read_answers, read_solution
     from synthio.pipeline import Pipeline
 
+    if answers and only:
+        raise ConfigError("--class is for a new test; the answers are of all clips of the test that is there")
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet=True), may_run=())
     if not answers:
         page = as_given(pipeline.listening_test(clips, only or ()), pipeline)

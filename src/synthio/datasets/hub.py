@@ -84,6 +84,8 @@ def export_dataset(source: str, config: ExportConfig, reporter: Reporter) -> Exp
     need("datasets")
     import datasets
 
+    if not config.label_separator:
+        raise DataError("--label-separator is empty; expected what stands between several labels, such as |")
     output = user_path(config.output).absolute()
     table = output / "clips.csv"
     if table.exists():
@@ -136,16 +138,24 @@ def _load(source: str, config: ExportConfig) -> dict[str, Dataset]:
         else:
             here = str(folder) if folder.is_dir() else source
             found = datasets.load_dataset(here, config.subset, revision=config.revision)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:
+        # A damaged folder, or a part without clips, ends in whatever `datasets` stumbles over.
         raise DataError(
-            f"{source}: cannot be loaded by `datasets` ({str(error).strip() or type(error).__name__}); expected "
-            "a folder that `save_to_disk` wrote, a folder of data files, or OWNER/NAME on the hub (a gated one: "
-            "log in with `hf auth login`)"
+            f"{source}: cannot be loaded by `datasets` ({_cause(error)}); expected a folder that `save_to_disk` wrote, "
+            "whose parts all have clips, a folder of data files (loose audio files need no export: set data.path to "
+            "their folder), or OWNER/NAME on the hub (a gated one: log in with `hf auth login`)"
         ) from error
     parts = dict(found) if isinstance(found, dict) else {"": found}
     if unknown := [name for name in config.splits if name not in parts]:
         raise DataError(f"{source}: has no split {some(map(repr, unknown))}; found {some(map(repr, parts), most=10)}")
     return {name: parts[name] for name in config.splits or parts}
+
+
+def _cause(error: BaseException) -> str:
+    """What the first error said; those after it may only say that something went wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip()}".removesuffix(": ")
 
 
 def _our_splits(source: str, names: Sequence[str]) -> dict[str, Split | None]:
