@@ -68,13 +68,13 @@ def generate_wanted(
 
     # What was refused before a kill, or by a model that then refused all, is tried again.
     finished = {name: made for name, made in folder.items(kind).items() if made.failed is None}
-    earlier = _copied([one for one in wanted if one.id not in finished], folder, kind)
-    if earlier:
-        folder.append(made_record(one, None) for one in earlier)
-        finished |= {one.id: made_record(one, None) for one in earlier}
+    missing = [one for one in wanted if one.id not in finished]
+    if earlier := [made_record(one, None) for one in _copied(missing, folder, kind)]:
+        folder.append(earlier)
+        finished |= {made.id: made for made in earlier}
         reporter.note(f"{task}: {len(earlier)} of {len(wanted)} clips were made before, under other settings")
     groups: dict[float, list[Wanted]] = defaultdict(list)
-    for one in wanted:
+    for one in missing:
         if one.id not in finished:
             groups[asked_duration_s(generator, one.duration_s)].append(one)
     with reporter.task(task, len(wanted), len(finished)) as advance:

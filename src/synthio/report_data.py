@@ -12,7 +12,6 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter
 
 from synthio import audio
-from synthio.arms import read_trainings
 from synthio.backends.choices import backend_of, plugin_of
 from synthio.backends.fine_tuning import CurvePoint
 from synthio.backends.identity import model_identity
@@ -314,7 +313,7 @@ def _captions(run: FinishedRun) -> list[ClassCaptions]:
 
 
 def _curves(run: FinishedRun) -> list[ArmCurve]:
-    trainings = by_arm(read_trainings(run.train_folder).values())
+    trainings = by_arm(run.trainings.values())
     return [ArmCurve(arm, mean_curve(own), [training.best.step for training in own]) for arm, own in trainings.items()]
 
 

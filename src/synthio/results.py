@@ -86,12 +86,16 @@ class FinishedRun:
         return weights
 
     def _best_training(self, arm: str) -> tuple[Path, Training]:
-        trainings = read_trainings(self.train_folder)
-        of_arm = {folder: training for folder, training in trainings.items() if training.arm == arm}
+        of_arm = {folder: training for folder, training in self.trainings.items() if training.arm == arm}
         if not of_arm:
-            arms = sorted({training.arm for training in trainings.values()})
+            arms = sorted({training.arm for training in self.trainings.values()})
             raise MissingArtefact(f"{self.root} has no arm {arm!r}, but {', '.join(arms)}; add it to train.arms")
         return max(of_arm.items(), key=lambda item: item[1].best.rank)
+
+    @cached_property
+    def trainings(self) -> dict[Path, Training]:
+        """As `read_trainings`."""
+        return read_trainings(self.train_folder)
 
     @property
     def recommended_arm(self) -> str:
@@ -136,7 +140,7 @@ class FinishedRun:
         return (
             *_data_warnings(self),
             *_warnings(self.config, self.align_folder, self.rounds),
-            *curve_warnings(list(read_trainings(self.train_folder).values())),
+            *curve_warnings(list(self.trainings.values())),
         )
 
     @cached_property
@@ -147,7 +151,7 @@ class FinishedRun:
 
 def _data_warnings(run: FinishedRun) -> list[str]:
     """What was told of the clips when they were read, and when the classifier was made."""
-    heard_s = next(iter(read_trainings(run.train_folder).values())).heard_s
+    heard_s = next(iter(run.trainings.values())).heard_s
     return [*all_warnings(run.config, run.clips, run.clips_folder), *unheard_warnings(run.clips, heard_s)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -197,12 +198,16 @@ def data_cut(
     print_result(cut, as_json, lambda: _show_cut(cut, max_duration_s))
 
 
-def _show_cut(cut: Cut, max_duration_s: float) -> None:
-    console = console_of(soft_wrap=True)
+def _show_counts(console: Console, counts: Mapping[str, int]) -> None:
     table = Table("class", "clips")
-    for label, count in cut.counts.items():
+    for label, count in counts.items():
         table.add_row(label, str(count))
     console.print(table)
+
+
+def _show_cut(cut: Cut, max_duration_s: float) -> None:
+    console = console_of(soft_wrap=True)
+    _show_counts(console, cut.counts)
     for columns, count in cut.columns.items():
         console.print(f"{count} table(s): {columns}")
     told = f"{sum(cut.counts.values())} clips of {cut.recordings} recording(s) in {cut.groups} group(s)"
@@ -253,10 +258,7 @@ def data_export(
 
 def _show_exported(exported: Exported) -> None:
     console = console_of(soft_wrap=True)
-    table = Table("class", "clips")
-    for label, count in exported.counts.items():
-        table.add_row(label, str(count))
-    console.print(table)
+    _show_counts(console, exported.counts)
     splits = ", ".join(f"{count} {split}" for split, count in exported.splits.items())
     console.print(f"clips: {splits}; labels of the column {exported.label_column!r}")
     if exported.columns:
