@@ -21,7 +21,7 @@ from synthio.backends.text_to_audio import bucket_duration_s
 from synthio.config import RunConfig, T2AConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError, StoreError
-from synthio.models import Models, generator_warnings, sampler_warning
+from synthio.models import Models, model_warnings, sampler_warning
 from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt
@@ -359,9 +359,9 @@ def test_a_distilled_model_is_not_aligned_without_a_word(flow_model: Path, tmp_p
         return RunConfig.model_validate({"data": {"path": "x"}, "t2a": t2a, "align": {"method": method}})
 
     aligned = settings(tmp_path / "distilled", "dpo")
-    assert [generator_warnings(settings(folder, "dpo")) for folder in (flow_model, Path("x/y"))] == [[], []]
-    assert generator_warnings(settings(tmp_path / "distilled", "none")) == []
-    (warning,) = generator_warnings(aligned)
+    assert [model_warnings(settings(folder, "dpo")) for folder in (flow_model, Path("x/y"))] == [[], []]
+    assert model_warnings(settings(tmp_path / "distilled", "none")) == []
+    (warning,) = model_warnings(aligned)
     assert re.match("align.method = dpo: t2a.model .*distilled.* is distilled .* the one called -base", warning)
     told = RecordingReporter()
     _ = Models(aligned, tmp_path, lambda: StageFolder(tmp_path, "align", "k"), told).alignable_generator

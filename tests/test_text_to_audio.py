@@ -260,7 +260,7 @@ def test_a_pipeline_without_one_of_its_parts_is_told_before_a_run(flow_model: Pa
     (folder / "model_index.json").write_text(json.dumps({**index, "watermarker": [None, None]}))
     config = RunConfig(data=DataConfig(path="demo"), t2a=T2AConfig(model=str(folder), device="cpu"))
     check_models(config)
-    assert examine(config)["models"]["t2a"] == f"{folder}: local folder; device cpu"
+    assert examine(config)["models"]["t2a"].startswith(f"{folder}: local folder, 0 MiB of weights; device cpu with ")
     shutil.rmtree(folder / "text_encoder")
     told = "has no folder text_encoder, which its model_index.json names"
     for use in (lambda: check_models(config), lambda: load_stable_audio(config.t2a)):

@@ -14,10 +14,12 @@ from synthio.backends.choices import PLACES, AnySection, check_section
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
+from synthio.backends.memory import device_bytes, needed_bytes, weights_bytes
 from synthio.backends.parts import UsedModel, used_model, used_parts
 from synthio.backends.quiet import quiet
 from synthio.config import READERS, RunConfig
 from synthio.errors import ConfigError, ModelError, SynthioError
+from synthio.formats import size
 from synthio.optional import OPTIONAL, is_installed
 from synthio.registry import packages_of, plugins
 from synthio.versions import versions
@@ -87,14 +89,27 @@ def _line(part: str, config: RunConfig) -> str:
             # Tags come of the CLAP that also filters.
             return f"clap: the model of clap; {_device(config.clap.device)}"
         return f"{used.name}: {used.plugin or 'no model'}"
-    return f"{used.name}: {_where(used)}; {_device(section.device)}"
+    return f"{used.name}: {_where(used)}{_weights(used, config)}; {_device(section.device)}"
 
 
 def _device(name: str) -> str:
     try:
-        return f"device {resolve_device(name)}"
+        device = resolve_device(name)
     except ConfigError as error:
         return f"device none: {error}"
+    return f"device {device} with {size(device_bytes(device))} of memory"
+
+
+def _weights(used: UsedModel, config: RunConfig) -> str:
+    """The memory that its weights take, where they are here."""
+    try:
+        weights, needed = weights_bytes(used, config), needed_bytes(used, config)
+    except ConfigError:
+        # The device is not here, as is told beside.
+        return ""
+    if weights is None or needed is None:
+        return ""
+    return f", {size(weights)} of weights" + (f" ({size(needed)} in training)" if needed > weights else "")
 
 
 def _where(used: UsedModel) -> str:

@@ -7,10 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthio.backends.devices import resolve_device
 from synthio.backends.identity import hub_commit, is_distilled, model_identity
-from synthio.backends.parts import used_models
+from synthio.backends.memory import device_bytes, needed_bytes
+from synthio.backends.parts import UsedModel, used_models
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ModelError
+from synthio.formats import size
 from synthio.progress import Reporter
 from synthio.store import StageFolder
 
@@ -60,13 +63,31 @@ def sampler_warning(config: T2AConfig) -> str | None:
     )
 
 
-def generator_warnings(config: RunConfig) -> list[str]:
-    """What to tell of the generator of a run before it loads: as `sampler_warning`, and of one that alignment suits
-    badly, as far as its folder or the hub cache has it."""
-    if not config.train.adds_synthetic:
-        return []
-    told = (sampler_warning(config.t2a), _distilled_warning(config))
+def model_warnings(config: RunConfig) -> list[str]:
+    """What to tell of a run's models before one loads, as far as their folders or the hub cache have them: as
+    `sampler_warning`, of a generator that alignment suits badly, and of those that their device cannot hold.
+
+    Raises: `ConfigError` for a device that is not here.
+    """
+    told = [_too_large(used, config) for used in used_models(config)]
+    if config.train.adds_synthetic:
+        told += [sampler_warning(config.t2a), _distilled_warning(config)]
     return [warning for warning in told if warning is not None]
+
+
+def _too_large(used: UsedModel, config: RunConfig) -> str | None:
+    section = getattr(config, used.section)
+    if used.part != "classifier" and not config.train.adds_synthetic:
+        return None
+    needed = needed_bytes(used, config)
+    if needed is None or needed <= (there := device_bytes(device := resolve_device(section.device))):
+        return None
+    half = ", t2a.dtype=bfloat16" if used.part == "t2a" and config.t2a.dtype == "float32" else ""
+    return (
+        f"{used.section}.model {used.name!r} needs {size(needed)} for its weights"
+        f"{' and their training' if used.part == 'classifier' else ''}, and {device} has {size(there)} in all: "
+        f"take a smaller model{half} or another {used.section}.device"
+    )
 
 
 def _distilled_warning(config: RunConfig) -> str | None:

@@ -18,7 +18,7 @@ from synthio.backends.quiet import quiet
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import MissingArtefact, ModelError, StoreError
-from synthio.models import Models, generator_warnings, hub_commits
+from synthio.models import Models, hub_commits, model_warnings
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
 from synthio.records import (
@@ -486,7 +486,7 @@ class Pipeline:
         Raises: as `check_recipe`, before any model loads; what the stages raise.
         """
         check_recipe(self.config)
-        for warning in generator_warnings(self.config):
+        for warning in model_warnings(self.config):
             self.reporter.warn(warning)
         # The data can be read, before anything is written.
         _ = self.folders.clips

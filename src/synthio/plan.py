@@ -9,7 +9,7 @@ from typing import NamedTuple
 from synthio.config import RunConfig
 from synthio.datasets.checks import rejection_warnings
 from synthio.errors import DataError
-from synthio.models import generator_warnings
+from synthio.models import model_warnings
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.records import SPLITS, Split
@@ -74,7 +74,7 @@ def make_plan(config: RunConfig) -> Plan:
 
 def run_warnings(config: RunConfig, check: DataCheck) -> tuple[str, ...]:
     """What a run would tell before its first model loads."""
-    return (*generator_warnings(config), *rejection_warnings(check.rejected), *check.warnings)
+    return (*model_warnings(config), *rejection_warnings(check.rejected), *check.warnings)
 
 
 class _Work(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
-from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.devices import Batches, language_dtype, resolve_device
 from synthio.backends.loading import loading
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
@@ -94,7 +94,6 @@ def _text_only(model: Any) -> dict[str, Any]:
 def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
-    dtype = torch.float32 if device.type == "cpu" else "auto"
     with loading("caption", source, otherwise="use caption.kind=clap"):
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
@@ -106,6 +105,10 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
         model = kinds[0].from_pretrained(
-            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            source,
+            revision=revision,
+            dtype=language_dtype(device) or "auto",
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-    return processor, model.to(device).eval()
+        return processor, model.to(device).eval()

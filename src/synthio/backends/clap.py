@@ -111,10 +111,11 @@ def load_clap(config: ClapConfig, reporter: Reporter) -> Clap:
         )
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=config.revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision, trust_remote_code=False)
+        model = model.to(device).eval()
     # Buffers, as the numbers of positions, are no weights: checkpoints of other versions of transformers lack some.
     if missing := sorted(report["missing_keys"] & {name for name, _ in model.named_parameters()}):
         raise ModelError(
             f"clap.model {source!r}: {len(missing)} of the network's weights are missing, for example {missing[0]}; "
             "expected those of both towers"
         )
-    return TransformersClap(model.to(device).eval(), extractor, tokenizer, config, reporter)
+    return TransformersClap(model, extractor, tokenizer, config, reporter)

@@ -35,6 +35,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def language_dtype(device: torch.device) -> torch.dtype | None:
+    """The number format that language models are loaded in: half precision is slow or inexact on CPUs. None on
+    accelerators, which run the checkpoint's own."""
+    import torch
+
+    return torch.float32 if device.type == "cpu" else None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: CUDA's has a class of its own, those of MPS, cuDNN and the CPU's
     allocator are told by their words."""

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from huggingface_hub.errors import GatedRepoError, StrictDataclassError
 from safetensors import SafetensorError
 
+from synthio.backends.devices import is_out_of_memory
 from synthio.backends.identity import local_folder
 from synthio.errors import MissingDependency, ModelError
 
-#: What the libraries raise for a model that is not there, is damaged, or whose weights do not fit its configuration.
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+#: What the libraries raise for a model that is not there, is damaged, or too large, or whose weights do not fit its
+#: configuration.
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError)
 
 
 @contextmanager
@@ -40,6 +42,9 @@ def _loading_advice(key: str, model: str, error: Exception) -> str:
     """What to do about a model whose weights could not be loaded; ``key`` is its section of the recipe."""
     from transformers.utils import SAFE_WEIGHTS_NAME
 
+    if is_out_of_memory(error):
+        half = ", t2a.dtype=bfloat16" if key == "t2a" else ""
+        return f"its weights do not fit into the memory of its device: take a smaller model{half} or {key}.device=cpu"
     if _is_gated(error):
         return _gated_advice(model)
     if _needs_code(error):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from synthio.backends import pocket
-from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.devices import Batches, language_dtype, resolve_device
 from synthio.backends.identity import model_identity
 from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
 from synthio.backends.loading import loading
@@ -256,8 +256,6 @@ class _AnswerEnd:
 def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    # Half precision is slow or inexact on CPUs; accelerators run the checkpoint's own type.
-    dtype = torch.float32 if device.type == "cpu" else "auto"
     otherwise = "choose `pocket` or a causal language model with safetensors weights and a tokenizer"
     with loading("imagine", source, otherwise):
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -270,9 +268,13 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            source,
+            revision=revision,
+            dtype=language_dtype(device) or "auto",
+            use_safetensors=True,
+            trust_remote_code=False,
         )
-    return tokenizer, model.to(device).eval()
+        return tokenizer, model.to(device).eval()
 
 
 def _holds_every_token(layer: Any, length: int) -> bool:

@@ -330,7 +330,7 @@ def load_stable_audio(config: T2AConfig) -> StableAudioFamily:
         pipeline = getattr(diffusers, family).from_pretrained(
             source, revision=config.revision, dtype=dtype, use_safetensors=True
         )
-    return FAMILIES[family](pipeline, config, device)
+        return FAMILIES[family](pipeline, config, device)
 
 
 def _pipeline_class(source: str, revision: str | None) -> str:
