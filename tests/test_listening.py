@@ -80,6 +80,12 @@ def test_a_test_may_be_of_chosen_classes() -> None:
         draw_test(REAL, MADE, 60, 0, only=["dog", "cat"])
 
 
+def test_a_class_without_synthetic_clips_is_only_a_choice() -> None:
+    """Of a class of which the filter accepted none, every clip was real."""
+    test = draw_test([*REAL, real_clip("recorded-cat", "cat")], MADE, 100, 0)
+    assert test.clips == draw_test(REAL, MADE, 100, 0).clips and test.classes == ("cat", "dog", "heavy_rain")
+
+
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[tuple[Kind, str], Path]:
     """Loud real clips at another rate, in stereo, and quiet synthetic ones."""

@@ -125,7 +125,8 @@ def draw_test(
 ) -> Solution:
     """Up to ``count`` clips, half of them synthetic, with the classes in turn.
 
-    ``only``: the classes that clips are drawn of, where not all; the listener still chooses among all.
+    A class without synthetic clips would give its real ones away, so none of these are drawn. ``only``: the classes
+    that clips are drawn of, where not all others. The listener still chooses among all.
     Raises: `DataError` when there are no synthetic clips, or none of a class in ``only``.
     """
     if not accepted:
@@ -140,8 +141,10 @@ def draw_test(
             f"{some(map(repr, sorted(made)), most=20)}"
         )
 
+    of_classes = set(only) or made
+
     def drawn(kind: Kind, clips: Mapping[str, tuple[str, ...]]) -> list[tuple[Kind, str]]:
-        wanted = [name for name, own in clips.items() if not only or not set(only).isdisjoint(own)]
+        wanted = [name for name, own in clips.items() if not of_classes.isdisjoint(own)]
         order = in_turn(wanted, clips.__getitem__, lambda name: derive_seed(seed, "listening", kind, name), seed)
         return [(kind, name) for name in order[: count // 2]]
 

@@ -416,8 +416,6 @@ class Pipeline:
 
         with self._only_reading():
             accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
-        # A class without synthetic clips would give its real ones away.
-        training = [clip for clip in training if self.config.imagine.asks_for(clip.labels)]
         solution = draw_test(training, accepted, clips, self.config.seed, only)
         sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
         sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
