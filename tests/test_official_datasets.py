@@ -27,7 +27,7 @@ from synthio.cli import app
 from synthio.config import DataConfig, RunConfig
 from synthio.context import StageContext
 from synthio.datasets import FOLDED, OFFICIAL, READERS, Row, excerpts, read_rows
-from synthio.datasets.official import Archive
+from synthio.datasets.layout import Archive
 from synthio.datasets.prepare import prepare, unpack, verify
 from synthio.errors import DataError, SynthioError
 from synthio.progress import Reporter
@@ -457,7 +457,7 @@ class TestReaders:
         before = read(name, root)
         for folder in {row.path.parent for row in before if row.rejected is None} - {root}:
             gone = folder.rename(tmp_path / "gone")
-            if OFFICIAL[name].layout.is_root(root):
+            if OFFICIAL[name].is_root(root):
                 rows = read(name, root)
                 assert not [row for row in rows if row.rejected is None and row.path.is_relative_to(folder)]
             gone.rename(folder)
@@ -476,7 +476,7 @@ class TestWrongRoots:
         assert text.startswith(
             f"{tmp_path}: is not the root of {OFFICIAL[name].title}; found an empty folder; expected "
         )
-        assert OFFICIAL[name].layout.tree[0].partition("|")[0] in text
+        assert OFFICIAL[name].tree[0].partition("|")[0] in text
         assert OFFICIAL[name].homepage in text
         assert f"synthio data prepare {name} --root" in text
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from synthio.config import DataConfig
 from synthio.datasets.demo import read_demo
@@ -34,15 +33,13 @@ class ReaderBackend(Plugin):
     """Raises: `DataError` for data that cannot be read."""
 
 
-READERS: Mapping[str, Reader] = MappingProxyType(
-    {
-        "folder": read_folder,
-        "table": read_table,
-        **{name: dataset.read for name, dataset in OFFICIAL.items()},
-    }
-)
+READERS: Mapping[str, Reader] = {
+    "folder": read_folder,
+    "table": read_table,
+    **{name: dataset.read for name, dataset in OFFICIAL.items()},
+}
 #: Readers that know `DataConfig.fold`.
-FOLDED = frozenset(name for name, dataset in OFFICIAL.items() if dataset.layout.folds)
+FOLDED = frozenset(name for name, dataset in OFFICIAL.items() if dataset.folds)
 
 
 def read_rows(config: DataConfig) -> list[Row]:

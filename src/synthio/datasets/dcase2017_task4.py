@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find, index_audio, listed, unlisted
+from synthio.datasets.layout import OfficialDataset, cells_of, find, index_audio, listed, unlisted
 from synthio.datasets.rows import Row, name_in
 from synthio.records import Split
 
@@ -22,12 +22,6 @@ _LISTS = {
     for part in ("training", "testing", "evaluation")
 }
 _GONE = "is not here: the video is gone from YouTube, or was not downloaded"
-LAYOUT = Layout(
-    "dcase2017_task4",
-    "DCASE 2017 task 4",
-    "https://github.com/ankitshah009/Task-4-Large-scale-weakly-supervised-sound-event-detection-for-smart-cars",
-    (_LISTS["training"], _LISTS["testing"]),
-)
 
 
 def read_dcase2017_task4(config: DataConfig) -> list[Row]:
@@ -36,7 +30,7 @@ def read_dcase2017_task4(config: DataConfig) -> list[Row]:
     With audio of the evaluation set, that is the test and the testing set is validation; else the testing set is the
     test, and the evaluation list one rejected row.
     """
-    root = LAYOUT.root(config)
+    root = DATASET.root(config)
     audio = index_audio(root, lambda name: name.rpartition(".")[0])
     rows = {part: _rows(root, table, audio) for part, name in _LISTS.items() if (table := find(root, name))}
     splits: dict[str, Split] = {"training": "train", "testing": "test"}
@@ -63,3 +57,17 @@ def _rows(root: Path, table: Path, audio: Mapping[str, Path]) -> list[Row]:
 
 def _in_split(row: Row, split: Split) -> Row:
     return Row(row.path, row.name, row.labels, split, row.group, _GONE if row.rejected else None)
+
+
+DATASET = OfficialDataset(
+    name="dcase2017_task4",
+    title="DCASE 2017 task 4",
+    source="https://github.com/ankitshah009/Task-4-Large-scale-weakly-supervised-sound-event-detection-for-smart-cars",
+    tree=(_LISTS["training"], _LISTS["testing"]),
+    read=read_dcase2017_task4,
+    column="DCASE",
+    domain="sounds of traffic and warnings",
+    licence="lists: Apache-2.0; audio: of its YouTube uploaders",
+    metric="F1",
+    label_separator="\n",
+)

@@ -7,13 +7,26 @@ https://github.com/karolpiczak/ESC-50: ``meta/esc50.csv`` (filename, fold, targe
 from __future__ import annotations
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import FoldTable, Layout, rows_by_fold
+from synthio.datasets.layout import Archive, FoldTable, OfficialDataset, rows_by_fold
 from synthio.datasets.rows import Row
 
-LAYOUT = Layout("esc50", "ESC-50", "https://github.com/karolpiczak/ESC-50", ("meta/esc50.csv", "audio"), folds=True)
 _TABLE = FoldTable("meta/esc50.csv", "category", "src_file", "{filename}", ("filename", "fold", "category", "src_file"))
 
 
 def read_esc50(config: DataConfig) -> list[Row]:
     """Rows of ESC-50: ``data.fold`` (the first) is the test, the other folds are training."""
-    return rows_by_fold(config, LAYOUT, _TABLE)
+    return rows_by_fold(config, DATASET, _TABLE)
+
+
+DATASET = OfficialDataset(
+    name="esc50",
+    title="ESC-50",
+    source="https://github.com/karolpiczak/ESC-50",
+    tree=("meta/esc50.csv", "audio"),
+    folds=True,
+    read=read_esc50,
+    column="ESC-50",
+    domain="environmental sounds",
+    licence="CC BY-NC 3.0",
+    archives=(Archive("ESC-50-master.zip"),),
+)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find
+from synthio.datasets.layout import Archive, OfficialDataset, cells_of, find
 from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
 from synthio.files import audio_files
@@ -22,12 +22,11 @@ _LISTS: dict[str, Split] = {"train_filtered.txt": "train", "valid_filtered.txt":
 #: Known faults of the release, by file name.
 FAULTS = {"jazz.00054.wav": "is damaged in the official release: it cannot be decoded"}
 _MISSING = "is listed in the fault-filtered split but not in its folder; unpack the official archive again"
-LAYOUT = Layout("gtzan", "GTZAN", "http://marsyas.info/downloads/datasets.html", (_FOLDER,))
 
 
 def read_gtzan(config: DataConfig) -> list[Row]:
     """Rows of GTZAN, without splits unless the lists of the fault-filtered split are there."""
-    root = LAYOUT.root(config)
+    root = DATASET.root(config)
     splits = _filtered(root)
     folder = find(root, _FOLDER) or root
     rows = [_row(root, path, splits) for path in audio_files(folder)]
@@ -57,3 +56,16 @@ def _filtered(root: Path) -> dict[str, Split]:
         missing = sorted(set(_LISTS) - set(there))
         raise DataError(f"{root}: found {', '.join(there)} but not {', '.join(missing)}; add it, or remove the others")
     return {PurePosixPath(cells[0]).stem: _LISTS[name] for name in there for cells in cells_of(root / name, 1)}
+
+
+DATASET = OfficialDataset(
+    name="gtzan",
+    title="GTZAN",
+    source="http://marsyas.info/downloads/datasets.html",
+    tree=(_FOLDER,),
+    read=read_gtzan,
+    column="GTZAN",
+    domain="music genres",
+    licence="none stated",
+    archives=(Archive("genres.tar.gz", "5b3d6dddb579ab49814ab86dba69e7c7"),),
+)

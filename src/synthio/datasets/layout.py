@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from synthio.config import DataConfig
 from synthio.datasets.rows import Row, data_path, name_in, normalised_text
@@ -17,8 +18,19 @@ from synthio.records import Split
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The official tree of one dataset."""
+class Archive:
+    """One file of a release, as its makers name it."""
+
+    name: str
+    md5: str = ""
+    """Published, or empty."""
+    into: str = ""
+    """The folder to unpack it into, beside it, when it has no top folder of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfficialDataset:
+    """A dataset of the paper's table 1, as it was released."""
 
     name: str
     """Of the reader."""
@@ -27,8 +39,24 @@ class Layout:
     """Where to get it."""
     tree: tuple[str, ...]
     """What the root holds, with ``/``; ``a|b`` when official copies differ."""
+    read: Callable[[DataConfig], list[Row]]
+    column: str
+    """Of the paper's table 1."""
+    domain: str
+    """For prompts: ``data.domain``."""
+    licence: str
+    archives: tuple[Archive, ...] = ()
+    metric: Literal["accuracy", "F1", "mAP"] = "accuracy"
+    """In the paper."""
+    label_separator: str | None = None
+    """Set for datasets of several labels per clip: a sample whose clips have one each stays multi-label."""
     folds: bool = False
     """Whether its reader knows `DataConfig.fold`."""
+
+    @property
+    def homepage(self) -> str:
+        """The address where to get it."""
+        return self.source.partition(" ")[0]
 
     def is_root(self, folder: Path) -> bool:
         """Whether ``folder`` holds everything in ``tree``."""
@@ -132,12 +160,12 @@ class FoldTable:
     columns: tuple[str, ...]
 
 
-def rows_by_fold(config: DataConfig, layout: Layout, official: FoldTable) -> list[Row]:
+def rows_by_fold(config: DataConfig, dataset: OfficialDataset, official: FoldTable) -> list[Row]:
     """Rows of a dataset with folds: ``data.fold`` (the first) is the test, the other folds are training."""
-    root = layout.root(config)
+    root = dataset.root(config)
     table = root / official.path
     lines = table_of(table, official.columns)
-    fold = held_out_fold(config, (line["fold"] for line in lines), layout)
+    fold = held_out_fold(config, (line["fold"] for line in lines), dataset)
     rows = [
         listed(
             root,
@@ -152,12 +180,12 @@ def rows_by_fold(config: DataConfig, layout: Layout, official: FoldTable) -> lis
     return rows + unlisted(root, [root / "audio"], rows, f"is not listed in {table.name}")
 
 
-def held_out_fold(config: DataConfig, folds: Iterable[str], layout: Layout) -> str:
+def held_out_fold(config: DataConfig, folds: Iterable[str], dataset: OfficialDataset) -> str:
     """``config.fold``, or the first, as the table writes it. Raises: `DataError` when there is no such fold."""
     known = sorted(set(folds), key=lambda fold: (len(fold), fold))
     fold = known[0] if config.fold is None else str(config.fold)
     if fold not in known:
-        raise DataError(f"data.fold is {fold}; {layout.title} has the folds {', '.join(known)}; set one of these")
+        raise DataError(f"data.fold is {fold}; {dataset.title} has the folds {', '.join(known)}; set one of these")
     return fold
 
 

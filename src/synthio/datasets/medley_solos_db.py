@@ -8,16 +8,15 @@ folder for the audio, and copies differ in the suffix (also ``.wav.flac``): file
 from __future__ import annotations
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, find, index_audio, listed, table_of, unlisted
+from synthio.datasets.layout import Archive, OfficialDataset, find, index_audio, listed, table_of, unlisted
 from synthio.datasets.rows import Row, split_of
 
 _TABLE = "Medley-solos-DB_metadata.csv|annotation/Medley-solos-DB_metadata.csv"
-LAYOUT = Layout("medley_solos_db", "Medley-solos-DB", "https://zenodo.org/record/3464194", (_TABLE,))
 
 
 def read_medley_solos_db(config: DataConfig) -> list[Row]:
     """Rows of Medley-solos-DB in its official subsets, grouped by song."""
-    root = LAYOUT.root(config)
+    root = DATASET.root(config)
     table = find(root, _TABLE) or root
     audio = index_audio(root, _stem)
     rows = []
@@ -31,3 +30,19 @@ def read_medley_solos_db(config: DataConfig) -> list[Row]:
 def _stem(name: str) -> str:
     """Up to the first dot: identifiers hold none, and suffixes may be double."""
     return name.partition(".")[0]
+
+
+DATASET = OfficialDataset(
+    name="medley_solos_db",
+    title="Medley-solos-DB",
+    source="https://zenodo.org/record/3464194",
+    tree=(_TABLE,),
+    read=read_medley_solos_db,
+    column="Medley",
+    domain="solo musical instruments",
+    licence="CC BY 4.0",
+    archives=(
+        Archive("Medley-solos-DB_metadata.csv", "fda6a589c56785f2195c9227809c521a"),
+        Archive("Medley-solos-DB.tar.gz", "f5facf398793ef5c1f80c013afdf3e5f", "audio"),
+    ),
+)

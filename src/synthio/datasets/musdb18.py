@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout
+from synthio.datasets.layout import Archive, OfficialDataset
 from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
 from synthio.records import Split
@@ -37,13 +37,12 @@ VALIDATION = frozenset(
         "Young Griffo - Pennies",
     }
 )
-LAYOUT = Layout("musdb18", "MUSDB18-HQ", "https://zenodo.org/record/3338373 (the HQ release: WAV, no .stem.mp4)", PARTS)
 
 
 def read_musdb18(config: DataConfig) -> list[Row]:
     """Rows of the excerpts, grouped by track. Raises: `DataError` when none were cut yet."""
-    root = LAYOUT.root(config)
-    if root.name == "excerpts" and LAYOUT.is_root(root.parent):
+    root = DATASET.root(config)
+    if root.name == "excerpts" and DATASET.is_root(root.parent):
         root = root.parent
     if not (root / "excerpts").is_dir():
         raise DataError(
@@ -73,3 +72,16 @@ def _track_rows(root: Path, part: Split, track: Path) -> Iterator[Row]:
             note = folder / f"{stem}.txt"
             why = note.read_text(encoding="utf-8") if note.is_file() else "has no excerpts; run prepare again"
             yield Row(track / f"{stem}.wav", name_in(root, track / f"{stem}.wav"), (stem,), split, group, why)
+
+
+DATASET = OfficialDataset(
+    name="musdb18",
+    title="MUSDB18-HQ",
+    source="https://zenodo.org/record/3338373 (the HQ release: WAV, no .stem.mp4)",
+    tree=PARTS,
+    read=read_musdb18,
+    column="MSDB",
+    domain="stems of pop and rock songs",
+    licence="for education only; each track has its own",
+    archives=(Archive("musdb18hq.zip", "12d4f2ecd55245a4688754dd76363103", "musdb18hq"),),
+)

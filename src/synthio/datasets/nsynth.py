@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, listed, unlisted
+from synthio.datasets.layout import Archive, OfficialDataset, listed, unlisted
 from synthio.datasets.rows import Row
 from synthio.errors import DataError
 from synthio.records import SPLITS
 
-LAYOUT = Layout(
-    "nsynth",
-    "NSynth",
-    "https://magenta.tensorflow.org/datasets/nsynth (the jsonwav archives)",
-    tuple(f"nsynth-{split}/examples.json" for split in SPLITS),
-)
-
 
 def read_nsynth(config: DataConfig) -> list[Row]:
     """Rows of NSynth in its official splits, grouped by instrument."""
-    root = LAYOUT.root(config)
+    root = DATASET.root(config)
     rows: list[Row] = []
     for split in SPLITS:
         folder = root / f"nsynth-{split}"
@@ -58,3 +51,16 @@ def _examples(table: Path) -> dict[str, dict[str, Any]]:
     ):
         raise DataError(f"{table}: expected an object of notes, each with {' and '.join(sorted(wanted))}; get it again")
     return notes
+
+
+DATASET = OfficialDataset(
+    name="nsynth",
+    title="NSynth",
+    source="https://magenta.tensorflow.org/datasets/nsynth (the jsonwav archives)",
+    tree=tuple(f"nsynth-{split}/examples.json" for split in SPLITS),
+    read=read_nsynth,
+    column="NSynth",
+    domain="single notes of musical instruments",
+    licence="CC BY 4.0",
+    archives=tuple(Archive(f"nsynth-{split}.jsonwav.tar.gz") for split in SPLITS),
+)

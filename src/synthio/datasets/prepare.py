@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 from synthio.config import DataConfig
 from synthio.datasets import read_rows
 from synthio.datasets.excerpts import cut_excerpts
-from synthio.datasets.official import OFFICIAL, Archive, OfficialDataset
+from synthio.datasets.layout import Archive, OfficialDataset
+from synthio.datasets.official import OFFICIAL
 from synthio.datasets.rows import Row
 from synthio.errors import DataError
 from synthio.progress import Reporter
@@ -88,9 +89,7 @@ def recipe_line(dataset: OfficialDataset, root: Path) -> str:
     """The ``data`` section of a recipe, as one line of YAML."""
     separator = "" if dataset.label_separator is None else f", label_separator: {_quoted(dataset.label_separator)}"
     path = _quoted(str(root))
-    return (
-        f"data: {{reader: {dataset.layout.name}, path: {path}, domain: {dataset.domain}{separator}, duplicates: drop}}"
-    )
+    return f"data: {{reader: {dataset.name}, path: {path}, domain: {dataset.domain}{separator}, duplicates: drop}}"
 
 
 def verify(path: Path, md5: str, reporter: Reporter) -> None:
@@ -192,13 +191,13 @@ def _part_of(archive: Archive, dataset: OfficialDataset) -> str | None:
 
 def _root(dataset: OfficialDataset, folder: Path, archives: Mapping[str, str]) -> Path:
     """The dataset's root: the folder, or its one fitting sub-folder."""
-    if dataset.layout.is_root(folder):
+    if dataset.is_root(folder):
         return folder
-    near = dataset.layout.near(folder)
+    near = dataset.near(folder)
     if len(near) == 1 and near[0].parent == folder:
         return near[0]
     try:
-        return dataset.layout.check(folder)
+        return dataset.check(folder)
     except DataError as error:
         done = "".join(f"\n  {name}: {what}" for name, what in archives.items())
         raise DataError(f"{error}\narchives of the release:{done or ' none; see the source'}") from error

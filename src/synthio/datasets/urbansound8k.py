@@ -7,16 +7,9 @@ classID, class) and ``audio/fold1`` to ``fold10``. Slices of one Freesound recor
 from __future__ import annotations
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import FoldTable, Layout, rows_by_fold
+from synthio.datasets.layout import Archive, FoldTable, OfficialDataset, rows_by_fold
 from synthio.datasets.rows import Row
 
-LAYOUT = Layout(
-    "urbansound8k",
-    "UrbanSound8K",
-    "https://zenodo.org/record/1203745",
-    ("metadata/UrbanSound8K.csv", "audio"),
-    folds=True,
-)
 _TABLE = FoldTable(
     "metadata/UrbanSound8K.csv",
     "class",
@@ -28,4 +21,18 @@ _TABLE = FoldTable(
 
 def read_urbansound8k(config: DataConfig) -> list[Row]:
     """Rows of UrbanSound8K: ``data.fold`` (the first) is the test, the other folds are training."""
-    return rows_by_fold(config, LAYOUT, _TABLE)
+    return rows_by_fold(config, DATASET, _TABLE)
+
+
+DATASET = OfficialDataset(
+    name="urbansound8k",
+    title="UrbanSound8K",
+    source="https://zenodo.org/record/1203745",
+    tree=("metadata/UrbanSound8K.csv", "audio"),
+    folds=True,
+    read=read_urbansound8k,
+    column="USD8K",
+    domain="sounds of a city",
+    licence="CC BY-NC 3.0",
+    archives=(Archive("UrbanSound8K.tar.gz", "9aa69802bbf37fb986f71ec1483a196e"),),
+)

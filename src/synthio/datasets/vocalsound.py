@@ -10,7 +10,7 @@ import json
 from pathlib import Path, PurePosixPath
 
 from synthio.config import DataConfig
-from synthio.datasets.layout import Layout, cells_of, find
+from synthio.datasets.layout import Archive, OfficialDataset, cells_of, find
 from synthio.datasets.rows import Row, name_in, normalised_text
 from synthio.errors import DataError
 from synthio.files import audio_files
@@ -20,17 +20,11 @@ _AUDIO = "audio_16k|audio_44k|data_44k"
 _SPLITS: dict[str, Split] = {"tr": "train", "val": "valid", "te": "test"}
 #: File names join these words.
 _LABELS = {"throatclearing": "throat_clearing"}
-LAYOUT = Layout(
-    "vocalsound",
-    "VocalSound",
-    "https://github.com/YuanGongND/vocalsound",
-    (_AUDIO, *(f"datafiles/{part}.json|meta/{part}_meta.csv" for part in _SPLITS)),
-)
 
 
 def read_vocalsound(config: DataConfig) -> list[Row]:
     """Rows of VocalSound in its official splits, grouped by speaker."""
-    root = LAYOUT.root(config)
+    root = DATASET.root(config)
     files = all((root / "datafiles" / f"{part}.json").is_file() for part in _SPLITS)
     splits = _by_file(root) if files else _by_speaker(root)
     rows = []
@@ -66,3 +60,19 @@ def _by_file(root: Path) -> dict[str, Split]:
 def _by_speaker(root: Path) -> dict[str, Split]:
     tables = {root / "meta" / f"{part}_meta.csv": split for part, split in _SPLITS.items()}
     return {cells[0]: split for table, split in tables.items() for cells in cells_of(table, 1, ",")}
+
+
+DATASET = OfficialDataset(
+    name="vocalsound",
+    title="VocalSound",
+    source="https://github.com/YuanGongND/vocalsound",
+    tree=(_AUDIO, *(f"datafiles/{part}.json|meta/{part}_meta.csv" for part in _SPLITS)),
+    read=read_vocalsound,
+    column="VS",
+    domain="human vocal sounds that are not speech",
+    licence="CC BY-SA 4.0",
+    archives=(
+        Archive("vs_release_16k.zip", into="vs_release_16k"),
+        Archive("vs_release_44k.zip", into="vs_release_44k"),
+    ),
+)
