@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from synthio import charts, pages
 from synthio.config import FilterRule
@@ -114,18 +115,9 @@ def _sample(clip: SampleClip, media: Media, name: str, advance: Advance) -> dict
 # Figures ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Inline:
-    """A chart as the template inserts it: markup that needs no escaping, because ElementTree has escaped it."""
-
-    element: ET.Element
-
-    def __html__(self) -> str:
-        return ET.tostring(self.element, encoding="unicode")
-
-
-def _inline(element: ET.Element | None) -> _Inline | None:
-    return None if element is None else _Inline(element)
+def _inline(element: ET.Element | None) -> Markup | None:
+    """A chart as the template inserts it: ElementTree has escaped it."""
+    return None if element is None else Markup(ET.tostring(element, encoding="unicode"))  # noqa: S704
 
 
 def _figures(data: ReportData) -> dict[str, Any]:
@@ -167,7 +159,7 @@ def _comparison_figures(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _difference_chart(comparison: Comparison) -> _Inline | None:
+def _difference_chart(comparison: Comparison) -> Markup | None:
     """None also when no arm had synthetic clips: a picture of two equal arms would only mislead."""
     difference = comparison.difference
     if difference is None or not comparison.n_synthetic:
@@ -212,7 +204,7 @@ def _mean(rows: Sequence[ClassResult], arm: str) -> float | None:
     return sum(scores) / len(scores) if scores else None
 
 
-def _funnel_chart(rounds: Sequence[FunnelRound]) -> _Inline | None:
+def _funnel_chart(rounds: Sequence[FunnelRound]) -> Markup | None:
     rows = []
     for row in rounds:
         counts = (row.accepted, row.below_threshold, row.copies, row.failed)
@@ -221,7 +213,7 @@ def _funnel_chart(rounds: Sequence[FunnelRound]) -> _Inline | None:
     return _inline(charts.stacked_bars(rows, _FUNNEL_PARTS))
 
 
-def _training_charts(curves: Sequence[ArmCurve], metric: str) -> list[tuple[str, _Inline]]:
+def _training_charts(curves: Sequence[ArmCurve], metric: str) -> list[tuple[str, Markup]]:
     pictures = {
         "Loss on validation clips": "valid_loss",
         f"{sentence(_METRICS.get(metric, metric))} on validation clips": "valid_score",
@@ -230,13 +222,13 @@ def _training_charts(curves: Sequence[ArmCurve], metric: str) -> list[tuple[str,
     drawn = []
     for title, column in pictures.items():
         series = [charts.Series(c.arm, [(point.step, getattr(point, column)) for point in c.points]) for c in curves]
-        chart = charts.line_chart(f"{title}, by step", series)
+        chart = _inline(charts.line_chart(f"{title}, by step", series))
         if chart is not None:
-            drawn.append((title, _Inline(chart)))
+            drawn.append((title, chart))
     return drawn
 
 
-def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
+def _alignment_charts(alignment: Alignment) -> list[tuple[str, Markup]]:
     pictures = (
         ("Loss", None, {"training pairs": "train_loss", "held-out pairs": "held_out_loss"}),
         (
@@ -256,9 +248,9 @@ def _alignment_charts(alignment: Alignment) -> list[tuple[str, _Inline]]:
             charts.Series(name, [(row.step, getattr(row, column)) for row in alignment.curve])
             for name, column in lines.items()
         ]
-        chart = charts.line_chart(f"{title}, by step", series, alignment.chosen_step, reference_y)
+        chart = _inline(charts.line_chart(f"{title}, by step", series, alignment.chosen_step, reference_y))
         if chart is not None:
-            drawn.append((title, _Inline(chart)))
+            drawn.append((title, chart))
     return drawn
 
 

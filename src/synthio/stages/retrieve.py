@@ -5,8 +5,7 @@ What a person could do without a generator (the paper's baseline retrieves from 
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from synthio.recipes import user_path
 from synthio.records import Clip, RetrievedClip, of_split
 from synthio.store import fingerprint
 
-#: Clips in memory, and nearest clips of one that are sorted at first.
+#: Clips in memory.
 _CHUNK = 64
 
 
@@ -142,39 +141,18 @@ def nearest_once(similarities: npt.NDArray[np.floating], wanted: int) -> list[li
 
     Of pairs that are equally similar, the first row's comes first, and in it the first column's.
     """
+    # All rows together take no more columns.
+    enough = wanted * len(similarities)
+    best = [np.argsort(-row, kind="stable")[:enough].copy() for row in similarities]
+    rows, columns = np.repeat(np.arange(len(best)), [own.size for own in best]), np.concatenate(best)
     taken: set[int] = set()
     found: list[list[int]] = [[] for _ in similarities]
-    orders = [_nearest_first(row) for row in similarities]
-    # Each row's next pair, most similar first.
-    waiting: list[tuple[float, int, int]] = []
-
-    def wait(row: int) -> None:
-        column = next(orders[row], None)
-        if column is not None:
-            heapq.heappush(waiting, (-float(similarities[row, column]), row, column))
-
-    for row in range(len(similarities)):
-        wait(row)
-    while waiting:
-        _, row, column = heapq.heappop(waiting)
-        if column not in taken:
+    for place in np.argsort(-similarities[rows, columns], kind="stable"):
+        row, column = int(rows[place]), int(columns[place])
+        if len(found[row]) < wanted and column not in taken:
             found[row].append(column)
             taken.add(column)
-        if len(found[row]) < wanted:
-            wait(row)
     return found
-
-
-def _nearest_first(similarities: npt.NDArray[np.floating]) -> Iterator[int]:
-    """The columns of one row, most similar first, of equal ones the first; sorted only as far as they are asked for."""
-    given, wanted = 0, _CHUNK
-    while given < similarities.size:
-        columns = np.arange(similarities.size)
-        if wanted < similarities.size:
-            # With all that equal the last one, or some of them would come too late.
-            columns = np.flatnonzero(similarities >= np.partition(similarities, -wanted)[-wanted])
-        yield from columns[np.argsort(-similarities[columns], kind="stable")][given:].tolist()
-        given, wanted = columns.size, 2 * max(wanted, columns.size)
 
 
 def _read_corpus(context: StageContext, clap: Clap, clap_identity: str) -> _Corpus:
