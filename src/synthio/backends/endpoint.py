@@ -12,12 +12,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+
+from anyio.from_thread import start_blocking_portal
 
 from synthio.backends.llm import Keep, Reply, without_thoughts
 from synthio.calls import forget
@@ -27,8 +27,6 @@ from synthio.progress import Reporter
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
-
-T = TypeVar("T")
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (compared with, never bound)
 _MAX_REASON_CHARACTERS = 300
@@ -91,7 +89,9 @@ class ChatEndpoint:
         Raises: `BackendError` when the key or the model name is wrong, or the server answers no more, after the
         client's retries; what is in flight then is waited for.
         """
-        return _run(self._all(calls, keep))
+        # In a thread of its own: a loop may run here already (a notebook). Who stops the wait stops the calls.
+        with start_blocking_portal() as portal:
+            return portal.call(self._all, calls, keep)
 
     async def _all(self, calls: Sequence[ChatCall], keep: Keep) -> list[ChatAnswer]:
         from openai import AsyncOpenAI
@@ -386,23 +386,3 @@ def _strings(body: object) -> Iterator[str]:
         yield from (text for part in body for text in _strings(part))
     elif isinstance(body, dict):
         yield from (text for name, part in body.items() if name not in _ECHOES for text in _strings(part))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, also where a loop already runs (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(work)
-    with closing(loop), ThreadPoolExecutor(max_workers=1) as pool:
-        done = pool.submit(loop.run_until_complete, task)
-        try:
-            return done.result()
-        except BaseException:
-            # A stopped cell of a notebook must send, and pay for, no more.
-            if not done.done():
-                loop.call_soon_threadsafe(task.cancel)
-                wait([done])
-            raise
