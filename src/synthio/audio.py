@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -407,14 +406,12 @@ class SpectralFeatures:
 
 
 #: What tables call the fields of `SpectralFeatures`, and their units.
-FEATURES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "centroid_hz": ("centroid", "Hz"),
-        "bandwidth_hz": ("bandwidth", "Hz"),
-        "flatness": ("flatness", ""),
-        "pitch_hz": ("pitch", "Hz"),
-    }
-)
+FEATURES: Mapping[str, tuple[str, str]] = {
+    "centroid_hz": ("centroid", "Hz"),
+    "bandwidth_hz": ("bandwidth", "Hz"),
+    "flatness": ("flatness", ""),
+    "pitch_hz": ("pitch", "Hz"),
+}
 
 
 def spectral_features(samples: Waveform, sample_rate_hz: int) -> SpectralFeatures:

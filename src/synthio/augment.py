@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -79,9 +78,7 @@ def _chain(samples: Waveform, sample_rate_hz: int, generator: np.random.Generato
 
 
 #: The arms that vary waveforms; SpecAugment varies features instead (`mask_features`).
-AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
-    {"noise": _noise, "pitch_shift": _pitch, "audiomentations": _chain}
-)
+AUGMENTATIONS: Mapping[str, Augmentation] = {"noise": _noise, "pitch_shift": _pitch, "audiomentations": _chain}
 
 
 def mask_features(features: torch.Tensor, share: float, generator: np.random.Generator) -> torch.Tensor:

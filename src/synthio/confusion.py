@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthio import metrics
+from synthio.comparison import score_arrays
 from synthio.records import Clip, Prediction, of_split
 
 
@@ -47,8 +48,6 @@ def confusion(predictions: Sequence[Prediction], clips: Sequence[Clip], several:
     ``several``: clips have several labels. A class is then named whose probability is at least 0.5, else the class of
     the highest score.
     """
-    from synthio.comparison import score_arrays
-
     test = of_split(clips, "test")
     classes = sorted({x for own in predictions for x in own.scores} | {x for clip in test for x in clip.labels})
     targets = metrics.multi_hot([clip.labels for clip in test], classes)

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from synthio.backends.captioner import Captioner
+from synthio.backends.choices import Resources, load_captioner, load_language_model, load_text_to_audio
+from synthio.backends.clap import Clap, load_clap
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import hub_commit, is_distilled, model_identity
+from synthio.backends.llm import LanguageModel
 from synthio.backends.memory import device_bytes, needed_bytes
 from synthio.backends.parts import UsedModel, used_models
+from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ModelError
 from synthio.formats import size
 from synthio.progress import Reporter
 from synthio.store import StageFolder
-
-if TYPE_CHECKING:
-    from synthio.backends.captioner import Captioner
-    from synthio.backends.choices import Resources
-    from synthio.backends.clap import Clap
-    from synthio.backends.llm import LanguageModel
-    from synthio.backends.text_to_audio import Alignable, TextToAudio
 
 #: What `Models` keeps, and the part of the run that it is.
 _KEPT = {"generator": "t2a", "clap": "clap", "language_model": "llm"}
@@ -143,8 +140,6 @@ class Models:
     @property
     def base_generator(self) -> TextToAudio:
         """A fresh unaligned text-to-audio model; alignment puts adapters on it, so it is not shared."""
-        from synthio.backends.choices import load_text_to_audio
-
         if warning := sampler_warning(self._config.t2a):
             self._reporter.warn(warning)
         self._make_room("t2a")
@@ -153,8 +148,6 @@ class Models:
     @property
     def alignable_generator(self) -> Alignable:
         """The same, for alignment. Raises: `ModelError` for a plug-in's that only says that it can be aligned."""
-        from synthio.backends.text_to_audio import Alignable
-
         generator = self.base_generator
         if not isinstance(generator, Alignable):
             raise ModelError(f"{generator} loads what is no synthio.plugins.Alignable; set align.method to none")
@@ -187,15 +180,11 @@ class Models:
     @cached_property
     def clap(self) -> Clap:
         """The CLAP that captions and filters; small enough to be held beside another."""
-        from synthio.backends.clap import load_clap
-
         return load_clap(self._config.clap, self._reporter)
 
     @property
     def captioner(self) -> Captioner:
         """A fresh captioner, which one stage needs; an audio language model must not fill the memory of the others."""
-        from synthio.backends.choices import load_captioner
-
         self._make_room("captioner")
         # A bench's draws hear many clips of each other.
         cache = self._config.retrieve.cache or self._root / "cache"
@@ -204,12 +193,8 @@ class Models:
     @cached_property
     def language_model(self) -> LanguageModel:
         """The language model, behind its response cache."""
-        from synthio.backends.choices import load_language_model
-
         self._make_room("llm")
         return load_language_model(self._config.imagine, self._resources(self._root / "cache" / "llm"))
 
     def _resources(self, cache_folder: Path) -> Resources:
-        from synthio.backends.choices import Resources
-
         return Resources(self._reporter, cache_folder, lambda: self.clap)

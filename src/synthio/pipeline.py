@@ -10,14 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
+from synthio.arms import AddedClip, check_arms
+from synthio.backends.classifier import load_trained
 from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
+from synthio.backends.text_to_audio import TextToAudio
+from synthio.cards import dataset_card, model_card
+from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.errors import MissingArtefact, ModelError, StoreError
+from synthio.evaluation_page import FinishedEvaluation, figure_warnings, write_page
+from synthio.listening import Kind, draw_test, write_test
 from synthio.models import Models, hub_commits, model_warnings
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
@@ -38,8 +45,23 @@ from synthio.records import (
     Verdict,
     of_split,
 )
+from synthio.report_data import collect_report
+from synthio.report_page import write_report
 from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
+from synthio.stages.align import align, make_pairs
+from synthio.stages.caption import caption_clips
+from synthio.stages.clips import all_warnings, check_wanted, collect_clips, tell_warnings
+from synthio.stages.dataset import Accepted, write_dataset
+from synthio.stages.evaluate import Evaluation, check_clips, evaluate_generator
+from synthio.stages.filter import Calibration, calibrate, filter_candidates
+from synthio.stages.gate import GateMeasures, choose_share, measure_shares
+from synthio.stages.generate import generate_candidates
+from synthio.stages.imagine import extract_components, imagine_prompts, reflect_prompts
+from synthio.stages.predictions import write_predictions
+from synthio.stages.retrieve import corpus_files, retrieve_clips
+from synthio.stages.samples import generate_samples, plan_samples
+from synthio.stages.train import train_arms
 from synthio.store import (
     RUN_RECIPE,
     StageFolder,
@@ -49,15 +71,8 @@ from synthio.store import (
     working_in,
     write_text,
 )
+from synthio.verdict import verdict_text
 from synthio.work_log import WorkLog
-
-if TYPE_CHECKING:
-    from synthio.arms import AddedClip
-    from synthio.backends.text_to_audio import TextToAudio
-    from synthio.evaluation_page import FinishedEvaluation
-    from synthio.stages.dataset import Accepted
-    from synthio.stages.filter import Calibration
-    from synthio.stages.gate import GateMeasures
 
 R = TypeVar("R", bound=Record)
 
@@ -74,14 +89,10 @@ def check_recipe(config: RunConfig) -> None:
 
     Raises: as `check_run_folder`, `check_models`, `check_arms` and, where retrieval is an arm, `corpus_files`.
     """
-    from synthio.arms import check_arms
-
     check_run_folder(config.run_folder)
     check_models(config)
     check_arms(config)
     if "retrieval" in config.train.arms:
-        from synthio.stages.retrieve import corpus_files
-
         corpus_files(config)
 
 
@@ -113,8 +124,6 @@ class Pipeline:
 
     def captions(self) -> list[Caption]:
         """One caption per training clip."""
-        from synthio.stages.caption import caption_clips
-
         clips = self.clips()
         return self._once(
             self.folders.caption,
@@ -125,8 +134,6 @@ class Pipeline:
 
     def alignment(self) -> StageFolder | None:
         """The folder of the alignment; None when ``align.method`` is `none`."""
-        from synthio.stages.align import align, make_pairs
-
         clips = self.clips()
         if self.config.align.method == "none":
             return None
@@ -147,8 +154,6 @@ class Pipeline:
 
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
         """Components of the training clips, and the imagined captions."""
-        from synthio.stages.imagine import imagine_prompts
-
         clips, components = self.clips(), self._components()
         prompts = self._once(
             self.folders.imagine,
@@ -160,8 +165,6 @@ class Pipeline:
 
     def _components(self) -> list[Components]:
         """None where captions are not mixed from those of the real clips."""
-        from synthio.stages.imagine import extract_components
-
         if self.config.imagine.mode != "mixcap":
             return []
         clips, captions = self.clips(), self.captions()
@@ -197,8 +200,6 @@ class Pipeline:
         self, number: int, rounds: Sequence[Round], refused: Sequence[Prompt], components: Sequence[Components]
     ) -> Round:
         """What became of the captions ``refused`` in the round before."""
-        from synthio.stages.imagine import reflect_prompts
-
         last = rounds[-1]
         accepted = [prompt for r in rounds for prompt, _, _ in r.accepted]
         imagined = self.folders.reflect(number, last.filtered)
@@ -224,8 +225,6 @@ class Pipeline:
         imagined: StageFolder,
         generated: StageFolder,
     ) -> Round:
-        from synthio.stages.filter import filter_candidates
-
         def work(context: StageContext) -> None:
             clap = self._models.clap
             filter_candidates(context, self._calibration, prompts, candidates, generated, clap)
@@ -239,9 +238,6 @@ class Pipeline:
         return self._write_dataset(self.rounds())
 
     def _write_dataset(self, rounds: Sequence[Round]) -> Path:
-        from synthio.cards import dataset_card
-        from synthio.stages.dataset import write_dataset
-
         accepted, folder = _accepted(rounds), self.root / "dataset"
         with working_in(self.root):
             write_dataset(accepted, folder)
@@ -251,8 +247,6 @@ class Pipeline:
 
     def retrieved(self) -> list[RetrievedClip]:
         """Corpus clips near the real training clips."""
-        from synthio.stages.retrieve import retrieve_clips
-
         clips, identity = self.clips(), self.folders.clap_identity
         return self._once(
             self.folders.retrieve,
@@ -263,8 +257,6 @@ class Pipeline:
 
     def gate(self) -> GateMeasures:
         """What cross-validation on the training clips says of each share of synthetic clips."""
-        from synthio.stages.gate import GateMeasures, measure_shares
-
         clips, rounds = self.clips(), self.rounds()
         synthetic = synthetic_clips(rounds)
         folder = self.folders.gate([r.filtered for r in rounds])
@@ -274,8 +266,6 @@ class Pipeline:
     @cached_property
     def _gated_share(self) -> float:
         """The share of a batch that the gate leaves to synthetic clips; 0 is real clips alone."""
-        from synthio.stages.gate import choose_share
-
         share = choose_share(self.gate(), self.config.gate.level)
         self.reporter.note(
             f"gate: {f'synthetic clips, {100 * share:.0f}% of a batch' if share else 'real clips alone'}"
@@ -284,8 +274,6 @@ class Pipeline:
 
     def predictions(self) -> StageFolder:
         """The folder of the validation and test predictions of every arm with every seed, and of their trainings."""
-        from synthio.stages.train import train_arms
-
         clips, rounds = self.clips(), self._wanted_rounds()
         added_clips, shares = self._added_clips(rounds)
         filtered = {"synthio": [r.filtered for r in rounds]}
@@ -301,9 +289,6 @@ class Pipeline:
 
     def _trained(self) -> Path:
         """The folder of `predictions`, whose verdict is told: no page shows it yet."""
-        from synthio.comparison import read_comparison
-        from synthio.verdict import verdict_text
-
         folder = self.predictions()
         if len(self.config.train.arms) > 1:
             self.reporter.note(verdict_text(read_comparison(folder, self.clips(), self.config)))
@@ -311,8 +296,6 @@ class Pipeline:
 
     def _added_clips(self, rounds: Sequence[Round]) -> tuple[dict[Arm, list[AddedClip]], dict[Arm, float]]:
         """Of the arms whose clips are files, and the share of a batch that the gate leaves them."""
-        from synthio.arms import AddedClip
-
         added_clips: dict[Arm, list[AddedClip]] = {}
         shares: dict[Arm, float] = {}
         if rounds:
@@ -342,9 +325,6 @@ class Pipeline:
 
     def evaluation(self) -> Path:
         """Evaluate the generator before and after alignment; returns the page of samples."""
-        from synthio.evaluation_page import write_page
-        from synthio.stages.evaluate import check_clips, evaluate_generator
-
         clips = self.clips()
         check_clips(clips)
         self.alignment()
@@ -364,10 +344,6 @@ class Pipeline:
 
     def finished_evaluation(self) -> FinishedEvaluation:
         """What `evaluation` found; nothing runs. Raises: `MissingArtefact` naming the stage that has not run."""
-        from synthio.evaluation_page import FinishedEvaluation, figure_warnings
-        from synthio.stages.clips import all_warnings
-        from synthio.stages.evaluate import Evaluation
-
         with self._only_reading():
             clips, align_folder, made = self.clips(), self.alignment(), self._samples_of_states()
             self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda context: None)
@@ -394,8 +370,6 @@ class Pipeline:
         return made
 
     def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
-        from synthio.stages.samples import generate_samples, plan_samples
-
         training = of_split(self.clips(), "train")
         folder = self.folders.samples(state)
         made = self._once(
@@ -412,8 +386,6 @@ class Pipeline:
 
         Raises: as `finished`, `draw_test` and `write_test`.
         """
-        from synthio.listening import Kind, draw_test, write_test
-
         with self._only_reading():
             accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
         solution = draw_test(training, accepted, clips, self.config.seed, only)
@@ -429,11 +401,6 @@ class Pipeline:
 
         Raises: as `finished`, and where nothing has run, `MissingArtefact` before the clips are read.
         """
-        from synthio.cards import model_card
-        from synthio.report_data import collect_report
-        from synthio.report_page import write_report
-        from synthio.stages.predictions import write_predictions
-
         if not (self.root / "stages").is_dir():
             raise MissingArtefact(f"{self.root}: nothing has run there; {how_to_run('report')}")
         # Files that were moved or touched are the same clips, once they are read again.
@@ -542,8 +509,6 @@ class Pipeline:
 
     @cached_property
     def _clips(self) -> list[Clip]:
-        from synthio.stages.clips import collect_clips, tell_warnings
-
         folder = self.folders.clips
         clips = self._once(folder, "clips", Clip, collect_clips)
         tell_warnings(self.config, clips, folder, self.reporter)
@@ -570,8 +535,6 @@ class Pipeline:
         self._warn_of_moved_models(folder)
 
     def _work_anew(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
-        from synthio.stages.clips import check_wanted
-
         if stage not in self._may_run:
             raise MissingArtefact(
                 f"stage `{stage}` is not finished for this recipe in {self.root}; {how_to_run(stage)}"
@@ -631,8 +594,6 @@ class Pipeline:
     def _generate(
         self, number: int, prompts: Sequence[Prompt], imagined: StageFolder, stage: str
     ) -> tuple[list[Candidate], StageFolder]:
-        from synthio.stages.generate import generate_candidates
-
         def work(context: StageContext) -> None:
             # Whether the filter knows the classes is to be told before hours of generation. The generator loads
             # afterwards, as it may need the memory of the CLAP.
@@ -644,8 +605,6 @@ class Pipeline:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        from synthio.stages.filter import calibrate
-
         return calibrate(self.config, self.clips(), self._models.clap, self.reporter)
 
     @cached_property
@@ -655,8 +614,6 @@ class Pipeline:
 
 def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
     """The accepted clips, for the classifier."""
-    from synthio.arms import AddedClip
-
     return [
         AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
         for item in _accepted(rounds)
@@ -665,8 +622,6 @@ def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
 
 def _check_trained(folder: Path) -> None:
     """Raises: `StoreError` for a trained classifier that is damaged, before it takes the place of a good one."""
-    from synthio.backends.classifier import load_trained
-
     try:
         load_trained(str(folder))
     except ModelError as error:
@@ -678,8 +633,6 @@ def _check_trained(folder: Path) -> None:
 
 def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
     """The accepted clips of all rounds: what the dataset holds and the classifier trains on."""
-    from synthio.stages.dataset import Accepted
-
     return [
         Accepted(prompt, candidate, verdict, r.generated.file(candidate.path))
         for r in rounds

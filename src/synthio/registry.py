@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,14 +17,12 @@ from synthio.formats import problems_of
 P = TypeVar("P", bound="Plugin")
 
 #: Entry-point groups, by the key of the recipe that names a plug-in.
-GROUPS: Mapping[str, str] = MappingProxyType(
-    {
-        "data.reader": "synthio.readers",
-        "caption.kind": "synthio.captioners",
-        "imagine.kind": "synthio.language_models",
-        "t2a.kind": "synthio.text_to_audio",
-    }
-)
+GROUPS: Mapping[str, str] = {
+    "data.reader": "synthio.readers",
+    "caption.kind": "synthio.captioners",
+    "imagine.kind": "synthio.language_models",
+    "t2a.kind": "synthio.text_to_audio",
+}
 
 
 @dataclass(frozen=True)

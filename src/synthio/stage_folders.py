@@ -15,6 +15,7 @@ from synthio.config import STAGE_VERSIONS, Arm, CaptionConfig, ImagineConfig, Ru
 from synthio.datasets.keys import data_fingerprint, drawn_fingerprint, row_content
 from synthio.recipes import Section
 from synthio.records import Clip, GeneratorState, of_split
+from synthio.stages.retrieve import corpus_digest, corpus_root
 from synthio.store import StageFolder, fingerprint
 
 #: Fields of the train section that no training depends on, but how the trained are compared.
@@ -109,8 +110,6 @@ class StageFolders:
     @cached_property
     def retrieve(self) -> StageFolder:
         """The retrieved clips of the corpus."""
-        from synthio.stages.retrieve import corpus_digest, corpus_root
-
         corpus = [STAGE_VERSIONS["retrieve"], corpus_digest(self._config), str(corpus_root(self._config))]
         # All files of the data, drawn or not and wherever they lie: none is retrieved.
         rows = drawn_fingerprint(self._config, row_content(self._config))

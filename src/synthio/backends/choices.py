@@ -7,7 +7,6 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from synthio.config import CaptionConfig, ImagineConfig, T2AConfig
@@ -149,35 +148,29 @@ def _stable_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
 
 
 #: By their names in a recipe, which `config` lists.
-CAPTIONERS: Mapping[str, CaptionerBackend] = MappingProxyType(
-    {
-        "clap": CaptionerBackend(load=_clap_tagger, source="none"),
-        "endpoint": CaptionerBackend(load=_endpoint_captioner, source="endpoint"),
-        "transformers": CaptionerBackend(load=_audio_llm, source="weights"),
-        "template": CaptionerBackend(load=_template_captioner, source="none"),
-    }
-)
-LANGUAGE_MODELS: Mapping[str, LanguageModelBackend] = MappingProxyType(
-    {
-        "local": LanguageModelBackend(load=_local_llm, source="weights"),
-        "endpoint": LanguageModelBackend(
-            load=_endpoint_llm, source="endpoint", allowance=lambda config: config.endpoint.max_tokens
-        ),
-    }
-)
-GENERATORS: Mapping[str, TextToAudioBackend] = MappingProxyType(
-    {"diffusers": TextToAudioBackend(load=_stable_audio, source="weights", alignable=True)}
-)
+CAPTIONERS: Mapping[str, CaptionerBackend] = {
+    "clap": CaptionerBackend(load=_clap_tagger, source="none"),
+    "endpoint": CaptionerBackend(load=_endpoint_captioner, source="endpoint"),
+    "transformers": CaptionerBackend(load=_audio_llm, source="weights"),
+    "template": CaptionerBackend(load=_template_captioner, source="none"),
+}
+LANGUAGE_MODELS: Mapping[str, LanguageModelBackend] = {
+    "local": LanguageModelBackend(load=_local_llm, source="weights"),
+    "endpoint": LanguageModelBackend(
+        load=_endpoint_llm, source="endpoint", allowance=lambda config: config.endpoint.max_tokens
+    ),
+}
+GENERATORS: Mapping[str, TextToAudioBackend] = {
+    "diffusers": TextToAudioBackend(load=_stable_audio, source="weights", alignable=True)
+}
 
 
 #: The key of each section's kind, what is built in there, and what a plug-in's is.
-PLACES: Mapping[type, tuple[str, Mapping[str, Backend], type[Backend]]] = MappingProxyType(
-    {
-        CaptionConfig: ("caption.kind", CAPTIONERS, CaptionerBackend),
-        ImagineConfig: ("imagine.kind", LANGUAGE_MODELS, LanguageModelBackend),
-        T2AConfig: ("t2a.kind", GENERATORS, TextToAudioBackend),
-    }
-)
+PLACES: Mapping[type, tuple[str, Mapping[str, Backend], type[Backend]]] = {
+    CaptionConfig: ("caption.kind", CAPTIONERS, CaptionerBackend),
+    ImagineConfig: ("imagine.kind", LANGUAGE_MODELS, LanguageModelBackend),
+    T2AConfig: ("t2a.kind", GENERATORS, TextToAudioBackend),
+}
 
 
 @overload

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from synthio.backends.choices import AnySection, ModelSource, backend_of, check_section, plugin_of
 from synthio.backends.devices import resolve_device
@@ -30,9 +29,13 @@ class UsedModel:
 
 
 #: The section of each part.
-_SECTIONS: Mapping[str, str] = MappingProxyType(
-    {"classifier": "train", "t2a": "t2a", "clap": "clap", "llm": "imagine", "captioner": "caption"}
-)
+_SECTIONS: Mapping[str, str] = {
+    "classifier": "train",
+    "t2a": "t2a",
+    "clap": "clap",
+    "llm": "imagine",
+    "captioner": "caption",
+}
 
 
 def used_parts(config: RunConfig) -> list[str]:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
-from types import MappingProxyType
 
 import numpy as np
 
@@ -388,9 +387,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-_ASSIGN: Mapping[str, Callable[[Sequence[Item], Mapping[Split, float], int], dict[str, Split]]] = MappingProxyType(
-    {"stratified": assign_splits, "random": draw_splits, "folds": fold_splits}
-)
+_ASSIGN: Mapping[str, Callable[[Sequence[Item], Mapping[Split, float], int], dict[str, Split]]] = {
+    "stratified": assign_splits,
+    "random": draw_splits,
+    "folds": fold_splits,
+}
 
 
 def _place(rows: Sequence[tuple[Row, str]], config: RunConfig) -> dict[str, Split] | str:
