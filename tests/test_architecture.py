@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional", "registry", "chunks"},
+    {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional", "registry", "chunks", "writing"},
     {"config", "records", "progress"},
     {"store", "audio", "files", "wording"},
     {

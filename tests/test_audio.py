@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from synthio import audio
 from synthio.errors import DataError, StoreError
-from synthio.store import replacing
+from synthio.writing import replacing
 
 RATE_HZ = 16_000
 Samples = npt.NDArray[np.float32]

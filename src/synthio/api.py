@@ -229,7 +229,7 @@ def generate_clip(
     """
     from synthio import audio
     from synthio.backends.text_to_audio import generate_each
-    from synthio.store import replacing
+    from synthio.writing import replacing
 
     seed = operator.index(seed)
     _check_wanted(prompt, duration_s, seed)

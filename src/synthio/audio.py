@@ -457,7 +457,7 @@ def pitch_hz(samples: Waveform, sample_rate_hz: int) -> float:
 
 
 def write_flac(path: Path, samples: Waveform, sample_rate_hz: int) -> None:
-    """Write 16-bit FLAC, clipped to [-1, 1]. The caller makes it atomic (see `store`)."""
+    """Write 16-bit FLAC, clipped to [-1, 1]. The caller makes it atomic (`writing.replacing`)."""
     write(path, samples, sample_rate_hz, "FLAC")
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from synthio.errors import StoreError
-from synthio.store import replacing
+from synthio.writing import replacing
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 

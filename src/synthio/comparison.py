@@ -19,8 +19,9 @@ from synthio.config import STAGE_VERSIONS, RunConfig
 from synthio.errors import StoreError
 from synthio.records import Clip, Prediction, of_split
 from synthio.seeds import numpy_generator
-from synthio.store import StageFolder, fingerprint, write_text
+from synthio.store import StageFolder, fingerprint
 from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, ConstantGuess, Difference, MetricName
+from synthio.writing import write_text
 
 
 def read_comparison(folder: StageFolder, clips: Sequence[Clip], config: RunConfig) -> Comparison:

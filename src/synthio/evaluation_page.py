@@ -13,7 +13,7 @@ from synthio.media import Media, Player
 from synthio.progress import Reporter
 from synthio.records import GeneratorState, Samples
 from synthio.stages.evaluate import Evaluation, GeneratorScores
-from synthio.store import check_no_link, inside, write_text
+from synthio.writing import check_no_link, inside, write_text
 
 _SAMPLES_PER_CLASS = 2
 #: Uncertainty of a share from which on the reader is warned.

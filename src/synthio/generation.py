@@ -14,7 +14,8 @@ from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.context import StageContext
 from synthio.records import Candidate, Clip, EvaluatedClip, of_split
-from synthio.store import StageFolder, fingerprint, replacing
+from synthio.store import StageFolder, fingerprint
+from synthio.writing import replacing
 
 Made = TypeVar("Made", Candidate, EvaluatedClip)
 

@@ -27,8 +27,9 @@ from synthio.metrics import Interval, share, share_difference
 from synthio.records import Clip
 from synthio.seeds import derive_seed, in_turn
 from synthio.stages.dataset import Accepted
-from synthio.store import check_no_link, fingerprint, inside, replacing, write_csv, write_text
+from synthio.store import fingerprint
 from synthio.wording import key, readable
+from synthio.writing import check_no_link, inside, replacing, write_csv, write_text
 
 Kind = Literal["real", "synthetic"]
 COLUMNS = ("clip", "heard", "real")

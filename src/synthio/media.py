@@ -12,7 +12,7 @@ from pathlib import Path
 from synthio import audio, charts
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.store import inside, replacing
+from synthio.writing import inside, replacing
 
 #: Spectrograms are drawn at this rate, so they show 20 Hz to 8 kHz whatever the clips' own rate.
 _SPECTROGRAM_RATE_HZ = 16_000

@@ -62,17 +62,10 @@ from synthio.stages.predictions import write_predictions
 from synthio.stages.retrieve import corpus_files, retrieve_clips
 from synthio.stages.samples import generate_samples, plan_samples
 from synthio.stages.train import train_arms
-from synthio.store import (
-    RUN_RECIPE,
-    StageFolder,
-    check_run_folder,
-    how_to_run,
-    publish,
-    working_in,
-    write_text,
-)
+from synthio.store import RUN_RECIPE, StageFolder, check_run_folder, how_to_run, working_in
 from synthio.verdict import verdict_text
 from synthio.work_log import WorkLog
+from synthio.writing import publish, write_text
 
 R = TypeVar("R", bound=Record)
 

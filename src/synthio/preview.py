@@ -31,7 +31,8 @@ from synthio.stages.clips import all_warnings
 from synthio.stages.filter import hear, real_clip_warnings
 from synthio.stages.generate import make_candidates
 from synthio.stages.imagine import imagine_first
-from synthio.store import StageFolder, check_no_link, working_in, write_text
+from synthio.store import StageFolder, working_in
+from synthio.writing import check_no_link, write_text
 
 R = TypeVar("R", bound=Record)
 

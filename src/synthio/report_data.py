@@ -27,9 +27,10 @@ from synthio.results import FinishedRun, Made, Round
 from synthio.seeds import derive_seed, in_turn
 from synthio.stages.align import read_curve
 from synthio.stages.gate import GateMeasures
-from synthio.store import StageFolder, fingerprint, write_text
+from synthio.store import StageFolder, fingerprint
 from synthio.verdict import Comparison
 from synthio.versions import versions
+from synthio.writing import write_text
 
 _RATE_HZ = 16_000
 #: Raise it when `audio.spectral_features` changes: kept features no longer hold.

@@ -29,8 +29,8 @@ from synthio.report_data import (
     ReportData,
     SampleClip,
 )
-from synthio.store import check_no_link, write_text
 from synthio.verdict import ArmResult, ClassResult, Comparison, effect, recommended_arm
+from synthio.writing import check_no_link, write_text
 
 _FUNNEL_PARTS = {
     "accepted": "part-accepted",

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from synthio.errors import StoreError
-from synthio.store import append_lines, json_lines
+from synthio.writing import append_lines, json_lines
 
 
 class _Sitting(BaseModel):

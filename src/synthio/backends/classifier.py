@@ -35,7 +35,8 @@ from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
 from synthio.formats import some
 from synthio.recipes import user_path
-from synthio.store import holds_run, saving_model
+from synthio.store import holds_run
+from synthio.writing import saving_model
 
 #: Share of the training clips that an AST hears to their end.
 _KEPT_WHOLE = 0.75

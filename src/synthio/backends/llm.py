@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from synthio.calls import Answer, forget
 from synthio.errors import BackendError
-from synthio.store import write_text
+from synthio.writing import write_text
 
 
 @dataclass(frozen=True)

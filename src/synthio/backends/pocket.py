@@ -21,7 +21,7 @@ import filelock
 from synthio.errors import ModelError, StoreError
 from synthio.optional import need
 from synthio.recipes import user_path
-from synthio.store import make_readable, store_error
+from synthio.writing import make_readable, store_error
 
 if TYPE_CHECKING:
     import torch

@@ -30,7 +30,7 @@ from synthio.backends.text_to_audio import Conditioning
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
 from synthio.optional import OPTIONAL
-from synthio.store import saving_model
+from synthio.writing import saving_model
 
 #: Latent frames of a window after a clip's last that are decoded with it (Stable Audio Open's decoder hears 10 to each
 #: side), and compared with it in alignment, as the encoder carries a clip's end a little further.

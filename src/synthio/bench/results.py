@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synthio.errors import DataError
-from synthio.store import write_csv
+from synthio.writing import write_csv
 
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 # A mean of ones can exceed 1 by rounding, and hours of training must not be lost to that.

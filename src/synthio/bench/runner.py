@@ -23,8 +23,8 @@ from synthio.errors import ConfigError, SynthioError
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.stages.retrieve import corpus_root
-from synthio.store import write_text
 from synthio.verdict import Comparison
+from synthio.writing import write_text
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from synthio.bench.runner import finished_cells, fitting_results
 from synthio.bench.statistics import Estimate, redraw_correction
 from synthio.bench.tables import ArmComparison, BenchTables, make_tables
 from synthio.errors import DataError
-from synthio.store import write_text
+from synthio.writing import write_text
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 
 from synthio.cli.common import print_data
 from synthio.errors import ConfigError, StoreError
-from synthio.store import write_text
+from synthio.writing import write_text
 
 #: The files of ``starters/``, and what each is for.
 STARTERS = {

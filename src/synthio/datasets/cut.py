@@ -33,7 +33,7 @@ from synthio.errors import DataError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.recipes import user_path
-from synthio.store import replacing, write_csv
+from synthio.writing import replacing, write_csv
 
 #: Windows of detectors reach beyond the end.
 _OVERHANG_S = 3.0

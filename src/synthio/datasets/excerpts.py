@@ -11,7 +11,7 @@ from synthio import audio
 from synthio.datasets.musdb18 import PARTS, STEMS, excerpts_of, tracks
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.store import replacing, write_text
+from synthio.writing import replacing, write_text
 
 EXCERPT_S, PER_STEM = 10, 3
 #: An excerpt quieter than this (RMS) is called silent.

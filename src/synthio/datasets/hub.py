@@ -17,7 +17,7 @@ from synthio.optional import need
 from synthio.progress import Reporter
 from synthio.recipes import user_path
 from synthio.records import Split
-from synthio.store import replacing, write_csv
+from synthio.writing import replacing, write_csv
 
 if TYPE_CHECKING:
     from datasets import Dataset

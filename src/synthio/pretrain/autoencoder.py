@@ -17,7 +17,7 @@ from synthio.pretrain.features import through
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
-from synthio.store import write_lines
+from synthio.writing import write_lines
 
 
 class MelCodecConfig(Section):

@@ -25,8 +25,8 @@ from synthio.pretrain.drum_machine import DRUMS, drum_hit
 from synthio.pretrain.packages import read_rows
 from synthio.recipes import Section, UserPath
 from synthio.seeds import numpy_generator
-from synthio.store import json_lines, write_lines
 from synthio.variation import at_pitch, draw_resonances, draw_size, vary
+from synthio.writing import json_lines, write_lines
 
 
 class CorpusConfig(Section):

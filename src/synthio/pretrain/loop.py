@@ -21,7 +21,8 @@ from synthio.checkpoint import restore_checkpoint, save_checkpoint
 from synthio.errors import ConfigError
 from synthio.progress import Reporter
 from synthio.recipes import Section
-from synthio.store import append_lines, fingerprint
+from synthio.store import fingerprint
+from synthio.writing import append_lines
 
 
 class OptimiserConfig(Section):

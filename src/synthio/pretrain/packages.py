@@ -17,7 +17,7 @@ from typing import IO, Literal
 
 from synthio.errors import BackendError, DataError
 from synthio.optional import need
-from synthio.store import inside, store_error
+from synthio.writing import inside, store_error
 
 Registry = Literal["debian", "npm", "pypi"]
 

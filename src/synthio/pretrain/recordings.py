@@ -26,7 +26,8 @@ from synthio.pretrain import general_midi as gm
 from synthio.pretrain.packages import Package, fetch, read_packages, read_rows, unpack
 from synthio.progress import Reporter
 from synthio.recipes import Section, UserPath
-from synthio.store import fingerprint, inside, replacing, working_in, write_csv, write_text
+from synthio.store import fingerprint, working_in
+from synthio.writing import inside, replacing, write_csv, write_text
 
 Row = Mapping[str, str]
 FontOf = Callable[[Path], gm.SoundFont]

@@ -25,8 +25,9 @@ from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, of_split
 from synthio.seeds import derive_seed, numpy_generator, torch_generator
-from synthio.store import StageFolder, write_lines
+from synthio.store import StageFolder
 from synthio.wording import label_template
+from synthio.writing import write_lines
 
 #: Times and noises per held-out pair; fixed, so that measurements differ only by the policy.
 _DRAWS = 4

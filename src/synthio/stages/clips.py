@@ -35,7 +35,8 @@ from synthio.errors import DataError, StoreError
 from synthio.formats import some
 from synthio.progress import Reporter
 from synthio.records import Clip, RejectedClip, Split, is_multi_label, of_split
-from synthio.store import StageFolder, write_lines
+from synthio.store import StageFolder
+from synthio.writing import write_lines
 
 _SILENT = Reporter()
 _SAME_AUDIO = "holds the same audio"

@@ -12,7 +12,7 @@ from pathlib import Path
 from synthio import audio
 from synthio.errors import StoreError
 from synthio.records import Candidate, Prompt, Verdict
-from synthio.store import check_no_link, inside, replacing, write_lines
+from synthio.writing import check_no_link, inside, replacing, write_lines
 
 
 @dataclass(frozen=True)

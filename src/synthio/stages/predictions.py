@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synthio.records import Clip, Prediction
-from synthio.store import write_csv
+from synthio.writing import write_csv
 
 _OF_THE_CLIP = ("clip_id", "path", "group", "split", "labels")
 

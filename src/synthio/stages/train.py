@@ -31,7 +31,8 @@ from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.progress import Advance
 from synthio.records import HELD_OUT_SPLITS, Clip, Prediction
-from synthio.store import StageFolder, publish
+from synthio.store import StageFolder
+from synthio.writing import publish
 
 Units = Mapping[tuple[Arm, int], StageFolder]
 """The folder of each arm with each seed."""
