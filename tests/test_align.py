@@ -21,6 +21,7 @@ from synthio.backends.text_to_audio import Conditioning
 from synthio.config import AlignConfig, RunConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError
+from synthio.generation import load_generated
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair
 from synthio.stages import align as stage
@@ -317,7 +318,7 @@ def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_pat
     stage.align(StageContext(config, folder, Reporter()), clips, pairs, losers, load_stable_audio(config.t2a))
     pair = pairs[0]
     latents = load_file(losers.path / "latents.safetensors")
-    sounding = audio.load_generated(losers.path / pair.loser_path, 16_000)
+    sounding = load_generated(losers.path / pair.loser_path, 16_000)
     assert sounding.shape == (8_000,)
     silent_after = generator.encode([audio.fit(sounding[: int(0.3 * 16_000)], 8_000)], 0.5)[0]
     torch.testing.assert_close(latents[f"loser/{pair.id}"], silent_after)

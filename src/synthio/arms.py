@@ -27,7 +27,7 @@ from accelerate.utils.memory import clear_device_cache
 from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
-from synthio.audio import Waveform, load_generated_start, load_start
+from synthio.audio import Waveform, load_start
 from synthio.backends.classifier import (
     Frontend,
     Inputs,
@@ -41,6 +41,7 @@ from synthio.backends.devices import is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig, Sampling
 from synthio.errors import BackendError, ConfigError
+from synthio.generation import load_generated_start
 from synthio.progress import Advance, Reporter
 from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, is_multi_label, of_split
 from synthio.seeds import balanced_passes, derive_seed, numpy_generator, shuffled_passes

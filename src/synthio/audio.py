@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soundfile as sf
 import soxr
 
-from synthio.errors import DataError, StoreError
+from synthio.errors import DataError
 
 Waveform = npt.NDArray[np.float32]
 
@@ -100,33 +100,6 @@ def crop(samples: Waveform, duration_s: float, sample_rate_hz: int) -> Waveform:
 
 def _in_16_bits(samples: Waveform) -> bytes:
     return np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
-
-
-def load_generated(path: Path, sample_rate_hz: int) -> Waveform:
-    """Like `load`, for files of our own: a generated clip may be silent, and that is no error here.
-
-    Raises: `StoreError` for a file that is gone or damaged, which says nothing about the clip.
-    """
-    try:
-        samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
-    except (sf.LibsndfileError, OSError) as error:
-        raise _not_as_made(path, error) from error
-    return resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
-
-
-def load_generated_start(path: Path, duration_s: float, sample_rate_hz: int) -> Waveform:
-    """Like `load_start`, for files of our own that are not silent. Raises: as `load_generated`."""
-    try:
-        return load_start(path, duration_s, sample_rate_hz)
-    except DataError as error:
-        raise _not_as_made(path, str(error).removeprefix(f"{path}: ")) from error
-
-
-def _not_as_made(path: Path, why: Exception | str) -> StoreError:
-    stage = next((folder for folder in path.parents if folder.parent.name == "stages"), path.parent)
-    return StoreError(
-        f"{path}: was made by this run and is gone or damaged ({why}); delete {stage} and run the same command again"
-    )
 
 
 def decode(path: Path, most_s: float = math.inf) -> tuple[Waveform, int]:

@@ -1,4 +1,4 @@
-"""Clips into a stage's folder, batched by duration, resumable per clip; for the stages generate and samples."""
+"""Clips into a stage's folder, batched by duration, resumable per clip (the stages generate and samples); and back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import soundfile as sf
+
 from synthio import audio
 from synthio.backends.devices import in_batches
 from synthio.backends.text_to_audio import TextToAudio, asked_duration_s, generate_each
 from synthio.context import StageContext
+from synthio.errors import DataError, StoreError
 from synthio.records import Candidate, Clip, EvaluatedClip, of_split
-from synthio.store import StageFolder, fingerprint
+from synthio.store import StageFolder, damage_error, fingerprint
 from synthio.writing import replacing
 
 Made = TypeVar("Made", Candidate, EvaluatedClip)
@@ -45,6 +48,30 @@ def write_generated(path: Path, samples: audio.Waveform, rate_hz: int, recorded_
     """A whole FLAC or none, without what recordings at ``recorded_rate_hz`` cannot hold."""
     with replacing(path) as partial:
         audio.write_flac(partial, audio.within_band(samples, rate_hz, recorded_rate_hz), rate_hz)
+
+
+def load_generated(path: Path, sample_rate_hz: int) -> audio.Waveform:
+    """Like `audio.load`, for files of our own: a generated clip may be silent, and that is no error here.
+
+    Raises: `StoreError` for a file that is gone or damaged, which says nothing about the clip.
+    """
+    try:
+        samples, rate_hz = sf.read(str(path), dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, OSError) as error:
+        raise _not_as_made(path, error) from error
+    return audio.resample(samples.mean(axis=1), rate_hz, sample_rate_hz)
+
+
+def load_generated_start(path: Path, duration_s: float, sample_rate_hz: int) -> audio.Waveform:
+    """Like `audio.load_start`, for files of our own that are not silent. Raises: as `load_generated`."""
+    try:
+        return audio.load_start(path, duration_s, sample_rate_hz)
+    except DataError as error:
+        raise _not_as_made(path, str(error).removeprefix(f"{path}: ")) from error
+
+
+def _not_as_made(path: Path, why: Exception | str) -> StoreError:
+    return damage_error(path, f"was made by this run and is gone or damaged ({why})")
 
 
 def generate_wanted(

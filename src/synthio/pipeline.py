@@ -62,7 +62,7 @@ from synthio.stages.predictions import write_predictions
 from synthio.stages.retrieve import corpus_files, retrieve_clips
 from synthio.stages.samples import generate_samples, plan_samples
 from synthio.stages.train import train_arms
-from synthio.store import RUN_RECIPE, StageFolder, check_run_folder, how_to_run, working_in
+from synthio.store import RUN_RECIPE, StageFolder, check_run_folder, damage_error, how_to_run, working_in
 from synthio.verdict import verdict_text
 from synthio.work_log import WorkLog
 from synthio.writing import publish, write_text
@@ -618,10 +618,7 @@ def _check_trained(folder: Path) -> None:
     try:
         load_trained(str(folder))
     except ModelError as error:
-        raise StoreError(
-            f"{folder}: was made by this run and is damaged ({error}); delete {folder.parent} and run the same command "
-            "again"
-        ) from error
+        raise damage_error(folder, f"was made by this run and is damaged ({error})") from error
 
 
 def _accepted(rounds: Sequence[Round]) -> list[Accepted]:

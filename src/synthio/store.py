@@ -93,6 +93,12 @@ def check_run_folder(folder: Path) -> None:
         )
 
 
+def damage_error(path: Path, found: str) -> StoreError:
+    """What to tell of a file or folder in a stage's folder that is not as it was made. ``found``: what it is."""
+    stage = next((folder for folder in path.parents if folder.parent.name == "stages"), path.parent)
+    return StoreError(f"{path}: {found}; delete {stage} and run the same command again")
+
+
 def how_to_run(stage: str) -> str:
     """What to do about a stage that has not run."""
     if stage not in _COMMANDS:
@@ -195,7 +201,7 @@ class StageFolder:
         """What to raise when a file of the stage cannot be read."""
         # pydantic's own text is of several lines, with an address of its documentation.
         why = problems_of(error)[0] if isinstance(error, ValidationError) else error
-        return StoreError(f"{self.path / name}: is damaged ({why}); delete {self.path} and run the same command again")
+        return damage_error(self.path / name, f"is damaged ({why})")
 
 
 class _Summary(dict[str, Any]):

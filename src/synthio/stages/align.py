@@ -20,7 +20,7 @@ from synthio.checkpoint import cached_tensors, restore_checkpoint, save_checkpoi
 from synthio.config import AlignConfig, RunConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError
-from synthio.generation import recorded_rate_hz, write_generated
+from synthio.generation import load_generated, recorded_rate_hz, write_generated
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, of_split
@@ -237,7 +237,7 @@ def _encode_all(
             if name in winners:
                 heard = audio.load_start(Path(clip.path), clip.duration_s, rate_hz)
             else:
-                loser = audio.load_generated(folder.file(pair.loser_path), rate_hz)
+                loser = load_generated(folder.file(pair.loser_path), rate_hz)
                 heard = audio.crop(loser, clip.duration_s, rate_hz)
             latents = generator.encode([heard], pair.duration_s)[0].float().cpu().contiguous()
             advance(1)

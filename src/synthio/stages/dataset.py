@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthio import audio
 from synthio.errors import StoreError
+from synthio.generation import load_generated
 from synthio.records import Candidate, Prompt, Verdict
 from synthio.writing import check_no_link, inside, replacing, write_lines
 
@@ -42,7 +42,7 @@ def write_dataset(accepted: Sequence[Accepted], folder: Path) -> None:
         changed = [name for name, item in wanted.items() if not _is_there(clips / name, item.audio)]
         for name in changed:
             # Before a good copy of it is lost.
-            audio.load_generated(wanted[name].audio, wanted[name].candidate.sample_rate_hz)
+            load_generated(wanted[name].audio, wanted[name].candidate.sample_rate_hz)
         for path in clips.glob("*"):
             if path.name not in wanted:
                 path.unlink()

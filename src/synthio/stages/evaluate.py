@@ -34,6 +34,7 @@ from synthio.config import RunConfig
 from synthio.context import StageContext
 from synthio.copies import CopyCheck, fit_copy_check
 from synthio.errors import DataError
+from synthio.generation import load_generated
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, of_split
 from synthio.wording import label_template
@@ -267,7 +268,7 @@ def _audible(made: Samples) -> tuple[list[audio.Waveform], list[Clip], list[str]
     clips: list[Clip] = []
     silent: list[str] = []
     for clip in made.clips:
-        samples = None if clip.failed is not None else audio.load_generated(made.folder / clip.path, SAMPLE_RATE_HZ)
+        samples = None if clip.failed is not None else load_generated(made.folder / clip.path, SAMPLE_RATE_HZ)
         if samples is None or audio.is_silent(samples):
             silent.append(clip.label)
             continue

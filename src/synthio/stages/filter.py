@@ -23,6 +23,7 @@ from synthio.config import FilterConfig, RunConfig
 from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.formats import some
+from synthio.generation import load_generated
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Reason, Verdict, of_split
 from synthio.store import StageFolder
@@ -231,7 +232,7 @@ def hear(
         if candidate.path is None:
             unheard.append(_unheard(candidate, threshold, "generation-failed"))
             continue
-        samples = audio.load_generated(generated.file(candidate.path), clap.sample_rate_hz)
+        samples = load_generated(generated.file(candidate.path), clap.sample_rate_hz)
         if audio.is_silent(samples):
             unheard.append(_unheard(candidate, threshold, "silent"))
         else:
