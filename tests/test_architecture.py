@@ -34,7 +34,7 @@ LEVELS = [
         "work_log",
     },
     {"backends"},
-    {"arms", "generation", "plugins"},
+    {"arms", "data_check", "generation", "plugins"},
     {"comparison", "confusion", "curves"},
     {"stages", "pretrain"},
     {"results", "report_data", "report_page", "cards", "evaluation_page", "listening", "models", "stage_folders"},

@@ -24,6 +24,7 @@ from reporters import RecordingReporter
 from synthio import audio
 from synthio.config import DataConfig, ImagineConfig, RunConfig, T2AConfig, TrainConfig
 from synthio.context import StageContext
+from synthio.data_check import DataCheck, check_data, clip_id
 from synthio.datasets import read_rows, splits
 from synthio.datasets.keys import data_fingerprint, row_content
 from synthio.errors import DataError
@@ -31,13 +32,7 @@ from synthio.pipeline import Pipeline
 from synthio.plan import make_plan
 from synthio.progress import Reporter
 from synthio.records import SPLITS, Clip, RejectedClip
-from synthio.stages.clips import (
-    DataCheck,
-    check_data,
-    clip_id,
-    collect_clips,
-    tell_warnings,
-)
+from synthio.stages.clips import collect_clips, tell_warnings
 from synthio.store import StageFolder
 
 RATE_HZ = 8_000

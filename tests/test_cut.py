@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 from synthio import audio
 from synthio.cli import app
 from synthio.config import RunConfig
+from synthio.data_check import check_data
 from synthio.datasets.annotations import Annotation, ColumnNames, read_annotations
 from synthio.datasets.cut import Cut, CutConfig, _Piece, _Sounds, cut_recordings
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rest import free_starts
 from synthio.errors import DataError
 from synthio.progress import Reporter
-from synthio.stages.clips import check_data
 
 RATE_HZ = 8_000
 

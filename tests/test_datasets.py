@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from synthio.config import DataConfig, RunConfig
+from synthio.data_check import check_data
 from synthio.datasets import Row, demo, read_rows
 from synthio.datasets.splits import Item, assign_splits
 from synthio.errors import DataError
 from synthio.records import Split
-from synthio.stages.clips import check_data
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

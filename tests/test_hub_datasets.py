@@ -16,11 +16,11 @@ from command_line import synthio
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from synthio.config import DataConfig, RunConfig
+from synthio.data_check import check_data
 from synthio.datasets import read_rows
 from synthio.datasets.hub import ExportConfig, Exported, export_dataset
 from synthio.errors import DataError, MissingDependency
 from synthio.progress import Reporter
-from synthio.stages.clips import check_data
 
 CLASSES = ClassLabel(names=["cat", "dog"])
 CLIPS = 12

@@ -26,13 +26,14 @@ from synthio.bench.recipe import BenchRecipe
 from synthio.cli import app
 from synthio.config import DataConfig, RunConfig
 from synthio.context import StageContext
+from synthio.data_check import check_data
 from synthio.datasets import FOLDED, OFFICIAL, READERS, Row, excerpts, read_rows
 from synthio.datasets.layout import Archive
 from synthio.datasets.prepare import prepare, unpack, verify
 from synthio.errors import DataError, SynthioError
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
-from synthio.stages.clips import check_data, collect_clips
+from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
 
 RATE_HZ = 8_000

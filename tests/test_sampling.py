@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from synthio.bench.runner import frequency_thirds
 from synthio.config import RunConfig, SampleConfig
+from synthio.data_check import check_data
 from synthio.datasets.sampling import long_tail_weights, proportional, sample, unfilled
 from synthio.datasets.splits import Item, count_folds, draw_splits, fold_splits
 from synthio.errors import DataError
 from synthio.records import Split
-from synthio.stages.clips import check_data
 
 
 def items(counts: dict[str, int]) -> list[Item]:

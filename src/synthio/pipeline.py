@@ -22,6 +22,7 @@ from synthio.cards import dataset_card, model_card
 from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
+from synthio.data_check import check_wanted
 from synthio.errors import MissingArtefact, ModelError, StoreError
 from synthio.evaluation_page import FinishedEvaluation, figure_warnings, write_page
 from synthio.listening import Kind, draw_test, write_test
@@ -51,7 +52,7 @@ from synthio.results import FinishedRun, Round
 from synthio.stage_folders import StageFolders
 from synthio.stages.align import align, make_pairs
 from synthio.stages.caption import caption_clips
-from synthio.stages.clips import all_warnings, check_wanted, collect_clips, tell_warnings
+from synthio.stages.clips import all_warnings, collect_clips, tell_warnings
 from synthio.stages.dataset import Accepted, write_dataset
 from synthio.stages.evaluate import Evaluation, check_clips, evaluate_generator
 from synthio.stages.filter import Calibration, calibrate, filter_candidates

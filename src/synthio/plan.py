@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from synthio.config import RunConfig
+from synthio.data_check import DataCheck, check_data
 from synthio.datasets.checks import rejection_warnings
 from synthio.errors import DataError
 from synthio.models import model_warnings
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.records import SPLITS, Split
-from synthio.stages.clips import DataCheck, check_data
 
 #: Seconds per item of the pocket models on 2 cores without AVX-512, from the demo's own timings (README), whose clips
 #: last 1.5 s.

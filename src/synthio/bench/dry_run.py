@@ -11,11 +11,11 @@ from synthio.backends.quiet import quiet
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
 from synthio.bench.results import Result
 from synthio.bench.runner import Shard, check_cells, finished_cells, of_shard
+from synthio.data_check import DataCheck, check_draw
 from synthio.errors import SynthioError
 from synthio.formats import some
 from synthio.plan import run_warnings
 from synthio.progress import Reporter
-from synthio.stages.clips import DataCheck, check_draw
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from synthio.cli.common import (
 from synthio.errors import DataError
 
 if TYPE_CHECKING:
+    from synthio.data_check import DataCheck
     from synthio.datasets.cut import Cut
     from synthio.datasets.hub import Exported
     from synthio.datasets.prepare import Prepared
-    from synthio.stages.clips import DataCheck
 
 commands = typer.Typer(no_args_is_help=True, help="Check and prepare the data before a run.")
 
@@ -36,8 +36,8 @@ commands = typer.Typer(no_args_is_help=True, help="Check and prepare the data be
 def data_check(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
     """Show counts, groups, durations, unusable files and everything in the data that would stop a run."""
     from synthio.config import RunConfig
+    from synthio.data_check import check_data
     from synthio.recipes import load_recipe
-    from synthio.stages.clips import check_data
 
     # Nothing is written, so that a run that was copied may be looked at.
     config = load_recipe(recipe, overrides or [], RunConfig)
