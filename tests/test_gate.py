@@ -17,9 +17,10 @@ from synthio import audio
 from synthio.arms import AddedClip
 from synthio.context import StageContext
 from synthio.datasets.checks import gate_warnings
-from synthio.records import Clip, GatedClip, GateOption
+from synthio.records import Clip, GatedClip
 from synthio.stages.gate import (
     GateMeasures,
+    GateOption,
     assign_folds,
     choose_share,
     class_weights,

@@ -33,15 +33,7 @@ from synthio.errors import StoreError
 from synthio.metrics import Interval
 from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
-from synthio.records import (
-    Candidate,
-    GateOption,
-    Measurement,
-    PreferencePair,
-    Prompt,
-    RejectedClip,
-    Verdict,
-)
+from synthio.records import Candidate, Measurement, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.report_data import (
     Alignment,
     ArmCurve,
@@ -56,7 +48,7 @@ from synthio.report_data import (
 )
 from synthio.report_page import write_report
 from synthio.stages.dataset import Accepted
-from synthio.stages.gate import GateMeasures
+from synthio.stages.gate import GateMeasures, GateOption
 from synthio.store import StageFolder
 from synthio.verdict import ArmResult, ClassDifference, ClassResult, Comparison, Difference, effect
 

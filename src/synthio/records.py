@@ -7,7 +7,7 @@ Every record is frozen, has an ``id`` that is stable across runs, and is one JSO
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -220,20 +220,16 @@ class Measurement:
     """On held-out generated clips; above 0 is what alignment wants."""
 
 
-class GateOption(BaseModel):
-    """One share of synthetic clips in a batch, on the held-out real clips of the gate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    share: float
-    error: float
-    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`), or over classes where
-    ``train.metric`` is balanced."""
-
-
 def of_split(clips: Iterable[Clip], split: Split) -> list[Clip]:
     """The clips of one split, in order."""
     return [clip for clip in clips if clip.split == split]
+
+
+def kept_together(training: Sequence[Clip]) -> list[str]:
+    """The group of each training clip; of those without one, the first clip with the same audio: what the gate's
+    cross-validation keeps in one fold."""
+    same_audio: dict[str, str] = {}
+    return [clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training]
 
 
 def have_several_labels(clips: Iterable[Clip]) -> bool:

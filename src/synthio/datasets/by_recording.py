@@ -80,7 +80,7 @@ def _folders(recordings: Mapping[Path, object]) -> dict[Path, str]:
     return {path: name.partition("/")[0] for path, name in own_groups(recordings).items() if "/" in name}
 
 
-def group_warnings(recordings: Mapping[Path, Sequence[Annotation]]) -> list[str]:
+def recording_warnings(recordings: Mapping[Path, Sequence[Annotation]]) -> list[str]:
     """Recordings of several groups, those without one where others have one, and folders that look like groups and are
     not taken for them."""
     groups = {path: {annotation.group for annotation in own} for path, own in recordings.items()}

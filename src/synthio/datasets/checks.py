@@ -8,11 +8,14 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from synthio.formats import some
-from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, RejectedClip, Split, of_split
+from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, RejectedClip, Split, kept_together, of_split
 from synthio.verdict import MOSTLY_ONE_CLASS
 from synthio.wording import readable
+
+S = TypeVar("S", bound=str)
 
 #: Classes with fewer training clips are called rare, and clips under this duration very short.
 RARE_CLIPS, SHORT_S = 5, 0.1
@@ -39,8 +42,13 @@ _FULL_SCALE = 1.5
 
 def class_counts(clips: Iterable[Clip]) -> dict[str, dict[Split, int]]:
     """Clips per class and split; classes sorted, every split present."""
-    counts = Counter((label, clip.split) for clip in clips for label in clip.labels)
-    return {label: {split: counts[label, split] for split in SPLITS} for label in sorted({name for name, _ in counts})}
+    return counts_by_class(((clip.labels, clip.split) for clip in clips), SPLITS)
+
+
+def counts_by_class(placed: Iterable[tuple[Sequence[str], S]], splits: Sequence[S]) -> dict[str, dict[S, int]]:
+    """The same of whatever has labels and a split."""
+    counts = Counter((label, split) for labels, split in placed for label in labels)
+    return {label: {split: counts[label, split] for split in splits} for label in sorted({name for name, _ in counts})}
 
 
 def imbalance_warnings(clips: Iterable[Clip]) -> list[str]:
@@ -319,13 +327,6 @@ def file_name_warnings(clips: Sequence[Clip]) -> list[str]:
         f"that clips are of, set data.group_pattern='^(.+?)[{signs}]' (what the parentheses hold is the group): "
         "else the scores are too high"
     ]
-
-
-def kept_together(training: Sequence[Clip]) -> list[str]:
-    """The group of each training clip; of those without one, the first clip with the same audio: what the gate's
-    cross-validation keeps in one fold."""
-    same_audio: dict[str, str] = {}
-    return [clip.group or same_audio.setdefault(clip.sha256, clip.id) for clip in training]
 
 
 def gate_warnings(training: Sequence[Clip]) -> list[str]:

@@ -25,7 +25,7 @@ from synthio.datasets.annotations import (
     Reading,
     read_annotations,
 )
-from synthio.datasets.by_recording import by_recording, group_warnings, one_spelling, own_groups
+from synthio.datasets.by_recording import by_recording, one_spelling, own_groups, recording_warnings
 from synthio.datasets.recordings import Recordings
 from synthio.datasets.rest import add_rest, count_pieces
 from synthio.datasets.rows import SPLIT_SPELLINGS, split_of
@@ -106,7 +106,7 @@ def cut_recordings(tables: Sequence[Path], config: CutConfig, reporter: Reporter
     _check_splits(found)
     rejected = [(a, a.wrong) for a in found if a.wrong is not None]
     recordings = by_recording(found, config.columns)
-    warnings = _empty_warnings(tables, readings) + group_warnings(recordings)
+    warnings = _empty_warnings(tables, readings) + recording_warnings(recordings)
     if config.rest_label is not None:
         warnings += add_rest(recordings, found, config.rest_label, config.margin_s, config.max_duration_s)
     try:

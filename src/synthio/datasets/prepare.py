@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 from synthio.config import DataConfig
 from synthio.datasets import read_rows
+from synthio.datasets.checks import counts_by_class
 from synthio.datasets.excerpts import cut_excerpts
 from synthio.datasets.layout import Archive, OfficialDataset
 from synthio.datasets.official import OFFICIAL
@@ -206,16 +207,9 @@ def _root(dataset: OfficialDataset, folder: Path, archives: Mapping[str, str]) -
 def _counts(rows: Iterable[Row]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Usable files per class and split, and per split."""
     usable = [(row.labels, str(row.split or "drawn")) for row in rows if row.rejected is None]
-    per_class = Counter((label, split) for labels, split in usable for label in labels)
     per_split = Counter(split for _, split in usable)
-    columns = [split for split in (*SPLITS, "drawn") if split in per_split]
-    return (
-        {
-            name: {split: per_class[name, split] for split in columns}
-            for name in sorted({label for label, _ in per_class})
-        },
-        {split: per_split[split] for split in columns},
-    )
+    splits = {split: per_split[split] for split in (*SPLITS, "drawn") if split in per_split}
+    return counts_by_class(usable, tuple(splits)), splits
 
 
 def _reasons(rows: Iterable[Row]) -> dict[str, int]:

@@ -26,10 +26,20 @@ from synthio.arms import AddedClip, TrainingData, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.context import StageContext
-from synthio.datasets.checks import kept_together
 from synthio.progress import Advance
-from synthio.records import Clip, GatedClip, GateOption, of_split
+from synthio.records import Clip, GatedClip, kept_together, of_split
 from synthio.seeds import derive_seed
+
+
+class GateOption(BaseModel):
+    """One share of synthetic clips in a batch, on the held-out real clips of the gate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float
+    error: float
+    """Of the held-out clips' class probabilities, mean over clips (`metrics.brier_scores`), or over classes where
+    ``train.metric`` is balanced."""
 
 
 class GateMeasures(BaseModel):
