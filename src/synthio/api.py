@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from synthio.backends.modes import own_modes
 from synthio.backends.quiet import quiet
 from synthio.config import LONGEST_S, RunConfig, T2AConfig
-from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact
+from synthio.errors import BackendError, ConfigError, DataError
 from synthio.progress import Reporter
 from synthio.recipes import apply_overrides, load_recipe, validate
 
@@ -270,7 +270,7 @@ def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudi
     models = Models(config, pipeline.root, lambda: pipeline.folders.align, reporter)
     if config.align.method == "none":
         return models.base_generator, "base"
-    if not _is_alignment_finished(pipeline):
+    if pipeline.folders.awaits_alignment:
         reporter.note(
             f"alignment is not finished for this recipe in {pipeline.root}: the clip is of the base model; "
             "`synthio align` with the same recipe and overrides makes the aligned one"
@@ -279,11 +279,3 @@ def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudi
     if not models.is_aligned:
         reporter.note("alignment kept the base model: the clip is of it")
     return models.generator, "aligned" if models.is_aligned else "base"
-
-
-def _is_alignment_finished(pipeline: Pipeline) -> bool:
-    try:
-        return pipeline.folders.align.done
-    except MissingArtefact:
-        # Where it would lie depends on the clips, which are not collected yet.
-        return False

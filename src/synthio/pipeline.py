@@ -123,7 +123,7 @@ class Pipeline:
             self.folders.caption,
             "caption",
             Caption,
-            lambda context: caption_clips(context, clips, self._models.captioner),
+            lambda context: caption_clips(context, clips, self.models.captioner),
         )
 
     def alignment(self) -> StageFolder | None:
@@ -136,29 +136,29 @@ class Pipeline:
             losers,
             "align",
             PreferencePair,
-            lambda context: make_pairs(context, clips, self._models.alignable_generator),
+            lambda context: make_pairs(context, clips, self.models.alignable_generator),
         )
         self._once(
             self.folders.align,
             "align",
             PreferencePair,
-            lambda context: align(context, clips, pairs, losers, self._models.alignable_generator),
+            lambda context: align(context, clips, pairs, losers, self.models.alignable_generator),
         )
         return self.folders.align
 
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
         """Components of the training clips, and the imagined captions."""
-        clips, components = self.clips(), self._components()
+        clips, components = self.clips(), self.components()
         prompts = self._once(
             self.folders.imagine,
             "imagine",
             Prompt,
-            lambda context: imagine_prompts(context, clips, components, self._models.language_model),
+            lambda context: imagine_prompts(context, clips, components, self.models.language_model),
         )
         return components, prompts
 
-    def _components(self) -> list[Components]:
-        """None where captions are not mixed from those of the real clips."""
+    def components(self) -> list[Components]:
+        """Events and scenes of the training clips' captions; none where captions are not mixed from those."""
         if self.config.imagine.mode != "mixcap":
             return []
         clips, captions = self.clips(), self.captions()
@@ -166,7 +166,7 @@ class Pipeline:
             self.folders.extract,
             "imagine",
             Components,
-            lambda context: extract_components(context, clips, captions, self._models.language_model),
+            lambda context: extract_components(context, clips, captions, self.models.language_model),
         )
 
     def first_candidates(self) -> tuple[list[Candidate], StageFolder]:
@@ -201,9 +201,7 @@ class Pipeline:
             imagined,
             "filter",
             Prompt,
-            lambda context: reflect_prompts(
-                context, number, refused, accepted, components, self._models.language_model
-            ),
+            lambda context: reflect_prompts(context, number, refused, accepted, components, self.models.language_model),
         )
         if not prompts:
             # The language model gave up on all of them: nothing to generate, but to be told.
@@ -220,8 +218,8 @@ class Pipeline:
         generated: StageFolder,
     ) -> Round:
         def work(context: StageContext) -> None:
-            clap = self._models.clap
-            filter_candidates(context, self._calibration, prompts, candidates, generated, clap)
+            clap = self.models.clap
+            filter_candidates(context, self.calibration, prompts, candidates, generated, clap)
 
         filtered = self.folders.filter(number, generated)
         verdicts = self._once(filtered, "filter", Verdict, work)
@@ -235,7 +233,7 @@ class Pipeline:
         accepted, folder = _accepted(rounds), self.root / "dataset"
         with working_in(self.root):
             write_dataset(accepted, folder)
-            card = dataset_card(self.root.name, self.config, accepted, self.hub_commits(), self._models.is_aligned)
+            card = dataset_card(self.root.name, self.config, accepted, self.hub_commits(), self.models.is_aligned)
             write_text(folder / "README.md", card)
         return folder
 
@@ -246,7 +244,7 @@ class Pipeline:
             self.folders.retrieve,
             "retrieve",
             RetrievedClip,
-            lambda context: retrieve_clips(context, clips, self._models.clap, identity),
+            lambda context: retrieve_clips(context, clips, self.models.clap, identity),
         )
 
     def gate(self) -> GateMeasures:
@@ -312,7 +310,7 @@ class Pipeline:
         """Trainings, with all the memory that there is."""
 
         def work_alone(context: StageContext) -> None:
-            self._models.release()
+            self.models.release()
             work(context)
 
         self._once(folder, "train", kind, work_alone)
@@ -328,7 +326,7 @@ class Pipeline:
             self.folders.evaluate,
             "evaluate",
             EvaluatedClip,
-            lambda context: evaluate_generator(context, clips, made, self._models.clap),
+            lambda context: evaluate_generator(context, clips, made, self.models.clap),
         )
         finished = self.finished_evaluation()
         for warning in finished.warnings:
@@ -358,9 +356,9 @@ class Pipeline:
         )
 
     def _samples_of_states(self) -> dict[GeneratorState, Samples]:
-        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self._models.base_generator)}
-        if self._models.is_aligned:
-            made["aligned"] = self._samples("aligned", lambda: self._models.generator)
+        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self.models.base_generator)}
+        if self.models.is_aligned:
+            made["aligned"] = self._samples("aligned", lambda: self.models.generator)
         return made
 
     def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
@@ -513,13 +511,13 @@ class Pipeline:
     def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
         """The folder's records; does the work first when it is not finished and this run may do it.
 
-        Raises: as `_work_in`.
+        Raises: as `work_in`.
         """
-        self._work_in(folder, stage, work)
+        self.work_in(folder, stage, work)
         return folder.manifest(kind)
 
-    def _work_in(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
-        """Do the work when the folder is not finished and this run may do it.
+    def work_in(self, folder: StageFolder, stage: str, work: Callable[[StageContext], object]) -> None:
+        """Do the work when the folder is not finished and this run may do it; the work need not finish it.
 
         Raises: `MissingArtefact`; as `check_wanted` before work that would be for nothing; what the work raises.
         """
@@ -591,18 +589,20 @@ class Pipeline:
         def work(context: StageContext) -> None:
             # Whether the filter knows the classes is to be told before hours of generation. The generator loads
             # afterwards, as it may need the memory of the CLAP.
-            _ = self._calibration
-            generate_candidates(context, self.clips(), prompts, self._models.generator)
+            _ = self.calibration
+            generate_candidates(context, self.clips(), prompts, self.models.generator)
 
         folder = self.folders.generate(number, imagined)
         return self._once(folder, stage, Candidate, work), folder
 
     @cached_property
-    def _calibration(self) -> Calibration:
-        return calibrate(self.config, self.clips(), self._models.clap, self.reporter)
+    def calibration(self) -> Calibration:
+        """What the filter measures on the real clips; it tells of those that it would drop."""
+        return calibrate(self.config, self.clips(), self.models.clap, self.reporter)
 
     @cached_property
-    def _models(self) -> Models:
+    def models(self) -> Models:
+        """Those of the run, each loaded when it is first needed."""
         return Models(self.config, self.root, lambda: self.folders.align, self.reporter)
 
 

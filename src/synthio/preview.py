@@ -79,46 +79,44 @@ class Preview:
     """Of the data, and of a filter that drops real clips too."""
 
 
-class _FirstItems(Pipeline):
-    """A run as far as the first clips of some of its stages."""
+class _FirstItems:
+    """The first items of some stages of a run."""
 
-    @property
-    def is_unaligned(self) -> bool:
-        """Whether the recipe's alignment is still to come."""
-        return self.config.align.method != "none" and not self.folders.align.done
+    def __init__(self, run: Pipeline) -> None:
+        self._run, self._config, self._folders = run, run.config, run.folders
 
     def preview(self, clips_per_class: int) -> Preview:
         """Make what is missing of the first items; no stage is finished by it."""
-        clips = self.clips()
-        asked = [clip for clip in of_split(clips, "train") if self.config.imagine.asks_for(clip.labels)]
-        prompts = self._first_prompts(few_of_each(asked, clips_per_class, self.config.seed))
+        clips = self._run.clips()
+        asked = [clip for clip in of_split(clips, "train") if self._config.imagine.asks_for(clip.labels)]
+        prompts = self._first_prompts(few_of_each(asked, clips_per_class, self._config.seed))
         # It tells of a filter that drops real clips too before the generator works.
-        real, generated = self._calibration.real, self._generated
+        real, generated = self._run.calibration.real, self._generated
 
         def generate(context: StageContext) -> list[Candidate]:
-            return make_candidates(context, clips, prompts, self._models.generator)
+            return make_candidates(context, clips, prompts, self._run.models.generator)
 
         of_id = {candidate.id: candidate for candidate in self._some(generated, "generate", Candidate, generate)}
         candidates = [of_id[prompt.id] for prompt in prompts]
-        verdicts = hear(self.config, self._calibration, prompts, candidates, generated, self._models.clap)
+        verdicts = hear(self._config, self._run.calibration, prompts, candidates, generated, self._run.models.clap)
         examples = map(partial(self._example, generated), prompts, candidates, verdicts)
         return Preview(
-            page=self.config.run_folder / "preview" / "index.html",
+            page=self._config.run_folder / "preview" / "index.html",
             examples=tuple(sorted(examples, key=lambda example: (example.labels, example.clip_id))),
-            before_alignment=self.is_unaligned,
+            before_alignment=self._folders.awaits_alignment,
             real_accepted=real.labels,
-            left_out=tuple(_left_out(self.config, self.is_unaligned)),
-            warnings=(*all_warnings(self.config, clips, self.folders.clips), *real_clip_warnings(real)),
+            left_out=tuple(_left_out(self._config, self._folders.awaits_alignment)),
+            warnings=(*all_warnings(self._config, clips, self._folders.clips), *real_clip_warnings(real)),
         )
 
     def _first_prompts(self, chosen: Collection[str]) -> list[Prompt]:
-        clips, components = self.clips(), self._components()
+        clips, components = self._run.clips(), self._run.components()
 
         def imagine(context: StageContext) -> None:
-            imagine_first(context, clips, components, self._models.language_model, chosen)
+            imagine_first(context, clips, components, self._run.models.language_model, chosen)
 
         first: dict[str, Prompt] = {}
-        for prompt in self._some(self.folders.imagine, "imagine", Prompt, imagine):
+        for prompt in self._some(self._folders.imagine, "imagine", Prompt, imagine):
             first.setdefault(prompt.clip_id, prompt)
         return [prompt for clip_id, prompt in first.items() if clip_id in chosen]
 
@@ -133,7 +131,7 @@ class _FirstItems(Pipeline):
             caption_failed=caption.failed if caption else None,
             prompt=prompt.text,
             prompt_failed=prompt.failed,
-            synthetic=None if path is None else self.config.run_folder / path.relative_to(self.root),
+            synthetic=None if path is None else self._config.run_folder / path.relative_to(self._run.root),
             synthetic_failed=candidate.failed,
             reason=verdict.reason,
             similarity=verdict.similarity,
@@ -144,22 +142,24 @@ class _FirstItems(Pipeline):
     @cached_property
     def _caption_of(self) -> dict[str, Caption]:
         """By clip; none where new captions are made without."""
-        return {c.id: c for c in self.captions()} if self.config.imagine.mode == "mixcap" else {}
+        return {c.id: c for c in self._run.captions()} if self._config.imagine.mode == "mixcap" else {}
 
     @cached_property
     def _path_of(self) -> dict[str, Path]:
-        return {clip.id: Path(clip.path) for clip in self.clips()}
+        return {clip.id: Path(clip.path) for clip in self._run.clips()}
 
     @property
     def _generated(self) -> StageFolder:
         """Of the unaligned generator until the alignment is finished."""
-        unaligned = self.config.align.model_copy(update={"method": "none"})
-        config = self.config.model_copy(update={"align": unaligned}) if self.is_unaligned else self.config
-        return StageFolders(config, self.clips).generate(0, self.folders.imagine)
+        folders = self._folders
+        if folders.awaits_alignment:
+            unaligned = self._config.align.model_copy(update={"method": "none"})
+            folders = StageFolders(self._config.model_copy(update={"align": unaligned}), self._run.clips)
+        return folders.generate(0, self._folders.imagine)
 
     def _some(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
         """All records of a finished stage; of another those that there are after ``work``."""
-        self._work_in(folder, stage, work)
+        self._run.work_in(folder, stage, work)
         return folder.manifest(kind) if folder.done else list(folder.items(kind).values())
 
 
@@ -183,8 +183,8 @@ def make_preview(config: RunConfig, clips_per_class: int, reporter: Reporter) ->
             f"train.arms is {', '.join(config.train.arms)}: none adds synthetic clips; add synthio to look"
         )
     check_recipe(config)
-    run = _FirstItems(config, reporter)
-    preview = run.preview(clips_per_class)
+    run = Pipeline(config, reporter)
+    preview = _FirstItems(run).preview(clips_per_class)
     with working_in(run.root):
         _write_page(config, preview, reporter)
     return preview

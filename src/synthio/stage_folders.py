@@ -13,6 +13,7 @@ from synthio.backends.choices import AnySection, backend_of, plugin_of
 from synthio.backends.identity import model_identity, prompts_identity
 from synthio.config import STAGE_VERSIONS, Arm, CaptionConfig, ImagineConfig, RunConfig
 from synthio.datasets.keys import data_fingerprint, drawn_fingerprint, row_content
+from synthio.errors import MissingArtefact
 from synthio.recipes import Section
 from synthio.records import Clip, GeneratorState, of_split
 from synthio.stages.retrieve import corpus_digest, corpus_root
@@ -80,6 +81,15 @@ class StageFolders:
         """The adapter."""
         parts = [STAGE_VERSIONS["align"], self._section("align"), self.losers.key, self._config.seed]
         return self._folder("align", fingerprint(parts))
+
+    @property
+    def awaits_alignment(self) -> bool:
+        """Whether the recipe aligns the generator, and that is not finished."""
+        try:
+            return self._config.align.method != "none" and not self.align.done
+        except MissingArtefact:
+            # Where it would lie depends on the clips, which are not collected yet.
+            return True
 
     @cached_property
     def extract(self) -> StageFolder:
