@@ -29,10 +29,11 @@ from synthio.backends.fine_tuning import predict
 from synthio.bench.recipe import BenchRecipe, Cell, all_cells, run_config
 from synthio.config import RunConfig
 from synthio.context import StageContext
-from synthio.pipeline import Pipeline, synthetic_clips
+from synthio.pipeline import Pipeline
 from synthio.progress import Reporter
 from synthio.recipes import load_recipe
 from synthio.records import Clip
+from synthio.results import synthetic_clips
 from synthio.stages.clips import collect_clips
 from synthio.store import StageFolder
 

@@ -39,7 +39,7 @@ LEVELS = [
     {"stages", "pretrain"},
     {"results", "report_data", "report_page", "cards", "evaluation_page", "listening", "models", "stage_folders"},
     {"pipeline"},
-    {"plan", "doctor", "api", "bench", "preview"},
+    {"plan", "doctor", "api", "bench", "preview", "evaluation"},
     {"cli"},
     {"__main__"},
 ]

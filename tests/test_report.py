@@ -31,7 +31,6 @@ from synthio.config import Arm, CaptionConfig, FilterRule, RunConfig
 from synthio.confusion import ClassFound, Confusion
 from synthio.errors import StoreError
 from synthio.metrics import Interval
-from synthio.pipeline import synthetic_clips
 from synthio.progress import Reporter
 from synthio.records import Candidate, Measurement, PreferencePair, Prompt, RejectedClip, Verdict
 from synthio.report_data import (
@@ -47,6 +46,7 @@ from synthio.report_data import (
     SampleClip,
 )
 from synthio.report_page import write_report
+from synthio.results import synthetic_clips
 from synthio.stages.dataset import Accepted
 from synthio.stages.gate import GateMeasures, GateOption
 from synthio.store import StageFolder

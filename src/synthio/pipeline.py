@@ -5,7 +5,6 @@ Each stage's result lies in the folder that `stage_folders` names; a finished on
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -17,15 +16,12 @@ from synthio.backends.classifier import load_trained
 from synthio.backends.modes import own_modes
 from synthio.backends.parts import check_models
 from synthio.backends.quiet import quiet
-from synthio.backends.text_to_audio import TextToAudio
 from synthio.cards import dataset_card, model_card
 from synthio.comparison import read_comparison
 from synthio.config import Arm, RunConfig
 from synthio.context import StageContext
 from synthio.data_check import check_wanted
 from synthio.errors import MissingArtefact, ModelError, StoreError
-from synthio.evaluation_page import FinishedEvaluation, figure_warnings, write_page
-from synthio.listening import Kind, draw_test, write_test
 from synthio.models import Models, hub_commits, model_warnings
 from synthio.progress import Reporter
 from synthio.recipes import to_yaml
@@ -34,34 +30,28 @@ from synthio.records import (
     Caption,
     Clip,
     Components,
-    EvaluatedClip,
     GatedClip,
-    GeneratorState,
     Prediction,
     PreferencePair,
     Prompt,
     Record,
     RetrievedClip,
-    Samples,
     Verdict,
-    of_split,
 )
 from synthio.report_data import collect_report
 from synthio.report_page import write_report
-from synthio.results import FinishedRun, Round
+from synthio.results import FinishedRun, Round, accepted_clips, synthetic_clips
 from synthio.stage_folders import StageFolders
 from synthio.stages.align import align, make_pairs
 from synthio.stages.caption import caption_clips
-from synthio.stages.clips import all_warnings, collect_clips, tell_warnings
-from synthio.stages.dataset import Accepted, write_dataset
-from synthio.stages.evaluate import Evaluation, check_clips, evaluate_generator
+from synthio.stages.clips import collect_clips, tell_warnings
+from synthio.stages.dataset import write_dataset
 from synthio.stages.filter import Calibration, calibrate, filter_candidates
 from synthio.stages.gate import GateMeasures, choose_share, measure_shares
 from synthio.stages.generate import generate_candidates
 from synthio.stages.imagine import extract_components, imagine_prompts, reflect_prompts
 from synthio.stages.predictions import write_predictions
 from synthio.stages.retrieve import corpus_files, retrieve_clips
-from synthio.stages.samples import generate_samples, plan_samples
 from synthio.stages.train import train_arms
 from synthio.store import RUN_RECIPE, StageFolder, check_run_folder, damage_error, how_to_run, working_in
 from synthio.verdict import verdict_text
@@ -119,7 +109,7 @@ class Pipeline:
     def captions(self) -> list[Caption]:
         """One caption per training clip."""
         clips = self.clips()
-        return self._once(
+        return self.once(
             self.folders.caption,
             "caption",
             Caption,
@@ -132,13 +122,13 @@ class Pipeline:
         if self.config.align.method == "none":
             return None
         losers = self.folders.losers
-        pairs = self._once(
+        pairs = self.once(
             losers,
             "align",
             PreferencePair,
             lambda context: make_pairs(context, clips, self.models.alignable_generator),
         )
-        self._once(
+        self.once(
             self.folders.align,
             "align",
             PreferencePair,
@@ -149,7 +139,7 @@ class Pipeline:
     def prompts(self) -> tuple[list[Components], list[Prompt]]:
         """Components of the training clips, and the imagined captions."""
         clips, components = self.clips(), self.components()
-        prompts = self._once(
+        prompts = self.once(
             self.folders.imagine,
             "imagine",
             Prompt,
@@ -162,7 +152,7 @@ class Pipeline:
         if self.config.imagine.mode != "mixcap":
             return []
         clips, captions = self.clips(), self.captions()
-        return self._once(
+        return self.once(
             self.folders.extract,
             "imagine",
             Components,
@@ -186,8 +176,8 @@ class Pipeline:
             rounds.append(self._reflected(number, rounds, refused, components))
         return rounds
 
-    def _wanted_rounds(self) -> list[Round]:
-        """None where no arm adds synthetic clips."""
+    def wanted_rounds(self) -> list[Round]:
+        """The same; none where no arm adds synthetic clips."""
         return self.rounds() if self.config.train.adds_synthetic else []
 
     def _reflected(
@@ -197,7 +187,7 @@ class Pipeline:
         last = rounds[-1]
         accepted = [prompt for r in rounds for prompt, _, _ in r.accepted]
         imagined = self.folders.reflect(number, last.filtered)
-        prompts = self._once(
+        prompts = self.once(
             imagined,
             "filter",
             Prompt,
@@ -222,7 +212,7 @@ class Pipeline:
             filter_candidates(context, self.calibration, prompts, candidates, generated, clap)
 
         filtered = self.folders.filter(number, generated)
-        verdicts = self._once(filtered, "filter", Verdict, work)
+        verdicts = self.once(filtered, "filter", Verdict, work)
         return Round(number, tuple(prompts), tuple(candidates), tuple(verdicts), imagined, generated, filtered)
 
     def dataset(self) -> Path:
@@ -230,7 +220,7 @@ class Pipeline:
         return self._write_dataset(self.rounds())
 
     def _write_dataset(self, rounds: Sequence[Round]) -> Path:
-        accepted, folder = _accepted(rounds), self.root / "dataset"
+        accepted, folder = accepted_clips(rounds), self.root / "dataset"
         with working_in(self.root):
             write_dataset(accepted, folder)
             card = dataset_card(self.root.name, self.config, accepted, self.hub_commits(), self.models.is_aligned)
@@ -240,7 +230,7 @@ class Pipeline:
     def retrieved(self) -> list[RetrievedClip]:
         """Corpus clips near the real training clips."""
         clips, identity = self.clips(), self.folders.clap_identity
-        return self._once(
+        return self.once(
             self.folders.retrieve,
             "retrieve",
             RetrievedClip,
@@ -266,7 +256,7 @@ class Pipeline:
 
     def predictions(self) -> StageFolder:
         """The folder of the validation and test predictions of every arm with every seed, and of their trainings."""
-        clips, rounds = self.clips(), self._wanted_rounds()
+        clips, rounds = self.clips(), self.wanted_rounds()
         added_clips, shares = self._added_clips(rounds)
         filtered = {"synthio": [r.filtered for r in rounds]}
         units = {
@@ -313,79 +303,7 @@ class Pipeline:
             self.models.release()
             work(context)
 
-        self._once(folder, "train", kind, work_alone)
-
-    def evaluation(self) -> Path:
-        """Evaluate the generator before and after alignment; returns the page of samples."""
-        clips = self.clips()
-        check_clips(clips)
-        self.alignment()
-
-        made = self._samples_of_states()
-        self._once(
-            self.folders.evaluate,
-            "evaluate",
-            EvaluatedClip,
-            lambda context: evaluate_generator(context, clips, made, self.models.clap),
-        )
-        finished = self.finished_evaluation()
-        for warning in finished.warnings:
-            self.reporter.warn(warning)
-        with working_in(self.root):
-            return write_page(finished, self.root / "evaluation" / "index.html", self.reporter)
-
-    def finished_evaluation(self) -> FinishedEvaluation:
-        """What `evaluation` found; nothing runs. Raises: `MissingArtefact` naming the stage that has not run."""
-        with self._only_reading():
-            clips, align_folder, made = self.clips(), self.alignment(), self._samples_of_states()
-            self._once(self.folders.evaluate, "evaluate", EvaluatedClip, lambda context: None)
-        data = all_warnings(self.config, clips, self.folders.clips)
-        aligning = align_folder.summary()["warnings"] if align_folder else []
-        evaluation = self.folders.evaluate.summary_as(Evaluation)
-        real: dict[str, list[Path]] = defaultdict(list)
-        for clip in of_split(clips, "train"):
-            real[clip.labels[0]].append(Path(clip.path))
-        return FinishedEvaluation(
-            name=self.root.name,
-            evaluation=evaluation,
-            made=made,
-            align_method=self.config.align.method,
-            warnings=(*data, *aligning, *figure_warnings(evaluation)),
-            real=dict(real),
-            heard_s=self.config.data.max_duration_s,
-        )
-
-    def _samples_of_states(self) -> dict[GeneratorState, Samples]:
-        made: dict[GeneratorState, Samples] = {"base": self._samples("base", lambda: self.models.base_generator)}
-        if self.models.is_aligned:
-            made["aligned"] = self._samples("aligned", lambda: self.models.generator)
-        return made
-
-    def _samples(self, state: GeneratorState, load: Callable[[], TextToAudio]) -> Samples:
-        training = of_split(self.clips(), "train")
-        folder = self.folders.samples(state)
-        made = self._once(
-            folder,
-            "evaluate",
-            EvaluatedClip,
-            lambda context: generate_samples(context, plan_samples(self.config, training, state), load()),
-        )
-        return Samples(folder.path, tuple(made))
-
-    def listening_test(self, clips: int, only: Sequence[str] = ()) -> Path:
-        """Write a blind test of up to ``clips`` clips, half real training clips and half accepted ones, of the classes
-        ``only`` where some are named; returns its page.
-
-        Raises: as `finished`, `draw_test` and `write_test`.
-        """
-        with self._only_reading():
-            accepted, training = _accepted(self._wanted_rounds()), of_split(self.clips(), "train")
-        solution = draw_test(training, accepted, clips, self.config.seed, only)
-        sources: dict[tuple[Kind, str], Path] = {("real", clip.id): Path(clip.path) for clip in training}
-        sources |= {("synthetic", item.candidate.id): item.audio for item in accepted}
-        rate_hz = accepted[0].candidate.sample_rate_hz
-        with working_in(self.root):
-            return write_test(solution, sources, self.root / "listening", rate_hz, self.config.data.max_duration_s)
+        self.once(folder, "train", kind, work_alone)
 
     def report(self) -> Path:
         """Write the page, and put the accepted clips, the predictions and the classifier to use beside it. Always anew:
@@ -417,8 +335,8 @@ class Pipeline:
 
         Raises: `MissingArtefact` naming the stage that has not run, `DataError` when the data cannot be read.
         """
-        with self._only_reading():
-            rounds = self._wanted_rounds()
+        with self.only_reading():
+            rounds = self.wanted_rounds()
             return FinishedRun(
                 config=self.config,
                 root=self.root,
@@ -459,7 +377,8 @@ class Pipeline:
     @quiet("transformers", "diffusers")
     def run_stage(self, stage: str) -> Path:
         """One stage; what it needs must be finished. Returns what a person would open next: a page, the dataset, or the
-        stage's folder, whose ``manifest.jsonl`` has its records; the run folder where nothing is aligned."""
+        stage's folder, whose ``manifest.jsonl`` has its records; the run folder where nothing is aligned. The stage
+        `evaluate` is that of `evaluation.evaluate`."""
 
         def after(work: Callable[[], object], name: str) -> Path:
             work()
@@ -475,7 +394,6 @@ class Pipeline:
             "filter": self.dataset,
             "retrieve": lambda: after(self.retrieved, "retrieve"),
             "train": self._trained,
-            "evaluate": self.evaluation,
             "report": self.report,
         }
         check_run_folder(self.root)
@@ -502,13 +420,13 @@ class Pipeline:
     @cached_property
     def _clips(self) -> list[Clip]:
         folder = self.folders.clips
-        clips = self._once(folder, "clips", Clip, collect_clips)
+        clips = self.once(folder, "clips", Clip, collect_clips)
         tell_warnings(self.config, clips, folder, self.reporter)
         return clips
 
     # Work ---------------------------------------------------------------------------------------------------------
 
-    def _once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
+    def once(self, folder: StageFolder, stage: str, kind: type[R], work: Callable[[StageContext], object]) -> list[R]:
         """The folder's records; does the work first when it is not finished and this run may do it.
 
         Raises: as `work_in`.
@@ -557,7 +475,7 @@ class Pipeline:
         return StageContext(self.config, folder, self.reporter)
 
     @contextmanager
-    def _only_reading(self) -> Iterator[None]:
+    def only_reading(self) -> Iterator[None]:
         """No stage may do work meanwhile."""
         allowed, self._may_run = self._may_run, frozenset()
         try:
@@ -577,7 +495,7 @@ class Pipeline:
             "train": self.predictions,
         }
         try:
-            with self._only_reading():
+            with self.only_reading():
                 makers[stage]()
         except MissingArtefact:
             return False
@@ -593,7 +511,7 @@ class Pipeline:
             generate_candidates(context, self.clips(), prompts, self.models.generator)
 
         folder = self.folders.generate(number, imagined)
-        return self._once(folder, stage, Candidate, work), folder
+        return self.once(folder, stage, Candidate, work), folder
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -606,27 +524,9 @@ class Pipeline:
         return Models(self.config, self.root, lambda: self.folders.align, self.reporter)
 
 
-def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
-    """The accepted clips, for the classifier."""
-    return [
-        AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
-        for item in _accepted(rounds)
-    ]
-
-
 def _check_trained(folder: Path) -> None:
     """Raises: `StoreError` for a trained classifier that is damaged, before it takes the place of a good one."""
     try:
         load_trained(str(folder))
     except ModelError as error:
         raise damage_error(folder, f"was made by this run and is damaged ({error})") from error
-
-
-def _accepted(rounds: Sequence[Round]) -> list[Accepted]:
-    """The accepted clips of all rounds: what the dataset holds and the classifier trains on."""
-    return [
-        Accepted(prompt, candidate, verdict, r.generated.file(candidate.path))
-        for r in rounds
-        for prompt, candidate, verdict in r.accepted
-        if candidate.path is not None
-    ]

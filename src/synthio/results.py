@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from synthio.arms import Training, model_folder, read_trainings, unheard_warnings
+from synthio.arms import AddedClip, Training, model_folder, read_trainings, unheard_warnings
 from synthio.comparison import read_comparison
 from synthio.config import RunConfig
 from synthio.confusion import Confusion, confusion
@@ -17,6 +17,7 @@ from synthio.errors import MissingArtefact
 from synthio.formats import some
 from synthio.records import Candidate, Clip, Prediction, Prompt, Verdict, is_multi_label
 from synthio.stages.clips import all_warnings
+from synthio.stages.dataset import Accepted
 from synthio.stages.filter import FilterSummary, real_clip_warnings
 from synthio.stages.gate import GateMeasures
 from synthio.store import StageFolder
@@ -47,6 +48,24 @@ class Round:
     def accepted(self) -> list[Made]:
         """What the filter let in."""
         return [made for made in self.made if made[2].accepted]
+
+
+def accepted_clips(rounds: Sequence[Round]) -> list[Accepted]:
+    """The accepted clips of all rounds: what the dataset holds and the classifier trains on."""
+    return [
+        Accepted(prompt, candidate, verdict, r.generated.file(candidate.path))
+        for r in rounds
+        for prompt, candidate, verdict in r.accepted
+        if candidate.path is not None
+    ]
+
+
+def synthetic_clips(rounds: Sequence[Round]) -> list[AddedClip]:
+    """The accepted clips, for the classifier."""
+    return [
+        AddedClip(path=str(item.audio), labels=item.prompt.labels, clip_id=item.prompt.clip_id)
+        for item in accepted_clips(rounds)
+    ]
 
 
 @dataclass(frozen=True, repr=False)

@@ -35,12 +35,13 @@ commands = typer.Typer(no_args_is_help=True, help="Evaluate one part of the meth
 def evaluate_t2a(recipe: Recipe, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Have an independent judge compare the generator before and after alignment, on template prompts. Aligns first.
     For data with one label per clip."""
+    from synthio.evaluation import evaluate, finished_evaluation
     from synthio.evaluation_page import table_rows
     from synthio.pipeline import Pipeline
 
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet), may_run=("clips", "align", "evaluate"))
-    page = as_given(pipeline.run_stage("evaluate"), pipeline)
-    finished = pipeline.finished_evaluation()
+    page = as_given(evaluate(pipeline), pipeline)
+    finished = finished_evaluation(pipeline)
     evaluation = finished.evaluation
 
     def text() -> None:
@@ -74,6 +75,7 @@ def evaluate_listening(
     as_json: Json = False,
 ) -> None:
     """Make a blind listening test of real and accepted synthetic clips, or say what its answers show (--answers)."""
+    from synthio.evaluation import make_listening_test
     from synthio.listening import evaluate_answers, read_answers, read_solution
     from synthio.pipeline import Pipeline
 
@@ -81,7 +83,7 @@ def evaluate_listening(
         raise ConfigError("--class is for a new test; the answers are of all clips of the test that is there")
     pipeline = Pipeline(config_of(recipe, overrides), reporter_of(quiet=True), may_run=())
     if not answers:
-        page = as_given(pipeline.listening_test(clips, only or ()), pipeline)
+        page = as_given(make_listening_test(pipeline, clips, only or ()), pipeline)
         told = f"listening test: {page}\nanswers go to:  {page.with_name('answers.csv')}"
         words = {"page": str(page), "answers": str(page.with_name("answers.csv"))}
         print_result(words, as_json, lambda: console_of(soft_wrap=True).print(told))
