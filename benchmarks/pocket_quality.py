@@ -25,8 +25,8 @@ from synthio.backends import pocket
 from synthio.backends.clap import load_clap
 from synthio.backends.clap_tagger import ClapTagger
 from synthio.backends.classifier import Frontend, find_classifier, fit_frontend, fit_positions, load_classifier
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.judge import train_judge
-from synthio.backends.stable_audio import load_stable_audio
 from synthio.backends.text_to_audio import TextToAudio
 from synthio.bench.recipe import BenchRecipe, Cell, run_config
 from synthio.config import CaptionConfig, ClapConfig, T2AConfig
@@ -163,7 +163,7 @@ def _pooled(encoder: torch.nn.Module, frontend: Frontend, waveforms: list[audio.
 
 def speed() -> None:
     """A 2 s clip in a batch of 8, all threads; the median of five batches."""
-    generator = load_stable_audio(T2AConfig())
+    generator = load_pipeline(T2AConfig())
     seconds = []
     for batch in range(6):
         started = time.perf_counter()
@@ -182,7 +182,7 @@ def steps() -> None:
     for guidance, count in pairs:
         rate(
             f"guidance {guidance}, {count} steps",
-            load_stable_audio(T2AConfig(guidance_scale=guidance, num_inference_steps=count)),
+            load_pipeline(T2AConfig(guidance_scale=guidance, num_inference_steps=count)),
         )
 
 
@@ -190,7 +190,7 @@ def duration() -> None:
     """The same at the defaults, with the fixed frequencies of the duration embedding as they were saved, rounded to
     half precision, and whole."""
     rate = _corpus_judge(clips_per_class=20)
-    generator = load_stable_audio(T2AConfig())
+    generator = load_pipeline(T2AConfig())
     rate("frequencies rounded, as shipped", generator)
     embedder = generator.pipeline.duration_embedder
     embedder.freqs = type(embedder).from_config(embedder.config).freqs

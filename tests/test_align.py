@@ -16,7 +16,8 @@ from reporters import RecordingReporter
 from safetensors.torch import load_file
 
 from synthio import audio
-from synthio.backends.stable_audio import StableAudio3, load_stable_audio
+from synthio.backends.diffusers_pipelines import load_pipeline
+from synthio.backends.stable_audio import StableAudio3
 from synthio.backends.text_to_audio import Conditioning
 from synthio.config import AlignConfig, RunConfig
 from synthio.context import StageContext
@@ -50,8 +51,8 @@ def run(config: RunConfig, root: Path) -> StageFolder:
 
 def align(config: RunConfig, clips: list[Clip], folder: StageFolder, reporter: Reporter) -> None:
     losers = StageFolder(config.run_folder, "losers", "k")
-    pairs = stage.make_pairs(StageContext(config, losers, reporter), clips, load_stable_audio(config.t2a))
-    stage.align(StageContext(config, folder, reporter), clips, pairs, losers, load_stable_audio(config.t2a))
+    pairs = stage.make_pairs(StageContext(config, losers, reporter), clips, load_pipeline(config.t2a))
+    stage.align(StageContext(config, folder, reporter), clips, pairs, losers, load_pipeline(config.t2a))
 
 
 def row(step: int, loss: float, winner: float, loser: float = 0.0) -> Measurement:
@@ -142,7 +143,7 @@ def test_losers_of_one_clip_differ(small_data: Path, flow_model: Path, tmp_path:
     config = make_config(small_data, flow_model, tmp_path, losers_per_clip=2)
     clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
     folder = StageFolder(tmp_path, "losers", "k")
-    pairs = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_stable_audio(config.t2a))
+    pairs = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_pipeline(config.t2a))
     assert len({(folder.path / pair.loser_path).read_bytes() for pair in pairs}) == len(pairs) == 16
 
 
@@ -278,7 +279,7 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     """Weights that give NaN for one of the labels: every loser of its batches failed, and again on every resume."""
     config = make_config(small_data, flow_model, tmp_path)
     clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
-    generator = load_stable_audio(config.t2a)
+    generator = load_pipeline(config.t2a)
     tokenizer, encoder = generator.pipeline.tokenizer, generator.pipeline.text_encoder
     known = set(tokenizer("Sound of a low tone")["input_ids"])
     bad = (set(tokenizer("Sound of a hiss")["input_ids"]) - known).pop()
@@ -293,7 +294,7 @@ def test_a_loser_that_the_model_refuses_costs_its_pair_alone(
     assert all("NaN" in reason for reason in refused.values())
     assert f"refused {len(refused)} of" in heard.warnings[0]
     # Asked again, where the stage did not finish, they are there.
-    every = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_stable_audio(config.t2a))
+    every = stage.make_pairs(StageContext(config, folder, Reporter()), clips, load_pipeline(config.t2a))
     assert len(every) == len(training) and all((folder.path / pair.loser_path).is_file() for pair in every)
     with torch.no_grad():
         encoder.get_input_embeddings().weight[:] = torch.nan
@@ -311,11 +312,11 @@ def test_winner_and_loser_are_as_long_as_the_real_clip(flow_model: Path, tmp_pat
             sf.write(data / label / f"{number}.wav", samples, 16_000)
     config = make_config(data, flow_model, tmp_path)
     clips = collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
-    generator = load_stable_audio(config.t2a)
+    generator = load_pipeline(config.t2a)
     losers = StageFolder(tmp_path, "losers", "k")
     pairs = stage.make_pairs(StageContext(config, losers, Reporter()), clips, generator)
     folder = StageFolder(tmp_path, "align", "k")
-    stage.align(StageContext(config, folder, Reporter()), clips, pairs, losers, load_stable_audio(config.t2a))
+    stage.align(StageContext(config, folder, Reporter()), clips, pairs, losers, load_pipeline(config.t2a))
     pair = pairs[0]
     latents = load_file(losers.path / "latents.safetensors")
     sounding = load_generated(losers.path / pair.loser_path, 16_000)
@@ -397,7 +398,7 @@ def test_errors_do_not_depend_on_the_batch(small_data: Path, flow_model: Path, t
         for c in collect_clips(StageContext(config, StageFolder(tmp_path, "clips", "k"), Reporter()))
         if c.split == "train"
     ]
-    generator = load_stable_audio(config.t2a)
+    generator = load_pipeline(config.t2a)
     folder = StageFolder(tmp_path, "align", "k")
     pairs = stage.make_pairs(StageContext(config, folder, Reporter()), clips, generator)
     data = stage._load_pairs(clips, pairs, generator, folder, Reporter())

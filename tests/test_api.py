@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from synthio import RunConfig, generate_clip, load_config, predict, run
 from synthio.backends.classifier import find_classifier, fit_frontend, load_classifier, save_classifier
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.modes import own_modes
-from synthio.backends.stable_audio import load_stable_audio
 from synthio.cli import app
 from synthio.config import TrainConfig
 from synthio.errors import ConfigError
@@ -96,7 +96,7 @@ def test_what_a_notebook_set_in_torch_changes_no_clip_and_is_left_as_it_was(tmp_
         {"data": {"path": "demo"}, "t2a": {"model": str(flow_model)}, "align": {"method": "none"}}
     )
     plain = generate_clip("a bell", tmp_path / "plain.wav", duration_s=0.5, config=config)
-    adapted = load_stable_audio(config.t2a)
+    adapted = load_pipeline(config.t2a)
     adapted.add_adapter(rank=2, seed=0)
     adapted.save_adapter(tmp_path / "adapter")
     torch.set_default_dtype(torch.float64)
@@ -109,7 +109,7 @@ def test_what_a_notebook_set_in_torch_changes_no_clip_and_is_left_as_it_was(tmp_
             assert torch.is_inference_mode_enabled()
         with own_modes():
             # Its weights are drawn before they are loaded.
-            load_stable_audio(config.t2a).load_adapter(tmp_path / "adapter")
+            load_pipeline(config.t2a).load_adapter(tmp_path / "adapter")
         assert (torch.get_default_dtype(), torch.get_default_device()) == (torch.float64, torch.device("meta"))
         assert torch.equal(torch.get_rng_state(), before)
         with own_modes():

@@ -17,7 +17,7 @@ from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, load_start, write_flac
 from synthio.backends.clap import embed_clips, load_clap
-from synthio.backends.stable_audio import load_stable_audio
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.config import ClapConfig, RunConfig
 from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ
@@ -70,7 +70,7 @@ def test_clips_that_were_refused_are_asked_for_again(v_model: Path, tmp_path: Pa
         "evaluate": {"clips_per_class": 2},
     }
     config = RunConfig.model_validate(recipe)
-    folder, generator = StageFolder(tmp_path, "samples", "k"), load_stable_audio(config.t2a)
+    folder, generator = StageFolder(tmp_path, "samples", "k"), load_pipeline(config.t2a)
 
     def made(*durations_s: float) -> list[bool]:
         training = [clip(str(number), "train", "a", duration_s=of) for number, of in enumerate(durations_s)]

@@ -16,7 +16,7 @@ from reporters import RecordingReporter
 from typer.testing import CliRunner
 
 from synthio.api import generate_clip
-from synthio.backends.stable_audio import load_stable_audio
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.text_to_audio import bucket_duration_s
 from synthio.config import RunConfig, T2AConfig
 from synthio.context import StageContext
@@ -48,7 +48,7 @@ def config(model: Path, root: Path, batch_size: int) -> RunConfig:
 def generate(
     settings: RunConfig, root: Path, prompts: list[Prompt], reporter: Reporter | None = None, rate_hz: int = 16_000
 ) -> tuple[list[Candidate], StageFolder]:
-    folder, generator = StageFolder(root, "generate", "k"), load_stable_audio(settings.t2a)
+    folder, generator = StageFolder(root, "generate", "k"), load_pipeline(settings.t2a)
     clips = recorded(rate_hz)
     return generate_candidates(
         StageContext(settings, folder, reporter or Reporter()), clips, prompts, generator
@@ -105,7 +105,7 @@ def test_finished_clips_are_not_made_again(flow_model: Path, tmp_path: Path) -> 
 
 def test_clips_of_other_settings_are_copied_where_they_would_be_the_same(flow_model: Path, tmp_path: Path) -> None:
     settings, reporter = config(flow_model, tmp_path, 2), RecordingReporter()
-    generator = load_stable_audio(settings.t2a)
+    generator = load_pipeline(settings.t2a)
 
     def made(
         key: str, prompts: list[Prompt], made_by: str | None = "this model"
@@ -203,7 +203,7 @@ def test_buckets_are_the_next_half_second(duration_s: float, bucket_s: float) ->
 def test_a_refused_clip_fails_alone(v_model: Path, tmp_path: Path) -> None:
     """Weights that give NaN for one prompt: its batch was lost with it, and how many depended on the batch size."""
     settings, prompts = config(v_model, tmp_path, 8), [p.model_copy(update={"duration_s": 0.5}) for p in PROMPTS[:4]]
-    generator = load_stable_audio(settings.t2a)
+    generator = load_pipeline(settings.t2a)
     with torch.no_grad():
         # A vocabulary entry that only the bad prompt uses.
         tokenizer, encoder = generator.pipeline.tokenizer, generator.pipeline.text_encoder
@@ -223,7 +223,7 @@ def aligning(model: Path, data: Path, root: Path) -> RunConfig:
 
 def keep_adapter(settings: RunConfig, folder: StageFolder) -> None:
     """As alignment leaves it, but for the done-marker."""
-    generator = load_stable_audio(settings.t2a)
+    generator = load_pipeline(settings.t2a)
     generator.add_adapter(rank=2, seed=0)
     with torch.no_grad():
         for parameter in generator.adapter_parameters().values():

@@ -146,13 +146,13 @@ from synthio.backends.audio_llm import TransformersCaptioner
 from synthio.backends.classifier import find_classifier
 from synthio.backends.clap import load_clap
 from synthio.backends.local_llm import LocalLanguageModel
-from synthio.backends.stable_audio import load_stable_audio
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.config import ClapConfig, T2AConfig
 from synthio.errors import ModelError
 from synthio.progress import Reporter
 
 for load in (
-    lambda: load_stable_audio(T2AConfig(model="owner/name", device="cpu")),
+    lambda: load_pipeline(T2AConfig(model="owner/name", device="cpu")),
     lambda: load_clap(ClapConfig(model="owner/name", device="cpu"), Reporter()),
     lambda: find_classifier("owner/name"),
     lambda: LocalLanguageModel("owner/name", None, "cpu", 1, Reporter()),

@@ -11,10 +11,10 @@ import torch
 from tiny_llm import tiny_llama
 from transformers import AutoModelForAudioClassification, AutoModelForCausalLM, ClapModel
 
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.loading import loading
 from synthio.backends.memory import needed_bytes, weights_bytes
 from synthio.backends.parts import used_model
-from synthio.backends.stable_audio import load_stable_audio
 from synthio.config import RunConfig, T2AConfig
 from synthio.doctor import examine
 from synthio.errors import ModelError
@@ -40,7 +40,7 @@ def held(*modules: torch.nn.Module) -> int:
 @pytest.mark.parametrize("family", ["flow_model", "v_model"])
 def test_of_a_generator_as_it_is_loaded(request: pytest.FixtureRequest, family: str, dtype: str) -> None:
     folder = request.getfixturevalue(family)
-    pipeline = load_stable_audio(T2AConfig(model=str(folder), device="cpu", dtype=dtype)).pipeline
+    pipeline = load_pipeline(T2AConfig(model=str(folder), device="cpu", dtype=dtype)).pipeline
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     # Frequencies keep float32.
     assert told("t2a", recipe("t2a", folder, dtype=dtype)) == pytest.approx(held(*parts), rel=0.005)

@@ -27,9 +27,9 @@ from synthio.backends.choices import (
     load_language_model,
     load_text_to_audio,
 )
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.llm import Request
 from synthio.backends.parts import check_models
-from synthio.backends.stable_audio import load_stable_audio
 from synthio.backends.text_to_audio import Alignable, generate_each
 from synthio.config import CaptionConfig, DataConfig, ImagineConfig, RunConfig, T2AConfig
 from synthio.datasets import READERS, Row, read_rows
@@ -476,7 +476,7 @@ class TestWrongOnes:
             generate_each(generator, ["a", "b"], 1.0, [0, 1])
 
     def test_what_can_be_aligned_stays_so(self, flow_model: Path) -> None:
-        checked = CheckedTextToAudio(load_stable_audio(T2AConfig(model=str(flow_model), device="cpu")), "t2a.kind=mine")
+        checked = CheckedTextToAudio(load_pipeline(T2AConfig(model=str(flow_model), device="cpu")), "t2a.kind=mine")
         assert isinstance(checked, Alignable)
         assert checked.draw_time(3, torch.Generator()).shape == (3,)
         with pytest.raises(BackendError, match="t2a.kind=mine failed: TypeError"):

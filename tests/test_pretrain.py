@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from synthio import audio, variation
 from synthio.backends import pocket
 from synthio.backends.clap import load_clap
-from synthio.backends.stable_audio import load_stable_audio
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.cli import app
 from synthio.config import ClapConfig, T2AConfig
 from synthio.errors import BackendError, ConfigError, DataError, StoreError
@@ -451,7 +451,7 @@ def test_what_was_trained_loads_as_any_other_model(trained: Path) -> None:
     torch.testing.assert_close(embedder.freqs, type(embedder).from_config(embedder.config).freqs, rtol=0, atol=0)
     clip = pipeline("Sound of a bell", duration=0.5, num_inference_steps=2).audios
     assert clip.shape == (1, 1, 8_000) and torch.isfinite(clip).all()
-    generator = load_stable_audio(T2AConfig(model=str(trained / "t2a" / "model"), num_inference_steps=2))
+    generator = load_pipeline(T2AConfig(model=str(trained / "t2a" / "model"), num_inference_steps=2))
     # The clips that it learnt from are of 1 s.
     assert generator.generate(["Sound of a bell"], generator.longest_s, [0])[0].shape == (16_000,)
     with pytest.raises(BackendError, match=r"refused 1.50 s clips: it makes 1.00 s at most"):
@@ -480,7 +480,7 @@ def test_what_ships_is_what_was_trained(trained: Path, tmp_path: Path, monkeypat
     np.testing.assert_allclose(ours.embed_text(texts), theirs.embed_text(texts), atol=2e-3)
     np.testing.assert_allclose(ours.embed_audio(clips), theirs.embed_audio(clips), atol=2e-3)
     generators = [
-        load_stable_audio(T2AConfig(model=model, num_inference_steps=2))
+        load_pipeline(T2AConfig(model=model, num_inference_steps=2))
         for model in ("pocket", str(trained / "t2a" / "model"))
     ]
     made = [generator.generate(["Sound of a bell"], 0.5, [0])[0] for generator in generators]

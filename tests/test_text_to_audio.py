@@ -13,8 +13,8 @@ from full_disk import no_file_above
 from tiny_models import with_half_of
 
 from synthio.backends import pocket
+from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.parts import check_models
-from synthio.backends.stable_audio import load_stable_audio
 from synthio.backends.text_to_audio import asked_duration_s
 from synthio.config import DataConfig, RunConfig, T2AConfig
 from synthio.doctor import examine
@@ -25,7 +25,7 @@ FAMILIES = ["flow_model", "v_model"]
 
 def load(request: pytest.FixtureRequest, family: str, **knobs: object) -> object:
     settings = {"num_inference_steps": 2, "guidance_scale": 2.0} | knobs
-    return load_stable_audio(T2AConfig(model=str(request.getfixturevalue(family)), **settings))
+    return load_pipeline(T2AConfig(model=str(request.getfixturevalue(family)), **settings))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -140,7 +140,7 @@ def test_half_precision_rounds_no_fixed_frequency(request: pytest.FixtureRequest
 
 def test_the_pocket_model_makes_no_longer_clips_than_it_learnt_from() -> None:
     """Of 10 s, the default of data.max_duration_s, 99.8% of the samples were at full scale, and some were accepted."""
-    generator = load_stable_audio(T2AConfig(num_inference_steps=4))
+    generator = load_pipeline(T2AConfig(num_inference_steps=4))
     made = generator.generate(["Sound of a flute"], pocket.LONGEST_S, [0])[0]
     assert np.mean(np.abs(made) > 0.99) < 0.2
     with pytest.raises(BackendError, match=r"refused 10.00 s clips: it makes 5.00 s at most; set data.max_duration_s"):
@@ -247,10 +247,10 @@ def test_flow_latents_are_as_long_as_the_clip(request: pytest.FixtureRequest) ->
 
 def test_wrong_models_are_refused_with_words(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no file named model_index.json.*; check its files, or use t2a.model=pocket"):
-        load_stable_audio(T2AConfig(model=str(tmp_path)))
+        load_pipeline(T2AConfig(model=str(tmp_path)))
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(ModelError, match="FluxPipeline.*expected one of StableAudio3Pipeline"):
-        load_stable_audio(T2AConfig(model=str(tmp_path)))
+        load_pipeline(T2AConfig(model=str(tmp_path)))
 
 
 def test_a_pipeline_without_one_of_its_parts_is_told_before_a_run(flow_model: Path, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_pipeline_without_one_of_its_parts_is_told_before_a_run(flow_model: Pa
     assert examine(config)["models"]["t2a"].startswith(f"{folder}: local folder, 0 MiB of weights; device cpu with ")
     shutil.rmtree(folder / "text_encoder")
     told = "has no folder text_encoder, which its model_index.json names"
-    for use in (lambda: check_models(config), lambda: load_stable_audio(config.t2a)):
+    for use in (lambda: check_models(config), lambda: load_pipeline(config.t2a)):
         with pytest.raises(ModelError, match=told):
             use()
     assert told in examine(config)["models"]["t2a"]
@@ -277,7 +277,7 @@ def test_a_folder_with_half_a_file_says_so(
     """Half of the index, or of the text encoder's weights, ended in a traceback."""
     folder = with_half_of(file, request.getfixturevalue(family), tmp_path / "t2a")
     with pytest.raises(ModelError, match=r"t2a\.model .*t2a'.*; check its files"):
-        load_stable_audio(T2AConfig(model=str(folder)))
+        load_pipeline(T2AConfig(model=str(folder)))
 
 
 def test_weights_of_another_size_are_no_traceback(flow_model: Path, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_weights_of_another_size_are_no_traceback(flow_model: Path, tmp_path: Pa
     shutil.copytree(flow_model, tmp_path / "t2a")
     (tmp_path / "t2a" / "text_encoder" / "config.json").unlink()
     with pytest.raises(ModelError, match=r"cannot be loaded \(.*\); check its files, or use t2a"):
-        load_stable_audio(T2AConfig(model=str(tmp_path / "t2a")))
+        load_pipeline(T2AConfig(model=str(tmp_path / "t2a")))
 
 
 @pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
@@ -308,7 +308,7 @@ def test_missing_device_is_a_config_error(request: pytest.FixtureRequest) -> Non
 def test_unreachable_hub_id_names_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="t2a.model=pocket"):
-        load_stable_audio(T2AConfig(model="nobody/no-such-model"))
+        load_pipeline(T2AConfig(model="nobody/no-such-model"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

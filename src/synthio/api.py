@@ -260,12 +260,12 @@ def _check_wanted(prompt: str, duration_s: float, seed: int) -> None:
 
 
 def _generator(config: RunConfig | None, reporter: Reporter) -> tuple[TextToAudio, _Generator]:
-    from synthio.backends.stable_audio import load_stable_audio
+    from synthio.backends.diffusers_pipelines import load_pipeline
     from synthio.models import Models
     from synthio.pipeline import Pipeline
 
     if config is None:
-        return load_stable_audio(T2AConfig()), "base"
+        return load_pipeline(T2AConfig()), "base"
     pipeline = Pipeline(config, Reporter(), ())
     models = Models(config, pipeline.root, lambda: pipeline.folders.align, reporter)
     if config.align.method == "none":

@@ -141,10 +141,10 @@ def _endpoint_llm(config: ImagineConfig, resources: Resources) -> LanguageModel:
     return EndpointLanguageModel(config.endpoint, resources.reporter)
 
 
-def _stable_audio(config: T2AConfig, resources: Resources) -> TextToAudio:
-    from synthio.backends.stable_audio import load_stable_audio
+def _diffusers(config: T2AConfig, resources: Resources) -> TextToAudio:
+    from synthio.backends.diffusers_pipelines import load_pipeline
 
-    return load_stable_audio(config)
+    return load_pipeline(config)
 
 
 #: By their names in a recipe, which `config` lists.
@@ -161,7 +161,7 @@ LANGUAGE_MODELS: Mapping[str, LanguageModelBackend] = {
     ),
 }
 GENERATORS: Mapping[str, TextToAudioBackend] = {
-    "diffusers": TextToAudioBackend(load=_stable_audio, source="weights", alignable=True)
+    "diffusers": TextToAudioBackend(load=_diffusers, source="weights", alignable=True)
 }
 
 

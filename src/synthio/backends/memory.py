@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import get_local_safetensors_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
-from synthio.backends.devices import language_dtype, resolve_device
+from synthio.backends.devices import language_dtype, part_dtypes, resolve_device
 from synthio.backends.identity import cached_snapshot, local_folder
 from synthio.backends.parts import UsedModel
 from synthio.config import RunConfig
@@ -65,8 +65,8 @@ def _format(used: UsedModel, part: str, config: RunConfig) -> torch.dtype | None
     import torch
 
     if used.part == "t2a":
-        format_: torch.dtype = getattr(torch, config.t2a.dtype)
-        return torch.float32 if part == "vae" else format_
+        formats = part_dtypes(config.t2a.dtype)
+        return formats.get(part, formats["default"])
     if used.part in ("llm", "captioner"):
         return language_dtype(resolve_device(getattr(config, used.section).device))
     return torch.float32

@@ -1,4 +1,4 @@
-"""Text-to-audio models: the protocols, and how all of them are asked; `stable_audio` has those of diffusers."""
+"""Text-to-audio models: the protocols, and how all of them are asked; `diffusion` is what those of diffusers share."""
 
 from __future__ import annotations
 
