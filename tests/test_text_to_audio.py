@@ -15,7 +15,7 @@ from tiny_models import with_half_of
 from synthio.backends import pocket
 from synthio.backends.diffusers_pipelines import load_pipeline
 from synthio.backends.parts import check_models
-from synthio.backends.text_to_audio import asked_duration_s
+from synthio.backends.text_to_audio import Conditioning, asked_duration_s
 from synthio.config import DataConfig, RunConfig, T2AConfig
 from synthio.doctor import examine
 from synthio.errors import BackendError, ConfigError, ModelError, StoreError
@@ -353,3 +353,15 @@ def test_the_autoencoder_of_a_half_precision_model_is_exact(request: pytest.Fixt
     heard = half.generate(["hiss"], 0.5, [0])[0]
     samples = whole.pipeline.vae.decode(decoded[0]).sample.float().mean(dim=1)[0].detach().numpy()
     np.testing.assert_allclose(heard, samples.clip(-1, 1)[: len(heard)], atol=1e-6)
+
+
+def test_prompts_of_other_lengths_join_where_a_mask_tells_their_ends() -> None:
+    def of(tokens: int, mask: torch.Tensor | None) -> Conditioning:
+        return Conditioning(torch.ones(1, tokens, 2), torch.ones(1, 3), mask)
+
+    masked = [of(2, torch.ones(1, 2)), of(4, torch.ones(1, 4))]
+    joined = Conditioning.joined(masked)
+    assert joined.mask is not None and joined.mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert joined.cross.shape == (2, 4, 2) and joined.cross[0, 2:].abs().max() == 0 and joined.overall.shape == (2, 3)
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        Conditioning.joined([of(2, None), of(4, None)])

@@ -48,13 +48,33 @@ class Conditioning:
     cross: Tensor
     """Prompt (and duration) tokens, ``(batch, tokens, width)``."""
     overall: Tensor
-    """Duration embedding, ``(batch, ...)``."""
+    """What else it reads, such as the duration's embedding, ``(batch, ...)``."""
     mask: Tensor | None
     """Valid tokens of ``cross``, ``(batch, tokens)``."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Conditioning]) -> Conditioning:
+        """One batch of several; prompts of fewer tokens than others are padded, where a mask says so."""
+        import torch
+
+        overall = torch.cat([part.overall for part in parts])
+        masks = [row for part in parts if part.mask is not None for row in part.mask]
+        if not masks:
+            return cls(torch.cat([part.cross for part in parts]), overall, None)
+        rows = [row for part in parts for row in part.cross]
+        return cls(_padded(rows), overall, _padded(masks))
 
     def rows(self, index: Tensor) -> Conditioning:
         """The conditioning of some items."""
         return Conditioning(self.cross[index], self.overall[index], None if self.mask is None else self.mask[index])
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    """``(tokens, ...)`` of each item, in one batch with zeros behind."""
+    from torch.nn.utils.rnn import pad_sequence
+
+    batch: Tensor = pad_sequence(list(rows), batch_first=True)
+    return batch
 
 
 @runtime_checkable
@@ -64,8 +84,8 @@ class Alignable(TextToAudio, Protocol):
     device: torch.device
 
     def encode(self, waveforms: Sequence[Waveform], duration_s: float) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of mono clips at ``sample_rate_hz``, cut or padded with silence to
-        ``duration_s``."""
+        """Latents ``(batch, channels, frames)``, or with more axes behind, of mono clips at ``sample_rate_hz``, cut or
+        padded with silence to ``duration_s``."""
         ...
 
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
@@ -79,7 +99,8 @@ class Alignable(TextToAudio, Protocol):
     def denoising_error(
         self, latents: Tensor, noise: Tensor, time: Tensor, conditioning: Conditioning, duration_s: float
     ) -> Tensor:
-        """Mean squared error of the prediction over channels and the first ``duration_s``, per item ``(batch,)``."""
+        """Mean squared error of the prediction over channels (and what stands behind the frames) and the first
+        ``duration_s``, per item ``(batch,)``."""
         ...
 
     def add_adapter(self, rank: int, seed: int) -> None:

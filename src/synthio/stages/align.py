@@ -189,14 +189,11 @@ class _Pairs:
         self._latents, self._conditioning = latents, conditioning
 
     def collate(self, pairs: Sequence[PreferencePair]) -> tuple[Tensor, Tensor, Conditioning]:
-        """Winners and losers ``(pairs, channels, frames)`` and their conditioning."""
+        """Winners and losers ``(pairs, channels, frames, ...)`` and their conditioning."""
         winners = torch.stack([self._latents[f"winner/{pair.clip_id}"] for pair in pairs])
         losers = torch.stack([self._latents[f"loser/{pair.id}"] for pair in pairs])
         rows = [self._conditioning[f"{pair.duration_s}/{pair.prompt}"] for pair in pairs]
-        masks = [row.mask for row in rows if row.mask is not None]
-        mask = torch.cat(masks) if masks else None
-        cross, overall = torch.cat([row.cross for row in rows]), torch.cat([row.overall for row in rows])
-        return winners, losers, Conditioning(cross, overall, mask)
+        return winners, losers, Conditioning.joined(rows)
 
 
 def _load_pairs(
