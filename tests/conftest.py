@@ -34,6 +34,13 @@ def v_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ldm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_audioldm2 import tiny_audioldm2
+
+    return tiny_audioldm2(tmp_path_factory.mktemp("ldm"))
+
+
+@pytest.fixture(scope="session")
 def clap_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import tiny_clap
 

@@ -68,7 +68,7 @@ def test_curve_starts_at_the_reference(small_data: Path, flow_model: Path, tmp_p
     assert first.held_out_accuracy == 0.5
 
 
-@pytest.mark.parametrize("family", ["flow_model", "v_model"])
+@pytest.mark.parametrize("family", ["flow_model", "v_model", "ldm_model"])
 def test_fine_tuning_lowers_the_error_on_held_out_real_clips(
     request: pytest.FixtureRequest, small_data: Path, tmp_path: Path, family: str
 ) -> None:

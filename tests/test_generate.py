@@ -68,9 +68,13 @@ def test_no_clip_has_sound_where_no_recording_can_have_any(flow_model: Path, tmp
     assert shares[0] < 1e-3 < 0.1 < shares[1]
 
 
-def test_batch_of_eight_equals_eight_batches_of_one(flow_model: Path, tmp_path: Path) -> None:
-    eight, first = generate(config(flow_model, tmp_path / "8", 8), tmp_path / "8", PROMPTS)
-    one, second = generate(config(flow_model, tmp_path / "1", 1), tmp_path / "1", PROMPTS)
+@pytest.mark.parametrize("family", ["flow_model", "ldm_model"])
+def test_batch_of_eight_equals_eight_batches_of_one(
+    request: pytest.FixtureRequest, family: str, tmp_path: Path
+) -> None:
+    model = request.getfixturevalue(family)
+    eight, first = generate(config(model, tmp_path / "8", 8), tmp_path / "8", PROMPTS)
+    one, second = generate(config(model, tmp_path / "1", 1), tmp_path / "1", PROMPTS)
     assert eight == one
     for candidate in eight:
         a, _ = sf.read(first.path / candidate.path)

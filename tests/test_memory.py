@@ -37,7 +37,7 @@ def held(*modules: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", ["flow_model", "v_model"])
+@pytest.mark.parametrize("family", ["flow_model", "v_model", "ldm_model"])
 def test_of_a_generator_as_it_is_loaded(request: pytest.FixtureRequest, family: str, dtype: str) -> None:
     folder = request.getfixturevalue(family)
     pipeline = load_pipeline(T2AConfig(model=str(folder), device="cpu", dtype=dtype)).pipeline

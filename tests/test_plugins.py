@@ -575,7 +575,7 @@ class TestTheBuiltInOnesAreHeldToTheSame:
 
         check_backend(ImagineConfig(model=str(tiny_llama(tmp_path / "llm")), device="cpu"))
 
-    @pytest.mark.parametrize("family", ["flow_model", "v_model"])
+    @pytest.mark.parametrize("family", ["flow_model", "v_model", "ldm_model"])
     def test_generators(self, family: str, request: pytest.FixtureRequest) -> None:
         model = str(request.getfixturevalue(family))
         check_backend(T2AConfig(model=model, num_inference_steps=2, guidance_scale=1.5, device="cpu"))

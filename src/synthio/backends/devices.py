@@ -52,7 +52,7 @@ def part_dtypes(dtype: str) -> dict[str, torch.dtype]:
     """
     import torch
 
-    return {"vae": torch.float32, "default": getattr(torch, dtype)}
+    return {"vae": torch.float32, "vocoder": torch.float32, "default": getattr(torch, dtype)}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from synthio.backends import (
     mel_codec,  # noqa: F401  (diffusers loads a component's class only from modules that are imported already)
     pocket,
 )
+from synthio.backends.audioldm2 import AudioLDM2
 from synthio.backends.devices import part_dtypes, resolve_device
 from synthio.backends.diffusion import DiffusionGenerator
 from synthio.backends.identity import check_model
@@ -21,6 +22,7 @@ from synthio.optional import OPTIONAL
 FAMILIES: Mapping[str, type[DiffusionGenerator]] = {
     "StableAudio3Pipeline": StableAudio3,
     "StableAudioPipeline": StableAudio,
+    "AudioLDM2Pipeline": AudioLDM2,
 }
 
 
