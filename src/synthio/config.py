@@ -201,7 +201,7 @@ class T2AConfig(Section):
     options: Options = Field({}, description=_OPTIONS)
     model: ModelName = Field(
         "pocket",
-        description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline or StableAudioPipeline. A generator of another kind, such as AudioLDM2, is a plug-in's (docs/plugins.md).",
+        description="`pocket`, a local folder or a hub id of a StableAudio3Pipeline, StableAudioPipeline or AudioLDM2Pipeline (16 kHz, clips of at most 10.24 s). A generator of another kind is a plug-in's (docs/plugins.md).",
     )
     revision: str | None = Field(
         None,

@@ -55,8 +55,8 @@ def sampler_warning(config: T2AConfig) -> str | None:
     values = " and ".join(f"t2a.{name} = {getattr(config, name):g}" for name in sorted(knobs, reverse=True))
     return (
         f"{values}: the default, which suits the pocket model; set what t2a.model {config.model!r} needs (diffusers: "
-        "Stable Audio Open 100 steps and guidance 7, Stable Audio 3 8 steps and guidance 1, its base model 100 steps "
-        "and guidance above 1)"
+        "Stable Audio Open 100 steps and guidance 7, AudioLDM2 200 steps and guidance 3.5, Stable Audio 3 8 steps and "
+        "guidance 1, its base model 100 steps and guidance above 1)"
     )
 
 

@@ -108,6 +108,7 @@ class AudioLDM2(DiffusionGenerator):
         return mono
 
     def _to_latents(self, mono: Tensor) -> Tensor:
+        # At a clip's own level, although those of the training had a peak of 0.5: it is one of the things to learn.
         mel = torch.from_numpy(np.stack([self._log_mel(waveform) for waveform in mono.numpy()]))
         vae = self.pipeline.vae
         latents: Tensor = vae.encode(mel[:, None].to(self.device)).latent_dist.mode() * vae.config.scaling_factor
