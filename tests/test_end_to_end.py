@@ -676,6 +676,17 @@ def test_dry_run_plans_without_loading_models(recipe: Path, tmp_path: Path) -> N
     assert not (tmp_path / "dry").exists()
 
 
+def test_dry_run_counts_the_gates_trainings(recipe: Path) -> None:
+    """Share 0, which is always tried, was counted twice where the recipe named it too."""
+    result = synthio(
+        "run", recipe, "train.use_synthetic=auto", "gate.folds=2", "gate.shares=[0.0, 0.5, 0.5]", "--dry-run", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    train = next(row for row in json.loads(result.stdout)["stages"] if row["stage"] == "train")
+    assert train["items"] == 4 + 2 * 2
+    assert train["unit"].endswith(", at most")
+
+
 @pytest.mark.usefixtures("finished")
 def test_dry_run_says_what_is_finished(recipe: Path) -> None:
     """It planned a finished run as one that has not begun."""

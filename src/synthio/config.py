@@ -530,6 +530,11 @@ class GateConfig(Section):
         description="Synthetic clips join only if the p-value of the corrected paired test on held-out clips is below this level. The test is of their average over the shares. 0.5 requires only that synthetic clips do better there, and gives away least in simulations; a lower level is more cautious.",
     )
 
+    @property
+    def tried_shares(self) -> tuple[float, ...]:
+        """Each once, and share 0, real clips only, first."""
+        return tuple(dict.fromkeys((0.0, *self.shares)))
+
 
 class RetrieveConfig(Section):
     """The arm `retrieval`: the clips of another corpus that are nearest to each real clip, by CLAP, with the real clip's labels."""

@@ -96,11 +96,13 @@ def _work(config: RunConfig, training_clips: int, imagined: int) -> dict[str, _W
     losers = 0 if config.align.method == "none" else heard * config.align.losers_per_clip
     trainings = len(config.train.arms) * config.train.seeds
     if config.train.asks_gate:
-        trainings += config.gate.folds * (1 + len(config.gate.shares))
+        trainings += config.gate.folds * len(config.gate.tried_shares)
     # Alignment: each loser is generated once, each step denoises a batch of pairs forward and backward.
     pair_passes = 0 if losers == 0 else losers + config.align.steps * config.align.batch_size // 8
     most = wanted * (1 + config.reflect.rounds)
     asks, most_asks = (0, 0) if config.imagine.mode == "template" else (extractions + wanted, extractions + most)
+    # The gate has no more folds than the training clips have groups.
+    bound = ", at most" if config.train.asks_gate else ""
     steps = trainings * config.train.steps
     return {
         "caption": _Work(extractions, extractions, extractions, "clips"),
@@ -110,7 +112,7 @@ def _work(config: RunConfig, training_clips: int, imagined: int) -> dict[str, _W
         "align": _Work(losers, pair_passes, pair_passes, "preference pairs"),
         "generate": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
         "filter": _Work(wanted, wanted, most, f"clips{_at_most(most, wanted)}"),
-        "train": _Work(trainings, steps, steps, f"trainings of {config.train.steps} steps"),
+        "train": _Work(trainings, steps, steps, f"trainings of {config.train.steps} steps{bound}"),
     }
 
 

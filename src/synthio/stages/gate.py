@@ -58,7 +58,7 @@ def measure_shares(context: StageContext, clips: Sequence[Clip], synthetic: Sequ
     gate, training = context.config.gate, of_split(clips, "train")
     groups = len(set(kept_together(training)))
     told = bool(synthetic) and groups > 1
-    shares = (0.0, *(share for share in dict.fromkeys(gate.shares) if share > 0)) if told else ()
+    shares = gate.tried_shares if told else ()
     folds = min(gate.folds, groups)
     records = _score_all(context, clips, synthetic, shares, folds) if shares else []
     measures = GateMeasures(
