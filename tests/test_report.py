@@ -982,11 +982,13 @@ def test_the_legend_of_lines_stays_above_them() -> None:
 def test_no_two_arms_have_one_colour(tmp_path: Path) -> None:
     write(full_data(tmp_path / "run"), tmp_path / "report")
     source = (tmp_path / "report/index.html").read_text(encoding="utf-8")
-    assert len(get_args(Arm)) <= charts.SERIES_COLOURS
-    for number_ in range(charts.SERIES_COLOURS):
+    assert len(get_args(Arm)) <= len(charts.SERIES_COLOURS)
+    for own in zip(*charts.SERIES_COLOURS, strict=True):
+        assert len(set(own)) == len(own)
+    for number_ in range(len(charts.SERIES_COLOURS)):
         assert f".chart .series-{number_} " in source and f".chart .line-{number_} " in source
         # For light and for dark screens.
-        assert source.count(f" --c{number_}: #") == 2
+        assert source.count(f"--c{number_}: #") == 2
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 500)] * 3), min_size=1, max_size=4))

@@ -19,8 +19,17 @@ from PIL import Image
 
 from synthio.formats import MISSING, finite, percent, points, printable, quantity, signed
 
-#: Colour classes `series-0` to `series-6` that the page defines, one for each arm that a run can have.
-SERIES_COLOURS = 7
+#: On light and on dark screens, one pair for each arm that a run can have: the page makes the classes `series-0`,
+#: `series-1`, ... and `line-0`, `line-1`, ... of them.
+SERIES_COLOURS = (
+    ("#8a94a6", "#97a3b8"),
+    ("#0b7285", "#3cb9cf"),
+    ("#8055b3", "#b795e6"),
+    ("#a86400", "#e0a040"),
+    ("#c2387e", "#f285b8"),
+    ("#4b8b2b", "#8fce6a"),
+    ("#2f63d0", "#7fa6ff"),
+)
 _SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 _CHARACTER_PX = 6.6
 #: Dark violet to pale yellow, evenly rising in lightness, so that it also reads in grey.
@@ -82,6 +91,11 @@ def tick_texts(ticks: Sequence[float]) -> tuple[str, ...]:
 def _axis(values: Sequence[float], start_px: float, end_px: float, target: int = 5) -> Axis:
     ticks = nice_ticks(min(values), max(values), target)
     return Axis(ticks[0], ticks[-1], start_px, end_px, ticks)
+
+
+def _series(index: int) -> str:
+    """The colour class of one series of several."""
+    return f"series-{index % len(SERIES_COLOURS)}"
 
 
 def _svg(width: float, height: float, description: str) -> ET.Element:
@@ -213,7 +227,7 @@ def seed_chart(arms: Sequence[tuple[str, Sequence[float | None], float | None]])
     axis = _axis(values, 150, 690)
     _horizontal_axis(svg, axis, 8, bottom, "score on the test clips, %")
     for index, (name, scores, mean) in enumerate(rows):
-        y, css = 25 + 30 * index, f"series-{index % SERIES_COLOURS}"
+        y, css = 25 + 30 * index, _series(index)
         _label(svg, name, 138, y + 4, 130)
         for score in scores:
             dot = _add(svg, "circle", cx=axis.px(score), cy=y, r=5, class_=f"seed {css}")
@@ -245,7 +259,7 @@ def grouped_bars(arms: Sequence[str], groups: Sequence[BarGroup]) -> ET.Element 
     below = _LEGEND_ROW_PX * max(row for _, row in _legend_places(arms, left, edge))
     bottom = 34 + below + step * len(groups)
     svg = _svg(edge, bottom + 36, f"Score per class for {', '.join(arms)}")
-    _legend(svg, [(f"series-{i % SERIES_COLOURS}", arm) for i, arm in enumerate(arms)], left, 16, edge)
+    _legend(svg, [(_series(i), arm) for i, arm in enumerate(arms)], left, 16, edge)
     axis = Axis(0, 100, left, right, (0, 25, 50, 75, 100))
     _horizontal_axis(svg, axis, 26 + below, bottom, "%")
     for row, group in enumerate(groups):
@@ -264,7 +278,7 @@ def _bar(svg: ET.Element, axis: Axis, label: str, arm: str, value: float | None,
         _add(svg, "text", MISSING, x=axis.start_px + 4, y=top + 10, class_="tick")
         return
     end = axis.px(100 * min(max(value, 0.0), 1.0))
-    css = f"series-{index % SERIES_COLOURS}"
+    css = _series(index)
     bar = _add(svg, "rect", x=axis.start_px, y=top + 1, width=max(end - axis.start_px, 1.0), height=10, class_=css)
     _add(bar, "title", f"{label}, {arm}: {percent(value)}")
     _add(svg, "text", f"{100 * value:.1f}", x=end + 5, y=top + 10, class_="tick")
@@ -330,7 +344,7 @@ def line_chart(
             svg, "text", f"chosen: {chosen_x:,.0f}", x=x + (-5 if anchor else 5), y=top + 10,
             class_=f"tick {anchor}".strip(),
         )  # fmt: skip
-    _legend(svg, [(f"series-{i % SERIES_COLOURS}", name) for i, (name, _) in enumerate(drawn)], 56, 14, 350)
+    _legend(svg, [(_series(i), name) for i, (name, _) in enumerate(drawn)], 56, 14, 350)
     for index, (name, line) in enumerate(drawn):
         _line(svg, name, line, horizontal, vertical, index)
     return svg
@@ -341,11 +355,11 @@ def _line(
 ) -> None:
     for run in _runs(line):
         path = "M" + "L".join(f"{across.px(x):.1f},{up.px(y):.1f}" for x, y in run)
-        _add(svg, "path", d=path, class_=f"line line-{index % SERIES_COLOURS}")
+        _add(svg, "path", d=path, class_=f"line line-{index % len(SERIES_COLOURS)}")
     marked = [(x, y) for x, y in line if y is not None]
     if len(marked) <= 40:
         for x, y in marked:
-            dot = _add(svg, "circle", cx=across.px(x), cy=up.px(y), r=2.5, class_=f"series-{index % SERIES_COLOURS}")
+            dot = _add(svg, "circle", cx=across.px(x), cy=up.px(y), r=2.5, class_=_series(index))
             _add(dot, "title", f"{name}, step {x:,.0f}: {quantity(y)}")
 
 
@@ -387,7 +401,7 @@ def _box(svg: ET.Element, axis: Axis, quantiles: Sequence[float], y: float, inde
         return
     low, left, median, right, high = (axis.px(value) for value in quantiles)
     _add(svg, "line", x1=low, x2=high, y1=y, y2=y, class_="whisker thin")
-    css = f"series-{index % SERIES_COLOURS}"
+    css = _series(index)
     box = _add(svg, "rect", x=left, y=y - 9, width=max(right - left, 1.0), height=18, rx=2, class_=css)
     _add(box, "title", "quantiles 10, 25, 50, 75, 90: " + ", ".join(quantity(value) for value in quantiles))
     _add(svg, "line", x1=median, x2=median, y1=y - 9, y2=y + 9, class_="median")

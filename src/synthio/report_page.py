@@ -124,6 +124,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
     """Charts, and the few figures that are sums or means of what `ReportData` holds."""
     rule = data.config.filter.rule
     return {
+        "series_colours": charts.SERIES_COLOURS,
         "config_yaml": to_yaml(data.config.model_dump(mode="json")),
         "reasons": reason_words(rule),
         "fitting": FITTING[rule],
