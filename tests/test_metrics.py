@@ -84,6 +84,12 @@ def test_the_interval_of_a_share_contains_the_truth(groups: int, clips: int, mea
     assert np.mean([interval.low <= mean <= interval.high for interval in found]) > 0.93
 
 
+def test_the_mean_is_of_what_is_there() -> None:
+    assert metrics.known_mean([1.0, None, 4.0]) == 2.5
+    assert metrics.known_mean([None]) is None
+    assert metrics.known_mean(iter(())) is None
+
+
 def test_multi_hot_has_a_column_per_class_and_ignores_others() -> None:
     targets = metrics.multi_hot([("b",), ("a", "c"), ("z",), ()], ["a", "b", "c"])
     assert targets.tolist() == [[False, True, False], [True, False, True], [False] * 3, [False] * 3]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from synthio.arms import Training
 from synthio.backends.fine_tuning import CurvePoint
+from synthio.metrics import known_mean
 
 _ADVICE: Mapping[str, str] = {
     "first": "set train.evaluate_every lower, or train.learning_rate lower",
@@ -36,17 +37,12 @@ def mean_curve(trainings: Iterable[Training]) -> list[CurvePoint]:
     return [
         CurvePoint(
             step=step,
-            train_loss=_mean(point.train_loss for point in points),
-            valid_loss=_mean(point.valid_loss for point in points),
-            valid_score=_mean(point.valid_score for point in points),
+            train_loss=known_mean(point.train_loss for point in points),
+            valid_loss=known_mean(point.valid_loss for point in points),
+            valid_score=known_mean(point.valid_score for point in points),
         )
         for step, points in sorted(at.items())
     ]
-
-
-def _mean(figures: Iterable[float | None]) -> float | None:
-    measured = [figure for figure in figures if figure is not None]
-    return statistics.fmean(measured) if measured else None
 
 
 def curve_warnings(trainings: Sequence[Training]) -> list[str]:

@@ -6,7 +6,7 @@ Labels are multi-hot, ``targets`` of shape ``(clips, classes)``, for one label p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,12 @@ WeightedDifference = Callable[[FloatArray], FloatArray]
 
 #: Of every interval.
 CONFIDENCE = 0.95
+
+
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are there; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 # ---------------------------------------------------------------------------------------------------- classification

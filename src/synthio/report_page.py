@@ -18,6 +18,7 @@ from synthio.config import FilterRule
 from synthio.errors import StoreError
 from synthio.formats import finite, reason_words, sentence
 from synthio.media import Media
+from synthio.metrics import known_mean
 from synthio.progress import Advance, Reporter
 from synthio.recipes import to_yaml
 from synthio.report_data import (
@@ -194,15 +195,15 @@ def _class_means(comparison: Comparison) -> list[dict[str, Any]]:
     }
     if not all(groups.values()):
         return []
+    arms = [arm.arm for arm in comparison.arms]
     return [
-        {"name": name, "n": len(rows), "scores": {arm.arm: _mean(rows, arm.arm) for arm in comparison.arms}}
+        {
+            "name": name,
+            "n": len(rows),
+            "scores": {arm: known_mean(finite(row.scores.get(arm)) for row in rows) for arm in arms},
+        }
         for name, rows in groups.items()
     ]
-
-
-def _mean(rows: Sequence[ClassResult], arm: str) -> float | None:
-    scores = [score for row in rows if (score := finite(row.scores.get(arm))) is not None]
-    return sum(scores) / len(scores) if scores else None
 
 
 def _funnel_chart(rounds: Sequence[FunnelRound]) -> Markup | None:

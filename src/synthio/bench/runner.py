@@ -20,6 +20,7 @@ from synthio.config import RunConfig
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.errors import ConfigError, SynthioError
+from synthio.metrics import known_mean
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
 from synthio.stages.retrieve import corpus_root
@@ -191,11 +192,7 @@ def _thirds(comparison: Comparison, arm: str) -> dict[str, float | None]:
     """Mean score of the classes in each third by training clips."""
     counts = {row.label: row.n_train for row in comparison.classes if row.n_train}
     scores = {row.label: row.scores[arm] for row in comparison.classes}
-    means: dict[str, float | None] = {}
-    for name, labels in frequency_thirds(counts).items():
-        known = [score for label in labels if (score := scores[label]) is not None]
-        means[name] = sum(known) / len(known) if known else None
-    return means
+    return {name: known_mean(scores[label] for label in labels) for name, labels in frequency_thirds(counts).items()}
 
 
 def frequency_thirds(counts: Mapping[str, int]) -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ from synthio.config import AlignConfig, RunConfig
 from synthio.context import StageContext
 from synthio.errors import BackendError
 from synthio.generation import load_generated, recorded_rate_hz, write_generated
+from synthio.metrics import known_mean
 from synthio.preference import Errors, dpo_loss
 from synthio.progress import Reporter
 from synthio.records import Clip, Measurement, PreferencePair, of_split
@@ -376,8 +377,8 @@ class _HeldOut:
         margin = errors.margin
         return Measurement(
             step=step,
-            train_loss=_mean(losses),
-            train_accuracy=_mean(margins),
+            train_loss=known_mean(losses),
+            train_accuracy=known_mean(margins),
             held_out_loss=float(pair_loss(errors, self._config.align).mean()),
             held_out_accuracy=float(((margin > 0).float() + 0.5 * (margin == 0).float()).mean()),
             winner_error_change=float((errors.policy_winner - errors.reference_winner).mean()),
@@ -395,10 +396,6 @@ class _HeldOut:
             work = [(pair, (f"held-out-{pair.id}", draw)) for pair in group for draw in range(_DRAWS)]
             rows += in_batches(work, 2 * self._config.align.batch_size, errors_of, self._reporter.warn)
         return torch.stack(rows).unbind(1)
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def best_step(curve: Sequence[Measurement]) -> int:
