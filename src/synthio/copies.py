@@ -17,7 +17,7 @@ from synthio import audio
 if TYPE_CHECKING:
     from sklearn.neighbors import NearestNeighbors
 
-#: Working rate of the check, in Hz.
+#: At which the check hears clips, and the judge, so that the evaluation loads each once.
 SAMPLE_RATE_HZ = 16_000
 #: Two clips this near are the same clip.
 _SAME_DB = 0.1

@@ -20,11 +20,11 @@ from synthio.augment import mask_features
 from synthio.backends.classifier import Inputs
 from synthio.backends.fine_tuning import Examples, Optimisation, collated, fine_tune, predict
 from synthio.config import TrainConfig
+from synthio.copies import SAMPLE_RATE_HZ
 from synthio.progress import Reporter
 from synthio.seeds import balanced_passes, derive_seed, numpy_generator
 from synthio.variation import draw_recording, vary
 
-SAMPLE_RATE_HZ = 16_000
 #: Long windows and fine bands, where the AST takes 25 ms and the CLAP 32 ms windows with 64 bands.
 _N_FFT, _HOP, _BANDS, _RANGE_DB = 1024, 320, 96, 80.0
 _BATCH_SIZE, _LEARNING_RATE = 32, 2e-3

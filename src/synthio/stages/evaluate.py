@@ -29,10 +29,10 @@ from synthio.arms import fit_in_memory, prepare
 from synthio.backends.clap import Clap, embed_clips
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
-from synthio.backends.judge import SAMPLE_RATE_HZ, Judge, train_judge
+from synthio.backends.judge import Judge, train_judge
 from synthio.config import RunConfig
 from synthio.context import StageContext
-from synthio.copies import CopyCheck, fit_copy_check
+from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
 from synthio.errors import DataError
 from synthio.generation import load_generated
 from synthio.progress import Reporter
