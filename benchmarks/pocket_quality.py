@@ -201,7 +201,7 @@ def _corpus_judge(clips_per_class: int) -> Callable[[str, TextToAudio], None]:
     """What shows the figures of a generator, judged by what pre-training heard."""
     waveforms, labels = read_set("generator", "train")
     classes = sorted(set(labels))
-    judge = train_judge(waveforms, labels, classes, 1.5, 300, 0, Reporter())
+    judge = train_judge(list(zip(waveforms, labels, strict=True)), classes, 1.5, 300, 0, Reporter())
     real = judge.embed(waveforms)
 
     def rate(name: str, generator: TextToAudio) -> None:

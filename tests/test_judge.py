@@ -8,16 +8,15 @@ import torch
 
 from synthio.augment import mask_features
 from synthio.backends import judge
+from synthio.copies import SAMPLE_RATE_HZ
 from synthio.progress import Reporter
 from synthio.variation import draw_recording, vary
-
-RATE_HZ = judge.SAMPLE_RATE_HZ
 
 
 def sounds(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
     """Tones and hisses in turn, half a second."""
     generator = np.random.default_rng(seed)
-    time = np.arange(RATE_HZ // 2) / RATE_HZ
+    time = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
     clips, labels = [], []
     for index in range(count):
         tone = np.sin(2 * np.pi * generator.uniform(150, 600) * time)
@@ -28,7 +27,11 @@ def sounds(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
 
 @pytest.fixture(scope="module")
 def trained() -> judge.Judge:
-    return judge.train_judge(*sounds(24, 0), ["hiss", "tone"], 0.5, 30, 0, Reporter())
+    return train()
+
+
+def train() -> judge.Judge:
+    return judge.train_judge(list(zip(*sounds(24, 0), strict=True)), ["hiss", "tone"], 0.5, 30, 0, Reporter())
 
 
 def test_it_tells_unheard_sounds_apart(trained: judge.Judge) -> None:
@@ -46,7 +49,7 @@ def test_embeddings_are_nearer_within_a_class(trained: judge.Judge) -> None:
 
 
 def test_the_same_seed_makes_the_same_judge(trained: judge.Judge) -> None:
-    again = judge.train_judge(*sounds(24, 0), ["hiss", "tone"], 0.5, 30, 0, Reporter())
+    again = train()
     clips, _ = sounds(4, 3)
     np.testing.assert_allclose(again.scores(clips), trained.scores(clips), atol=1e-5)
 
@@ -57,6 +60,6 @@ def test_one_waveform_at_a_time_has_the_dice_of_all_at_once() -> None:
     generator, again = np.random.default_rng(0), np.random.default_rng(0)
     copies = [np.pad(clip, (int(shift), 0)) for clip, shift in zip(clips, again.integers(1, 1600, 4), strict=True)]
     for _ in range(4):
-        copies += [vary(clip, RATE_HZ, draw_recording(again)) for clip in clips]
+        copies += [vary(clip, SAMPLE_RATE_HZ, draw_recording(again)) for clip in clips]
     expected = mask_features(torch.stack([judge.image(copy, 0.6) for copy in copies]), 0.2, again)
     torch.testing.assert_close(torch.stack(list(judge.varied_images(clips, 0.6, generator))), expected, rtol=0, atol=0)

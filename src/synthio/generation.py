@@ -94,15 +94,9 @@ def generate_wanted(
     def made_record(one: Wanted, failed: str | None) -> Made:
         return record(one, failed).model_copy(update={"made_from": _made_from(one, folder.made_by)})
 
-    # What was refused before a kill, or by a model that then refused all, is tried again.
-    finished = {name: made for name, made in folder.items(kind).items() if made.failed is None}
-    missing = [one for one in wanted if one.id not in finished]
-    if earlier := [made_record(one, None) for one in _copied(missing, folder, kind)]:
-        folder.append(earlier)
-        finished |= {made.id: made for made in earlier}
-        reporter.note(f"{task}: {len(earlier)} of {len(wanted)} clips were made before, under other settings")
+    finished = _made_before(context, task, wanted, kind, made_record)
     groups: dict[float, list[Wanted]] = defaultdict(list)
-    for one in missing:
+    for one in wanted:
         if one.id not in finished:
             groups[asked_duration_s(generator, one.duration_s)].append(one)
     with reporter.task(task, len(wanted), len(finished)) as advance:
@@ -118,6 +112,24 @@ def generate_wanted(
             for made in in_batches(group, context.config.t2a.batch_size, call, reporter.warn):
                 finished[made.id] = made
     return [finished[one.id] for one in wanted]
+
+
+def _made_before(
+    context: StageContext,
+    task: str,
+    wanted: Sequence[Wanted],
+    kind: type[Made],
+    record: Callable[[Wanted, str | None], Made],
+) -> dict[str, Made]:
+    """By id, the records of clips that are in the folder, and of those that are copied into it from other keys."""
+    # What was refused before a kill, or by a model that then refused all, is tried again.
+    finished = {name: made for name, made in context.folder.items(kind).items() if made.failed is None}
+    missing = [one for one in wanted if one.id not in finished]
+    if earlier := [record(one, None) for one in _copied(missing, context.folder, kind)]:
+        context.folder.append(earlier)
+        finished |= {made.id: made for made in earlier}
+        context.reporter.note(f"{task}: {len(earlier)} of {len(wanted)} clips were made before, under other settings")
+    return finished
 
 
 def _made_from(one: Wanted, made_by: str | None) -> str | None:

@@ -56,23 +56,23 @@ class Judge:
 
 
 def train_judge(
-    waveforms: Sequence[Waveform],
-    labels: Sequence[str],
+    clips: Sequence[tuple[Waveform, str]],
     classes: Sequence[str],
     window_s: float,
     steps: int,
     seed: int,
     reporter: Reporter,
 ) -> Judge:
-    """Train on clips at `SAMPLE_RATE_HZ` with one label each.
+    """Train on clips at `SAMPLE_RATE_HZ`, each with its label, one of ``classes``.
 
     Every clip also comes shifted by up to 0.1 s and as four other recordings (`variation.draw_recording`), these five
     with stretches of time and frequency masked: what is judged was recorded elsewhere.
     """
     generator = numpy_generator(seed, "judge")
+    waveforms = [waveform for waveform, _ in clips]
     images = chain((image(w, window_s) for w in waveforms), varied_images(waveforms, window_s, generator))
     inputs = [{_IMAGE: own} for own in images]
-    targets = torch.tensor([classes.index(label) for label in labels] * (2 + _VARIATIONS))
+    targets = torch.tensor([classes.index(label) for _, label in clips] * (2 + _VARIATIONS))
     unit_seed = derive_seed(seed, "judge") % 2**32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(unit_seed)

@@ -82,8 +82,6 @@ def export_dataset(source: str, config: ExportConfig, reporter: Reporter) -> Exp
         finished already, columns that are not there or several, splits that are not ours, and where no clip has audio.
     """
     need("datasets")
-    import datasets
-
     if not config.label_separator:
         raise DataError("--label-separator is empty; expected what stands between several labels, such as |")
     output = user_path(config.output).absolute()
@@ -93,16 +91,8 @@ def export_dataset(source: str, config: ExportConfig, reporter: Reporter) -> Exp
     parts = _load(source, config)
     splits = _our_splits(source, list(parts))
     columns = _columns(source, list(parts.values()), config)
-    lines: list[dict[str, Any]] = []
-    missing = 0
-    with reporter.task("export", sum(map(len, parts.values()))) as advance:
-        for name, part in parts.items():
-            for row in part.cast_column(columns.audio, datasets.Audio(decode=False)):
-                path = output / "clips" / _file_name(splits[name], len(lines), row[columns.audio])
-                missing += not _write_audio(path, row[columns.audio])
-                line = _line(row, part.features, columns, config.label_separator)
-                lines.append({"path": f"clips/{path.name}", "split": splits[name], **line})
-                advance(1)
+    homed = [(splits[name], part) for name, part in parts.items()]
+    lines, missing = _write_clips(homed, columns, output, config.label_separator, reporter)
     if missing == len(lines):
         raise DataError(
             f"{source}: none of its {missing} clips has audio: no bytes, and no audio file that is here; "
@@ -111,11 +101,41 @@ def export_dataset(source: str, config: ExportConfig, reporter: Reporter) -> Exp
     several = any(_is_list(part.features[columns.label]) for part in parts.values())
     header = ["path", "label", *(["split"] if len(parts) > 1 else []), *columns.others]
     write_csv(table, header, ([line[name] for name in header] for line in lines))
-    separator = config.label_separator if several else None
+    return _exported(table, lines, columns, config.label_separator if several else None, missing)
+
+
+def _write_clips(
+    parts: Sequence[tuple[Split | None, Dataset]], columns: _Columns, output: Path, separator: str, reporter: Reporter
+) -> tuple[list[dict[str, Any]], int]:
+    """Write the audio of every clip. Returns: the lines of the table, and how many of the clips have none."""
+    import datasets
+
+    lines: list[dict[str, Any]] = []
+    missing = 0
+    with reporter.task("export", sum(len(part) for _, part in parts)) as advance:
+        for split, part in parts:
+            for row in part.cast_column(columns.audio, datasets.Audio(decode=False)):
+                path = output / "clips" / _file_name(split, len(lines), row[columns.audio])
+                missing += not _write_audio(path, row[columns.audio])
+                line = _line(row, part.features, columns, separator)
+                lines.append({"path": f"clips/{path.name}", "split": split, **line})
+                advance(1)
+    return lines, missing
+
+
+def _exported(
+    table: Path, lines: Sequence[Mapping[str, Any]], columns: _Columns, separator: str | None, missing: int
+) -> Exported:
     counts = Counter(label for line in lines for label in _labels(line["label"], separator))
-    in_splits = Counter(line["split"] or "drawn" for line in lines)
-    counted = {label: counts[label] for label in sorted(counts)}
-    return Exported(str(table), counted, dict(in_splits), columns.label, separator, columns.others, missing)
+    return Exported(
+        table=str(table),
+        counts={label: counts[label] for label in sorted(counts)},
+        splits=dict(Counter(line["split"] or "drawn" for line in lines)),
+        label_column=columns.label,
+        label_separator=separator,
+        columns=columns.others,
+        missing=missing,
+    )
 
 
 def is_saved(folder: Path) -> bool:

@@ -192,8 +192,7 @@ class _Scorer:
         labels = [clip.labels[0] for clip in training]
         classes, durations_s = sorted(set(labels)), [clip.duration_s for clip in training]
         judge = train_judge(
-            [_load(Path(clip.path), config) for clip in known],
-            [clip.labels[0] for clip in known],
+            [(_load(Path(clip.path), config), clip.labels[0]) for clip in known],
             classes,
             float(np.quantile(durations_s, 0.9)),
             config.evaluate.judge_steps,
