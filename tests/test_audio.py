@@ -146,6 +146,7 @@ def test_files_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         ("AU", "PCM_16"),
         ("CAF", "PCM_16"),
         ("W64", "PCM_16"),
+        ("RF64", "PCM_16"),
     ],
 )
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -161,6 +162,30 @@ def test_truncated_files_are_never_taken_for_whole_ones(
         audio.load(path, RATE_HZ)
     with pytest.raises(DataError, match=r"truncated|cannot be decoded|no samples"):
         list(audio.windows(path, 0.5, RATE_HZ))
+
+
+def test_finite_samples_that_are_no_audio_are_told(tmp_path: Path) -> None:
+    """One such file ended `synthio predict` with the advice to lower the learning rate."""
+    path = tmp_path / "x.wav"
+    sf.write(path, 1e37 * noise(1.0), RATE_HZ, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"holds samples of \d\.?\d?e\+3\d, which is no audio; expected -1 to 1"):
+        audio.load(path, RATE_HZ)
+    with pytest.raises(DataError, match="which is no audio"):
+        list(audio.windows(path, 0.5, RATE_HZ))
+    # Whole numbers that are written as floats are audio.
+    sf.write(path, 2**31 * noise(1.0).clip(-1, 1), RATE_HZ, subtype="FLOAT")
+    audio.load(path, RATE_HZ)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "GSM610"), ("WAV", "G721_32"), ("AU", "G723_24")])
+def test_what_can_be_read_from_its_start_only_is_told_with_its_encoding(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    """It was said to promise more audio than memory holds."""
+    path = tmp_path / "voicemail.wav"
+    sf.write(path, noise(1.0), 8_000, format=container, subtype=subtype)
+    with pytest.raises(DataError, match=r"voicemail.wav: is encoded as .*(GSM|G72).*; encode it again, as PCM"):
+        audio.load(path, RATE_HZ)
 
 
 def id3(size: int) -> bytes:

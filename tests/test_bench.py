@@ -22,6 +22,7 @@ import soundfile as sf
 import yaml
 from builders import tiny_recipe
 from command_line import ENVIRONMENT, synthio, synthio_process
+from pydantic import ValidationError
 
 from synthio.bench.arms import PAPER_ARMS, built_in_arms
 from synthio.bench.dry_run import plan_bench
@@ -625,6 +626,12 @@ def made(dataset: str, arm: str, values: Sequence[float], **changes: Any) -> lis
         "n_test": 9, "test_fraction": 0.0, "train_s": 1.0, "shared_s": 0.0, "recipe": "abc",
     }  # fmt: skip
     return [Result(**(row | changes), seed=seed, value=v, macro_f1=v) for seed, v in enumerate(values)]
+
+
+def test_a_test_split_is_never_all_groups() -> None:
+    """A file that said so, by hand, ended `bench show` in a division by zero."""
+    with pytest.raises(ValidationError, match="test_fraction"):
+        made("a", "gold", (0.5,), test_fraction=1.0)
 
 
 def two_arms(output: Path, **datasets: dict[str, Any]) -> BenchRecipe:

@@ -76,6 +76,14 @@ def test_a_table_is_cut_at_its_times_and_groups_are_recordings(site: Path, tmp_p
     np.testing.assert_allclose(samples, np.arange(4 * RATE_HZ, 4 * RATE_HZ + 10_000) / RATE_HZ / 10, atol=1e-4)
 
 
+def test_annotations_that_become_one_stretch_are_one_clip(site: Path, tmp_path: Path) -> None:
+    """With margins that reach both ends, one file stood twice in the table."""
+    lines = "file,start,end,species\ndawn.wav,2.5,3.0,wren\ndawn.wav,3.5,4.0,wren\n"
+    found = cut(tmp_path, written(site / "calls.csv", lines), margin_s=5.0)
+    assert found.counts == {"wren": 1} and len(table_of(found)) == 1
+    assert list(found.rejected) == ["is, with its margins, the stretch of another of its label"]
+
+
 def test_the_table_is_data_for_a_run(site: Path, tmp_path: Path) -> None:
     lines = "path,start_s,end_s,label\n" + "".join(
         f"{name},{0.2 + i},{0.7 + i},{label}\n"

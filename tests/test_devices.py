@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from synthio.backends.classifier import find_classifier, fit_frontend, load_classifier
 from synthio.backends.devices import Batches, in_batches, is_out_of_memory, resolve_device
+from synthio.backends.fine_tuning import predict
 from synthio.errors import BackendError, ConfigError
 
 
@@ -20,6 +27,18 @@ def cudnn_error(_: str) -> RuntimeError:
     return RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if ...")
 
 
+def buffer_error(_: str) -> RuntimeError:
+    return RuntimeError("Invalid buffer size: 12.00 GiB")
+
+
+def cublas_error(_: str) -> RuntimeError:
+    return RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def convolution_error(_: str) -> RuntimeError:
+    return RuntimeError("GET was unable to find an engine to execute this computation")
+
+
 def cpu_error(_: str) -> RuntimeError:
     """The real one."""
     with pytest.raises(RuntimeError) as caught:
@@ -27,7 +46,19 @@ def cpu_error(_: str) -> RuntimeError:
     return caught.value
 
 
-@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, mps_error, cudnn_error, cpu_error])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError,
+        torch.OutOfMemoryError,
+        mps_error,
+        buffer_error,
+        cublas_error,
+        convolution_error,
+        cudnn_error,
+        cpu_error,
+    ],
+)
 def test_halves_until_it_fits_and_loses_nothing(error: Callable[[str], Exception]) -> None:
     sizes: list[int] = []
     warnings: list[str] = []
@@ -41,6 +72,32 @@ def test_halves_until_it_fits_and_loses_nothing(error: Callable[[str], Exception
     assert in_batches(range(10), 8, call, warnings.append) == [item * 10 for item in range(10)]
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
     assert len(warnings) == 2 and "batches of 2" in warnings[-1]
+
+
+class _DoublePrecision(TorchDispatchMode):
+    """Devices on which tensors of double precision come into being."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.devices: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        tensors = [value for value in tree_leaves(made) if isinstance(value, torch.Tensor)]
+        self.devices |= {tensor.device.type for tensor in tensors if tensor.dtype == torch.float64}
+        return made
+
+
+def test_predictions_have_double_precision_on_the_cpu_alone(ast_model: Path) -> None:
+    """MPS has none: on an Apple GPU every run ended at its first prediction."""
+    source = find_classifier(str(ast_model))
+    frontend = fit_frontend(source, [16_000])
+    model = load_classifier(source, frontend, ["a", "b"], "single_label_classification", 0)
+    inputs = [frontend.inputs(np.ones(16_000, np.float32))]
+    # Of a network on `meta` nothing can be copied.
+    with _DoublePrecision() as seen, pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        predict(model.to("meta"), inputs, 1, torch.device("meta"))
+    assert seen.devices <= {"cpu"}
 
 
 def test_a_batch_of_one_that_does_not_fit_says_what_to_do() -> None:

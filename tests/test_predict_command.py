@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_a_class_named_as_a_column_has_a_column_of_its_own(capfd: pytest.Capture
     (row,) = csv.DictReader(capfd.readouterr().out.splitlines())
     assert list(row) == ["path", "start_s", "end_s", "labels", "failed", "score: failed", "ok"]
     assert (row["failed"], row["score: failed"], row["ok"]) == ("", "0.750000", "0.250000")
+
+
+def test_line_breaks_in_names_stay_in_their_cell(capfd: pytest.CaptureFixture[str]) -> None:
+    """They were not quoted: every row had too few cells."""
+    print_answers([flute(Path("a\nb.wav"), classes=("of\rspring", "ok"))], 1, None, "csv", Reporter())
+    (row,) = csv.DictReader(io.StringIO(capfd.readouterr().out, newline=""))
+    assert row["path"] == "a\nb.wav" and row["of\rspring"] == "0.750000" and row["ok"] == "0.250000"
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,15 @@ def test_a_date_that_is_none_is_told_like_other_yaml(tmp_path: Path) -> None:
         read_yaml(write(tmp_path / "run.yaml", "data: {path: 2026-02-31}\n"))
 
 
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool x", "!!int x"])
+def test_a_tag_that_its_value_does_not_have_is_told_like_other_yaml(tmp_path: Path, value: str) -> None:
+    """They ended in a traceback."""
+    with pytest.raises(ConfigError, match="not readable YAML"):
+        read_yaml(write(tmp_path / "run.yaml", f"seed: {value}\n"))
+    with pytest.raises(ConfigError, match="the value is not readable YAML"):
+        apply_overrides({}, [f"seed={value}"], RunConfig)
+
+
 def test_includes_merge_under(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "seed: 1\ntrain: {seeds: 2, steps: 10}\n")
     (tmp_path / "more").mkdir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import string
 from pathlib import Path
 
@@ -12,7 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synthio.errors import StoreError
-from synthio.writing import append_lines, inside, make_readable, publish, replacing, store_error, write_text
+from synthio.writing import (
+    append_lines,
+    csv_line,
+    inside,
+    make_readable,
+    publish,
+    replacing,
+    store_error,
+    write_csv,
+    write_text,
+)
 
 #: The machine that runs the tests may be busy: a slow draw is no failure.
 unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,6 +38,20 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
         raise KeyError
     assert path.read_text() == "old"
     assert [child.name for child in path.parent.iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@given(row=st.lists(st.text(alphabet='ab,"\r\n; ', max_size=4), min_size=2, max_size=3))
+@unhurried
+def test_a_table_is_read_back_whatever_its_cells(
+    tmp_path_factory: pytest.TempPathFactory, line_end: str, row: list[str]
+) -> None:
+    """Cells with a line break, as of a spreadsheet, were cut into two rows where it was not the table's own."""
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    write_csv(path, ["x", "y"], [row], line_end)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["x", "y"], row]
+    assert next(csv.reader(io.StringIO(csv_line(row), newline=""))) == row
 
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

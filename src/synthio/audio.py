@@ -40,6 +40,10 @@ _STREAMED_BYTES = 0x7F000000
 #: W64 writes `riff` in lower case; WAV's `RIFF` size is often a few bytes wrong in good files, so it is not looked at.
 _CHUNK_SIZE = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _OGG_CUT = "Junk after the last page"
+#: What a WAV beyond 4 GiB is.
+_RF64_CUT = "does not match value from 'ds64' chunk"
+#: Whole numbers of 32 bits that are written as floats stay below.
+_LOUDEST = 1e10
 #: No codec packs more into a byte: FLAC's silence is about 6 000 frames.
 _MOST_FRAMES_PER_BYTE = 10_000
 #: Bat detectors and hydrophones stay below. A header that says more would make a few seconds of any length.
@@ -81,6 +85,7 @@ def windows(path: Path, window_s: float, sample_rate_hz: int) -> Iterator[tuple[
         while (block := _mono(file, wanted)).size:
             if not np.isfinite(block).all():
                 raise DataError(f"{path}: holds NaN or infinite samples, from {end / rate_hz:.1f} s on")
+            _check_peak(path, float(np.abs(block).max()))
             end += block.size
             before = np.concatenate([before, block])[-wanted:]
             yield (end - before.size) / rate_hz, end / rate_hz, resample(before, rate_hz, sample_rate_hz)
@@ -165,7 +170,12 @@ def _opened(path: Path) -> Iterator[_Forward]:
             raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
         # In bytes: a name need not be UTF-8.
         with _Forward(os.fsencode(path)) as file:
-            if not sf.SoundFile.seekable(file) or file.frames > _MOST_FRAMES_PER_BYTE * path.stat().st_size:
+            if not sf.SoundFile.seekable(file):
+                raise DataError(
+                    f"{path}: is encoded as {file.subtype_info}, which can be read from its start only; encode it "
+                    "again, as PCM"
+                )
+            if file.frames > _MOST_FRAMES_PER_BYTE * path.stat().st_size:
                 raise OverflowError
             if file.samplerate > _MOST_RATE_HZ:
                 raise DataError(f"{path}: says {file.samplerate} Hz; expected at most {_MOST_RATE_HZ}; encode it again")
@@ -239,9 +249,16 @@ def _check(path: Path, file: _Forward, seen: _Seen, wanted: int) -> None:
     _check_length(path, file, seen.samples, wanted)
     if not seen.finite:
         raise DataError(f"{path}: holds NaN or infinite samples")
+    _check_peak(path, max(seen.high, -seen.low))
     if wanted == file.frames and seen.silent:
         why = why_silent(path, 0.0, math.inf, "is silent once mixed to mono (less than -80 dBFS around its mean)")
         raise DataError(f"{path}: {why}")
+
+
+def _check_peak(path: Path, peak: float) -> None:
+    """Raises: `DataError` for finite samples that overflow whatever is computed from them."""
+    if peak > _LOUDEST:
+        raise DataError(f"{path}: holds samples of {peak:.2g}, which is no audio; expected -1 to 1; encode it again")
 
 
 def _check_length(path: Path, file: _Forward, decoded: int, wanted: int) -> None:
@@ -258,7 +275,7 @@ def _is_truncated(promised_frames: int, decoded_frames: int, log: str) -> bool:
     if decoded_frames < 0.99 * promised_frames:
         return True
     sizes = [(int(size), int(held)) for size, held in _CHUNK_SIZE.findall(log)]
-    return any(held < size < _STREAMED_BYTES for size, held in sizes) or _OGG_CUT in log
+    return any(held < size < _STREAMED_BYTES for size, held in sizes) or _OGG_CUT in log or _RF64_CUT in log
 
 
 def _mp3_says_its_length(path: Path) -> bool:

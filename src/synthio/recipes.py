@@ -79,8 +79,8 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: is a folder; expected a recipe; {_DATA}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text; save the recipe so, or {_DATA}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        # A date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
+        # A date that is none is a ValueError, one by its tag an AttributeError, a tagged bool a KeyError.
         raise ConfigError(
             f"{path}: is not readable YAML: {error}; lines are indented with spaces, text that holds `: ` or ` #` "
             "stands in quotes, and a pattern or a Windows path in single ones"
@@ -226,7 +226,7 @@ def _as_yaml(text: str, override: str) -> Any:
     try:
         # A sign alone is a separator, not YAML's syntax.
         return text if text in _SIGNS else _content(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
         # A date that is none is a ValueError.
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
 

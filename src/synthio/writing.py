@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -30,9 +32,15 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]], line_end: str = "\n") -> None:
     """As `write_text`. None is an empty field, and a float loses no digit."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator=line_end)
-        writer.writerow(header)
-        writer.writerows(rows)
+        file.writelines(f"{csv_line(row)}{line_end}" for row in chain([header], rows))
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """One row as CSV, without its end."""
+    line = io.StringIO()
+    # Of the characters of line ends in cells, `csv` quotes only those of its own line end.
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n")
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

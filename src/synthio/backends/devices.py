@@ -14,6 +14,15 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+#: How libraries say it, beside the phrases that accelerate knows: MPS of one large buffer, and cuBLAS, cuDNN and
+#: convolutions that find no room for their workspace.
+_OUT_OF_MEMORY = (
+    "Invalid buffer size",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",
+)
 #: Other models of the run may lie on the same device.
 _NOT_EVEN_ONE = "out of memory with a batch of 1; use a smaller model or shorter clips, or put another on device=cpu"
 
@@ -56,12 +65,14 @@ def part_dtypes(dtype: str) -> dict[str, torch.dtype]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: CUDA's has a class of its own, those of MPS, cuDNN and the CPU's
-    allocator are told by their words."""
+    """Whether an error says that memory ran out: CUDA's allocator has a class of its own, those of MPS, cuBLAS, cuDNN
+    and the CPU's allocator are told by their words."""
     import torch
     from accelerate.utils.memory import should_reduce_batch_size
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY):
         return True
     return isinstance(error, Exception) and bool(should_reduce_batch_size(error))
 

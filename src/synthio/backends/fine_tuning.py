@@ -264,7 +264,8 @@ def predict(model: Any, inputs: Sequence[Inputs], batch_size: int, device: torch
         return np.zeros((0, model.config.num_labels))
     batches = collated(inputs, batch_size)
     rows = [model(**{name: values.to(device) for name, values in batch.items()}).logits for batch in batches]
-    logits = torch.cat(rows).double().cpu()
+    # Not the other way round: MPS has no double precision.
+    logits = torch.cat(rows).cpu().double()
     single = model.config.problem_type == "single_label_classification"
     probabilities = (logits.softmax(dim=1) if single else logits.sigmoid()).numpy()
     if not np.isfinite(probabilities).all():

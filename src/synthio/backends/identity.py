@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -86,12 +87,14 @@ def _settings(path: Path) -> dict[str, object]:
 
 
 def cached_snapshot(model: str, revision: str | None) -> Path | None:
-    """The folder of the local hub cache with a hub model's revision; None when nothing of it was downloaded."""
+    """The folder of the local hub cache with a hub model's revision; None when nothing of it was downloaded,
+    and for what is no hub id."""
     from huggingface_hub import try_to_load_from_cache
 
-    for file in ("config.json", "model_index.json"):
-        if isinstance(found := try_to_load_from_cache(model, file, revision=revision), str):
-            return Path(found).parent
+    with suppress(HFValidationError):
+        for file in ("config.json", "model_index.json"):
+            if isinstance(found := try_to_load_from_cache(model, file, revision=revision), str):
+                return Path(found).parent
     return None
 
 

@@ -145,6 +145,9 @@ class LocalLanguageModel:
             generation_config=GenerationConfig(
                 do_sample=False,
                 num_beams=1,
+                # What is left out here is filled in from the checkpoint's own, and would punish the label's words.
+                repetition_penalty=1.0,
+                no_repeat_ngram_size=0,
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 eos_token_id=self._end_ids or None,
                 pad_token_id=self._pad_id,

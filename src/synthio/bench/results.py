@@ -45,7 +45,7 @@ class Result(BaseModel):
     """Synthetic, retrieved or varied clips that were added."""
     n_valid: _Count
     n_test: _Count
-    test_fraction: _Fraction
+    test_fraction: Annotated[float, Field(ge=0, lt=1)]
     """Share of the clips that the seed drew for the test; 0 where the data has its own."""
     train_s: _Seconds
     """The arm's own trainings."""

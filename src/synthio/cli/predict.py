@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -22,6 +20,7 @@ from synthio.cli.common import (
 )
 from synthio.errors import ConfigError, DataError
 from synthio.formats import printable
+from synthio.writing import csv_line
 
 if TYPE_CHECKING:
     from synthio.api import FilePrediction
@@ -134,9 +133,7 @@ def _print_csv(rows: Iterator[Row]) -> None:
 
 
 def _print_cells(cells: Sequence[str]) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    print_data(line.getvalue())
+    print_data(csv_line(cells))
 
 
 def _tell(found: Sequence[Row], failed: Sequence[Row]) -> None:

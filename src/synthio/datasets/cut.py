@@ -239,6 +239,7 @@ def _cut_recording(
     """Table rows of the clips of one recording, which is never held in memory as a whole; and what failed, and why."""
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Annotation, str]] = []
+    names: set[str] = set()
     waiting = deque(sorted(annotations, key=lambda a: a.start_s))
     sounds = _Sounds(annotations)
     while waiting:
@@ -256,6 +257,10 @@ def _cut_recording(
                             failed.append((annotation, "a sound of another label is in it (--drop-overlapping)"))
                             continue
                         name = _name(piece, group)
+                        if name in names:
+                            failed.append((annotation, "is, with its margins, the stretch of another of its label"))
+                            continue
+                        names.add(name)
                         with replacing(output / "clips" / name) as partial:
                             audio.write_flac(partial, _samples(file, piece), file.samplerate)
                         rows.append(_clip_row(f"clips/{name}", group, piece, also))
