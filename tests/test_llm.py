@@ -344,6 +344,23 @@ def but_for_a_probe(response: Response) -> Callable[[Body, int], Response]:
     return lambda body, earlier: chat("{}") if "yes" in str(body["messages"]) else response
 
 
+def test_further_fields_are_sent_and_their_answers_are_their_own() -> None:
+    """A model that thinks could not be told to think less."""
+    seen: list[Body] = []
+
+    def script(body: Body, earlier: int) -> Response:
+        seen.append(body)
+        return chat('{"caption": "a flute"}')
+
+    extra = {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
+    with EndpointServer(script) as server:
+        plain, thinking = (EndpointLanguageModel(config(server, extra_body=x), Reporter()) for x in ({}, extra))
+        plain.complete([request()])
+        thinking.complete([request()])
+    assert not extra.keys() & seen[0].keys() and {name: seen[1][name] for name in extra} == extra
+    assert plain.name == f"{server.base_url} m" and thinking.name != plain.name
+
+
 def test_a_good_answer_with_its_tokens() -> None:
     with EndpointServer(always(chat('{"caption": "a flute"}', 1000, 500))) as server:
         reply = EndpointLanguageModel(config(server), Reporter()).complete([request(0, seed=2**40)])[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -279,12 +280,26 @@ class EndpointConfig(Section):
     max_tokens: int = Field(
         1024, ge=1, description="Most tokens in one answer. For a model that thinks first, its thoughts count too."
     )
-    timeout_s: float = Field(60.0, gt=0, description="Time limit per request.")
+    timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Time limit per request. What got no answer is asked again with another limit. A server that works one request at a time needs `concurrency: 1`, or a limit for all that wait.",
+    )
     max_retries: int = Field(
         5, ge=0, le=20, description="Retries after status 429 or 5xx or a time-out, with back-off."
     )
+    extra_body: Options = Field(
+        {},
+        description="Further fields of each request, as the server knows them. A model that thinks before it answers thinks less with `{reasoning_effort: low}`, or not with vLLM's `{chat_template_kwargs: {enable_thinking: false}}`.",
+    )
     price_per_million_input_tokens: float = Field(0.0, ge=0, description="Price, for the count of costs.")
     price_per_million_output_tokens: float = Field(0.0, ge=0, description="Price, for the count of costs.")
+
+    @property
+    def asked(self) -> list[str]:
+        """Who is asked, and what besides each request, for caches of the answers."""
+        extra = [json.dumps(self.extra_body, sort_keys=True)] if self.extra_body else []
+        return [self.base_url, self.model, *extra]
 
 
 class CaptionConfig(Section):

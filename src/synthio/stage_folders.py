@@ -35,8 +35,6 @@ EXECUTION_FIELDS: dict[str, frozenset[str]] = {
         {
             "api_key_variable",
             "concurrency",
-            "timeout_s",
-            "max_retries",
             "price_per_million_input_tokens",
             "price_per_million_output_tokens",
         }

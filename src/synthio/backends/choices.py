@@ -247,7 +247,7 @@ def _asked(config: ImagineConfig) -> str:
         case "weights":
             content.append(model_identity("llm", config.model, config.revision))
         case "endpoint":
-            content += [config.endpoint.base_url, config.endpoint.model]
+            content += config.endpoint.asked
     return json.dumps(content, sort_keys=True)
 
 

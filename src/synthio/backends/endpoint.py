@@ -185,7 +185,9 @@ class ChatEndpoint:
             options = self._accepted(call.options)
             messages: list[Any] = [{"role": "user", "content": call.content}]
             try:
-                return await client.chat.completions.create(model=self._config.model, messages=messages, **options)
+                return await client.chat.completions.create(
+                    model=self._config.model, messages=messages, extra_body=self._config.extra_body, **options
+                )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 refused = _refused_options(error, options)
                 if not refused:

@@ -36,7 +36,7 @@ class EndpointCaptioner:
         silence = np.zeros(self.sample_rate_hz, np.float32)
         probe = _audio_call(silence, self.sample_rate_hz, ("silence",), self._max_tokens)
         self._endpoint = ChatEndpoint(config, reporter, probe)
-        self._name = [config.base_url, config.model]
+        self._name = config.asked
         self._cache = ReplyCache(cache_folder, config.max_tokens)
         self.clips_per_call = 4 * config.concurrency
 

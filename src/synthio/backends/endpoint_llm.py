@@ -46,7 +46,7 @@ class EndpointLanguageModel:
         """Raises: `ConfigError` when a remote endpoint's key is not in the environment."""
         self._max_tokens = config.max_tokens
         self._endpoint = ChatEndpoint(config, reporter, _chat_call(_PROBE, self._max_tokens))
-        self.name = f"{config.base_url} {config.model}"
+        self.name = " ".join(config.asked)
         self.requests_per_call = 4 * config.concurrency
 
     def complete(self, requests: Sequence[Request], keep: Keep = forget) -> list[Reply]:

@@ -76,7 +76,9 @@ def _content(config: RunConfig, section: str) -> dict[str, Any]:
     if section == "data":
         del content["sample"]["train"]
     if "endpoint" in content:
-        del content["endpoint"]["base_url"]
+        # Where it is, and how patient the machine is with it.
+        for field in ("base_url", "timeout_s", "max_retries"):
+            del content["endpoint"][field]
     return {name: value for name, value in content.items() if name not in _LEFT_OUT.get(section, ())}
 
 
