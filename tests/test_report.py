@@ -503,9 +503,12 @@ def luminance(colour: str) -> float:
 def test_small_text_stands_out_from_its_page(name: str) -> None:
     template = (Path(pages.__file__).parent / "templates" / f"{name}.html.j2").read_text(encoding="utf-8")
     light, _, dark = template.partition("prefers-color-scheme: dark")
+    links = {"c1": charts.SERIES_COLOURS[1]} if "series_colours" in template else {}
+    assert links or name != "report"
     # Where a template names none, the browser's own.
-    for style, default in ((light, "ffffff"), (dark or light, "121212")):
+    for number, (style, default) in enumerate(((light, "ffffff"), (dark or light, "121212"))):
         colours = {"page": default, **dict(re.findall(r"--([\w-]+): #([0-9a-f]+);", style))}
+        colours |= {text: pair[number].removeprefix("#") for text, pair in links.items()}
         for ground in {"page", "raised"} & colours.keys():
             for text in {"text", "muted", "c1", "good", "bad", "unsure"} & colours.keys():
                 ratio = (luminance(colours[text]) + 0.05) / (luminance(colours[ground]) + 0.05)
