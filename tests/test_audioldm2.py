@@ -14,6 +14,7 @@ from builders import write_tiny_run
 from command_line import synthio
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from safetensors.torch import load_file
+from tiny_models import what_is_decoded
 from transformers import GPT2LMHeadModel, GPT2Model, VitsConfig, VitsModel
 
 from synthio.backends.audioldm2 import AudioLDM2
@@ -182,14 +183,7 @@ def test_what_makes_sound_of_a_half_precision_model_is_exact(ldm_model: Path) ->
     clip = 0.3 * np.random.default_rng(0).normal(size=8_000).astype(np.float32)
     assert torch.equal(half.encode([clip], 0.5), whole.encode([clip], 0.5))
     assert next(half.pipeline.unet.parameters()).dtype == torch.bfloat16
-    decoded: list[torch.Tensor] = []
-    keep = half.pipeline.vae.decode
-
-    def decode(latents: torch.Tensor) -> object:
-        decoded.append(latents)
-        return keep(latents)
-
-    half.pipeline.vae.decode = decode
+    decoded = what_is_decoded(half.pipeline.vae)
     heard = half.generate(["hiss"], 0.5, [0])[0]
     with torch.no_grad():
         mel = whole.pipeline.vae.decode(decoded[0]).sample

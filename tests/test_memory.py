@@ -51,7 +51,7 @@ def test_of_a_clap_and_a_classifier_with_its_training(clap_model: Path, ast_mode
     config = recipe("train", ast_model)
     loaded = held(AutoModelForAudioClassification.from_pretrained(ast_model))
     assert told("classifier", config) == loaded
-    assert needed_bytes(used_model("classifier", config), config) == 4 * loaded
+    assert needed_bytes(used_model("classifier", config), loaded) == 4 * loaded
 
 
 def test_of_a_language_model_in_shards_beside_other_copies(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from full_disk import no_file_above
-from tiny_models import with_half_of
+from tiny_models import what_is_decoded, with_half_of
 
 from synthio.backends import pocket
 from synthio.backends.diffusers_pipelines import load_pipeline
@@ -387,14 +387,7 @@ def test_the_autoencoder_of_a_half_precision_model_is_exact(request: pytest.Fixt
     half, whole = load(request, family, dtype="bfloat16"), load(request, family)
     clip = np.random.default_rng(0).normal(size=8_000).astype(np.float32)
     assert torch.equal(half.encode([clip], 0.5), whole.encode([clip], 0.5))
-    decoded: list[torch.Tensor] = []
-    keep = half.pipeline.vae.decode
-
-    def decode(latents: torch.Tensor) -> object:
-        decoded.append(latents)
-        return keep(latents)
-
-    half.pipeline.vae.decode = decode
+    decoded = what_is_decoded(half.pipeline.vae)
     heard = half.generate(["hiss"], 0.5, [0])[0]
     samples = whole.pipeline.vae.decode(decoded[0]).sample.float().mean(dim=1)[0].detach().numpy()
     np.testing.assert_allclose(heard, samples.clip(-1, 1)[: len(heard)], atol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -137,3 +138,16 @@ def tiny_clap(folder: Path) -> Path:
     ).save_pretrained(folder)  # fmt: skip
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def what_is_decoded(autoencoder: Any) -> list[torch.Tensor]:
+    """Latents are added to the list as the autoencoder decodes them."""
+    decoded: list[torch.Tensor] = []
+    decode = autoencoder.decode
+
+    def keep(latents: torch.Tensor) -> object:
+        decoded.append(latents)
+        return decode(latents)
+
+    autoencoder.decode = keep
+    return decoded

@@ -103,12 +103,13 @@ def _device(name: str) -> str:
 def _weights(used: UsedModel, config: RunConfig) -> str:
     """The memory that its weights take, where they are here."""
     try:
-        weights, needed = weights_bytes(used, config), needed_bytes(used, config)
+        weights = weights_bytes(used, config)
     except ConfigError:
         # The device is not here, as is told beside.
         return ""
-    if weights is None or needed is None:
+    if weights is None:
         return ""
+    needed = needed_bytes(used, weights)
     return f", {size(weights)} of weights" + (f" ({size(needed)} in training)" if needed > weights else "")
 
 

@@ -12,7 +12,7 @@ from synthio.backends.clap import Clap, load_clap
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import hub_commit, is_distilled, model_identity
 from synthio.backends.llm import LanguageModel
-from synthio.backends.memory import device_bytes, needed_bytes
+from synthio.backends.memory import device_bytes, needed_bytes, weights_bytes
 from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.config import RunConfig, T2AConfig
@@ -76,8 +76,10 @@ def _too_large(used: UsedModel, config: RunConfig) -> str | None:
     section = getattr(config, used.section)
     if used.part != "classifier" and not config.train.adds_synthetic:
         return None
-    needed = needed_bytes(used, config)
-    if needed is None or needed <= (there := device_bytes(device := resolve_device(section.device))):
+    if (weights := weights_bytes(used, config)) is None:
+        return None
+    needed, device = needed_bytes(used, weights), resolve_device(section.device)
+    if needed <= (there := device_bytes(device)):
         return None
     half = ", t2a.dtype=bfloat16" if used.part == "t2a" and config.t2a.dtype == "float32" else ""
     return (

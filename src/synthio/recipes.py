@@ -43,6 +43,9 @@ _DATA = "if it is your data, name it as data.path in a recipe (`synthio recipe o
 _INCLUDE = "include"
 #: The section whose values are never shown: a key may stand in an address, also in one that is in the wrong place.
 _ENDPOINT = "endpoint"
+#: What PyYAML raises for what is none: a date that is none is a ValueError, one by its tag an AttributeError, a tagged
+#: bool a KeyError.
+_NO_YAML = (yaml.YAMLError, ValueError, KeyError, AttributeError)
 _TEXT_TAG = "tag:yaml.org,2002:str"
 #: Without `~`, which is YAML's null.
 _SIGNS = frozenset(string.punctuation) - {"~"}
@@ -79,8 +82,7 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: is a folder; expected a recipe; {_DATA}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text; save the recipe so, or {_DATA}") from error
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-        # A date that is none is a ValueError, one by its tag an AttributeError, a tagged bool a KeyError.
+    except _NO_YAML as error:
         raise ConfigError(
             f"{path}: is not readable YAML: {error}; lines are indented with spaces, text that holds `: ` or ` #` "
             "stands in quotes, and a pattern or a Windows path in single ones"
@@ -226,8 +228,7 @@ def _as_yaml(text: str, override: str) -> Any:
     try:
         # A sign alone is a separator, not YAML's syntax.
         return text if text in _SIGNS else _content(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        # A date that is none is a ValueError.
+    except (*_NO_YAML, RecursionError) as error:
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
 
 

@@ -11,8 +11,8 @@ import torch
 
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
-from synthio.backends.devices import Batches, language_dtype, resolve_device
-from synthio.backends.loading import loading
+from synthio.backends.devices import Batches, resolve_device
+from synthio.backends.loading import load_language_model, loading
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -104,11 +104,4 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
-        model = kinds[0].from_pretrained(
-            source,
-            revision=revision,
-            dtype=language_dtype(device) or "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-        return processor, model.to(device).eval()
+        return processor, load_language_model(kinds[0], source, revision, device)

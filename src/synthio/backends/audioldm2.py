@@ -68,10 +68,6 @@ class AudioLDM2(DiffusionGenerator):
         """See `Alignable.condition`; as `AudioLDM2Pipeline.__call__` builds it without guidance."""
         return Conditioning.joined([self._read(prompt, 1.0) for prompt in prompts])
 
-    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
-        """Uniform times."""
-        return torch.rand(count, generator=generator).to(self.device)
-
     @property
     def _ratio(self) -> int:
         return self._hop * int(self.pipeline.vae_scale_factor)

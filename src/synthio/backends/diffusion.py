@@ -99,6 +99,10 @@ class DiffusionGenerator(ABC):
         squares = (predicted[:, :, heard].float() - target[:, :, heard].float()).square()
         return squares.mean(dim=tuple(range(1, squares.ndim)))
 
+    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """See `Alignable.draw_time`: uniform, unless a family was trained on others."""
+        return torch.rand(count, generator=generator).to(self.device)
+
     def add_adapter(self, rank: int, seed: int) -> None:
         """Put trainable LoRA adapters on every linear layer of the denoiser (peft)."""
         from peft import LoraConfig, get_peft_model
@@ -154,10 +158,6 @@ class DiffusionGenerator(ABC):
     @abstractmethod
     def condition(self, prompts: Sequence[str], duration_s: float) -> Conditioning:
         """See `Alignable.condition`."""
-
-    @abstractmethod
-    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
-        """See `Alignable.draw_time`."""
 
     @property
     @abstractmethod

@@ -1,20 +1,36 @@
-"""What is said of a model that cannot be loaded: why, and what to do."""
+"""How language models are loaded, and what is said of a model that cannot be loaded: why, and what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import GatedRepoError, StrictDataclassError
 from safetensors import SafetensorError
 
-from synthio.backends.devices import is_out_of_memory
+from synthio.backends.devices import is_out_of_memory, language_dtype
 from synthio.backends.identity import local_folder
 from synthio.errors import MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 #: What the libraries raise for a model that is not there, is damaged, or too large, or whose weights do not fit its
 #: configuration.
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError)
+
+
+def load_language_model(family: Any, source: str, revision: str | None, device: torch.device) -> Any:
+    """A model of a transformers class, on its device. Raises: `LOADING_ERRORS`, for `loading` to tell."""
+    model = family.from_pretrained(
+        source,
+        revision=revision,
+        dtype=language_dtype(device) or "auto",
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return model.to(device).eval()
 
 
 @contextmanager

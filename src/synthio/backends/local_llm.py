@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from synthio.backends import pocket
-from synthio.backends.devices import Batches, language_dtype, resolve_device
+from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import model_identity
 from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
-from synthio.backends.loading import loading
+from synthio.backends.loading import load_language_model, loading
 from synthio.calls import forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -267,14 +267,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision,
-            dtype=language_dtype(device) or "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-        return tokenizer, model.to(device).eval()
+        return tokenizer, load_language_model(AutoModelForCausalLM, source, revision, device)
 
 
 def _end_ids(model: Any) -> list[int]:

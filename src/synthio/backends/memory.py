@@ -43,10 +43,9 @@ def weights_bytes(used: UsedModel, config: RunConfig) -> int | None:
         return None
 
 
-def needed_bytes(used: UsedModel, config: RunConfig) -> int | None:
-    """As `weights_bytes`; of a classifier with what its training keeps beside them. Raises: as `weights_bytes`."""
-    weights = weights_bytes(used, config)
-    return weights * _TRAINED if weights and used.part == "classifier" else weights
+def needed_bytes(used: UsedModel, weights: int) -> int:
+    """The bytes of a part's weights, of a classifier with what its training keeps beside them."""
+    return weights * _TRAINED if used.part == "classifier" else weights
 
 
 def device_bytes(device: torch.device) -> int:

@@ -119,10 +119,6 @@ class StableAudio(StableAudioFamily):
             start, end = self.pipeline.encode_duration(0.0, duration_s, self.device, False, len(prompts))
         return Conditioning(torch.cat([embedded, start, end], dim=1), torch.cat([start, end], dim=2), None)
 
-    def draw_time(self, count: int, generator: torch.Generator) -> Tensor:
-        """Uniform times."""
-        return torch.rand(count, generator=generator).to(self.device)
-
     def _duration_arguments(self, duration_s: float) -> dict[str, Any]:
         return {"audio_start_in_s": 0.0, "audio_end_in_s": duration_s}
 
