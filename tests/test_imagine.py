@@ -377,6 +377,24 @@ def test_failed_requests_are_recorded_as_the_reason(tmp_path: Path) -> None:
     assert folder(tmp_path).summary()["usage"]["failed_requests"] == 2
 
 
+def test_an_endpoint_that_writes_no_caption_at_all_stops_the_stage(tmp_path: Path) -> None:
+    """A model that thinks to the end of its allowance was paid for every caption, and the run went on without."""
+    does_think = [True]
+
+    def thinker(name: str, asked: Asked, seed: int) -> str:
+        return "<think>" if does_think[0] else plain(name, asked, seed)
+
+    config = recipe(tmp_path, kind="endpoint", captions_per_clip=3, max_tries=1)
+    with serve(thinker) as server:
+        with pytest.raises(BackendError, match=r"wrote none of 2 captions .* the answer is empty.*endpoint.extra_body"):
+            imagine(config, [clip(0), clip(1)], model(server), folder(tmp_path))
+        assert not folder(tmp_path).done
+        assert len([seen for seen in server.seen if "yes" not in seen.text]) == 2
+        does_think[0] = False
+        prompts = imagine(config, [clip(0), clip(1)], model(server), folder(tmp_path))
+    assert {prompt.source for prompt in prompts} == {"llm"}
+
+
 def test_a_model_is_told_of_its_own_answers_only(tmp_path: Path) -> None:
     """What became of a request was put before it as the reason why its answer was refused."""
     answers = iter(["", '{"caption": "an oboe"}', '{"caption": "a flute"}'])

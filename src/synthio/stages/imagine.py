@@ -31,6 +31,7 @@ from synthio.calls import counter, spent
 from synthio.chunks import chunks
 from synthio.config import RunConfig
 from synthio.context import StageContext
+from synthio.errors import BackendError
 from synthio.pools import Pool, merged, pools_by_label
 from synthio.progress import Reporter
 from synthio.records import Caption, Clip, Components, Prompt, Record, have_several_labels, of_split
@@ -167,7 +168,7 @@ def imagine_prompts(
     ``mixcap`` shows the model a sample of the label's pooled events and scenes; ``llm`` shows none; ``template`` asks
     no model. A caption that fails ``imagine.max_tries`` times becomes a template top-up with its reason, so the count
     per class always holds.
-    Raises: what the language model raises.
+    Raises: what the language model raises; `BackendError` when an endpoint wrote none that can be used.
     """
     wanted = _slots(context.config, clips)
     finished = _fill(context, wanted, clips, components, llm)
@@ -188,7 +189,7 @@ def imagine_first(
     """Make the first captions of `imagine_prompts` for the ``chosen`` training clips (ids). The stage is not finished,
     and makes only the others later.
 
-    Raises: what the language model raises.
+    Raises: as `imagine_prompts`.
     """
     first = [slot for slot in _slots(context.config, clips)[0] if slot.clip.id in chosen]
     _fill(context, [first], clips, components, llm)
@@ -215,6 +216,9 @@ def _fill(
     used = of_split(clips, "train") if context.config.imagine.mode == "mixcap" else []
     pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
     finished = context.folder.items(Prompt)
+    if _is_unheard(context.config, finished):
+        # The run that made them ended with an error, and its server may be another by now.
+        finished = {}
     done = sum(slot.id in finished for wave in waves for slot in wave)
     with context.reporter.task("imagine", sum(map(len, waves)), done) as advance:
         for wave in waves:
@@ -224,7 +228,20 @@ def _fill(
                 context.folder.append(made)
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
+            if _is_unheard(context.config, finished):
+                raise BackendError(
+                    f"{context.config.imagine.endpoint.base_url} wrote none of {len(finished)} captions that can be "
+                    f"used; the first because: {next(iter(finished.values())).failed}. Where its model thinks first, "
+                    "raise endpoint.max_tokens or have it think less (endpoint.extra_body); else take another "
+                    "endpoint.model, or set imagine.mode to template"
+                )
     return finished
+
+
+def _is_unheard(config: RunConfig, prompts: Mapping[str, Prompt]) -> bool:
+    """Whether an endpoint has nothing to show for what it was asked: every caption is a top-up."""
+    is_asked = config.imagine.kind == "endpoint" and config.imagine.mode != "template"
+    return is_asked and bool(prompts) and all(prompt.source == "top-up" for prompt in prompts.values())
 
 
 def _drawable(config: RunConfig, train: Sequence[Clip]) -> list[tuple[str, ...]]:
