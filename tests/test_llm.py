@@ -649,6 +649,32 @@ def test_thoughts_that_never_end_are_no_answer() -> None:
     assert (reply.text, reply.failed) == (None, "the answer is empty: no text")
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize(
+    ("thoughts", "ended", "text"),
+    [
+        ('{"caption": "a dog"}\n', "stop", '{"caption": "a dog"}'),
+        ('{"caption": "a dog"}', "length", None),
+        ('A draft: {"caption": "a dog"}', "stop", None),
+        ('{"reason": "a dog"}', "stop", None),
+        (["x"], "stop", None),
+    ],
+)
+def test_an_answer_that_a_server_takes_for_thoughts_is_one(
+    name: str, thoughts: Any, ended: str, text: str | None, tmp_path: Path
+) -> None:
+    """Of a model that LM Studio holds for one that thinks, whole answers were thrown away."""
+    said = {"role": "assistant", "content": "", name: thoughts}
+    choice = {"index": 0, "finish_reason": ended, "message": said}
+    with EndpointServer(always(completion(choices=[choice]))) as server:
+        for _ in range(2):
+            model = CachedLanguageModel(EndpointLanguageModel(config(server), Reporter()), tmp_path)
+            reply = model.complete([request()])[0]
+            assert (reply.text, reply.failed is None) == (text, text is not None)
+    # What was cut before it began is kept too.
+    assert len(server.seen) == (1 if text or ended == "length" else 2)
+
+
 def test_an_answer_may_be_the_arguments_of_a_tool() -> None:
     function = {"name": "answer", "arguments": '{"caption": "a dog"}'}
     said = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]}

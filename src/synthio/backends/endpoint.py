@@ -12,14 +12,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from anyio.from_thread import start_blocking_portal
 
-from synthio.backends.llm import Keep, Reply, without_thoughts
+from synthio.backends.llm import Reply, without_thoughts
 from synthio.calls import forget
 from synthio.config import EndpointConfig
 from synthio.errors import BackendError, ConfigError
@@ -61,10 +61,16 @@ class ChatAnswer(Reply):
     fault: Literal["call", "refused", "either"] | None = None
     """Whose fault it is that nothing came back: a time-out or an error of the server may come of the call; a request
     that is refused may be one that this server refuses always. None where the model answered, be it with nothing."""
+    thoughts: str = ""
+    """What stands where servers put thoughts, of a model that ended by itself and said nothing."""
 
     @property
     def lost(self) -> bool:
         return self.fault is not None
+
+
+#: As `synthio.calls.Count`.
+_KeepAnswers = Callable[[Mapping[int, ChatAnswer]], None]
 
 
 class ChatEndpoint:
@@ -82,7 +88,7 @@ class ChatEndpoint:
         self._refused: set[str] = set()
         self._has_answered = False
 
-    def chat(self, calls: Sequence[ChatCall], keep: Keep = forget) -> list[ChatAnswer]:
+    def chat(self, calls: Sequence[ChatCall], keep: _KeepAnswers = forget) -> list[ChatAnswer]:
         """Answers in order; at most ``concurrency`` calls in flight. ``keep`` has each as it comes. A call that this
         server never answers is told in its answer.
 
@@ -93,7 +99,7 @@ class ChatEndpoint:
         with start_blocking_portal() as portal:
             return portal.call(self._all, calls, keep)
 
-    async def _all(self, calls: Sequence[ChatCall], keep: Keep) -> list[ChatAnswer]:
+    async def _all(self, calls: Sequence[ChatCall], keep: _KeepAnswers) -> list[ChatAnswer]:
         from openai import AsyncOpenAI
 
         client = AsyncOpenAI(
@@ -223,7 +229,8 @@ class ChatEndpoint:
             allowed = f"raise endpoint.max_tokens ({self._config.max_tokens})"
             cut = f"cut after {output_tokens} tokens: {allowed}"
             failed = failed and f"cut after {output_tokens} tokens, before the answer began: {allowed}"
-        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cut)
+        thoughts = "" if text or choices[0].finish_reason != "stop" else _thoughts(message)
+        return ChatAnswer(text or None, failed, input_tokens, output_tokens, cut, thoughts=thoughts)
 
     def _advice(self, error: Any) -> str:
         where = f"{self._config.base_url} answered {error.status_code}"
@@ -259,6 +266,12 @@ def _arguments(message: Any) -> str:
     """What some models answer a JSON schema with instead: the arguments of a call of a function."""
     calls = getattr(message, "tool_calls", None) or []
     return _text(calls[0].function.arguments) if calls else ""
+
+
+def _thoughts(message: Any) -> str:
+    """By the names that vLLM and others (``reasoning_content``), and newer ones (``reasoning``), have for them."""
+    found = (getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
+    return next((_writable(thoughts) for thoughts in found if isinstance(thoughts, str)), "")
 
 
 def _text(content: Any) -> str:

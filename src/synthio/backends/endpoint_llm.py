@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from synthio.backends.endpoint import ChatCall, ChatEndpoint
+from synthio.backends.endpoint import ChatAnswer, ChatCall, ChatEndpoint
 from synthio.backends.llm import Keep, Reply, Request
 from synthio.backends.questions import AnswerSchema
 from synthio.calls import forget
@@ -56,11 +56,28 @@ class EndpointLanguageModel:
         """
         calls = [_chat_call(request, self._max_tokens) for request in requests]
 
-        def read(number: int, reply: Reply) -> Reply:
-            return replace(reply, text=tidied(reply.text, requests[number].schema)) if reply.text else reply
+        answers = self._endpoint.chat(
+            calls, lambda arrived: keep({i: _read(reply, requests[i].schema) for i, reply in arrived.items()})
+        )
+        return [_read(reply, asked.schema) for reply, asked in zip(answers, requests, strict=True)]
 
-        answers = self._endpoint.chat(calls, lambda arrived: keep({i: read(i, reply) for i, reply in arrived.items()}))
-        return [read(i, reply) for i, reply in enumerate(answers)]
+
+def _read(reply: ChatAnswer, schema: dict[str, Any]) -> Reply:
+    if reply.text:
+        return replace(reply, text=tidied(reply.text, schema))
+    # LM Studio, and vLLM with a reasoning parser, take the JSON of a model that did not think for its thoughts.
+    if _is_answer(reply.thoughts, schema):
+        return replace(reply, text=tidied(reply.thoughts, schema), failed=None)
+    return reply
+
+
+def _is_answer(thoughts: str, schema: dict[str, Any]) -> bool:
+    """Whether they are one JSON object with all that is required, and nothing else: no draft."""
+    try:
+        found = json.loads(thoughts)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and set(schema.get("required", ())) <= found.keys()
 
 
 def tidied(text: str, schema: dict[str, Any]) -> str:
