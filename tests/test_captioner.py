@@ -24,18 +24,21 @@ from transformers import (
     AudioFlamingo3EncoderConfig,
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
+    AutoModelForMultimodalLM,
+    PretrainedConfig,
     Qwen2_5OmniConfig,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     Qwen2Config,
+    Qwen3OmniMoeConfig,
     WhisperFeatureExtractor,
 )
 from transformers.utils import is_torchvision_available
 
 from synthio.audio import Waveform
-from synthio.backends.audio_llm import TransformersCaptioner, _text_only
+from synthio.backends.audio_llm import TransformersCaptioner, _config, _text_only
 from synthio.backends.captioner import Captioner, TemplateCaptioner, read_caption
 from synthio.backends.choices import Resources, load_captioner
 from synthio.backends.clap_tagger import ClapTagger
@@ -344,6 +347,17 @@ def test_an_omni_model_is_asked_for_text_only() -> None:
 
     assert _text_only(Omni()) == {"generation_mode": "text", "thinker_max_new_tokens": 80}
     assert _text_only(object()) == {"max_new_tokens": 80}
+
+
+@pytest.mark.parametrize("settings", [Qwen2_5OmniConfig, Qwen3OmniMoeConfig, Qwen2AudioConfig])
+def test_an_omni_model_is_loaded_without_its_voice(settings: type[PretrainedConfig], tmp_path: Path) -> None:
+    """Talker and vocoder took memory, and nothing heard them."""
+    settings().save_pretrained(tmp_path)
+    config = _config(str(tmp_path), None)
+    assert not getattr(config, "enable_audio_output", False)
+    with torch.device("meta"):
+        model = AutoModelForMultimodalLM.from_config(config)
+    assert not {name.partition(".")[0] for name, _ in model.named_parameters()} & {"talker", "token2wav", "code2wav"}
 
 
 def test_audio_models_that_cannot_be_used_say_why(tmp_path: Path) -> None:

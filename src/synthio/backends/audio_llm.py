@@ -91,11 +91,18 @@ def _text_only(model: Any) -> dict[str, Any]:
     return {"max_new_tokens": _CAPTION_TOKENS}
 
 
+def _config(source: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    # What an Omni model would speak with takes memory and is never heard; the others do not know the setting.
+    return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False, enable_audio_output=False)
+
+
 def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
+    from transformers import AutoModelForMultimodalLM, AutoModelForSeq2SeqLM, AutoProcessor
 
     with loading("caption", source, otherwise="use caption.kind=clap"):
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = _config(source, revision)
         # Audio Flamingo 3 is registered as a sequence-to-sequence model, the others as multimodal ones.
         kinds = [k for k in (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM) if type(config) in k._model_mapping]
         processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False) if kinds else None
@@ -104,4 +111,4 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
-        return processor, load_language_model(kinds[0], source, revision, device)
+        return processor, load_language_model(kinds[0], config, source, revision, device)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError)
 
 
-def load_language_model(family: Any, source: str, revision: str | None, device: torch.device) -> Any:
-    """A model of a transformers class, on its device. Raises: `LOADING_ERRORS`, for `loading` to tell."""
+def load_language_model(family: Any, config: Any, source: str, revision: str | None, device: torch.device) -> Any:
+    """A model of a transformers class and its configuration, on its device. Raises: `LOADING_ERRORS`, for `loading` to tell."""
     model = family.from_pretrained(
         source,
+        config=config,
         revision=revision,
         dtype=language_dtype(device) or "auto",
         use_safetensors=True,

@@ -267,7 +267,7 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        return tokenizer, load_language_model(AutoModelForCausalLM, source, revision, device)
+        return tokenizer, load_language_model(AutoModelForCausalLM, config, source, revision, device)
 
 
 def _end_ids(model: Any) -> list[int]:
