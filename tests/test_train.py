@@ -867,6 +867,10 @@ def test_when_memory_runs_out_the_same_batches_come_in_smaller_passes(project: P
     _, parts = fit_in_memory(project.config, data, "gold", 0, advance, listener)
     assert listener.warnings == ["out of memory: starting again with 4 clips per forward pass, same batches"]
     assert parts.best.valid_loss == pytest.approx(whole.best.valid_loss, abs=1e-3)
+    # Each later training ran out of memory too, began again and warned again.
+    again: list[int] = []
+    _, later = fit_in_memory(project.config, dataclasses.replace(data, shares={}), "gold", 0, again.append, listener)
+    assert later.best == parts.best and len(listener.warnings) == 1 and sum(again) == project.config.train.steps
     with pytest.raises(BackendError, match="out of memory with one clip at a time"):
         fit_in_memory(project.config, data, "gold", 0, lambda count: torch.empty(2**50), listener)
 

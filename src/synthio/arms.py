@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,14 @@ class ArmExamples:
         return ArmExamples(self.examples.subset(indices), tuple(self.keys[index] for index in indices))
 
 
+@dataclass
+class MicroBatch:
+    """What trainings of the same data know of each other."""
+
+    size: int | None = None
+    """Clips at once that memory allowed, where the whole batch was too much."""
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """Everything that the trainings share."""
@@ -177,6 +185,7 @@ class TrainingData:
     """What each arm adds to the real training clips."""
     shares: Mapping[Arm, float]
     """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
+    fits: MicroBatch = field(default_factory=MicroBatch)
 
 
 def prepare(
@@ -352,12 +361,13 @@ def draw_batches(
 def fit_in_memory(
     config: RunConfig, data: TrainingData, arm: Arm, seed: int, advance: Advance, reporter: Reporter
 ) -> tuple[Any, Training]:
-    """`fit_arm`; when memory runs out, again with smaller forward passes that add up to the same batches.
+    """`fit_arm`; when memory runs out, again with smaller forward passes that add up to the same batches, with which
+    later trainings begin.
 
     Raises: `BackendError` when not even one clip at a time fits.
     """
-    micro_batch = config.train.batch_size
     while True:
+        micro_batch = data.fits.size or config.train.batch_size
         try:
             return fit_arm(config, data, arm, seed, micro_batch, advance)
         except (RuntimeError, MemoryError) as error:
@@ -367,9 +377,9 @@ def fit_in_memory(
                 raise BackendError(
                     "out of memory with one clip at a time; choose a smaller train.model or data.max_duration_s"
                 ) from error
-            micro_batch = smaller_divisor(config.train.batch_size, micro_batch)
+            data.fits.size = smaller_divisor(config.train.batch_size, micro_batch)
         clear_device_cache()
-        reporter.warn(f"out of memory: starting again with {micro_batch} clips per forward pass, same batches")
+        reporter.warn(f"out of memory: starting again with {data.fits.size} clips per forward pass, same batches")
 
 
 def smaller_divisor(batch_size: int, micro_batch: int) -> int:
