@@ -34,6 +34,7 @@ from tiny_llm import (
     tiny_rwkv,
 )
 from tiny_models import with_half_of
+from transformers import GptOssConfig
 from transformers.utils import is_mistral_common_available
 
 from synthio.backends.choices import Resources, load_language_model
@@ -109,6 +110,13 @@ def test_a_model_that_hears_the_padding_is_refused(tmp_path: Path) -> None:
     """Its replies, where they were any, changed with what was asked beside them."""
     with pytest.raises(ModelError, match=r"'rwkv' model depend on .* imagine\.kind=endpoint"):
         LocalLanguageModel(str(tiny_rwkv(tmp_path)), None, "cpu", 4, Reporter())
+
+
+def test_a_model_whose_thoughts_are_told_by_special_tokens_is_refused(tmp_path: Path) -> None:
+    """A draft in them was the caption."""
+    GptOssConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"thoughts of a 'gpt_oss' model .* imagine\.kind=endpoint"):
+        LocalLanguageModel(str(tmp_path), None, "cpu", 4, Reporter())
 
 
 @pytest.mark.skipif(is_mistral_common_available(), reason="mistral-common is here")

@@ -31,6 +31,8 @@ _MIN_PREFIX_TOKENS = 16
 _CHAT_TOKENS = 1024
 #: Families whose replies change with the padding of a batch: their transformers classes do not keep it out.
 _HEARS_PADDING = frozenset({"minimax", "rwkv", "xlstm"})
+#: Families whose thoughts are marked by special tokens alone, so that a draft would pass for the answer; servers know.
+_THINKS_UNMARKED = frozenset({"gpt_oss"})
 
 
 class LocalLanguageModel:
@@ -265,6 +267,11 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
             raise ModelError(
                 f"language model {source!r}: replies of a {config.model_type!r} model depend on what else is asked in "
                 "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
+            )
+        if config.model_type in _THINKS_UNMARKED:
+            raise ModelError(
+                f"language model {source!r}: the thoughts of a {config.model_type!r} model cannot be told from its "
+                "answers here; choose another imagine.model, or serve it and set imagine.kind=endpoint"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         return tokenizer, load_language_model(AutoModelForCausalLM, config, source, revision, device)
