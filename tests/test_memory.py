@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -84,6 +85,30 @@ def test_what_the_device_cannot_hold_is_told_before_a_run(tmp_path: Path) -> Non
     assert warning.endswith("take a smaller model, t2a.dtype=bfloat16 or another t2a.device")
     without = recipe("clap", folder).model_copy(update={"train": recipe("train", "pocket", arms=["gold"]).train})
     assert model_warnings(without) == []
+
+
+def test_what_another_program_holds_of_a_card_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of language models takes most of its card, where only all of the card was compared with."""
+    gib = 2**30
+    card = SimpleNamespace(total_memory=24 * gib)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * gib, 24 * gib))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: gib)
+    # In float32 these are 4 GiB.
+    config = recipe("clap", with_header(tmp_path / "large", gib), device="cuda")
+    (warning,) = model_warnings(config)
+    assert "for its weights, and cuda has 3.0 GiB of 24.0 GiB free, beside other programs: take" in warning
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * gib)
+    assert model_warnings(config) == []
+
+    def full(device: torch.device) -> tuple[int, int]:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    (warning,) = model_warnings(config)
+    assert "cuda has 0 MiB of 24.0 GiB free" in warning
 
 
 def test_doctor_tells_it(ast_model: Path, tmp_path: Path) -> None:

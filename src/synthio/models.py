@@ -12,7 +12,7 @@ from synthio.backends.clap import Clap, load_clap
 from synthio.backends.devices import resolve_device
 from synthio.backends.identity import hub_commit, is_distilled, model_identity
 from synthio.backends.llm import LanguageModel
-from synthio.backends.memory import device_bytes, needed_bytes, weights_bytes
+from synthio.backends.memory import device_bytes, free_bytes, needed_bytes, weights_bytes
 from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.text_to_audio import Alignable, TextToAudio
 from synthio.config import RunConfig, T2AConfig
@@ -79,12 +79,14 @@ def _too_large(used: UsedModel, config: RunConfig) -> str | None:
     if (weights := weights_bytes(used, config)) is None:
         return None
     needed, device = needed_bytes(used, weights), resolve_device(section.device)
-    if needed <= (there := device_bytes(device)):
+    if needed <= (free := free_bytes(device)):
         return None
+    there = device_bytes(device)
+    holds = f"{size(there)} in all" if needed > there else f"{size(free)} of {size(there)} free, beside other programs"
     half = ", t2a.dtype=bfloat16" if used.part == "t2a" and config.t2a.dtype == "float32" else ""
     return (
         f"{used.section}.model {used.name!r} needs {size(needed)} for its weights"
-        f"{' and their training' if used.part == 'classifier' else ''}, and {device} has {size(there)} in all: "
+        f"{' and their training' if used.part == 'classifier' else ''}, and {device} has {holds}: "
         f"take a smaller model{half} or another {used.section}.device"
     )
 

@@ -22,7 +22,10 @@ LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, Safe
 
 
 def load_language_model(family: Any, config: Any, source: str, revision: str | None, device: torch.device) -> Any:
-    """A model of a transformers class and its configuration, on its device. Raises: `LOADING_ERRORS`, for `loading` to tell."""
+    """A model of a transformers class, ``config`` its loaded configuration, on its device.
+
+    Raises: `LOADING_ERRORS`, for `loading` to tell.
+    """
     model = family.from_pretrained(
         source,
         config=config,

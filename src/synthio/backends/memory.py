@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from huggingface_hub import get_local_safetensors_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
-from synthio.backends.devices import language_dtype, part_dtypes, resolve_device
+from synthio.backends.devices import is_out_of_memory, language_dtype, part_dtypes, resolve_device
 from synthio.backends.identity import cached_snapshot, local_folder
 from synthio.backends.parts import UsedModel
 from synthio.config import RunConfig
@@ -57,6 +57,22 @@ def device_bytes(device: torch.device) -> int:
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def free_bytes(device: torch.device) -> int:
+    """What other programs leave of `device_bytes`, as far as it is known: of a card."""
+    import torch
+
+    if device.type != "cuda":
+        return device_bytes(device)
+    try:
+        # What this process holds it may use again.
+        return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
+    except RuntimeError as error:
+        # A full card has no room for the question either.
+        if not is_out_of_memory(error):
+            raise
+        return 0
 
 
 def _format(used: UsedModel, part: str, config: RunConfig) -> torch.dtype | None:
