@@ -15,6 +15,7 @@ from tiny_models import what_is_decoded, with_half_of
 
 from synthio.backends import pocket
 from synthio.backends.diffusers_pipelines import load_pipeline
+from synthio.backends.diffusion import _supported
 from synthio.backends.parts import check_models
 from synthio.backends.text_to_audio import Conditioning, asked_duration_s
 from synthio.config import DataConfig, RunConfig, T2AConfig
@@ -251,6 +252,15 @@ def test_alignment_computes_again_what_it_need_not_keep(request: pytest.FixtureR
     assert less < 0.75 * all_of_it
     for mine, expected in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_an_apple_gpu_does_not_compute_says_what_to_do() -> None:
+    """Older versions of macOS ended in a traceback."""
+    told = r"Output channels > 65536.*macOS 15\.1 or newer, or set t2a\.device=cpu"
+    with pytest.raises(ModelError, match=told), _supported(torch.device("mps")):
+        raise NotImplementedError("Output channels > 65536 not supported at the MPS device.")
+    with pytest.raises(NotImplementedError), _supported(torch.device("cpu")):
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -26,6 +26,20 @@ from synthio.writing import saving_model
 _COMPARED_BEYOND = 1
 
 
+@contextmanager
+def _supported(device: torch.device) -> Iterator[None]:
+    """Raises: `ModelError` for what an Apple GPU cannot compute, as large convolutions before macOS 15.1."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if device.type != "mps":
+            raise
+        raise ModelError(
+            f"the text-to-audio model needs what this Apple GPU does not compute ({error}); install macOS 15.1 or "
+            "newer, or set t2a.device=cpu"
+        ) from error
+
+
 class DiffusionGenerator(ABC):
     """An `Alignable` around a pipeline; its families know what the pipeline is asked, and how it was trained."""
 
@@ -60,7 +74,7 @@ class DiffusionGenerator(ABC):
                 "set data.max_duration_s to no more than that"
             )
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _supported(self.device):
                 latents = self.pipeline(
                     **self._request(prompts, duration_s),
                     num_inference_steps=self._config.num_inference_steps,
@@ -81,7 +95,7 @@ class DiffusionGenerator(ABC):
         # A model of one fixed length would else hear what stands after the clip's end.
         cut = [audio.crop(waveform, duration_s, self.sample_rate_hz) for waveform in waveforms]
         length = self._window_frames(duration_s) * self._ratio
-        with torch.no_grad():
+        with torch.no_grad(), _supported(self.device):
             return self._to_latents(torch.from_numpy(np.stack([audio.fit(waveform, length) for waveform in cut])))
 
     def denoising_error(
