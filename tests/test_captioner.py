@@ -349,6 +349,21 @@ def test_an_omni_model_is_asked_for_text_only() -> None:
     assert _text_only(object()) == {"max_new_tokens": 80}
 
 
+@pytest.mark.parametrize(("model", "is_cut"), [("qwen_audio", True), ("flamingo", False)])
+def test_a_clip_that_is_not_heard_to_its_end_is_told_once(
+    request: pytest.FixtureRequest, model: str, is_cut: bool
+) -> None:
+    """Qwen2-Audio hears 30 s, here 1 s; Audio Flamingo 3 hears window after window."""
+    reporter = RecordingReporter()
+    captioner = TransformersCaptioner(str(request.getfixturevalue(model)), None, "cpu", 1, reporter)
+    captioner.caption([tone(1.0)], [("flute",)])
+    assert reporter.warnings == []
+    for _ in range(2):
+        captioner.caption([tone(0.5), tone(2.5)], [("flute",), ("oboe",)])
+    assert len(reporter.warnings) == is_cut
+    assert all("hears 1 s of a clip, and one has 2.5 s" in warning for warning in reporter.warnings)
+
+
 @pytest.mark.parametrize("settings", [Qwen2_5OmniConfig, Qwen3OmniMoeConfig, Qwen2AudioConfig])
 def test_an_omni_model_is_loaded_without_its_voice(settings: type[PretrainedConfig], tmp_path: Path) -> None:
     """Talker and vocoder took memory, and nothing heard them."""

@@ -3,6 +3,7 @@ where torchvision is installed, which its processor needs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,11 +37,19 @@ class TransformersCaptioner:
         self._batches = Batches(batch_size, reporter.warn)
         self.sample_rate_hz = int(self._processor.feature_extractor.sampling_rate)
         self.clips_per_call = 4 * batch_size
+        self._warn, self._warned = reporter.warn, False
 
     def caption(
         self, waveforms: Sequence[Waveform], labels: Sequence[tuple[str, ...]], count: Count = forget
     ) -> list[Answer]:
         """One sentence per clip, or the failure that what was written is no caption."""
+        longest_s = max((len(waveform) for waveform in waveforms), default=0) / self.sample_rate_hz
+        if longest_s > (heard_s := self._heard_s()) and not self._warned:
+            self._warned = True
+            self._warn(
+                f"caption.model hears {heard_s:g} s of a clip, and one has {longest_s:.1f} s: captions are of the "
+                "beginning; set data.max_duration_s to no more than that, or cut the clips"
+            )
         answers = self._batches.apply(list(zip(waveforms, labels, strict=True)), self._batch)
         count(dict(enumerate(answers)))
         return answers
@@ -71,6 +80,12 @@ class TransformersCaptioner:
             )
             for text, whole, (_, labels), heard, said in zip(texts, ended, clips, read, wrote, strict=True)
         ]
+
+    def _heard_s(self) -> float:
+        """Some processors cut what is longer than their extractor's window into several (Audio Flamingo 3)."""
+        extractor = self._processor.feature_extractor
+        window_s = getattr(extractor, "n_samples", math.inf) / self.sample_rate_hz
+        return float(getattr(self._processor, "max_audio_len", window_s))
 
     def _ids(self, name: str) -> list[int]:
         """Of a special token: what the tokenizer pads and ends with, and what `generate` does, which may be others."""
