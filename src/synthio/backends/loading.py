@@ -31,10 +31,12 @@ def load_language_model(family: Any, config: Any, source: str, revision: str | N
         config=config,
         revision=revision,
         dtype=language_dtype(device) or "auto",
+        # Straight to its device: else all of it passes through the machine's memory.
+        device_map=device,
         use_safetensors=True,
         trust_remote_code=False,
     )
-    return model.to(device).eval()
+    return model.eval()
 
 
 @contextmanager
