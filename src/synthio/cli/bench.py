@@ -42,7 +42,7 @@ commands = typer.Typer(
 
 @commands.command("run")
 def bench_run(
-    recipe: Annotated[Path, typer.Argument(help="The bench recipe (a YAML file); see docs/benchmark.md.")],
+    recipe: Annotated[Path, typer.Argument(help="The bench recipe (a YAML file); see docs/comparing.md.")],
     overrides: Overrides = None,
     shard: Annotated[str, typer.Option(help="i/k: run only part i (from 0) of k parts of the draws of data.")] = "0/1",
     results: Annotated[
