@@ -13,7 +13,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "synthio"
 LEVELS = [
-    {"errors", "seeds", "recipes", "verdict", "formats", "versions", "optional", "registry", "chunks", "writing"},
+    {
+        "errors",
+        "frozen",
+        "seeds",
+        "recipes",
+        "verdict",
+        "formats",
+        "versions",
+        "optional",
+        "registry",
+        "chunks",
+        "writing",
+    },
     {"config", "records", "progress"},
     {"store", "audio", "files", "wording"},
     {

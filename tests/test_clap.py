@@ -15,7 +15,7 @@ from tiny_models import with_half_of
 from transformers import ClapModel
 
 from synthio.backends.clap import load_clap
-from synthio.config import CaptionConfig, ClapConfig, DataConfig, RunConfig
+from synthio.config import ClapConfig, DataConfig, RunConfig
 from synthio.doctor import examine
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -105,16 +105,6 @@ def test_doctor_looks_at_the_revision_of_a_hub_model(hub_model: Path, clap_model
         found = examine(RunConfig(data=DataConfig(path="demo"), clap=config))["models"]["clap"]
         weights = ", 0 MiB of weights" if place == "hub cache" else ""
         assert found.startswith(f"owner/clap: {place}{weights}; device cpu with ")
-
-
-def test_doctor_names_the_device_of_the_captioner() -> None:
-    """It was that of an audio language model, which CLAP tagging does not load."""
-    values = {"data": DataConfig(path="demo"), "clap": ClapConfig(device="cpu")}
-    found = examine(RunConfig(**values, caption=CaptionConfig(kind="clap", device="cuda:9")))["models"]
-    assert found["captioner"].startswith("clap: the model of clap; device cpu with ")
-    found = examine(RunConfig(**values, caption=CaptionConfig(kind="template", device="cuda:9")))["models"]
-    assert found["captioner"] == "template: no model"
-    assert {"pooch", "debian"} <= examine(None)["optional"].keys()
 
 
 def test_a_folder_with_pickled_weights_is_to_be_saved_again(clap_model: Path, tmp_path: Path) -> None:

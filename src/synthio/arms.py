@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate.utils.memory import clear_device_cache
-from pydantic import BaseModel, ConfigDict
 
 from synthio import augment, metrics
 from synthio.audio import Waveform, load_start
@@ -41,6 +40,7 @@ from synthio.backends.devices import is_out_of_memory, resolve_device
 from synthio.backends.fine_tuning import NO_CLASS, CurvePoint, Examples, Optimisation, fine_tune
 from synthio.config import Arm, RunConfig, Sampling
 from synthio.errors import BackendError, ConfigError
+from synthio.frozen import Frozen
 from synthio.generation import load_generated_start
 from synthio.progress import Advance, Reporter
 from synthio.records import HELD_OUT_SPLITS, SPLITS, Clip, Split, is_multi_label, of_split
@@ -71,10 +71,8 @@ _Load = Callable[[Path, float, int], Waveform]
 """A file, how many seconds of it, and a rate in Hz to its samples."""
 
 
-class Training(BaseModel):
+class Training(Frozen):
     """How one arm's training with one seed went."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: Arm
     seed: int

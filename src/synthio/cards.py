@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from synthio import pages
-from synthio.backends.identity import local_folder
+from synthio.backends.located import local_folder
 from synthio.config import RunConfig
 from synthio.report_data import ModelUsed, ReportData, models_used
 from synthio.report_page import FITTING, recommended_result

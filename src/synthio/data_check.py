@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from synthio import audio
-from synthio.backends.identity import longest_learnt_s
+from synthio.backends.located import longest_learnt_s
 from synthio.config import DataConfig, RunConfig, SampleConfig
 from synthio.datasets import Row, checks, reader_name
 from synthio.datasets.advice import recipe_warnings

@@ -12,8 +12,8 @@ from huggingface_hub import is_offline_mode
 from synthio.backends import pocket
 from synthio.backends.choices import PLACES, AnySection, check_section
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import cached_snapshot, check_model, local_folder
 from synthio.backends.loading import missing_weights_advice
+from synthio.backends.located import cached_snapshot, check_model, local_folder
 from synthio.backends.memory import device_bytes, needed_bytes, weights_bytes
 from synthio.backends.parts import UsedModel, used_model, used_parts
 from synthio.backends.quiet import quiet

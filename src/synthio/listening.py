@@ -17,12 +17,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from synthio import audio, pages
 from synthio.datasets.table import parse
 from synthio.errors import DataError, MissingArtefact, StoreError
 from synthio.formats import some
+from synthio.frozen import Frozen
 from synthio.metrics import Interval, share, share_difference
 from synthio.records import Clip
 from synthio.seeds import derive_seed, in_turn
@@ -40,11 +41,7 @@ SEPARATOR = "|"
 _REAL = {"yes": True, "y": True, "1": True, "true": True, "no": False, "n": False, "0": False, "false": False}
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HeardClip(_Frozen):
+class HeardClip(Frozen):
     """One clip of the test."""
 
     number: int
@@ -55,7 +52,7 @@ class HeardClip(_Frozen):
     labels: tuple[str, ...]
 
 
-class Solution(_Frozen):
+class Solution(Frozen):
     """What a listener must not know."""
 
     classes: tuple[str, ...]

@@ -10,8 +10,9 @@ from synthio.backends.captioner import Captioner
 from synthio.backends.choices import Resources, load_captioner, load_language_model, load_text_to_audio
 from synthio.backends.clap import Clap, load_clap
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import hub_commit, is_distilled, model_identity
+from synthio.backends.identity import model_identity
 from synthio.backends.llm import LanguageModel
+from synthio.backends.located import hub_commit, is_distilled
 from synthio.backends.memory import device_bytes, free_bytes, needed_bytes, weights_bytes
 from synthio.backends.parts import UsedModel, used_models
 from synthio.backends.text_to_audio import Alignable, TextToAudio

@@ -13,9 +13,10 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from synthio.errors import ConfigError
+from synthio.frozen import Frozen
 
 
 def user_path(path: str | Path) -> Path:
@@ -28,10 +29,8 @@ UserPath = Annotated[Path, AfterValidator(user_path)]
 """A path of the recipe; ``~`` is the home folder."""
 
 
-class Section(BaseModel):
+class Section(Frozen):
     """Base of every recipe section: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     foreign_keys: ClassVar[Mapping[str, str]] = {}
     """What to say of keys that belong to another kind of recipe."""

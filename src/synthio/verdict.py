@@ -7,12 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
-
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+from synthio.frozen import Frozen
 
 #: NaN where it is not defined, which JSON has as null.
 _End = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -22,7 +19,7 @@ MetricName = Literal["accuracy", "balanced accuracy", "mAP"]
 MOSTLY_ONE_CLASS = 0.6
 
 
-class ArmResult(_Result):
+class ArmResult(Frozen):
     """One arm on the test clips. Scores are fractions."""
 
     arm: str
@@ -42,7 +39,7 @@ class ArmResult(_Result):
     """All seeds together."""
 
 
-class Difference(_Result):
+class Difference(Frozen):
     """How much better ``arm`` is than ``baseline``, in points, with the bootstrap interval over clips and seeds."""
 
     arm: str
@@ -54,7 +51,7 @@ class Difference(_Result):
     resamples: int
 
 
-class ClassDifference(_Result):
+class ClassDifference(Frozen):
     """`Difference` on one class: in points, NaN ends where its test clips are of one group, or it has one. Every class
     has its own 95% interval: of twenty one misses by chance."""
 
@@ -63,7 +60,7 @@ class ClassDifference(_Result):
     high: _End
 
 
-class ClassResult(_Result):
+class ClassResult(Frozen):
     """One class on the test clips."""
 
     label: str
@@ -78,7 +75,7 @@ class ClassResult(_Result):
     """Between the arms of `Comparison.difference`; None without them, or without test clips."""
 
 
-class ConstantGuess(_Result):
+class ConstantGuess(Frozen):
     """What a classifier scores that gives every test clip the most frequent label of training."""
 
     label: str
@@ -86,7 +83,7 @@ class ConstantGuess(_Result):
     macro_f1: float
 
 
-class Comparison(_Result):
+class Comparison(Frozen):
     """What training found; see `comparison.read_comparison`."""
 
     metric: MetricName

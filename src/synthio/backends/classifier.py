@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import transformers
-from pydantic import BaseModel, ConfigDict
 from transformers import (
     MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     ASTFeatureExtractor,
@@ -29,11 +28,12 @@ from transformers import (
 
 from synthio.audio import Waveform, fit
 from synthio.backends import pocket
-from synthio.backends.identity import check_model, local_folder
 from synthio.backends.loading import LOADING_ERRORS, loading, loading_reason
+from synthio.backends.located import check_model, local_folder
 from synthio.backends.quiet import quiet
 from synthio.errors import ModelError
 from synthio.formats import some
+from synthio.frozen import Frozen
 from synthio.recipes import user_path
 from synthio.store import holds_run
 from synthio.writing import saving_model
@@ -268,10 +268,8 @@ def _new_head(model: Any, n_classes: int) -> None:
                 torch.nn.init.zeros_(layer.bias)
 
 
-class _Lengths(BaseModel):
+class _Lengths(Frozen):
     """What `Frontend` knows besides the extractor, as ``frontend.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_samples: int
     max_samples: int

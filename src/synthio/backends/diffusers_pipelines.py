@@ -11,8 +11,8 @@ from synthio.backends import (
 from synthio.backends.audioldm2 import AudioLDM2
 from synthio.backends.devices import part_dtypes, resolve_device
 from synthio.backends.diffusion import DiffusionGenerator
-from synthio.backends.identity import check_model
 from synthio.backends.loading import loading
+from synthio.backends.located import check_model
 from synthio.backends.stable_audio import StableAudio, StableAudio3
 from synthio.config import T2AConfig
 from synthio.errors import ModelError

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch.nn import functional
 from torch.utils.data import Dataset, Subset, default_collate
 from transformers import (
@@ -28,6 +27,7 @@ from synthio.backends.classifier import HEAD_PARTS, Inputs, ProblemType
 from synthio.chunks import chunks
 from synthio.config import TrainConfig
 from synthio.errors import BackendError
+from synthio.frozen import Frozen
 from synthio.seeds import global_state_kept
 
 _WEIGHT_DECAY = 0.01
@@ -67,10 +67,8 @@ class Optimisation:
     seed: int
 
 
-class CurvePoint(BaseModel):
+class CurvePoint(Frozen):
     """One validation. Figures that are not finite, or that there was nothing to measure on, are None."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     train_loss: float | None

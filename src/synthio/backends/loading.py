@@ -10,7 +10,7 @@ from huggingface_hub.errors import GatedRepoError, StrictDataclassError
 from safetensors import SafetensorError
 
 from synthio.backends.devices import is_out_of_memory, language_dtype
-from synthio.backends.identity import local_folder
+from synthio.backends.located import local_folder
 from synthio.errors import MissingDependency, ModelError
 
 if TYPE_CHECKING:

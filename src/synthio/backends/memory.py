@@ -14,7 +14,7 @@ from huggingface_hub import get_local_safetensors_metadata
 from huggingface_hub.errors import SafetensorsParsingError
 
 from synthio.backends.devices import is_out_of_memory, language_dtype, part_dtypes, resolve_device
-from synthio.backends.identity import cached_snapshot, local_folder
+from synthio.backends.located import cached_snapshot, local_folder
 from synthio.backends.parts import UsedModel
 from synthio.config import RunConfig
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from synthio.backends.choices import AnySection, ModelSource, backend_of, check_section, plugin_of
 from synthio.backends.devices import resolve_device
-from synthio.backends.identity import check_model
+from synthio.backends.located import check_model
 from synthio.config import RunConfig, T2AConfig
 from synthio.errors import ConfigError
 

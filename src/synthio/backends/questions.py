@@ -10,21 +10,20 @@ from importlib.resources import files
 from string import Template
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from synthio.backends.llm import Keep, LanguageModel, Reply, Request, json_object
 from synthio.calls import forget
 from synthio.formats import problems_of
+from synthio.frozen import Frozen
 from synthio.wording import AnswerError
 
 A = TypeVar("A")
 M = TypeVar("M", bound="AnswerSchema")
 
 
-class AnswerSchema(BaseModel):
+class AnswerSchema(Frozen):
     """Base of what a model is asked to answer: unknown fields are errors, no field has a default (strict schemas)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def quote(text: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from synthio.backends.diffusion import DiffusionGenerator
-from synthio.backends.identity import longest_learnt_s
+from synthio.backends.located import longest_learnt_s
 from synthio.backends.text_to_audio import Conditioning
 from synthio.config import T2AConfig
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from synthio.errors import DataError
+from synthio.frozen import Frozen
 from synthio.writing import write_csv
 
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -21,10 +22,10 @@ _Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Seconds = Annotated[float, Field(ge=0, le=_MOST)]
 
 
-class Result(BaseModel):
+class Result(Frozen):
     """One arm on the test split of one cell."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     dataset: _Name
     n: Annotated[int, Field(ge=1, le=_MOST)]

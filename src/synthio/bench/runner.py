@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from synthio.arms import model_folder, read_trainings
 from synthio.backends.quiet import quiet
 from synthio.bench.keys import Contents, content_key, settings_key
@@ -20,6 +18,7 @@ from synthio.config import RunConfig
 from synthio.datasets import read_rows
 from synthio.datasets.official import OFFICIAL
 from synthio.errors import ConfigError, SynthioError
+from synthio.frozen import Frozen
 from synthio.metrics import known_mean
 from synthio.pipeline import Pipeline, check_recipe
 from synthio.progress import Reporter
@@ -44,10 +43,8 @@ def parse_shard(text: str) -> Shard:
     return Shard(int(index), int(count))
 
 
-class _Finished(BaseModel):
+class _Finished(Frozen):
     """A cell on disk."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     content: str
     """`content_key` when it was made."""

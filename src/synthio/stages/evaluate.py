@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
 
 from synthio import audio, metrics
 from synthio.arms import fit_in_memory, prepare
@@ -34,17 +34,14 @@ from synthio.config import RunConfig
 from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, fit_copy_check
 from synthio.errors import DataError
+from synthio.frozen import Frozen
 from synthio.generation import load_generated
 from synthio.progress import Reporter
 from synthio.records import Clip, EvaluatedClip, GeneratorState, Samples, of_split
 from synthio.wording import label_template
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GeneratorScores(_Result):
+class GeneratorScores(Frozen):
     """One set of clips. Shares are fractions."""
 
     clips: int
@@ -73,7 +70,7 @@ class GeneratorScores(_Result):
     """The judge's accuracy by class."""
 
 
-class Evaluation(_Result):
+class Evaluation(Frozen):
     """The stage's summary."""
 
     judge_training_clips: int

@@ -14,7 +14,6 @@ from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from synthio import audio, metrics
 from synthio.backends.clap import HEARD_AT_ONCE, Clap, Embeddings
@@ -23,6 +22,7 @@ from synthio.config import FilterConfig, RunConfig
 from synthio.context import StageContext
 from synthio.copies import SAMPLE_RATE_HZ, CopyCheck, Spectrum, fit_to_spectra, spectrum
 from synthio.formats import some
+from synthio.frozen import Frozen
 from synthio.generation import load_generated
 from synthio.progress import Reporter
 from synthio.records import Candidate, Clip, Prompt, Reason, Verdict, of_split
@@ -47,10 +47,8 @@ class RealClips:
     """Both by label; a clip with several counts for each."""
 
 
-class FilterSummary(BaseModel):
+class FilterSummary(Frozen):
     """The stage's summary."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reasons: dict[Reason, int]
     copies: int

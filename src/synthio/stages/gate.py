@@ -19,22 +19,20 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from synthio import metrics
 from synthio.arms import AddedClip, TrainingData, fit_in_memory, prepare
 from synthio.backends.devices import resolve_device
 from synthio.backends.fine_tuning import predict
 from synthio.context import StageContext
+from synthio.frozen import Frozen
 from synthio.progress import Advance
 from synthio.records import Clip, GatedClip, kept_together, of_split
 from synthio.seeds import derive_seed
 
 
-class GateOption(BaseModel):
+class GateOption(Frozen):
     """One share of synthetic clips in a batch, on the held-out real clips of the gate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: float
     error: float
@@ -42,10 +40,8 @@ class GateOption(BaseModel):
     ``train.metric`` is balanced."""
 
 
-class GateMeasures(BaseModel):
+class GateMeasures(Frozen):
     """The stage's summary."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     options: tuple[GateOption, ...]
     """Empty when there was nothing to decide: no synthetic clips, or training clips of one group."""
