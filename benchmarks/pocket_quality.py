@@ -40,6 +40,8 @@ from synthio.store import StageFolder
 RATE_HZ = 16_000
 SETS = Path("work/evaluation")
 SEEDS = range(5)
+#: The first is the one that the filter compares with.
+WORDINGS = ("Sound of a {}", "a {}", "{}", "a {} sound", "a recording of a {}")
 
 
 def show(measure: str, value: float, **more: object) -> None:
@@ -90,22 +92,28 @@ def autoencoder() -> None:
 
 
 def clap() -> None:
-    """Zero-shot accuracy, mean over classes, over the 24 classes together, and over each set's own classes."""
+    """Zero-shot accuracy, mean over classes, over the 24 classes together, also by several wordings of each, and over
+    each set's own classes."""
     model = load_clap(ClapConfig(), Reporter())
     sets = {name: read_set(name) for name in ("instruments", "percussion")}
     rows = {name: model.embed_audio(waveforms) for name, (waveforms, _) in sets.items()}
     every = sorted({label for _, labels in sets.values() for label in labels})
-    for among, names in (("24 classes", every), ("the set's own classes", None)):
-        means = []
-        for name, (_, labels) in sets.items():
-            classes = names or sorted(set(labels))
-            text = model.embed_text([f"Sound of a {label}" for label in classes])
-            right = np.array(classes)[(rows[name] @ text.T).argmax(axis=1)] == np.array(labels)
-            per_class = [float(right[np.array(labels) == label].mean()) for label in sorted(set(labels))]
-            means += per_class
-            show(f"clap: zero-shot accuracy on {name}, among {among}", np.mean(per_class))
-        if names:
-            show("clap: zero-shot accuracy, 24 classes, mean over classes", np.mean(means))
+
+    def accuracies(name: str, classes: list[str], wordings: tuple[str, ...] = WORDINGS[:1]) -> list[float]:
+        labels = np.array(sets[name][1])
+        text = sum(model.embed_text([wording.format(label) for label in classes]) for wording in wordings)
+        text = text / np.linalg.norm(text, axis=1, keepdims=True)
+        right = np.array(classes)[(rows[name] @ text.T).argmax(axis=1)] == labels
+        return [float(right[labels == label].mean()) for label in sorted(set(labels))]
+
+    for name in sets:
+        show(f"clap: zero-shot accuracy on {name}, among 24 classes", np.mean(accuracies(name, every)))
+        show(
+            f"clap: zero-shot accuracy on {name}, among its own", np.mean(accuracies(name, sorted(set(sets[name][1]))))
+        )
+    for wordings in (WORDINGS[:1], WORDINGS):
+        means = [accuracy for name in sets for accuracy in accuracies(name, every, wordings)]
+        show(f"clap: zero-shot accuracy, 24 classes, mean over classes, {len(wordings)} wordings", np.mean(means))
 
 
 def captions() -> None:
