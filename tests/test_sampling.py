@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -217,6 +219,65 @@ def test_seeds_draw_different_groups() -> None:
 def test_without_an_admissible_draw_it_says_so() -> None:
     with pytest.raises(DataError, match="set data.split_method to stratified"):
         draw_splits(grouped(1, 9), SHARES, 0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "few"),
+    [
+        ({"a": [2] * 9, "b": [2] * 9, "rare": [1, 1]}, "'rare' is in 2 group(s) (of 2 clips)"),
+        ({"a": [2] * 9, "b": [2] * 9, "c": [2] * 9, "d": [2] * 9, "rare": [9]}, "'rare' is in 1 group(s) (of 9 clips)"),
+        (
+            {"a": [2] * 9, "b": [2] * 9, "c": [5] * 2, "d": [5, 4]},
+            "'c' is in 2 group(s) (of 10 clips), 'd' is in 2 group(s) (of 9 clips)",
+        ),
+    ],
+)
+def test_classes_in_fewer_groups_than_splits_are_told_of_before_any_draw(
+    groups: dict[str, list[int]], few: str
+) -> None:
+    items_ = [
+        Item(f"{label}{group}-{k}", (label,), f"{label}{group}")
+        for label, sizes in groups.items()
+        for group, size in enumerate(sizes)
+        for k in range(size)
+    ]
+    with pytest.raises(DataError, match=f" 3 splits, .*: {re.escape(few)}; add clips"):
+        draw_splits(items_, SHARES, 0)
+
+
+def is_admissible(items_: list[Item], split_of: dict[str, Split], shares: dict[Split, float]) -> bool:
+    """As the description of `draw_splits` has it, of one assignment of the groups."""
+    clips = Counter(label for item in items_ for label in item.labels)
+    for split, share in shares.items():
+        own = [item for item in items_ if split_of[item.group] == split]
+        held = Counter(label for item in own for label in item.labels)
+        if len(held) < 0.75 * len(clips) or len(own) / len(items_) < share / 2:
+            return False
+        if split != "valid" and any(held[label] < min(3, clips[label] // len(shares)) for label in clips):
+            return False
+    return True
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([*"abcd", "ab", "cd", "ad"]), st.integers(1, 4)),
+        min_size=1,
+        max_size=14,
+    ),
+    st.sampled_from([SHARES, {"train": 0.6, "valid": 0.4}, {"train": 0.5, "test": 0.5}]),
+)
+@settings(max_examples=300)
+def test_what_some_draw_can_fulfil_is_drawn(units: list[tuple[int, str, int]], shares: dict[Split, float]) -> None:
+    items_ = [
+        Item(f"{number}-{k}", tuple(labels), f"g{group}")
+        for number, (group, labels, size) in enumerate(units)
+        for k in range(size)
+    ]
+    groups = sorted({item.group for item in items_})
+    every = [dict(zip(groups, splits, strict=True)) for splits in itertools.product(list(shares), repeat=len(groups))]
+    if any(is_admissible(items_, split_of, shares) for split_of in every):
+        found = draw_splits(items_, shares, 0)
+        assert is_admissible(items_, {item.group: found[item.id] for item in items_}, shares)
 
 
 @given(st.integers(4, 12), st.integers(2, 5), st.integers(0, 99))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthio.errors import DataError
+from synthio.formats import some
 from synthio.records import Split
 from synthio.seeds import derive_seed, numpy_generator
 
@@ -67,7 +68,7 @@ def _evened(placed: Mapping[str, Part], items: Sequence[Item], shares: Mapping[P
     """Move units, and swap pairs, while the splits' shares of clips and labels come nearer to the wanted ones and no
     split loses a label that it has."""
     names = [split for split, share in shares.items() if share > 0]
-    groups, counts = _counts(items)
+    groups, _, counts = _counts(items)
     home = np.array([names.index(placed[group]) for group in groups])
     wanted = np.array([[shares[split]] for split in names]) * counts.sum(axis=0)
     held = _held(counts, home, len(names))
@@ -78,15 +79,15 @@ def _evened(placed: Mapping[str, Part], items: Sequence[Item], shares: Mapping[P
     return {group: names[k] for group, k in zip(groups, home, strict=True)}
 
 
-def _counts(items: Sequence[Item]) -> tuple[list[str], _Array]:
-    """The groups, sorted, and what each holds, ``(groups, labels + 1)``: clips of each label, and in the last column
-    all clips."""
+def _counts(items: Sequence[Item]) -> tuple[list[str], list[str], _Array]:
+    """The groups and the labels, sorted, and what each group holds, ``(groups, labels + 1)``: clips of each label, and
+    in the last column all clips."""
     groups, labels = sorted({item.group for item in items}), sorted({name for item in items for name in item.labels})
     row_of, column_of = ({name: k for k, name in enumerate(names)} for names in (groups, labels))
     counts = np.zeros((len(groups), len(labels) + 1))
     for item in items:
         counts[row_of[item.group], [*(column_of[name] for name in item.labels), -1]] += 1
-    return groups, counts
+    return groups, labels, counts
 
 
 def _held(counts: _Array, home: npt.NDArray[np.int64], splits: int) -> _Array:
@@ -123,6 +124,7 @@ def _cost(excess: _Array, counts: _Array) -> _Array:
 
 _DRAWS = 100_000
 _MIN_PER_CLASS = 3
+_LEAST_CLASSES = 0.75
 
 
 def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
@@ -137,21 +139,45 @@ def draw_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int)
         return {}
     names = [split for split, share in shares.items() if share > 0]
     probabilities = np.array([shares[split] for split in names])
-    groups, counts = _counts(items)
+    groups, labels, counts = _counts(items)
     least = np.minimum(_MIN_PER_CLASS, counts[:, :-1].sum(axis=0) // len(names))
+    _check_groups(labels, counts, least, names)
     generator = numpy_generator(seed, "draw splits")
     for _ in range(_DRAWS):
         drawn = generator.choice(len(names), size=len(groups), p=probabilities)
         everything = _held(counts, drawn, len(names))
         held, found = everything[:, :-1], everything[:, -1] / len(items)
         enough = all((held[k] >= least).all() for k, split in enumerate(names) if split != "valid")
-        if enough and (held > 0).mean(axis=1).min() >= 0.75 and (found >= probabilities / 2).all():
+        if enough and (held > 0).mean(axis=1).min() >= _LEAST_CLASSES and (found >= probabilities / 2).all():
             split_of = dict(zip(groups, drawn, strict=True))
             return {item.id: names[int(split_of[item.group])] for item in items}
     raise DataError(
-        f"no random split of {len(groups)} groups has {_MIN_PER_CLASS} clips of every class in training and test; "
-        "set data.split_method to stratified, or merge rare classes"
+        f"no random split of {len(groups)} groups, of {_DRAWS} drawn, has {_MIN_PER_CLASS} clips of every class in "
+        "training and test, most classes in each split, and half its share or more; set data.split_method to "
+        "stratified, or merge rare classes"
     )
+
+
+def _check_groups(labels: Sequence[str], counts: _Array, least: _Array, names: Sequence[Split]) -> None:
+    """Whether the classes are in enough groups for any draw: each is missing from as many splits, at least, as there
+    are more splits than groups of it. ``counts``: ``(groups, labels + 1)``, ``least``: ``(labels,)``.
+
+    Raises: `DataError` where they are not.
+    """
+    groups = (counts[:, :-1] > 0).sum(axis=0)
+    missing = np.maximum(0, len(names) - groups)
+    of_needed = missing[least > 0]
+    # Only validation may lack a class of which training and test need clips.
+    spare = names.count("valid")
+    most = int((1 - _LEAST_CLASSES) * len(labels))
+    if (of_needed > spare).any() or of_needed.sum() > spare * most or missing.sum() > len(names) * most:
+        found = zip(labels, groups, counts.sum(axis=0)[:-1], missing, strict=True)
+        few = [f"{label!r} is in {of} group(s) (of {clips:.0f} clips)" for label, of, clips, lacks in found if lacks]
+        raise DataError(
+            f"no random split of {len(counts)} groups has enough classes in each of {len(names)} splits, as groups "
+            f"stay whole: {some(few)}; add clips of other groups, merge rare classes, or set data.split_method to "
+            "stratified"
+        )
 
 
 def fold_splits(items: Sequence[Item], shares: Mapping[Split, float], seed: int) -> dict[str, Split]:
