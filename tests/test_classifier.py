@@ -267,13 +267,19 @@ def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_
         load_trained(str(tmp_path))
     shutil.copytree(ast_folder, tmp_path / "odd")
     (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400}')
-    with pytest.raises(ModelError, match="max_samples"):
+    with pytest.raises(
+        ModelError, match="odd: cannot be loaded: max_samples: Field required; copy the folder again, or"
+    ):
         load_trained(str(tmp_path / "odd"))
     (tmp_path / "odd" / "frontend.json").write_text('{"min_samples": 400, "max_samples": 8000}')
     (tmp_path / "odd" / "config.json").write_text("{")
     with pytest.raises(ModelError, match="odd: cannot be loaded: .*not a valid JSON file") as caught:
         load_trained(str(tmp_path / "odd"))
     assert "train.model" not in str(caught.value)
+    settings = json.loads((ast_folder / "config.json").read_text())
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({**settings, "hidden_size": 64}))
+    with pytest.raises(ModelError, match="odd: cannot be loaded: its weights do not fit config.json; copy the folder"):
+        load_trained(str(tmp_path / "odd"))
 
 
 def break_nothing_there(folder: Path) -> str:

@@ -320,7 +320,9 @@ def load_trained(folder: str) -> TrainedClassifier:
                 source.location, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
             )
     except LOADING_ERRORS as error:
-        raise ModelError(f"{folder}: cannot be loaded: {loading_reason(error)}") from error
+        raise ModelError(
+            f"{folder}: cannot be loaded: {loading_reason(error)}; copy the folder again, or run the same recipe again"
+        ) from error
     return TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
 
 

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.errors import GatedRepoError, StrictDataclassError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from synthio.backends.devices import is_out_of_memory, language_dtype
 from synthio.backends.located import local_folder
 from synthio.errors import MissingDependency, ModelError
+from synthio.formats import problems_of
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +85,12 @@ def _needs_code(error: Exception) -> bool:
 
 
 def loading_reason(error: Exception) -> str:
-    """Why a model cannot be loaded; where it `_needs_code`, transformers would advise a setting that is not here."""
-    return "it needs code that comes with it, which Synthio never runs" if _needs_code(error) else str(error)
+    """Why a model cannot be loaded, without the settings that transformers would advise and that are not here."""
+    if _needs_code(error):
+        return "it needs code that comes with it, which Synthio never runs"
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights do not fit config.json"
+    return "; ".join(problems_of(error)) if isinstance(error, ValidationError) else str(error)
 
 
 def _is_gated(error: BaseException) -> bool:
