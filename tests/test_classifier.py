@@ -282,6 +282,30 @@ def test_a_model_that_was_not_trained_here_cannot_predict(ast_folder: Path, tmp_
         load_trained(str(tmp_path / "odd"))
 
 
+@pytest.mark.parametrize(
+    ("name", "edited", "reason"),
+    [
+        ("config.json", {"id2label": {}}, "config.json names no classes"),
+        ("config.json", {"id2label": {"0": "a", "7": "b"}}, "KeyError: 1"),
+        ("config.json", {"id2label": []}, "AttributeError: 'list' object"),
+        ("config.json", {"num_attention_heads": 0}, "ZeroDivisionError: "),
+        ("preprocessor_config.json", {"sampling_rate": None}, "TypeError: "),
+        ("preprocessor_config.json", {"mean": None}, "TypeError: "),
+        ("frontend.json", {"max_samples": 3}, "negative dimensions"),
+    ],
+)
+def test_a_file_of_a_trained_classifier_that_was_edited_by_hand_is_no_traceback(
+    name: str, edited: dict[str, object], reason: str, ast_folder: Path, tmp_path: Path
+) -> None:
+    source = find_classifier(str(ast_folder))
+    frontend = fit_frontend(source, [8000])
+    save_classifier(load_classifier(source, frontend, ["a", "b"], SINGLE, 1), frontend, tmp_path)
+    settings = json.loads((tmp_path / name).read_text())
+    (tmp_path / name).write_text(json.dumps({**settings, **edited}))
+    with pytest.raises(ModelError, match=f"cannot be loaded: {reason}.*; copy the folder again, or run the same"):
+        load_trained(str(tmp_path))
+
+
 def break_nothing_there(folder: Path) -> str:
     shutil.rmtree(folder)
     return "no such folder"
@@ -301,6 +325,12 @@ def break_config_value(folder: Path) -> str:
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "hidden_size": "wide"}))
     return "(?s)'hidden_size' expected int.*; check its files, or use train.model=pocket"
+
+
+def break_heads(folder: Path) -> str:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "num_attention_heads": 0}))
+    return "ZeroDivisionError: .*; check its files, or use train.model=pocket"
 
 
 def break_family(folder: Path) -> str:
@@ -350,6 +380,7 @@ def break_missing(folder: Path) -> str:
         break_no_config,
         break_config,
         break_config_value,
+        break_heads,
         break_family,
         break_extractor,
         break_mel_bins,

@@ -319,11 +319,16 @@ def load_trained(folder: str) -> TrainedClassifier:
             model = AutoModelForAudioClassification.from_pretrained(
                 source.location, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
             )
+        trained = TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
+        if not trained.classes:
+            raise ValueError("config.json names no classes")
+        # Whether the extractor's settings make sense shows in use alone.
+        trained.frontend.inputs(np.zeros(1, np.float32))
     except LOADING_ERRORS as error:
         raise ModelError(
             f"{folder}: cannot be loaded: {loading_reason(error)}; copy the folder again, or run the same recipe again"
         ) from error
-    return TrainedClassifier(model, Frontend(source.extractor, lengths.min_samples, lengths.max_samples))
+    return trained
 
 
 def save_classifier(model: transformers.PreTrainedModel, frontend: Frontend, folder: Path) -> None:

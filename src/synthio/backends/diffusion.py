@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synthio import audio
 from synthio.audio import Waveform
-from synthio.backends.loading import LOADING_ERRORS
+from synthio.backends.loading import LOADING_ERRORS, loading_reason
 from synthio.backends.text_to_audio import Conditioning
 from synthio.config import T2AConfig
 from synthio.errors import BackendError, ModelError
@@ -133,7 +133,9 @@ class DiffusionGenerator(ABC):
         try:
             adapted = PeftModel.from_pretrained(self._denoiser, str(folder))
         except LOADING_ERRORS as error:
-            raise ModelError(f"{folder}: not an adapter of this text-to-audio model: {error}") from error
+            raise ModelError(
+                f"{folder}: not an adapter of this text-to-audio model: {loading_reason(error)}"
+            ) from error
         # Half-precision weights are too coarse to hold what an adapter adds; beside them it keeps its float32.
         merged = adapted.merge_and_unload() if self._dtype == torch.float32 else adapted
         self._denoiser = merged.eval().requires_grad_(False)

@@ -18,9 +18,11 @@ from synthio.formats import problems_of
 if TYPE_CHECKING:
     import torch
 
+#: What Python raises where a library meets something else in a model's files than it looks for.
+_UNFORESEEN = (LookupError, TypeError, AttributeError, ArithmeticError)
 #: What the libraries raise for a model that is not there, is damaged, or too large, or whose weights do not fit its
 #: configuration.
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError, *_UNFORESEEN)
 
 
 def load_language_model(family: Any, config: Any, source: str, revision: str | None, device: torch.device) -> Any:
@@ -90,7 +92,9 @@ def loading_reason(error: Exception) -> str:
         return "it needs code that comes with it, which Synthio never runs"
     if "ignore_mismatched_sizes" in str(error):
         return "its weights do not fit config.json"
-    return "; ".join(problems_of(error)) if isinstance(error, ValidationError) else str(error)
+    if isinstance(error, ValidationError):
+        return "; ".join(problems_of(error))
+    return f"{type(error).__name__}: {error}" if isinstance(error, _UNFORESEEN) else str(error)
 
 
 def _is_gated(error: BaseException) -> bool:
