@@ -109,13 +109,17 @@ def test_files_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     nan[100] = np.nan
     infinite = np.stack([tone(), tone()], axis=1)
     infinite[5] = [np.inf, -np.inf]
+    os.mkfifo(tmp_path / "pipe.wav")
+    page = b"<!DOCTYPE html><title>404 Not Found</title>\n" * 50
     bad = {
         tmp_path / "none.wav": "no such file",
-        tmp_path: "no such file",
+        tmp_path: "is no ordinary file",
+        tmp_path / "pipe.wav": "is no ordinary file",
         tmp_path / ("long" * 100 + ".wav"): "cannot be decoded",
         tmp_path / "nul\0.wav": "no such file|no length",
         write_bytes(tmp_path / "empty.wav", b""): "0 bytes",
         write_bytes(tmp_path / "text.wav", b"this is a text file\n" * 50): "cannot be decoded",
+        write_bytes(tmp_path / "page.mp3", page): r"cannot be decoded as audio \(Format not recognised\)",
         write_bytes(tmp_path / "x.raw", b"abcdefgh"): "cannot be decoded",
         wav(tmp_path / "none_inside.wav", np.zeros(0, np.float32)): "no samples",
         wav(tmp_path / "silent.wav", np.zeros(8000)): "silent",

@@ -313,7 +313,7 @@ class TestTable:
         path = table(tmp_path / "x.jsonl", '{"path": "a.wav", "label": "x"}\n{"path": \n[1]\n')
         with pytest.raises(DataError, match=r"2 line\(s\) are not JSON objects \(line 2: .*line 3: list\)"):
             read(path)
-        with pytest.raises(DataError, match="no such table"):
+        with pytest.raises(DataError, match="no such table, or no ordinary file"):
             read(tmp_path, reader="table")
 
     def test_what_r_and_pandas_write_into_empty_cells_is_nothing(self, tmp_path: Path) -> None:

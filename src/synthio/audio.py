@@ -165,7 +165,7 @@ def _opened(path: Path) -> Iterator[_Forward]:
     """The file, to be read. Raises: `DataError` for one that cannot be opened, or read within the block."""
     try:
         if not path.is_file():
-            raise DataError(f"{path}: no such file")
+            raise DataError(f"{path}: {'is no ordinary file' if path.exists() else 'no such file'}")
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty (0 bytes); expected audio")
         # In bytes: a name need not be UTF-8.
@@ -190,8 +190,9 @@ def _opened(path: Path) -> Iterator[_Forward]:
 
 def _why(error: Exception) -> str:
     """Without the path that both put before it: equal reasons are counted as one."""
-    said = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-    return str(said).rstrip(".")
+    said = str(getattr(error, "error_string", None) or getattr(error, "strerror", None) or error)
+    # libsndfile says so of a file that is there, is named .mp3, and is none.
+    return "Format not recognised" if "possibly a pipe" in said else said.rstrip(".")
 
 
 def _mono(file: _Forward, frames: int) -> Waveform:

@@ -164,7 +164,9 @@ def _read(tables: Sequence[Path], config: CutConfig) -> list[Reading]:
     found: list[Reading] = []
     for table in tables:
         if not table.is_file():
-            raise DataError(f"{table}: no such table; expected annotations (CSV, TSV, JSONL, Raven, Audacity)")
+            raise DataError(
+                f"{table}: no such table, or no ordinary file; expected annotations (CSV, TSV, JSONL, Raven, Audacity)"
+            )
         folder = _home(config.audio_folder or table.parent)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; --audio is where the recordings are")

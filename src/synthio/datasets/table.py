@@ -51,7 +51,7 @@ def read_table(config: DataConfig) -> list[Row]:
     """
     table = data_path(config.path)
     if not table.is_file():
-        raise DataError(f"{table}: no such table; expected a CSV or JSONL file")
+        raise DataError(f"{table}: no such table, or no ordinary file; expected a CSV or JSONL file")
     return table_rows(parse(table), table, config, config.path_column)
 
 
