@@ -1211,6 +1211,11 @@ class TestGroupsInFileNames:
         (problem,) = check_data(run_config(table, group_pattern="^(.)")).problems
         assert problem == "data.group_pattern is for clips without a group, and all have one; remove it"
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_pattern_that_python_may_read_otherwise_one_day_is_no_warning(self) -> None:
+        """It named a line of our code, of a pattern that works."""
+        assert DataConfig(path="x", group_pattern="^([[({]+)").group_pattern == "^([[({]+)"
+
 
 def test_clips_of_several_labels_and_one_without_any_are_told_what_to_write(tmp_path: Path) -> None:
     """Who removes them, as was advised, has no healthy ones left."""

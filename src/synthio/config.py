@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -88,7 +89,9 @@ def _first_card(device: str) -> str:
 def _regular_expression(pattern: str) -> str:
     """As it was written. Raises: `ValueError` for what is none, or has not one pair of parentheses."""
     try:
-        groups = re.compile(pattern).groups
+        # Python warns of what it may read otherwise one day (`[[`), and names a line of this file.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            groups = re.compile(pattern).groups
     except (re.error, OverflowError) as error:
         raise ValueError(f"is no regular expression: {error}") from error
     if groups != 1:
