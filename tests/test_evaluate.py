@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import tiny_ast
 from builders import make_clip
-from test_report import Page, assert_links_stay_inside, tone
+from sample_reports import Page, assert_links_stay_inside, tone
 from test_train import make_clips, make_config
 
 from synthio.audio import Waveform, load_start, write_flac
