@@ -55,6 +55,13 @@ def ast_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny_llm import tiny_gemma
+
+    return tiny_gemma(tmp_path_factory.mktemp("gemma"))
+
+
+@pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes that differ plainly: low tones and hiss; 4 training, 2 validation and 4 test clips each."""
     root = tmp_path_factory.mktemp("data")
