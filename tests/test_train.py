@@ -226,6 +226,7 @@ def test_the_folder_holds_usable_weights_and_no_pickles(project: Project) -> Non
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
     model = {"config.json", "frontend.json", "model.safetensors", "preprocessor_config.json"}
+    project.comparison()
     (compared,) = project.folder().path.glob("comparison-*.json")
     assert files(project.folder().path) == {compared.name, "done.json", "manifest.jsonl"}
     for folder, training in read_trainings(project.folder()).items():
@@ -304,8 +305,8 @@ def test_more_seeds_and_another_arm_train_only_what_is_new(project: Project, tmp
 
 def test_a_comparison_is_kept_for_one_way_to_compare(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its interval, once written when the trainings ended, was shown for good, also after a better one was built."""
-    shutil.copytree(project.folder().path, project.folder("earlier").path)
     expected, folder = project.comparison(), project.folder("earlier").path
+    shutil.copytree(project.folder().path, folder)
     (kept,) = folder.glob("comparison-*.json")
     marked = expected.model_dump(mode="json")
     marked["difference"] |= {"low": 99.0, "high": math.inf}
