@@ -1,14 +1,18 @@
-"""Shared fixtures: tiny models and data on disk, built once per session."""
+"""Shared fixtures: tiny models, data on disk and a finished training, built once per session."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile as sf
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tone_project import Project
 
 # Before any hub library is imported: no test asks the network, and an unknown hub id fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,6 +63,18 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_llm import tiny_gemma
 
     return tiny_gemma(tmp_path_factory.mktemp("gemma"))
+
+
+@pytest.fixture(scope="session")
+def project(ast_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A finished run of both arms with two seeds."""
+    from tone_project import Project, make_clips, make_config, make_synthetic
+
+    root = tmp_path_factory.mktemp("run")
+    clips = make_clips(root / "audio", {"train": 4, "valid": 3, "test": 10})
+    made = Project(make_config(ast_model, root), clips, make_synthetic(root / "synthetic", clips), root)
+    made.run()
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 import tiny_ast
 from builders import make_clip
 from sample_reports import Page, assert_links_stay_inside, tone
-from test_train import make_clips, make_config
+from tone_project import make_clips, make_config
 
 from synthio.audio import Waveform, load_start, write_flac
 from synthio.backends.clap import embed_clips, load_clap

@@ -11,7 +11,7 @@ import pytest
 import tiny_ast
 from builders import make_clip
 from scipy import stats
-from test_train import Listener, make_clips, make_config, make_synthetic, tones
+from tone_project import Listener, make_clips, make_config, make_synthetic, tones
 
 from synthio import audio
 from synthio.arms import AddedClip
