@@ -27,12 +27,9 @@ from reporters import RecordingReporter
 from synthio import Pipeline, audio, load_config, predict
 from synthio.backends.identity import model_identity
 from synthio.cli.common import print_data, print_result
-from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact, StoreError
+from synthio.errors import BackendError, ConfigError, DataError, MissingArtefact
 from synthio.formats import printable
-from synthio.plan import _slowdown
 from synthio.progress import Reporter
-from synthio.records import Candidate, Prompt, Verdict
-from synthio.stages.dataset import Accepted, write_dataset
 
 
 @pytest.fixture(scope="module")
@@ -708,46 +705,6 @@ def test_dry_run_says_what_is_finished(recipe: Path) -> None:
     assert shown.count("finished") == len(stages) and "unknown" not in shown
 
 
-@pytest.mark.parametrize(("duration_s", "measured"), [(1.5, 1.0), (5, 2.6), (10, 5.1), (20, 12.2), (30, 24.4)])
-def test_the_estimate_grows_with_the_clips_as_a_step_of_training_does(duration_s: float, measured: float) -> None:
-    """For clips of 30 s it was 38% too low."""
-    assert _slowdown(duration_s) == pytest.approx(measured, rel=0.1)
-
-
-def test_the_plan_knows_how_long_the_clips_are(tmp_path: Path) -> None:
-    pytest.importorskip("all_minilm_l6_v2")
-    for label in ("a", "b"):
-        (tmp_path / "data" / label).mkdir(parents=True)
-        for number in range(10):
-            noise = np.random.default_rng(number + 10 * (label == "b")).normal(size=5 * 16_000) / 9
-            sf.write(tmp_path / "data" / label / f"{number}.wav", noise, 16_000)
-    (tmp_path / "recipe.yaml").write_text(f"data: {{path: {tmp_path / 'data'}}}\nrun_folder: {tmp_path / 'run'}\n")
-
-    def planned(*options: str) -> dict[str, Any]:
-        result = synthio("run", tmp_path / "recipe.yaml", *options, "--dry-run", "--json")
-        assert result.returncode == 0, result.stderr
-        return {row["stage"]: row for row in json.loads(result.stdout)["stages"]}
-
-    long, short = planned(), planned("data.max_duration_s=1.5")
-    for stage in ("align", "generate", "train"):
-        assert long[stage]["estimate_s"] > 2.5 * short[stage]["estimate_s"]
-    assert long["imagine"]["estimate_s"] == short["imagine"]["estimate_s"]
-    assert long["generate"]["most_s"] == pytest.approx(4 * long["generate"]["estimate_s"], rel=0.01)
-    # 10 training clips x 5 captions, each of which may be asked for again in three rounds; and what the 10 hold.
-    clips = long["generate"]["items"] // 5
-    assert long["imagine"]["items"] == 6 * clips
-    assert long["imagine"]["unit"].endswith(f", at most {clips + 4 * 5 * clips} with reflection")
-    template = planned("imagine.mode=template", "reflect.rounds=0")
-    assert (
-        template["imagine"]["items"] == 0 and "at most" not in template["imagine"]["unit"] + template["filter"]["unit"]
-    )
-    paid, most = planned("imagine.kind=endpoint", "imagine.max_tries=2"), clips + 4 * 5 * clips
-    assert paid["imagine"]["items"] == long["imagine"]["items"]
-    assert paid["imagine"]["unit"].endswith(f", at most {2 * most} with reflection and answers asked for again")
-    shown = synthio("run", tmp_path / "recipe.yaml", "--dry-run").stdout
-    assert "together" in shown
-
-
 def test_weights_that_are_gone_are_told_with_what_makes_them_anew(
     recipe: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -919,68 +876,6 @@ def test_the_pocket_generator_loads_in_a_fresh_process(tmp_path: Path) -> None:
     refused = synthio("generate", "--prompt", "Sound of a flute", "--output", tmp_path / "clip.mp3")
     assert refused.returncode != 0
     assert "clip.mp3: expected a name that ends in .flac or .wav" in refused.stderr
-
-
-def test_the_dataset_folder_follows_the_clips(tmp_path: Path) -> None:
-    """A file of the same name and size was once kept, with another clip's caption beside it."""
-    made = tmp_path / "clip.flac"
-    prompt = Prompt(id="p", clip_id="c", labels=("a",), text="a", duration_s=1.0)
-    candidate = Candidate(id="p", prompt_id="p", path="clip.flac", seed=1, sample_rate_hz=16_000)
-    verdict = Verdict(id="p", similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
-    for sound in (np.full(800, 0.1, np.float32), np.full(800, 0.2, np.float32)):
-        audio.write_flac(made, sound, 16_000)
-        write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
-        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == made.read_bytes()
-    whole = made.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", None):
-        made.unlink() if damaged is None else made.write_bytes(damaged)
-        with pytest.raises(StoreError, match=r"clip\.flac: was made by this run and is gone or damaged.*delete"):
-            write_dataset([Accepted(prompt, candidate, verdict, made)], tmp_path / "dataset")
-        assert (tmp_path / "dataset" / "audio" / "p.flac").read_bytes() == whole
-
-
-@pytest.mark.parametrize("link", ["dataset", "dataset/audio"])
-def test_the_dataset_is_not_written_through_a_link(link: str, tmp_path: Path) -> None:
-    """The files of the folder that it led to were deleted."""
-    own = tmp_path / "own" / "audio" / "mine.flac"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(b"mine")
-    (tmp_path / link).parent.mkdir(exist_ok=True)
-    (tmp_path / link).symlink_to(own.parent if link.endswith("audio") else own.parent.parent)
-    with pytest.raises(StoreError, match=rf"{link}: is a link to .*own.*remove the link"):
-        write_dataset([], tmp_path / "dataset")
-    assert own.read_bytes() == b"mine"
-
-
-def test_a_clip_whose_id_leads_outside_is_not_written(tmp_path: Path) -> None:
-    (tmp_path / "clip.flac").write_bytes(b"sound")
-    for name in (str(tmp_path / "mine"), "../../mine"):
-        prompt = Prompt(id=name, clip_id="c", labels=("a",), text="a", duration_s=1.0)
-        candidate = Candidate(id=name, prompt_id=name, path="clip.flac", seed=1, sample_rate_hz=16_000)
-        verdict = Verdict(id=name, similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
-        with pytest.raises(StoreError, match="leaves"):
-            write_dataset([Accepted(prompt, candidate, verdict, tmp_path / "clip.flac")], tmp_path / "dataset")
-    assert [path.name for path in tmp_path.rglob("*.flac")] == ["clip.flac"]
-
-
-def test_a_dataset_of_clips_with_one_and_several_labels_loads(tmp_path: Path) -> None:
-    """A text in one row and a list in the next was no column that any reader takes."""
-    from datasets import load_dataset
-
-    accepted = []
-    for name, labels in (("p", ("a",)), ("q", ("a", "b"))):
-        made = tmp_path / f"{name}.flac"
-        audio.write_flac(made, np.full(800, 0.1, np.float32), 16_000)
-        prompt = Prompt(id=name, clip_id="c", labels=labels, text="a", duration_s=1.0)
-        candidate = Candidate(id=name, prompt_id=name, path=made.name, seed=1, sample_rate_hz=16_000)
-        verdict = Verdict(id=name, similarity=1.0, score=1.0, threshold=0.0, accepted=True, reason="accepted")
-        accepted.append(Accepted(prompt, candidate, verdict, made))
-    write_dataset(accepted, tmp_path / "dataset")
-    metadata = str(tmp_path / "dataset" / "metadata.jsonl")
-    rows = load_dataset("json", data_files=metadata, cache_dir=str(tmp_path / "cache"), split="train")
-    assert [row["label"] for row in rows] == [["a"], ["a", "b"]]
-    write_dataset(accepted[:1], tmp_path / "dataset")
-    assert json.loads((tmp_path / "dataset" / "metadata.jsonl").read_text())["label"] == "a"
 
 
 def test_a_file_name_with_any_character_is_reported(tmp_path: Path, small_data: Path, recipe: Path) -> None:
