@@ -1,35 +1,26 @@
-"""Readers and splits: what is on disk becomes rows, nothing is left out silently, and splits keep their promises."""
+"""Readers: what is on disk becomes rows, and nothing is left out silently."""
 
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
-import random
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from synthio.config import DataConfig, RunConfig
 from synthio.data_check import check_data
 from synthio.datasets import Row, demo, read_rows
-from synthio.datasets.splits import Item, assign_splits
 from synthio.errors import DataError
 from synthio.records import Split
-
-#: The machine that runs the tests may be busy: a slow draw is no failure.
-unhurried = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def files(root: Path, *names: str) -> Path:
@@ -350,119 +341,6 @@ def test_the_word_demo_is_the_bundled_data_and_a_path_is_a_folder(
 ) -> None:
     monkeypatch.chdir(files(tmp_path, "demo/dog/a.wav"))
     assert [row.name for row in read_rows(DataConfig(path="./demo"))] == ["dog/a.wav"]
-
-
-SHARES: dict[Split, float] = {"train": 0.5, "valid": 0.2, "test": 0.3}
-
-
-def singles(counts: dict[str, int]) -> list[Item]:
-    return [Item(f"{label}/{i}", (label,), f"{label}/{i}") for label, count in counts.items() for i in range(count)]
-
-
-def placed(items: list[Item], splits: dict[str, Split]) -> Counter[tuple[str, Split]]:
-    return Counter((label, splits[item.id]) for item in items for label in item.labels)
-
-
-def test_shares_are_met_where_they_can_be() -> None:
-    items = singles({"a": 10, "b": 40, "c": 100})
-    counts = placed(items, assign_splits(items, SHARES, 0))
-    for label, n in (("a", 10), ("b", 40), ("c", 100)):
-        assert [counts[label, split] for split in SHARES] == [n * 0.5, n * 0.2, n * 0.3]
-
-
-def test_roundings_of_many_small_classes_even_out() -> None:
-    items = singles({f"class {i}": 5 for i in range(20)})
-    sizes = Counter(assign_splits(items, SHARES, 0).values())
-    assert sizes == {"train": 50, "valid": 20, "test": 30}
-
-
-@unhurried
-@given(
-    st.dictionaries(st.text(max_size=3), st.integers(1, 12), min_size=1, max_size=6),
-    st.floats(0.01, 0.45),
-    st.floats(0.01, 0.45),
-    st.integers(0, 99),
-)
-def test_each_class_is_in_training_and_in_the_others_when_it_can(
-    counts: dict[str, int], valid: float, test: float, seed: int
-) -> None:
-    items = singles(counts)
-    splits = assign_splits(items, {"train": 1 - valid - test, "valid": valid, "test": test}, seed)
-    assert splits.keys() == {item.id for item in items}
-    found = placed(items, splits)
-    for label, n in counts.items():
-        assert found[label, "train"] >= 1
-        assert n < 2 or found[label, "valid"] + found[label, "test"] >= 1
-        assert n < 3 or (found[label, "valid"] >= 1 and found[label, "test"] >= 1)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_few_large_groups_are_placed_nearly_as_evenly_as_they_can_be(seed: int) -> None:
-    """Against all assignments that have as many labels in training, and in all splits."""
-    generator = np.random.default_rng(seed)
-    sites = generator.choice(6, size=150, p=generator.dirichlet(np.ones(6)))
-    items = [Item(str(i), (str(generator.integers(5)),), str(site)) for i, site in enumerate(sites)]
-    labels = {item.labels[0] for item in items}
-
-    def judged(split_of: Mapping[str, Split]) -> tuple[int, int, float]:
-        counts = Counter((item.labels[0], split_of[item.group]) for item in items)
-        sizes = Counter(split_of[item.group] for item in items)
-        off = sum(abs(sizes[split] / 150 - share) for split, share in SHARES.items())
-        off += sum(
-            abs(counts[label, split] / sum(counts[label, s] for s in SHARES) - share) / len(labels)
-            for label in labels
-            for split, share in SHARES.items()
-        )
-        return sum(split == "train" for _, split in counts), len(counts), off
-
-    splits = assign_splits(items, SHARES, seed)
-    trained, covered, off = judged({item.group: splits[item.id] for item in items})
-    groups = sorted({item.group for item in items})
-    every = (judged(dict(zip(groups, a, strict=True))) for a in itertools.product(SHARES, repeat=len(groups)))
-    assert off <= min(o for t, c, o in every if t >= trained and c >= covered) + 0.1
-
-
-labelled = st.lists(
-    st.tuples(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True), st.integers(0, 9)),
-    min_size=1,
-    max_size=40,
-)
-
-
-@unhurried
-@given(labelled, st.integers(0, 99), st.randoms(use_true_random=False))
-def test_groups_stay_whole_labels_train_and_order_is_nothing(
-    clips: list[tuple[list[str], int]], seed: int, shuffler: random.Random
-) -> None:
-    items = [Item(str(i), tuple(labels), f"g{group}") for i, (labels, group) in enumerate(clips)]
-    splits = assign_splits(items, SHARES, seed)
-    homes: dict[str, set[Split]] = {}
-    for item in items:
-        homes.setdefault(item.group, set()).add(splits[item.id])
-    assert all(len(home) == 1 for home in homes.values())
-    found = placed(items, splits)
-    assert all(found[label, "train"] for item in items for label in item.labels)
-    shuffled = list(items)
-    shuffler.shuffle(shuffled)
-    assert assign_splits(shuffled, SHARES, seed) == splits
-
-
-def test_the_seed_draws_and_a_share_of_zero_stays_empty() -> None:
-    items = singles({"a": 20, "b": 20})
-    assert assign_splits(items, SHARES, 0) != assign_splits(items, SHARES, 1)
-    assert set(assign_splits(items, {"train": 0.8, "valid": 0.2, "test": 0.0}, 0).values()) == {"train", "valid"}
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_a_large_group_goes_to_training_first(seed: int) -> None:
-    items = [Item(str(i), ("a",), "big" if i < 50 else f"small {i}") for i in range(54)]
-    splits = assign_splits(items, SHARES, seed)
-    assert splits["0"] == "train"
-    assert set(splits.values()) == {"train", "valid", "test"}
-
-
-def test_clips_without_labels_are_placed_too() -> None:
-    assert len(assign_splits([Item(str(i), (), str(i)) for i in range(10)], SHARES, 0)) == 10
 
 
 def test_dots_in_the_path_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
