@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from synthio.verdict import ArmResult, ClassResult, Comparison, Difference, effect, recommended_arm, verdict_text
@@ -111,8 +109,3 @@ def test_verdict_without_synthetic_clips_or_a_second_arm_compares_nothing() -> N
     whole = comparison(0, 0, 0)
     alone = whole.model_copy(update={"arms": whole.arms[:1], "difference": None})
     assert verdict_text(alone) == "No comparison: only gold was trained."
-
-
-def test_a_comparison_survives_json() -> None:
-    made = comparison(1.0, -1.0, 3.0)
-    assert Comparison.model_validate(json.loads(json.dumps(made.model_dump(mode="json")))) == made
