@@ -42,7 +42,7 @@ def test_the_card_of_a_model_says_what_it_is_and_what_it_scores(tmp_path: Path) 
         "On 300 test clips, which took no part in training or selection, it scores 64.1% accuracy (mean over the 3",
         "Synthetic data helped by 4.1 points (95% interval 1.2 to 7.0)",
         "kick drum 14 24 of 27 88.9% 41.2% to 100.0% 3 12 of 273",
-        "hi-hat 14 0 of 3 0.0% n/a to n/a 1 0 of 297",
+        "hi-hat 14 0 of 3 0.0% n/a 1 0 of 297",
         "It names one of its classes for every sound",
         "and those of the generator and the language model",
     ):

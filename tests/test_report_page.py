@@ -55,7 +55,7 @@ def test_a_full_report_says_everything(tmp_path: Path) -> None:
         "synthio real and synthetic clips 63.2% 1.0 61.9% 3 55 110 300",
         "+4.1 points, 95% interval +1.2 to +7.0",
         "kick drum 24 of 27 88.9% 41.2% to 100.0% 3 12 of 273",
-        "hi-hat 0 of 3 0.0% n/a to n/a 1 0 of 297",
+        "hi-hat 0 of 3 0.0% n/a 1 0 of 297",
         "Accuracy on validation clips",
         "gold 25 0.0494 1.51 41.2% 2 of 3 seeds",
         "synthio 75 0.0165 1.61 51.2%",
