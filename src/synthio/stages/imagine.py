@@ -216,7 +216,7 @@ def _fill(
     used = of_split(clips, "train") if context.config.imagine.mode == "mixcap" else []
     pools = pools_by_label([(clip.id, clip.labels) for clip in used], components)
     finished = context.folder.items(Prompt)
-    if _is_unheard(context.config, finished):
+    if _wrote_none(context.config, finished):
         # The run that made them ended with an error, and its server may be another by now.
         finished = {}
     done = sum(slot.id in finished for wave in waves for slot in wave)
@@ -228,7 +228,7 @@ def _fill(
                 context.folder.append(made)
                 finished.update((prompt.id, prompt) for prompt in made)
                 advance(len(part))
-            if _is_unheard(context.config, finished):
+            if _wrote_none(context.config, finished):
                 raise BackendError(
                     f"{context.config.imagine.endpoint.base_url} wrote none of {len(finished)} captions that can be "
                     f"used; the first because: {next(iter(finished.values())).failed}. Where its model thinks first, "
@@ -238,7 +238,7 @@ def _fill(
     return finished
 
 
-def _is_unheard(config: RunConfig, prompts: Mapping[str, Prompt]) -> bool:
+def _wrote_none(config: RunConfig, prompts: Mapping[str, Prompt]) -> bool:
     """Whether an endpoint has nothing to show for what it was asked: every caption is a top-up."""
     is_asked = config.imagine.kind == "endpoint" and config.imagine.mode != "template"
     return is_asked and bool(prompts) and all(prompt.source == "top-up" for prompt in prompts.values())
