@@ -82,7 +82,7 @@ def test_what_the_device_cannot_hold_is_told_before_a_run(tmp_path: Path) -> Non
     (warning,) = model_warnings(recipe("train", folder))
     assert "needs 16,777,216.0 GiB for its weights and their training" in warning
     (warning, _) = model_warnings(recipe("t2a", folder))
-    assert warning.endswith("take a smaller model, t2a.dtype=bfloat16 or another t2a.device")
+    assert warning.endswith("take a smaller model, t2a.dtype=float16 or another t2a.device")
     without = recipe("clap", folder).model_copy(update={"train": recipe("train", "pocket", arms=["gold"]).train})
     assert model_warnings(without) == []
 
@@ -128,6 +128,6 @@ def test_what_is_damaged_or_not_here_is_told_when_it_is_loaded(tmp_path: Path, c
 
 def test_weights_that_do_not_fit_are_no_traceback() -> None:
     """They were loaded, and then put on the device where nothing was caught."""
-    advice = r"do not fit into the memory.*t2a\.dtype=bfloat16 or t2a\.device=cpu, or use t2a\.model=pocket"
+    advice = r"do not fit into the memory.*t2a\.dtype=float16 or t2a\.device=cpu, or use t2a\.model=pocket"
     with pytest.raises(ModelError, match=advice), loading("t2a", "owner/name", "use t2a.model=pocket"):
         torch.empty(2**60, dtype=torch.uint8)

@@ -84,7 +84,7 @@ def _too_large(used: UsedModel, config: RunConfig) -> str | None:
         return None
     there = device_bytes(device)
     holds = f"{size(there)} in all" if needed > there else f"{size(free)} of {size(there)} free, beside other programs"
-    half = ", t2a.dtype=bfloat16" if used.part == "t2a" and config.t2a.dtype == "float32" else ""
+    half = ", t2a.dtype=float16" if used.part == "t2a" and config.t2a.dtype == "float32" else ""
     return (
         f"{used.section}.model {used.name!r} needs {size(needed)} for its weights"
         f"{' and their training' if used.part == 'classifier' else ''}, and {device} has {holds}: "

@@ -69,7 +69,7 @@ def _loading_advice(key: str, model: str, error: Exception) -> str:
     from transformers.utils import SAFE_WEIGHTS_NAME
 
     if is_out_of_memory(error):
-        half = ", t2a.dtype=bfloat16" if key == "t2a" else ""
+        half = ", t2a.dtype=float16" if key == "t2a" else ""
         return f"its weights do not fit into the memory of its device: take a smaller model{half} or {key}.device=cpu"
     if _is_gated(error):
         return _gated_advice(model)
