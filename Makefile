@@ -33,6 +33,8 @@ docs: $(READY)
 
 # torch first: an unpinned requirement would take the registry's newest build with its CUDA packages.
 $(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 4) or sys.exit("found Python " + sys.version.split()[0] \
+		+ "; expected 3.11.4 or newer: make $(MAKECMDGOALS) PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[augment,pocket,pretrain,stable-audio-open,dev]'
