@@ -8,11 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from synthio.bench.recipe import BenchRecipe
 from synthio.bench.show import show
 from synthio.config import RunConfig
-from synthio.recipes import load_recipe
+from synthio.recipes import load_recipe, validate
 
 ROOT = Path(__file__).parent.parent
 
@@ -103,6 +104,15 @@ def anchors(page: Path) -> set[str]:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_settings_in_the_text_are_valid(page: Path) -> None:
+    """The page on full-size models put training on a card that is refused."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for found in re.findall(rf"`((?:{'|'.join(RunConfig.model_fields)}): \{{[^`]*\}})`", text):
+        content = {"data": {"path": "demo"}, **yaml.safe_load(found)}
+        validate(content, RunConfig, f"{page.name}: {found}")
 
 
 def test_readme_names_the_ci_command() -> None:
