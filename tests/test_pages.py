@@ -41,3 +41,17 @@ def test_every_page_is_cleaned_and_escaped() -> None:
     page = pages.render("bench", **said)
     assert page.startswith("<!DOCTYPE html>")
     assert "bell\ufffd &amp; &lt;b&gt;" in page and "half \ufffd" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("try `synthio bench` & <b>", "try <code>synthio bench</code> &amp; &lt;b&gt;"),
+        ("`a<b`, then `c\x07`", "<code>a&lt;b</code>, then <code>c\ufffd</code>"),
+        ("a file called it`s.wav", "a file called it`s.wav"),
+        ("none", "none"),
+    ],
+)
+def test_commands_in_messages_are_code_on_pages(text: str, shown: str) -> None:
+    """Warnings had the backticks of the terminal."""
+    assert pages.code(text) == shown

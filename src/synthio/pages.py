@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from synthio.formats import FORMATTERS, markdown, printable, sentence
 
@@ -24,6 +24,14 @@ def render(template: str, **values: Any) -> str:
 def render_markdown(template: str, **values: Any) -> str:
     """As `render`, of ``templates/<template>.md.j2``: strings stand there as they are, and mark nothing."""
     return _markdown().get_template(f"{template}.md.j2").render(**values).lstrip() + "\n"
+
+
+def code(message: str) -> Markup:
+    """A message as HTML, what it has between backticks as code; an odd backtick is somebody's own."""
+    parts = [escape(printable(part)) for part in message.split("`")]
+    if len(parts) % 2 == 0:
+        return Markup("`").join(parts)
+    return Markup().join(Markup("<code>{}</code>").format(part) if k % 2 else part for k, part in enumerate(parts))
 
 
 @lru_cache(maxsize=1)
@@ -48,5 +56,5 @@ def _environment(clean: Callable[[str], str]) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
-    environment.filters.update(FORMATTERS, sentence=sentence)
+    environment.filters.update(FORMATTERS, sentence=sentence, code=code)
     return environment
