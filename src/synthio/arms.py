@@ -184,6 +184,7 @@ class TrainingData:
     shares: Mapping[Arm, float]
     """Expected share of added clips in a batch, for arms where it is not `train.synthetic_share`."""
     fits: MicroBatch = field(default_factory=MicroBatch)
+    """What of a batch fits into memory at once, as the trainings before found."""
 
 
 def prepare(

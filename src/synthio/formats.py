@@ -44,6 +44,11 @@ def points(difference: float | None) -> str:
     return _shown(difference, "+.1f")
 
 
+def interval(low: str, high: str) -> str:
+    """The two ends of an interval, each as it is shown; once that they are missing, as of clips of one group."""
+    return low if low == MISSING else f"{low} to {high}"
+
+
 def spread(fraction: float | None) -> str:
     """A standard deviation of fractions in percentage points, unsigned: 0.012 becomes `1.2`."""
     return _shown(_hundredfold(fraction), ".1f")

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from synthio.formats import FORMATTERS, markdown, printable, sentence
+from synthio.formats import FORMATTERS, interval, markdown, printable, sentence
 
 
 def render(template: str, **values: Any) -> str:
@@ -37,7 +37,9 @@ def code(message: str) -> Markup:
 @lru_cache(maxsize=1)
 def _html() -> Environment:
     # Cleaned before it is escaped.
-    return _environment(printable)
+    environment = _environment(printable)
+    environment.filters["code"] = code
+    return environment
 
 
 @lru_cache(maxsize=1)
@@ -56,5 +58,5 @@ def _environment(clean: Callable[[str], str]) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
-    environment.filters.update(FORMATTERS, sentence=sentence, code=code)
+    environment.filters.update(FORMATTERS, interval=interval, sentence=sentence)
     return environment

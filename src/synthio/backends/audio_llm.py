@@ -13,7 +13,7 @@ import torch
 from synthio.audio import Waveform
 from synthio.backends.captioner import instruction, read_caption
 from synthio.backends.devices import Batches, resolve_device
-from synthio.backends.loading import load_language_model, loading
+from synthio.backends.loading import load_transformers_model, loading
 from synthio.calls import Answer, Count, forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -126,4 +126,4 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
                 f"caption.model {source!r} is a {config.model_type!r} model, which does not describe audio in text; "
                 "expected one such as Qwen/Qwen2-Audio-7B-Instruct or nvidia/audio-flamingo-3-hf"
             )
-        return processor, load_language_model(kinds[0], config, source, revision, device)
+        return processor, load_transformers_model(kinds[0], config, source, revision, device)

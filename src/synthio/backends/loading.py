@@ -25,7 +25,7 @@ _UNFORESEEN = (LookupError, TypeError, AttributeError, ArithmeticError)
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, MemoryError, SafetensorError, StrictDataclassError, *_UNFORESEEN)
 
 
-def load_language_model(family: Any, config: Any, source: str, revision: str | None, device: torch.device) -> Any:
+def load_transformers_model(family: Any, config: Any, source: str, revision: str | None, device: torch.device) -> Any:
     """A model of a transformers class, ``config`` its loaded configuration, on its device.
 
     Raises: `LOADING_ERRORS`, for `loading` to tell.

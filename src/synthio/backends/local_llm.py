@@ -20,7 +20,7 @@ from synthio.backends import pocket
 from synthio.backends.devices import Batches, resolve_device
 from synthio.backends.identity import model_identity
 from synthio.backends.llm import Keep, Reply, Request, begun_thoughts, finished_object, without_thoughts
-from synthio.backends.loading import load_language_model, loading
+from synthio.backends.loading import load_transformers_model, loading
 from synthio.calls import forget
 from synthio.errors import ModelError
 from synthio.progress import Reporter
@@ -29,10 +29,15 @@ from synthio.progress import Reporter
 _MIN_PREFIX_TOKENS = 16
 #: What a chat model's answer may have, as `config.EndpointConfig.max_tokens`: it may indent, explain or think first.
 _CHAT_TOKENS = 1024
-#: Families whose replies change with the padding of a batch: their transformers classes do not keep it out.
-_HEARS_PADDING = frozenset({"minimax", "rwkv", "xlstm"})
-#: Families whose thoughts are marked by special tokens alone, so that a draft would pass for the answer; servers know.
-_THINKS_UNMARKED = frozenset({"gpt_oss"})
+#: Families that are refused, and why.
+_REFUSED = {
+    # Their transformers classes do not keep the padding of a batch out.
+    **dict.fromkeys(
+        ("minimax", "rwkv", "xlstm"), "replies of a {!r} model depend on what else is asked in the same batch"
+    ),
+    # They are marked by special tokens alone, so that a draft would pass for the answer; servers know.
+    "gpt_oss": "the thoughts of a {!r} model cannot be told from its answers here",
+}
 
 
 class LocalLanguageModel:
@@ -263,18 +268,13 @@ def _load(source: str, revision: str | None, device: torch.device) -> tuple[Any,
         config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         if type(config) not in AutoModelForCausalLM._model_mapping:
             raise ValueError(f"a {config.model_type!r} model does not continue text")
-        if config.model_type in _HEARS_PADDING:
+        if config.model_type in _REFUSED:
             raise ModelError(
-                f"language model {source!r}: replies of a {config.model_type!r} model depend on what else is asked in "
-                "the same batch; choose another imagine.model, or serve it and set imagine.kind=endpoint"
-            )
-        if config.model_type in _THINKS_UNMARKED:
-            raise ModelError(
-                f"language model {source!r}: the thoughts of a {config.model_type!r} model cannot be told from its "
-                "answers here; choose another imagine.model, or serve it and set imagine.kind=endpoint"
+                f"language model {source!r}: {_REFUSED[config.model_type].format(config.model_type)}; choose another "
+                "imagine.model, or serve it and set imagine.kind=endpoint"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        return tokenizer, load_language_model(AutoModelForCausalLM, config, source, revision, device)
+        return tokenizer, load_transformers_model(AutoModelForCausalLM, config, source, revision, device)
 
 
 def _end_ids(model: Any) -> list[int]:
